@@ -1,0 +1,71 @@
+"""The contract of a replicated application: deterministic, and told everything by the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import msgspec
+
+from quorum.entry import Buffer, Header
+
+
+class Reply(msgspec.Struct, frozen=True, gc=False):
+    """An answer to an earlier request of a session (a lock that was queued and is now granted)."""
+
+    client: int
+    sequence: int
+    body: bytes
+
+
+class Notice(msgspec.Struct, frozen=True, gc=False):
+    """Something that happened at `index`, for whoever watches `topic`."""
+
+    topic: bytes
+    body: bytes
+
+
+class Task(msgspec.Struct, frozen=True, gc=False):
+    """Work for one node outside the log; its result may come back only as a command."""
+
+    name: str
+    body: bytes
+
+
+class Outputs(msgspec.Struct, frozen=True, gc=False):
+    """What applying one batch gives: the answer to it, answers to others, notices, tasks.
+
+    `reply` is a pure function of the log, so that the answers of several replicas can be compared.
+    """
+
+    reply: bytes
+    replies: tuple[Reply, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    tasks: tuple[Task, ...] = ()
+
+
+class StateMachine(Protocol):
+    """What an application must be. Nothing here may read a clock, a file or unseeded randomness."""
+
+    def apply(self, header: Header, body: Buffer) -> Outputs:
+        """Apply one batch of `header.count` commands; time and randomness come from the header.
+
+        An exception is caught by the host and goes back to the caller as ApplicationError.
+        """
+        ...
+
+    def query(self, body: Buffer) -> bytes:
+        """Answer a batch of reads from the present state, which must not change."""
+        ...
+
+    def digest(self) -> bytes:
+        """The Merkle root (32 bytes) over the canonical chunks of the state, kept incrementally."""
+        ...
+
+    def snapshot(self) -> Iterator[bytes]:
+        """A point-in-time view, taken in about O(1), read in slices while commands go on being applied."""
+        ...
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Replace the state by one that `snapshot` wrote. Raises ValueError if the chunks are damaged."""
+        ...

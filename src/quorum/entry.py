@@ -1,0 +1,138 @@
+"""The log entry: one batch of client commands, as it is sent, stored and applied.
+
+An entry is a fixed head and an opaque body. Consensus reads only the identity (index, term, kind); the body
+is never decoded before it is applied, and the same bytes go over the wire and into the log.
+"""
+
+from __future__ import annotations
+
+import struct
+from hashlib import blake2b
+
+import msgspec
+
+Buffer = bytes | bytearray | memoryview
+
+COMMAND = 1
+"""A batch of client commands for one application."""
+CONFIGURATION = 2
+"""A change of configuration; the body is `model.encode_configuration`."""
+TICK = 3
+"""Log time moves on; no command."""
+BARRIER = 4
+"""An empty entry: a new leader commits one of its own term (Raft, section 8)."""
+KINDS = frozenset((COMMAND, CONFIGURATION, TICK, BARRIER))
+
+# index, term, kind, format, app, epoch, time_us, entropy,
+# client, first_sequence, acked_below, count, digest, size
+_HEAD = struct.Struct("<QQBBHIqQQQQI8sI")
+_IDENTITY = struct.Struct("<QQBBHIq")
+HEAD_BYTES = _HEAD.size
+ENTRY_FORMAT = 1
+ENTRY_BYTES_MAX = 16 * 1024 * 1024
+"""No entry is larger than this; a head that claims more is damage or an attack."""
+
+
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """What a client session proposes: `count` commands for application `app`, opaque to the log.
+
+    `client` is the session (the index of the entry that opened it; 0: none, no duplicate detection),
+    `first_sequence` numbers the batch within the session, and every batch below `acked_below` has been
+    answered, so that its stored reply may be dropped.
+    """
+
+    app: int
+    client: int
+    first_sequence: int
+    acked_below: int
+    count: int
+    body: bytes
+
+
+class Header(msgspec.Struct, frozen=True, gc=False):
+    """What a state machine may know of an entry: all its time and randomness come from here.
+
+    `time_us` is log time: set by the leader, never decreasing from entry to entry. `entropy` is 64 random
+    bits drawn by the leader.
+    """
+
+    index: int
+    term: int
+    kind: int
+    app: int
+    epoch: int
+    time_us: int
+    entropy: int
+    client: int
+    first_sequence: int
+    acked_below: int
+    count: int
+    digest: bytes
+
+
+def body_digest(body: Buffer) -> bytes:
+    """Eight bytes of blake2b over a body: names its content inside one log."""
+    return blake2b(body, digest_size=8).digest()
+
+
+def encode_entry(index: int, term: int, kind: int, epoch: int, time_us: int, entropy: int, batch: Batch) -> bytes:
+    """The bytes of one entry, on the wire and on disk."""
+    body = batch.body
+    return (
+        _HEAD.pack(
+            index,
+            term,
+            kind,
+            ENTRY_FORMAT,
+            batch.app,
+            epoch,
+            time_us,
+            entropy,
+            batch.client,
+            batch.first_sequence,
+            batch.acked_below,
+            batch.count,
+            blake2b(body, digest_size=8).digest(),
+            len(body),
+        )
+        + body
+    )
+
+
+def entry_identity(entry: Buffer) -> tuple[int, int, int, int]:
+    """(index, term, kind, time_us) of stored bytes, unchecked; the hot path's only look inside."""
+    index, term, kind, _, _, _, time_us = _IDENTITY.unpack_from(entry)
+    return index, term, kind, time_us
+
+
+def decode_entry(entry: Buffer) -> tuple[Header, memoryview]:
+    """Header and body of one entry. Raises ValueError if the bytes are not exactly one well-formed entry."""
+    if len(entry) < HEAD_BYTES:
+        raise ValueError(f"an entry of {len(entry)} bytes is shorter than its head of {HEAD_BYTES}")
+    index, term, kind, version, app, epoch, time_us, entropy, client, first, acked, count, digest, size = (
+        _HEAD.unpack_from(entry)
+    )
+    if version != ENTRY_FORMAT or kind not in KINDS or size != len(entry) - HEAD_BYTES:
+        raise ValueError(f"entry {index} claims format {version}, kind {kind} and {size} bytes in {len(entry)}")
+    header = Header(index, term, kind, app, epoch, time_us, entropy, client, first, acked, count, digest)
+    return header, memoryview(entry)[HEAD_BYTES:]
+
+
+def split_entries(data: Buffer) -> list[bytes]:
+    """Cut concatenated entries apart, as a received frame carries them.
+
+    Raises ValueError if a head is damaged, a size exceeds ENTRY_BYTES_MAX, or bytes are left over.
+    """
+    view = memoryview(data)
+    entries: list[bytes] = []
+    at, end = 0, len(view)
+    while at < end:
+        if end - at < HEAD_BYTES:
+            raise ValueError(f"{end - at} bytes are left over after {len(entries)} entries")
+        size = int.from_bytes(view[at + HEAD_BYTES - 4 : at + HEAD_BYTES], "little")
+        stop = at + HEAD_BYTES + size
+        if size > ENTRY_BYTES_MAX or stop > end:
+            raise ValueError(f"entry {len(entries)} of the frame claims {size} bytes, {end - at} are there")
+        entries.append(bytes(view[at:stop]))
+        at = stop
+    return entries

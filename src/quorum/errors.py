@@ -1,0 +1,85 @@
+"""The error tree. Every message has three parts: what was asked, why it cannot be, what to do."""
+
+from __future__ import annotations
+
+
+class QuorumError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigurationError(QuorumError, ValueError):
+    """The operator asked for something that cannot work; nothing was started."""
+
+
+class LocalProtocolError(QuorumError):
+    """The calling code broke a contract of the library."""
+
+
+class RemoteProtocolError(QuorumError):
+    """A peer broke the protocol: evidence against it, no reason to stop."""
+
+    def __init__(self, sender: str, what: str) -> None:
+        super().__init__(f"{sender}: {what}")
+        self.sender = sender
+        self.what = what
+
+
+class StorageError(QuorumError):
+    """The disk refused: the node stops, because what it promised may not be there."""
+
+    exit_code = 4
+
+
+class StorageCorrupt(StorageError):
+    """Durable data is damaged in a place that a crash cannot explain; never guessed at."""
+
+    exit_code = 3
+
+
+class StorageFullError(StorageError):
+    """No space is left; nothing was acknowledged."""
+
+
+class NoQuorum(QuorumError):
+    """Too few nodes are reachable to decide. `missing` names who would have to return."""
+
+    def __init__(self, message: str, missing: tuple[object, ...] = ()) -> None:
+        super().__init__(message)
+        self.missing = missing
+
+
+class NodeFailed(QuorumError):
+    """The node that was asked has crashed."""
+
+
+class NotLeader(QuorumError):
+    """Definite: nothing happened. Retry at `leader`, where that is known."""
+
+    def __init__(self, leader: str | None = None) -> None:
+        super().__init__(
+            f"the request needs the leader; this node follows {leader}. Send it there."
+            if leader
+            else "the request needs the leader, and this node knows of none yet. Retry shortly."
+        )
+        self.leader = leader
+
+
+class Overloaded(QuorumError):
+    """Definite: nothing happened. Too much is waiting already; retry after a pause."""
+
+
+class OutcomeUnknown(QuorumError):
+    """Indefinite: it may yet happen. Retry only with the same request id."""
+
+
+class SessionExpired(QuorumError):
+    """The cluster no longer knows this client session, so a retry could be applied twice."""
+
+
+class ApplicationError(QuorumError):
+    """The replicated application raised; the command is in the log and changed what it changed."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+        self.message = message

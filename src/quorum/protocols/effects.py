@@ -1,0 +1,135 @@
+"""What a replica may ask of its driver. A closed union.
+
+Order is the durability rule: what follows a Persist in one tuple waits until that record, and every one
+before it, is durable. What precedes it leaves at once and may promise nothing about this node's disk.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from quorum.entry import Buffer
+from quorum.errors import QuorumError
+from quorum.model import NodeId
+from quorum.protocols.events import SnapshotMark
+
+
+class Effect(msgspec.Struct, frozen=True, gc=False):
+    """Base of every effect."""
+
+
+class HardState(msgspec.Struct, frozen=True, gc=False):
+    """The term and the vote in it (Raft, figure 2: persistent state)."""
+
+    term: int
+    vote: NodeId | None
+
+
+class Entries(msgspec.Struct, frozen=True, gc=False):
+    """Stored entries from index `first` on; they replace whatever the log held there and after."""
+
+    first: int
+    entries: tuple[Buffer, ...]
+
+
+class Persist(Effect, frozen=True, gc=False):
+    """Make `record` durable before anything that follows. None is a bare barrier over what is pending."""
+
+    record: HardState | Entries | None
+
+
+class Send(Effect, frozen=True, gc=False):
+    """Send `message` to `to`. With `first <= last` the driver attaches those stored entries as they are."""
+
+    to: NodeId
+    message: object
+    first: int = 1
+    last: int = 0
+
+
+class SetTimer(Effect, frozen=True, gc=False):
+    """Fire `name` after `delay_us`; an earlier setting of the same name is forgotten."""
+
+    name: str
+    delay_us: int
+
+
+class CancelTimer(Effect, frozen=True, gc=False):
+    name: str
+
+
+class Admitted(Effect, frozen=True, gc=False):
+    """The batches of `tokens` are entries `first`, `first + 1`, ... of `term`; not committed yet."""
+
+    tokens: tuple[int, ...]
+    first: int
+    term: int
+
+
+class Refused(Effect, frozen=True, gc=False):
+    """Definite: the requests of `tokens` were not and will not be ordered by this node."""
+
+    tokens: tuple[int, ...]
+    error: QuorumError
+
+
+class ReadReady(Effect, frozen=True, gc=False):
+    """The reads of `tokens` are linearizable once `index` is applied."""
+
+    tokens: tuple[int, ...]
+    index: int
+
+
+class Commit(Effect, frozen=True, gc=False):
+    """Entries `first` to `last` are decided."""
+
+    first: int
+    last: int
+    certificate: object | None = None
+
+
+class Checkpoint(Effect, frozen=True, gc=False):
+    """A snapshot at `index` is wanted; `mark` says what it must record (digest and size still empty)."""
+
+    mark: SnapshotMark
+
+
+class Compacted(Effect, frozen=True, gc=False):
+    """Entries below `first_kept` are not needed by this replica any more."""
+
+    first_kept: int
+
+
+class FetchSnapshot(Effect, frozen=True, gc=False):
+    """Fetch the snapshot `mark` from `source`, verify its digest, install it."""
+
+    source: NodeId
+    mark: SnapshotMark
+
+
+class RoleChanged(Effect, frozen=True, gc=False):
+    """For people and for the driver's waiting requests: this replica's role, term and known leader."""
+
+    role: str
+    term: int
+    leader: NodeId | None
+
+
+class Verify(Effect, frozen=True, gc=False):
+    """Check signatures off the loop."""
+
+    token: int
+    items: tuple[object, ...]
+
+
+class Load(Effect, frozen=True, gc=False):
+    """Read the rows of `key` (register stores)."""
+
+    key: bytes
+
+
+class Report(Effect, frozen=True, gc=False):
+    """Evidence against a peer, or a fact that an operator must hear of."""
+
+    node: NodeId
+    what: str

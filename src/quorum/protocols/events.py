@@ -1,0 +1,150 @@
+"""What may happen to a replica. A closed union: protocols need no other input.
+
+Every event carries `now_us`, this node's clock: microseconds since 1970 when the process started, monotone from
+then on. It is never used for safety. Tokens are chosen by the driver and come back unchanged.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from quorum.entry import Batch, Buffer
+from quorum.model import Configuration, NodeId
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    now_us: int
+
+
+class EntryMeta(msgspec.Struct, frozen=True, gc=False):
+    """What a replica remembers of a stored entry; `configuration` is set for that kind alone."""
+
+    index: int
+    term: int
+    kind: int
+    size: int
+    configuration: Configuration | None = None
+
+
+class SnapshotMark(msgspec.Struct, frozen=True, gc=False):
+    """A snapshot that is durable here: everything up to `index` is in it."""
+
+    index: int
+    term: int
+    time_us: int
+    configuration: Configuration
+    digest: bytes = b""
+    size: int = 0
+
+
+class Durable(msgspec.Struct, frozen=True, gc=False):
+    """What this node's disk still knows. `time_us` is the newest log time in it. `tail_damaged`: acknowledged entries may be gone, so this node
+    must not vote until a leader has confirmed its log."""
+
+    term: int = 0
+    vote: NodeId | None = None
+    snapshot: SnapshotMark | None = None
+    entries: tuple[EntryMeta, ...] = ()
+    time_us: int = 0
+    tail_damaged: bool = False
+
+
+class Started(Event, frozen=True, gc=False):
+    """First event of every life. `bootstrap` is the first configuration of a cluster that has no log yet."""
+
+    durable: Durable
+    bootstrap: Configuration | None = None
+
+
+class Received(Event, frozen=True, gc=False):
+    """An authenticated message: the transport vouches for `sender`. `attached` are the stored entries that
+    the sender's driver attached to it."""
+
+    sender: NodeId
+    message: object
+    attached: tuple[Buffer, ...] = ()
+
+
+class TimerFired(Event, frozen=True, gc=False):
+    """The newest setting of timer `name` ran out. The driver drops stale generations."""
+
+    name: str
+
+
+class Proposed(Event, frozen=True, gc=False):
+    """Batches that wait to be ordered, in arrival order, one token for each."""
+
+    tokens: tuple[int, ...]
+    batches: tuple[Batch, ...]
+
+
+class ReadRequested(Event, frozen=True, gc=False):
+    """Linearizable reads wait for an index at which they may be served."""
+
+    tokens: tuple[int, ...]
+
+
+class ChangeProposed(Event, frozen=True, gc=False):
+    """A new configuration is wanted."""
+
+    token: int
+    change: Configuration
+
+
+class TransferRequested(Event, frozen=True, gc=False):
+    """Leadership should move to `target`, or to the best follower."""
+
+    token: int
+    target: NodeId | None = None
+
+
+class Stored(Event, frozen=True, gc=False):
+    """Every record persisted by the step `up_to` and all before it is durable."""
+
+    up_to: int
+
+
+class PeerLost(Event, frozen=True, gc=False):
+    """The connection to `node` closed: a hint, never a proof."""
+
+    node: NodeId
+
+
+class CheckpointReady(Event, frozen=True, gc=False):
+    """The driver made the snapshot at `mark` durable."""
+
+    mark: SnapshotMark
+
+
+class Installed(Event, frozen=True, gc=False):
+    """A fetched snapshot is durable and the application stands at it."""
+
+    mark: SnapshotMark
+
+
+class FetchFailed(Event, frozen=True, gc=False):
+    """The snapshot offered by `node` could not be fetched; another offer may be taken."""
+
+    node: NodeId
+
+
+class Verified(Event, frozen=True, gc=False):
+    """Signature checks asked for by Verify are done."""
+
+    token: int
+    results: tuple[bool, ...]
+
+
+class Loaded(Event, frozen=True, gc=False):
+    """Rows asked for by Load (register stores)."""
+
+    key: bytes
+    rows: tuple[bytes, ...]
+
+
+class StorageFull(Event, frozen=True, gc=False):
+    """No space is left for new entries."""
+
+
+class StorageBack(Event, frozen=True, gc=False):
+    """There is space again."""

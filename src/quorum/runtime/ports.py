@@ -1,0 +1,110 @@
+"""What the driver needs of the world. Production and simulation each give their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+from quorum.entry import Buffer
+from quorum.model import NodeId
+from quorum.protocols.effects import HardState
+from quorum.protocols.events import Durable, SnapshotMark
+
+
+class Log(Protocol):
+    """The durable log of one replica. `write_*` stages records; `sync` makes everything staged durable.
+
+    Staged entries can be read back at once. Every method but `sync`'s completion runs on the loop.
+    """
+
+    def recover(self) -> Durable:
+        """What the disk holds. Raises StorageCorrupt when it is damaged where no crash explains it."""
+        ...
+
+    def write_hard_state(self, state: HardState) -> None: ...
+
+    def write_entries(self, first: int, entries: Sequence[Buffer]) -> None:
+        """Stage entries from index `first`; what the log held at `first` and after is replaced."""
+        ...
+
+    def sync(self, done: Callable[[BaseException | None], None]) -> None:
+        """Make everything staged so far durable, then call `done` on the loop, with the error if it failed.
+        At most one sync is under way; the driver never asks for a second."""
+        ...
+
+    def read(self, first: int, last: int, bytes_max: int) -> tuple[bytes, ...]:
+        """Stored entries from `first` up to `last`, at least one, then as many as fit in `bytes_max`."""
+        ...
+
+    def reset(self, mark: SnapshotMark) -> None:
+        """Stage: forget all entries; the log goes on after `mark.index` (a snapshot was installed)."""
+        ...
+
+    def trim(self, first_kept: int) -> None:
+        """Entries below `first_kept` may be dropped, at a time and in units of the log's choice."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Snapshots(Protocol):
+    """The snapshot files of one replica: at most a few, each with a digest, written beside and renamed."""
+
+    def newest(self) -> SnapshotMark | None: ...
+
+    def write(
+        self,
+        mark: SnapshotMark,
+        chunks: Iterable[bytes],
+        done: Callable[[SnapshotMark | None, BaseException | None], None],
+    ) -> None:
+        """Write a snapshot in slices, make it durable, then call `done` with the completed mark."""
+        ...
+
+    def read_chunk(self, index: int, offset: int, size: int) -> bytes | None:
+        """Bytes of the snapshot file at `index`; None when that snapshot is gone."""
+        ...
+
+    def receive(self, mark: SnapshotMark, offset: int, data: Buffer) -> int:
+        """Take one chunk of a snapshot that is being fetched; return the offset wanted next.
+
+        A chunk that does not continue what is there is ignored. The part file survives a restart.
+        """
+        ...
+
+    def finish(self, mark: SnapshotMark) -> None:
+        """Verify the digest of a fetched snapshot and rename it into place, durably.
+
+        Raises StorageCorrupt, the part file removed, when the digest differs.
+        """
+        ...
+
+    def load(self, index: int) -> Iterator[bytes]:
+        """The chunks given to `write`, verified. Raises StorageCorrupt."""
+        ...
+
+
+class Transport(Protocol):
+    """Frames to other nodes. Losing one is allowed, reordering within a connection is not."""
+
+    def send(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> None: ...
+
+    def flush(self) -> None:
+        """End of a round: whatever was sent in it may leave in one write per peer."""
+        ...
+
+
+class Timers(Protocol):
+    """One-shot timers, by name."""
+
+    def set(self, name: str, delay_us: int) -> None:
+        """Fire `name` after `delay_us`; an earlier setting of that name is forgotten."""
+        ...
+
+    def cancel(self, name: str) -> None: ...
+
+
+class Clock(Protocol):
+    def now_us(self) -> int:
+        """Microseconds since 1970 as they were when the process started, monotone from then on."""
+        ...
