@@ -32,10 +32,16 @@ class Entries(msgspec.Struct, frozen=True, gc=False):
     entries: tuple[Buffer, ...]
 
 
+class Reset(msgspec.Struct, frozen=True, gc=False):
+    """Stand at the snapshot `mark`, which is in place: log and application begin anew after it."""
+
+    mark: SnapshotMark
+
+
 class Persist(Effect, frozen=True, gc=False):
     """Make `record` durable before anything that follows. None is a bare barrier over what is pending."""
 
-    record: HardState | Entries | None
+    record: HardState | Entries | Reset | None
 
 
 class Send(Effect, frozen=True, gc=False):

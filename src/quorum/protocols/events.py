@@ -38,8 +38,11 @@ class SnapshotMark(msgspec.Struct, frozen=True, gc=False):
 
 
 class Durable(msgspec.Struct, frozen=True, gc=False):
-    """What this node's disk still knows. `time_us` is the newest log time in it. `tail_damaged`: acknowledged entries may be gone, so this node
-    must not vote until a leader has confirmed its log."""
+    """What this node's disk still knows. `time_us` is the newest log time in it.
+
+    `tail_damaged`: acknowledged entries may be gone, so this node must not vote until a leader has confirmed
+    its log.
+    """
 
     term: int = 0
     vote: NodeId | None = None
@@ -117,15 +120,9 @@ class CheckpointReady(Event, frozen=True, gc=False):
 
 
 class Installed(Event, frozen=True, gc=False):
-    """A fetched snapshot is durable and the application stands at it."""
+    """A fetched snapshot is verified and in place; the replica decides whether to stand at it."""
 
     mark: SnapshotMark
-
-
-class FetchFailed(Event, frozen=True, gc=False):
-    """The snapshot offered by `node` could not be fetched; another offer may be taken."""
-
-    node: NodeId
 
 
 class Verified(Event, frozen=True, gc=False):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from quorum.entry import Buffer
+from quorum.apps.answer import Answer
+from quorum.apps.host import Applied
+from quorum.entry import Buffer, Header
 from quorum.model import NodeId
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import Durable, SnapshotMark
@@ -82,6 +84,25 @@ class Snapshots(Protocol):
     def load(self, index: int) -> Iterator[bytes]:
         """The chunks given to `write`, verified. Raises StorageCorrupt."""
         ...
+
+
+class Application(Protocol):
+    """The replicated applications of one replica, sessions included (apps.host.Host)."""
+
+    @property
+    def time_us(self) -> int:
+        """Log time of the newest applied entry."""
+        ...
+
+    def apply(self, header: Header, body: Buffer) -> Applied: ...
+
+    def query(self, app: int, body: Buffer) -> Answer: ...
+
+    def digest(self) -> bytes: ...
+
+    def snapshot(self) -> Iterator[bytes]: ...
+
+    def restore(self, chunks: Iterable[bytes]) -> None: ...
 
 
 class Transport(Protocol):

@@ -1,0 +1,160 @@
+"""The leader's side of replication: order, send, count, commit (Raft, sections 5.3 and 5.4.2)."""
+
+from __future__ import annotations
+
+from quorum.entry import BARRIER, COMMAND, Batch, encode_entry
+from quorum.errors import Overloaded
+from quorum.model import NodeId
+from quorum.protocols.effects import Admitted, Checkpoint, Compacted, Refused, SetTimer
+from quorum.protocols.events import SnapshotMark
+from quorum.protocols.raft import reads, sending
+from quorum.protocols.raft.messages import AppendReply
+from quorum.protocols.raft.progress import PROBE, REPLICATE, SNAPSHOT, Progress
+from quorum.protocols.raft.state import HEARTBEAT, RaftState
+
+NOTHING = Batch(0, 0, 0, 0, 0, b"")
+
+
+def append_barrier(state: RaftState) -> None:
+    """Order an empty entry of this term."""
+    _order(state, BARRIER, (NOTHING,))
+
+
+def propose(state: RaftState, tokens: tuple[int, ...], batches: tuple[Batch, ...]) -> None:
+    """Order client batches, as long as the uncommitted bytes stay within their cap.
+
+    What does not fit is refused at once: definite, and the client may retry.
+    """
+    room = state.settings.uncommitted_bytes_max - state.uncommitted_bytes
+    fit = 0
+    for batch in batches:
+        room -= len(batch.body)
+        if room < 0 and (fit or state.uncommitted_bytes):
+            break
+        fit += 1
+    if fit < len(batches):
+        error = Overloaded(
+            f"{len(batches) - fit} batches were proposed, but {state.uncommitted_bytes} bytes wait for a "
+            "quorum already. Retry after a pause."
+        )
+        state.out.append(Refused(tokens[fit:], error))
+    if fit:
+        first = _order(state, COMMAND, batches[:fit])
+        state.out.append(Admitted(tokens[:fit], first, state.term))
+
+
+def _order(state: RaftState, kind: int, batches: tuple[Batch, ...]) -> int:
+    """Append entries of this term; send them before they are durable here; count ourselves on Stored."""
+    first = state.log.last_index + 1
+    time_us = max(state.now_us, state.last_time_us)
+    state.last_time_us = time_us
+    entries = []
+    index, term, epoch = first, state.term, state.configuration.epoch
+    for batch in batches:
+        entry = encode_entry(index, term, kind, epoch, time_us, state.random.getrandbits(64), batch)
+        state.log.append(term, len(entry))
+        state.uncommitted_bytes += len(entry)
+        entries.append(entry)
+        index += 1
+    for node in state.others:
+        sending.send_entries(state, node, state.progress[node])
+    state.persist_entries(first, tuple(entries))
+    return first
+
+
+def on_heartbeat_timer(state: RaftState) -> None:
+    """Beat; and once an election timeout, step down unless a replication quorum was heard (check-quorum;
+    Ongaro 2014, section 6.2)."""
+    if state.now_us - state.quorum_checked_us >= state.settings.election_timeout_us:
+        heard = {node for node, progress in state.progress.items() if progress.active} | {state.node}
+        if not state.system.is_write_quorum(heard):
+            state.become_follower(None)
+            return
+        state.quorum_checked_us = state.now_us
+        for progress in state.progress.values():
+            progress.active = False
+    for node, progress in state.progress.items():
+        if progress.state == PROBE:
+            progress.probe_sent = False
+            if progress.next_index <= state.log.last_index:
+                sending.send_entries(state, node, progress)
+                continue
+        sending.send_heartbeat(state, node, progress)
+    state.out.append(SetTimer(HEARTBEAT, state.settings.heartbeat_us))
+
+
+def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> None:
+    """Count what a follower stores; on a mismatch go back to where the logs may agree (section 5.3)."""
+    progress = state.progress.get(sender)
+    if progress is None:
+        return
+    progress.active = True
+    if reply.round > progress.round:
+        progress.round = reply.round
+        reads.on_round(state)
+    if reply.matched:
+        _on_matched(state, sender, progress, min(reply.index, state.log.last_index))
+    elif reply.previous_index > progress.match and (
+        progress.state == REPLICATE or reply.previous_index == progress.next_index - 1
+    ):
+        progress.probe(state.log.last_not_after(reply.index, reply.hint_term) + 1)
+        sending.send_entries(state, sender, progress)
+
+
+def _on_matched(state: RaftState, sender: NodeId, progress: Progress, match: int) -> None:
+    if match > progress.match:
+        progress.advance(match)
+        state.acked[sender] = match
+        advance_commit(state)
+    if progress.state == PROBE or (progress.state == SNAPSHOT and match >= state.log.base_index):
+        progress.replicate()
+    sending.send_entries(state, sender, progress)
+
+
+def on_own_stored(state: RaftState) -> None:
+    """The leader's own disk is one of the quorum, no more and no sooner than the others'."""
+    if state.stored_index > state.acked[state.node]:
+        state.acked[state.node] = state.stored_index
+        advance_commit(state)
+
+
+def advance_commit(state: RaftState) -> None:
+    """Commit what a replication quorum stores, if its last entry is of this term (section 5.4.2, figure 8)."""
+    index = min(state.committed(state.acked), state.log.last_index)
+    if index > state.commit_index and state.log.term(index) == state.term:
+        size = state.log.size(state.commit_index + 1, index)
+        state.uncommitted_bytes = max(0, state.uncommitted_bytes - size)
+        state.commit(index)
+        checkpoint_if_due(state, size)
+        reads.start_round_if_wanted(state)
+
+
+def checkpoint_if_due(state: RaftState, committed_bytes: int) -> None:
+    """Ask for a snapshot once enough was committed since the last one (section 7)."""
+    state.checkpoint_bytes += committed_bytes
+    settings = state.settings
+    since = state.snapshot.index if state.snapshot is not None else 0
+    entries = state.commit_index - since
+    if state.checkpoint_pending or entries == 0:
+        return
+    if entries >= settings.snapshot_entries or state.checkpoint_bytes >= settings.snapshot_bytes:
+        term = state.log.term(state.commit_index)
+        assert term is not None, "the commit index is in the log"
+        state.checkpoint_pending = True
+        state.checkpoint_bytes = 0
+        configuration = state.configuration_at(state.commit_index)
+        state.out.append(Checkpoint(SnapshotMark(state.commit_index, term, 0, configuration)))
+
+
+def on_checkpoint_ready(state: RaftState, mark: SnapshotMark) -> None:
+    """A snapshot is durable: compact the log behind it, but for the entries that slow followers may want."""
+    state.checkpoint_pending = False
+    if state.snapshot is not None and mark.index <= state.snapshot.index:
+        return
+    state.snapshot = mark
+    base = mark.index - state.settings.log_kept_entries
+    if base > state.log.base_index:
+        state.log.compact(base)
+        held = state.configuration_at(base)
+        state.configurations = [(base, held), *((at, c) for at, c in state.configurations if at > base)]
+        state.out.append(Compacted(base + 1))

@@ -1,0 +1,57 @@
+"""What a leader puts on the way to one follower: entries, heartbeats, offers of a snapshot."""
+
+from __future__ import annotations
+
+from quorum.model import NodeId
+from quorum.protocols.effects import Send
+from quorum.protocols.raft.messages import Append, SnapshotOffer
+from quorum.protocols.raft.progress import PROBE, SNAPSHOT, Progress
+from quorum.protocols.raft.state import RaftState
+
+
+def send_entries(state: RaftState, node: NodeId, progress: Progress) -> None:
+    """Send what `node` lacks, as far as flow control allows."""
+    settings = state.settings
+    log = state.log
+    while progress.next_index <= log.last_index:
+        if progress.state == PROBE:
+            if progress.probe_sent:
+                return
+        elif progress.state == SNAPSHOT or not progress.has_room(
+            settings.inflight_messages_max, settings.inflight_bytes_max
+        ):
+            return
+        first = progress.next_index
+        previous_term = log.term(first - 1)
+        if previous_term is None:
+            _offer_snapshot(state, node, progress)
+            return
+        last, size = log.extent(first, settings.message_bytes_max, settings.message_entries_max)
+        message = Append(state.term, first - 1, previous_term, state.commit_index, state.round)
+        state.out.append(Send(node, message, first, last))
+        if progress.state == PROBE:
+            progress.probe_sent = True
+            return
+        progress.sent(last, size)
+
+
+def _offer_snapshot(state: RaftState, node: NodeId, progress: Progress) -> None:
+    assert state.snapshot is not None, "only a snapshot compacts the log"
+    progress.await_snapshot()
+    state.send(node, SnapshotOffer(state.term, state.round, state.snapshot))
+
+
+def send_heartbeat(state: RaftState, node: NodeId, progress: Progress) -> None:
+    """An empty Append keeps followers from campaigning, carries the commit index and the round, and shows
+    where messages were lost: its `previous_index` is the last entry sent."""
+    if progress.state == SNAPSHOT:
+        assert state.snapshot is not None, "only a snapshot compacts the log"
+        state.send(node, SnapshotOffer(state.term, state.round, state.snapshot))
+        return
+    previous = progress.next_index - 1
+    previous_term = state.log.term(previous)
+    if previous_term is None:
+        _offer_snapshot(state, node, progress)
+        return
+    message = Append(state.term, previous, previous_term, state.commit_index, state.round)
+    state.send(node, message)

@@ -1,0 +1,41 @@
+"""Raft's timing and limits. Safety needs none of them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from quorum.errors import ConfigurationError
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Times in microseconds, sizes in bytes.
+
+    The election timeout covers partitions; a leader whose process dies is replaced at once, because its closed
+    connections are a hint (PeerLost). `log_kept_entries` stay in the log after a snapshot, for slow followers.
+    """
+
+    heartbeat_us: int = 100_000
+    election_timeout_us: int = 1_000_000
+    lost_leader_spread_us: int = 40_000
+    message_bytes_max: int = 1024 * 1024
+    message_entries_max: int = 1024
+    inflight_messages_max: int = 128
+    inflight_bytes_max: int = 16 * 1024 * 1024
+    uncommitted_bytes_max: int = 64 * 1024 * 1024
+    snapshot_entries: int = 100_000
+    snapshot_bytes: int = 256 * 1024 * 1024
+    log_kept_entries: int = 5_000
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if value < (0 if name in {"lost_leader_spread_us", "log_kept_entries"} else 1):
+                raise ConfigurationError(
+                    f"{name}={value} was asked for, but it must be positive. Give a larger value."
+                )
+        if self.election_timeout_us < 3 * self.heartbeat_us:
+            raise ConfigurationError(
+                f"an election timeout of {self.election_timeout_us} us was asked for with heartbeats every "
+                f"{self.heartbeat_us} us: one lost heartbeat would depose the leader. Use a timeout of at "
+                "least three heartbeats; ten are usual."
+            )

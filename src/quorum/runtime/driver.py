@@ -1,0 +1,398 @@
+"""The driver: the one place that knows *persist before send*. No asyncio, no threads; every port is given.
+
+One round: step every waiting event, send what needs no disk, start one sync for everything persisted meanwhile,
+flush the network, apply what is committed. When a sync is done, whatever waited for it leaves, and the next round
+syncs what came in between (group commit). Production and simulation run this same class.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from quorum.apps.host import Applied
+from quorum.entry import Batch, Buffer, Header, decode_entry
+from quorum.errors import QuorumError, RemoteProtocolError
+from quorum.model import Configuration, NodeId
+from quorum.protocols import effects, events
+from quorum.protocols.replica import Replica
+from quorum.runtime.divergence import Divergence
+from quorum.runtime.messages import Chunk, ChunkRequest, StateDigest
+from quorum.runtime.ports import Application, Clock, Log, Snapshots, Timers, Transport
+from quorum.runtime.transfer import Transfer
+
+APPLY_BYTES_MAX = 4 * 1024 * 1024
+"""A round applies about this much, so that a long backlog does not stop the heartbeats."""
+
+
+class Requests(Protocol):
+    """Whoever gave the driver tokens, and now hears what became of them."""
+
+    def applied(self, token: int, header: Header, result: Applied) -> None: ...
+
+    def read_ready(self, tokens: Sequence[int]) -> None: ...
+
+    def refused(self, tokens: Sequence[int], error: QuorumError) -> None: ...
+
+    def unknown(self, tokens: Sequence[int]) -> None: ...
+
+
+class Observer(Protocol):
+    """Whoever wants to know: logs, metrics, the simulator's checkers."""
+
+    def role_changed(self, role: str, term: int, leader: NodeId | None) -> None: ...
+
+    def entry_applied(self, header: Header) -> None: ...
+
+    def stood_at(self, index: int) -> None:
+        """The state is now that of the snapshot at `index`."""
+        ...
+
+    def state_at(self, index: int, digest: bytes) -> None: ...
+
+    def peer_misbehaved(self, node: NodeId, what: str) -> None: ...
+
+    def diverged(self, node: NodeId, index: int) -> None: ...
+
+    def failed(self, error: BaseException) -> None: ...
+
+
+class Ports:
+    """The world of one driver."""
+
+    def __init__(self, log: Log, snapshots: Snapshots, transport: Transport, timers: Timers, clock: Clock) -> None:
+        self.log = log
+        self.snapshots = snapshots
+        self.transport = transport
+        self.timers = timers
+        self.clock = clock
+
+
+class Driver:
+    """Runs one replica.
+
+    I1  an effect that follows a Persist is performed only when that record and all before it are durable.
+    I2  entries are applied in order, each once, and only when committed.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        ports: Ports,
+        application: Application,
+        requests: Requests,
+        observer: Observer,
+        digest_entries: int = 50_000,
+    ) -> None:
+        self.node = replica.node
+        self.replica = replica
+        self.application = application
+        self._log, self._snapshots = ports.log, ports.snapshots
+        self._transport, self._timers, self._clock = ports.transport, ports.timers, ports.clock
+        self._requests, self._observer = requests, observer
+        self._digest_entries = digest_entries
+
+        self._events: deque[events.Event] = deque()
+        self._proposed: list[tuple[int, Batch]] = []
+        self._read_tokens: list[int] = []
+        self._staged = 0
+        self._replica_staged = 0
+        self._syncing = False
+        self._dirty = False
+        self._held: deque[tuple[int, list[effects.Effect]]] = deque()
+
+        self.applied_index = 0
+        self.commit_index = 0
+        self._admitted: dict[int, tuple[int, int]] = {}
+        self._reads: deque[tuple[int, tuple[int, ...]]] = deque()
+        self._checkpoint: events.SnapshotMark | None = None
+        self._transfer = Transfer(ports.snapshots, ports.transport)
+        self._divergence = Divergence(self.node)
+        self.stopped = False
+        self._perform_by_type = {
+            effects.Send: self._send,
+            effects.SetTimer: self._set_timer,
+            effects.CancelTimer: self._cancel_timer,
+            effects.Admitted: self._admit,
+            effects.Refused: self._refuse,
+            effects.ReadReady: self._read_ready,
+            effects.Commit: self._commit,
+            effects.Checkpoint: self._want_checkpoint,
+            effects.Compacted: self._compact,
+            effects.FetchSnapshot: self._fetch,
+            effects.RoleChanged: self._role_changed,
+            effects.Report: self._report,
+        }
+
+    # Inputs. Each only queues; `run` does the work, once a loop turn.
+
+    def start(self, bootstrap: Configuration | None) -> None:
+        """Recover from the ports and begin. Raises StorageCorrupt; ConfigurationError for a bad bootstrap."""
+        durable = self._log.recover()
+        if durable.snapshot is not None:
+            self.application.restore(self._snapshots.load(durable.snapshot.index))
+            self.applied_index = self.commit_index = durable.snapshot.index
+            self._observer.stood_at(self.applied_index)
+        started = events.Started(self._clock.now_us(), durable, bootstrap)
+        self._perform(self.replica.step(started))
+        self._finish_round()
+
+    def receive(self, sender: NodeId, message: object, attached: tuple[Buffer, ...] = ()) -> None:
+        """A message of a peer; the transport vouches for `sender`."""
+        kind = type(message)
+        if kind is ChunkRequest:
+            self._transfer.serve(sender, message)  # type: ignore[arg-type]
+        elif kind is Chunk:
+            self._take_chunk(sender, message, attached)  # type: ignore[arg-type]
+        elif kind is StateDigest:
+            self._compare_digest(sender, message)  # type: ignore[arg-type]
+        else:
+            self._events.append(events.Received(self._clock.now_us(), sender, message, attached))
+
+    def propose(self, token: int, batch: Batch) -> None:
+        self._proposed.append((token, batch))
+
+    def read(self, token: int) -> None:
+        self._read_tokens.append(token)
+
+    def timer_fired(self, name: str) -> None:
+        self._events.append(events.TimerFired(self._clock.now_us(), name))
+
+    def peer_lost(self, node: NodeId) -> None:
+        self._events.append(events.PeerLost(self._clock.now_us(), node))
+        if self._transfer.source == node:
+            self._transfer.abandon()
+
+    # One round.
+
+    def run(self) -> bool:
+        """Do everything that waits. Returns whether more is left for another round at once."""
+        if self.stopped:
+            return False
+        waiting = self._events
+        while waiting or self._proposed or self._read_tokens:
+            while waiting:
+                self._step(waiting.popleft())
+            if self._proposed:
+                proposed, self._proposed = self._proposed, []
+                tokens, batches = zip(*proposed, strict=True)
+                self._step(events.Proposed(self._clock.now_us(), tokens, batches))
+            if self._read_tokens:
+                read_tokens, self._read_tokens = tuple(self._read_tokens), []
+                self._step(events.ReadRequested(self._clock.now_us(), read_tokens))
+        return self._finish_round()
+
+    def _finish_round(self) -> bool:
+        self._start_sync()
+        self._transport.flush()
+        more = self._apply()
+        return more or bool(self._events)
+
+    def _step(self, event: events.Event) -> None:
+        try:
+            produced = self.replica.step(event)
+        except RemoteProtocolError as error:
+            self._observer.peer_misbehaved(error.sender, error.what)
+            return
+        self._perform(produced)
+
+    def _perform(self, produced: tuple[effects.Effect, ...]) -> None:
+        """Stage every record, then let leave what stands before the first of them (I1)."""
+        held: list[effects.Effect] | None = None
+        for effect in produced:
+            if type(effect) is effects.Persist:
+                self._stage(effect.record)
+        for effect in produced:
+            if type(effect) is effects.Persist:
+                self._staged += 1
+                self._replica_staged += 1
+                held = []
+                self._held.append((self._staged, held))
+            elif held is not None:
+                held.append(effect)
+            else:
+                self._perform_by_type[type(effect)](effect)  # type: ignore[operator]
+
+    def _stage(self, record: object) -> None:
+        self._dirty = True
+        match record:
+            case effects.Entries(first, entries):
+                self._log.write_entries(first, entries)
+            case effects.HardState():
+                self._log.write_hard_state(record)
+            case effects.Reset(mark):
+                self._stand_at(mark)
+
+    def _start_sync(self) -> None:
+        if self._dirty and not self._syncing:
+            self._dirty = False
+            self._syncing = True
+            staged, replica_staged = self._staged, self._replica_staged
+            self._log.sync(lambda error: self._on_synced(staged, replica_staged, error))
+
+    def _on_synced(self, staged: int, replica_staged: int, error: BaseException | None) -> None:
+        """The disk holds everything up to `staged`: what waited for it leaves."""
+        if self.stopped:
+            return
+        if error is not None:
+            self.stop()
+            self._observer.failed(error)
+            return
+        self._syncing = False
+        held = self._held
+        while held and held[0][0] <= staged:
+            for effect in held.popleft()[1]:
+                self._perform_by_type[type(effect)](effect)  # type: ignore[operator]
+        self._events.append(events.Stored(self._clock.now_us(), replica_staged))
+
+    def stop(self) -> None:
+        """Do nothing more; requests that wait learn that their outcome is unknown."""
+        self.stopped = True
+        self._forget_admitted()
+
+    # Effects.
+
+    def _send(self, effect: effects.Send) -> None:
+        if effect.first <= effect.last:
+            attached = self._log.read(effect.first, effect.last, 1 << 62)
+            self._transport.send(effect.to, effect.message, attached)
+        else:
+            self._transport.send(effect.to, effect.message, ())
+
+    def _set_timer(self, effect: effects.SetTimer) -> None:
+        self._timers.set(effect.name, effect.delay_us)
+
+    def _cancel_timer(self, effect: effects.CancelTimer) -> None:
+        self._timers.cancel(effect.name)
+
+    def _admit(self, effect: effects.Admitted) -> None:
+        index = effect.first
+        for token in effect.tokens:
+            self._admitted[index] = (token, effect.term)
+            index += 1
+
+    def _refuse(self, effect: effects.Refused) -> None:
+        self._requests.refused(effect.tokens, effect.error)
+
+    def _read_ready(self, effect: effects.ReadReady) -> None:
+        if effect.index <= self.applied_index:
+            self._requests.read_ready(effect.tokens)
+        else:
+            self._reads.append((effect.index, effect.tokens))
+
+    def _commit(self, effect: effects.Commit) -> None:
+        self.commit_index = effect.last
+
+    def _want_checkpoint(self, effect: effects.Checkpoint) -> None:
+        self._checkpoint = effect.mark
+
+    def _compact(self, effect: effects.Compacted) -> None:
+        self._log.trim(effect.first_kept)
+
+    def _role_changed(self, effect: effects.RoleChanged) -> None:
+        if effect.leader != self.node:
+            self._forget_admitted()
+        self._observer.role_changed(effect.role, effect.term, effect.leader)
+
+    def _report(self, effect: effects.Report) -> None:
+        self._observer.peer_misbehaved(effect.node, effect.what)
+
+    def _forget_admitted(self) -> None:
+        """This node will not answer what it admitted: the entries may be committed by the next leader."""
+        if self._admitted:
+            tokens = [token for token, _ in self._admitted.values()]
+            self._admitted = {}
+            self._requests.unknown(tokens)
+
+    # Applying.
+
+    def _apply(self) -> bool:
+        """Apply committed entries in order, up to a bound; returns whether some are left."""
+        budget = APPLY_BYTES_MAX
+        while self.applied_index < self.commit_index and budget > 0:
+            last = self.commit_index
+            mark = self._checkpoint
+            if mark is not None and self.applied_index < mark.index:
+                last = min(last, mark.index)
+            for entry in self._log.read(self.applied_index + 1, last, budget):
+                self._apply_entry(entry)
+                budget -= len(entry)
+            if mark is not None and self.applied_index >= mark.index:
+                self._take_snapshot(mark)
+        while self._reads and self._reads[0][0] <= self.applied_index:
+            self._requests.read_ready(self._reads.popleft()[1])
+        return self.applied_index < self.commit_index
+
+    def _apply_entry(self, entry: Buffer) -> None:
+        header, body = decode_entry(entry)
+        index = header.index
+        assert index == self.applied_index + 1, "I2: applied out of order"
+        result = self.application.apply(header, body)
+        self.applied_index = index
+        self._observer.entry_applied(header)
+        admitted = self._admitted.pop(index, None)
+        if admitted is not None:
+            token, term = admitted
+            if term == header.term:
+                self._requests.applied(token, header, result)
+            else:
+                self._requests.unknown((token,))
+        if index % self._digest_entries == 0:
+            self._publish_digest(index)
+
+    # Snapshots.
+
+    def _take_snapshot(self, mark: events.SnapshotMark) -> None:
+        """A view of the state as it stands at `mark`; it is written while commands go on."""
+        self._checkpoint = None
+        if self.applied_index != mark.index:
+            return  # a fetched snapshot overtook this one
+        stamped = events.SnapshotMark(mark.index, mark.term, self.application.time_us, mark.configuration)
+        self._snapshots.write(stamped, self.application.snapshot(), self._on_snapshot_written)
+
+    def _on_snapshot_written(self, mark: events.SnapshotMark | None, error: BaseException | None) -> None:
+        if self.stopped:
+            return
+        if mark is None:
+            self.stop()
+            self._observer.failed(error or QuorumError("a snapshot could not be written"))
+            return
+        self._events.append(events.CheckpointReady(self._clock.now_us(), mark))
+
+    def _fetch(self, effect: effects.FetchSnapshot) -> None:
+        self._transfer.begin(effect.source, effect.mark)
+
+    def _take_chunk(self, sender: NodeId, chunk: Chunk, attached: tuple[Buffer, ...]) -> None:
+        try:
+            mark = self._transfer.take(sender, chunk, attached)
+        except QuorumError as error:
+            self._observer.peer_misbehaved(sender, str(error))
+            self._transfer.abandon()
+            return
+        if mark is not None:
+            self._events.append(events.Installed(self._clock.now_us(), mark))
+
+    def _stand_at(self, mark: events.SnapshotMark) -> None:
+        self._log.reset(mark)
+        self.application.restore(self._snapshots.load(mark.index))
+        self.applied_index = mark.index
+        self.commit_index = max(self.commit_index, mark.index)
+        self._observer.stood_at(mark.index)
+
+    # Digests: a replica whose state differs is named.
+
+    def _publish_digest(self, index: int) -> None:
+        digest = self.application.digest()
+        self._observer.state_at(index, digest)
+        for node in self.replica.configuration.members:
+            if node != self.node:
+                self._transport.send(node, StateDigest(index, digest), ())
+        self._name_diverged(self.node, index, digest)
+
+    def _compare_digest(self, sender: NodeId, message: StateDigest) -> None:
+        self._name_diverged(sender, message.index, message.digest)
+
+    def _name_diverged(self, node: NodeId, index: int, digest: bytes) -> None:
+        for other in self._divergence.add(node, index, digest, self.replica.configuration):
+            self._observer.diverged(other, index)

@@ -1,0 +1,176 @@
+"""The clients' side of a node, without I/O: requests in, answers out, however they travel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from quorum.apps.answer import OK
+from quorum.apps.host import Applied
+from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Batch, Buffer, Header
+from quorum.errors import NotLeader, Overloaded, QuorumError
+from quorum.model import NodeId
+from quorum.runtime import messages
+from quorum.runtime.driver import Driver
+from quorum.runtime.messages import (
+    CertificateRequest,
+    Failure,
+    LinkFaultRequest,
+    Query,
+    Result,
+    StatusReply,
+    StatusRequest,
+    Submit,
+)
+
+
+class Client(Protocol):
+    """One connection of a client."""
+
+    def answer(self, message: object, attached: Sequence[Buffer]) -> None: ...
+
+
+class Operator(Protocol):
+    """What a node can tell of itself, and the drills it allows."""
+
+    def status(self) -> bytes: ...
+
+    def certificate(self, topic: str) -> bytes: ...
+
+    def set_link_faults(self, blocked_in: tuple[str, ...], blocked_out: tuple[str, ...]) -> None: ...
+
+
+class _Read(msgspec.Struct, frozen=True, gc=False):
+    client: Client
+    query: Query
+    body: bytes
+
+
+class Gateway:
+    """Gives each request a token, and turns what becomes of it into an answer on its connection.
+
+    `addresses` tells clients where a leader is; a node that is not in it goes by its name.
+    """
+
+    def __init__(self, addresses: Mapping[NodeId, str] | None = None, requests_max: int = 200_000) -> None:
+        self._addresses = addresses or {}
+        self._driver: Driver | None = None
+        self._operator: Operator | None = None
+        self._requests_max = requests_max
+        self._next_token = 1
+        self._submits: dict[int, tuple[Client, int]] = {}
+        self._reads: dict[int, _Read] = {}
+        self._handlers: dict[type, Callable[..., None]] = {
+            Submit: self._on_submit,
+            Query: self._on_query,
+            StatusRequest: self._on_status,
+            CertificateRequest: self._on_certificate,
+            LinkFaultRequest: self._on_link_fault,
+        }
+
+    def attach(self, driver: Driver, operator: Operator) -> None:
+        """The driver that serves, and whom to ask for the rest; before the first request."""
+        self._driver, self._operator = driver, operator
+
+    def receive(self, client: Client, message: object, attached: Sequence[Buffer]) -> None:
+        """Take one request; the answer comes by `client.answer`, at once or later."""
+        if len(self._submits) + len(self._reads) >= self._requests_max:
+            request = getattr(message, "request", 0)
+            client.answer(Failure(request, messages.OVERLOADED, "too many requests wait at this node"), ())
+            return
+        self._handlers[type(message)](client, message, b"".join(attached))
+
+    def _on_submit(self, client: Client, submit: Submit, body: bytes) -> None:
+        if len(body) > ENTRY_BYTES_MAX - HEAD_BYTES:
+            text = f"a batch of {len(body)} bytes was sent, at most {ENTRY_BYTES_MAX} fit. Send smaller batches."
+            client.answer(Failure(submit.request, messages.REFUSED, text), ())
+            return
+        token = self._token()
+        self._submits[token] = (client, submit.request)
+        batch = Batch(submit.app, submit.client, submit.first_sequence, submit.acked_below, submit.count, body)
+        self._running().propose(token, batch)
+
+    def _on_query(self, client: Client, query: Query, body: bytes) -> None:
+        read = _Read(client, query, body)
+        if query.stale:
+            self._answer_read(read)
+            return
+        token = self._token()
+        self._reads[token] = read
+        self._running().read(token)
+
+    def _on_status(self, client: Client, request: StatusRequest, body: bytes) -> None:
+        client.answer(StatusReply(request.request, self._operating().status()), ())
+
+    def _on_certificate(self, client: Client, request: CertificateRequest, body: bytes) -> None:
+        self._try(client, request.request, lambda: self._operating().certificate(request.topic))
+
+    def _on_link_fault(self, client: Client, request: LinkFaultRequest, body: bytes) -> None:
+        def set_faults() -> bytes:
+            self._operating().set_link_faults(request.blocked_in, request.blocked_out)
+            return b""
+
+        self._try(client, request.request, set_faults)
+
+    def _try(self, client: Client, request: int, act: Callable[[], bytes]) -> None:
+        try:
+            body = act()
+        except QuorumError as error:
+            client.answer(self._failure(request, error), ())
+        else:
+            client.answer(Result(request, OK), (body,))
+
+    def _answer_read(self, read: _Read) -> None:
+        answer = self._running().application.query(read.query.app, read.body)
+        read.client.answer(Result(read.query.request, answer.status), (answer.body,))
+
+    # What the driver says (runtime.driver.Requests).
+
+    def applied(self, token: int, header: Header, result: Applied) -> None:
+        client, request = self._submits.pop(token)
+        client.answer(Result(request, result.status), (result.body,))
+
+    def read_ready(self, tokens: Sequence[int]) -> None:
+        for token in tokens:
+            self._answer_read(self._reads.pop(token))
+
+    def refused(self, tokens: Sequence[int], error: QuorumError) -> None:
+        for token in tokens:
+            client, request = self._pop(token)
+            client.answer(self._failure(request, error), ())
+
+    def unknown(self, tokens: Sequence[int]) -> None:
+        text = "leadership moved while the request was under way. Retry it with the same request id."
+        for token in tokens:
+            client, request = self._pop(token)
+            client.answer(Failure(request, messages.OUTCOME_UNKNOWN, text), ())
+
+    def _pop(self, token: int) -> tuple[Client, int]:
+        read = self._reads.pop(token, None)
+        if read is not None:
+            return read.client, read.query.request
+        return self._submits.pop(token)
+
+    def _failure(self, request: int, error: QuorumError) -> Failure:
+        match error:
+            case NotLeader(leader=leader):
+                endpoint = None if leader is None else self._addresses.get(leader, leader)
+                return Failure(request, messages.NOT_LEADER, "", endpoint)
+            case Overloaded():
+                return Failure(request, messages.OVERLOADED, str(error))
+        return Failure(request, messages.REFUSED, str(error))
+
+    def _token(self) -> int:
+        token = self._next_token
+        self._next_token += 1
+        return token
+
+    def _running(self) -> Driver:
+        assert self._driver is not None, "a gateway is attached before requests arrive"
+        return self._driver
+
+    def _operating(self) -> Operator:
+        assert self._operator is not None, "a gateway is attached before requests arrive"
+        return self._operator

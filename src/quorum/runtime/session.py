@@ -1,0 +1,321 @@
+"""A client's session with a cluster, without I/O: it finds the leader, and retries with the same request id.
+
+Every batch keeps its sequence number until it is answered, whatever happens to connections and leaders, so that
+the cluster applies it once (Ongaro 2014, section 6.3). Reads are repeated freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from quorum.apps.answer import EXPIRED, OK
+from quorum.apps.host import OPEN, SESSIONS, decode_session
+from quorum.errors import LocalProtocolError, NotLeader, OutcomeUnknown, Overloaded, QuorumError, SessionExpired
+from quorum.runtime import messages
+from quorum.runtime.messages import Failure, NodeMessage, Query, Result, StatusReply, Submit
+
+FOREVER_US = 1 << 62
+
+
+class SessionSettings(msgspec.Struct, frozen=True):
+    """Times in microseconds. A connection that answers nothing for `silence_us` is given up."""
+
+    silence_us: int = 3_000_000
+    retry_us: int = 20_000
+    retry_max_us: int = 500_000
+    batches_sent_max: int = 256
+
+
+class Wire(Protocol):
+    """What the session needs of its owner: one connection at a time, and someone to tell."""
+
+    def connect(self, endpoint: str, delay_us: int) -> None:
+        """Drop the present connection; after a pause open one to `endpoint`, then call `connected` or, if it
+        fails, `disconnected`."""
+        ...
+
+    def transmit(self, message: object, body: bytes) -> None: ...
+
+    def wake(self, delay_us: int) -> None:
+        """Call `tick` after `delay_us`; an earlier wish is forgotten."""
+        ...
+
+    def finished(self, handle: int, status: int, body: bytes) -> None: ...
+
+    def failed(self, handle: int, error: QuorumError) -> None: ...
+
+
+class _Pending:
+    """A request until it is answered. `doubtful`: it was sent and may have been applied."""
+
+    __slots__ = ("body", "deadline_us", "doubtful", "message", "resend_us", "sent")
+
+    def __init__(self, message: Submit | Query, body: bytes, deadline_us: int) -> None:
+        self.message = message
+        self.body = body
+        self.deadline_us = deadline_us
+        self.sent = False
+        self.doubtful = False
+        self.resend_us = FOREVER_US
+
+
+class Session:
+    """Requests in, answers out, exactly once.
+
+    I1  an unanswered batch is only ever sent again under its own sequence number.
+    """
+
+    def __init__(self, endpoints: Sequence[str], wire: Wire, settings: SessionSettings | None = None) -> None:
+        if not endpoints:
+            raise LocalProtocolError("a session was opened without endpoints. Name at least one node.")
+        self._endpoints = tuple(endpoints)
+        self._wire = wire
+        self._settings = settings or SessionSettings()
+        self._turn = 0
+        self._failures = 0
+        self._connected = False
+        self.endpoint = ""
+        self.client = 0
+        self._opening = 0
+        self._next_request = 1
+        self._next_sequence = 1
+        self._pending: dict[int, _Pending] = {}
+        self._heard_us = 0
+        self.now_us = 0
+        self._redirects = 0
+        self._due_us = FOREVER_US
+
+    # From the owner.
+
+    def start(self, now_us: int, endpoint: str | None = None) -> None:
+        self.now_us = now_us
+        self._connect(endpoint or self._endpoints[0], 0)
+
+    def submit(self, now_us: int, app: int, count: int, body: bytes, timeout_us: int = FOREVER_US) -> int:
+        """Order a batch of `count` commands; the answer comes to `Wire.finished` under the returned handle."""
+        self.now_us = now_us
+        request = self._request()
+        sequence = self._next_sequence
+        self._next_sequence += 1
+        message = Submit(request, app, 0, sequence, 0, count)
+        self._add(request, _Pending(message, body, now_us + timeout_us))
+        return request
+
+    def query(self, now_us: int, app: int, body: bytes, stale: bool = False, timeout_us: int = FOREVER_US) -> int:
+        """Ask a batch of reads, linearizable unless `stale`."""
+        self.now_us = now_us
+        request = self._request()
+        self._add(request, _Pending(Query(request, app, stale), body, now_us + timeout_us))
+        return request
+
+    def connected(self, now_us: int) -> None:
+        """The connection asked for is open: everything unanswered goes out again, in order."""
+        self.now_us = now_us
+        self._connected = True
+        self._heard_us = now_us
+        if self.client == 0:
+            self._open_session()
+        for pending in self._pending.values():
+            pending.sent = False
+            pending.resend_us = FOREVER_US
+        self._transmit_waiting()
+        self._schedule()
+
+    def disconnected(self, now_us: int) -> None:
+        """The connection closed, or could not be opened: try the next node."""
+        self.now_us = now_us
+        self._connected = False
+        self._rotate()
+
+    def received(self, now_us: int, message: NodeMessage, body: bytes) -> None:
+        """An answer. One that nobody waits for any more is ignored."""
+        self.now_us = now_us
+        self._heard_us = now_us
+        if message.request == self._opening and self._opening:
+            self._on_opened(message, body)
+            return
+        pending = self._pending.get(message.request)
+        if pending is None:
+            return
+        match message:
+            case Result(status=status):
+                self._failures = self._redirects = 0
+                self._on_result(message.request, pending, status, body)
+            case StatusReply():
+                raise LocalProtocolError("a session sends no status requests")
+            case Failure():
+                self._on_failure(message.request, pending, message)
+
+    def tick(self, now_us: int) -> None:
+        """Time went on: send again what is due, give up what is past its deadline, leave a silent node."""
+        self.now_us = now_us
+        for request, pending in [item for item in self._pending.items() if item[1].deadline_us <= now_us]:
+            del self._pending[request]
+            self._wire.failed(request, self._timeout_error(pending))
+        waiting = self._opening or any(pending.sent for pending in self._pending.values())
+        if self._connected and waiting and now_us - self._heard_us >= self._settings.silence_us:
+            self._connected = False
+            self._rotate()
+        elif self._connected:
+            for pending in self._pending.values():
+                if pending.resend_us <= now_us:
+                    pending.sent = False
+                    pending.resend_us = FOREVER_US
+            self._transmit_waiting()
+        self._schedule()
+
+    @property
+    def unanswered(self) -> int:
+        return len(self._pending)
+
+    # Sending.
+
+    def _add(self, request: int, pending: _Pending) -> None:
+        if not self._pending:
+            self._heard_us = self.now_us
+        self._pending[request] = pending
+        if len(self._pending) == 1 or pending.deadline_us < self._due_us:
+            self._schedule()
+        if self._connected and self._may_send(pending):
+            self._transmit(pending, self._acked_below())
+
+    def _may_send(self, pending: _Pending) -> bool:
+        return self.client != 0 or type(pending.message) is Query
+
+    def _acked_below(self) -> int:
+        """Every batch below this is answered: the cluster may forget its reply."""
+        for pending in self._pending.values():
+            if type(pending.message) is Submit:
+                return pending.message.first_sequence
+        return self._next_sequence
+
+    def _transmit_waiting(self) -> None:
+        if not self._connected:
+            return
+        acked_below = None
+        for pending in self._pending.values():
+            if not pending.sent and pending.resend_us == FOREVER_US and self._may_send(pending):
+                if acked_below is None:
+                    acked_below = self._acked_below()
+                self._transmit(pending, acked_below)
+
+    def _transmit(self, pending: _Pending, acked_below: int) -> None:
+        message = pending.message
+        if type(message) is Submit:
+            message = Submit(
+                message.request, message.app, self.client, message.first_sequence, acked_below, message.count
+            )
+            pending.doubtful = True
+        pending.sent = True
+        self._wire.transmit(message, pending.body)
+
+    # Answers.
+
+    def _on_result(self, request: int, pending: _Pending, status: int, body: bytes) -> None:
+        if status == EXPIRED:
+            self._expire()
+            return
+        del self._pending[request]
+        self._wire.finished(request, status, body)
+
+    def _on_failure(self, request: int, pending: _Pending, failure: Failure) -> None:
+        if failure.code == messages.NOT_LEADER:
+            if pending.sent:
+                self._redirect(failure.leader)
+        elif failure.code in (messages.OVERLOADED, messages.OUTCOME_UNKNOWN):
+            self._failures += 1
+            pending.resend_us = self.now_us + self._pause()
+            self._schedule()
+        else:
+            del self._pending[request]
+            self._wire.failed(request, QuorumError(failure.text))
+
+    def _open_session(self) -> None:
+        self._opening = self._request()
+        self._wire.transmit(Submit(self._opening, SESSIONS, 0, 0, 0, 1), OPEN)
+
+    def _on_opened(self, message: NodeMessage, body: bytes) -> None:
+        self._opening = 0
+        if type(message) is Result and message.status == OK:
+            self.client = decode_session(body)
+            self._transmit_waiting()
+        elif type(message) is Failure and message.code == messages.NOT_LEADER:
+            self._redirect(message.leader)
+        else:
+            self._connected = False
+            self._rotate()
+
+    def _expire(self) -> None:
+        """The cluster forgot this session: what was sent may have been applied, and is not sent again."""
+        self.client = 0
+        for request, pending in list(self._pending.items()):
+            if pending.doubtful:
+                del self._pending[request]
+                self._wire.failed(
+                    request,
+                    SessionExpired(
+                        "the batch was sent in a session that the cluster has forgotten since; it may have been "
+                        "applied. Read the state before repeating it."
+                    ),
+                )
+        self._open_session()
+
+    def _timeout_error(self, pending: _Pending) -> QuorumError:
+        if pending.doubtful:
+            return OutcomeUnknown(
+                "the request was sent, but no answer came in time; it may yet be applied. Retry it only with the "
+                "same request id, or read the state first."
+            )
+        if type(pending.message) is Query:
+            return NotLeader() if not self._connected else Overloaded("the read was not answered in time. Retry.")
+        return NotLeader()
+
+    # Connections.
+
+    def _redirect(self, leader: str | None) -> None:
+        self._connected = False
+        self._redirects += 1
+        for pending in self._pending.values():
+            pending.sent = False
+        if leader is not None and leader != self.endpoint and self._redirects < 8:
+            if leader not in self._endpoints:
+                self._endpoints = (*self._endpoints, leader)
+            self._connect(leader, 0)
+        else:
+            self._redirects = 0
+            self._rotate()
+
+    def _rotate(self) -> None:
+        """Try the next node, after a pause once every node was tried."""
+        self._failures += 1
+        self._turn = (self._turn + 1) % len(self._endpoints)
+        endpoint = self._endpoints[self._turn]
+        self._connect(endpoint, self._pause())
+
+    def _connect(self, endpoint: str, delay_us: int) -> None:
+        self.endpoint = endpoint
+        self._turn = self._endpoints.index(endpoint)
+        self._opening = 0
+        self._wire.connect(endpoint, delay_us)
+
+    def _pause(self) -> int:
+        return min(self._settings.retry_max_us, self._settings.retry_us << min(self._failures, 10))
+
+    def _schedule(self) -> None:
+        """Wake at the next deadline, retry or silence."""
+        due = FOREVER_US
+        for pending in self._pending.values():
+            due = min(due, pending.deadline_us, pending.resend_us)
+        if self._connected and (self._pending or self._opening):
+            due = min(due, self._heard_us + self._settings.silence_us)
+        self._due_us = due
+        if due < FOREVER_US:
+            self._wire.wake(max(1_000, due - self.now_us))
+
+    def _request(self) -> int:
+        request = self._next_request
+        self._next_request += 1
+        return request

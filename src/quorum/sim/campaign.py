@@ -1,0 +1,146 @@
+"""One seed: a cluster, clients and faults for some simulated seconds, and every claim about it checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from quorum.checkers.history import History
+from quorum.checkers.linearizability import check_linearizable
+from quorum.checkers.violation import Violation
+from quorum.errors import ConfigurationError
+from quorum.model import Configuration
+from quorum.protocols.raft.settings import Settings
+from quorum.sim.faults import ALL_FAULTS, SECOND_US, Nemesis
+from quorum.sim.workload import Worker
+from quorum.sim.world import World
+
+CALM_US = 12 * SECOND_US
+"""The last seconds are without faults: everything must be answered and everybody must agree."""
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What one seed runs. `seconds` are simulated; `clients` have one operation open each."""
+
+    seed: int
+    nodes: int = 5
+    seconds: int = 60
+    clients: int = 6
+    pause_ms: int = 150
+    faults: tuple[str, ...] = ALL_FAULTS
+    reads: str = ""
+    writes: str = ""
+    stale: bool = False
+    snapshot_entries: int = 50
+    keep: int = 0
+
+    def replay_command(self) -> str:
+        """The one line that runs this seed again."""
+        command = f"quorum replay --seed {self.seed} --nodes {self.nodes} --seconds {self.seconds}"
+        command += f" --clients {self.clients} --pause-ms {self.pause_ms}"
+        if self.faults != ALL_FAULTS:
+            command += f" --faults {','.join(self.faults) or 'none'}"
+        if self.reads:
+            command += f" --reads '{self.reads}'"
+        if self.writes:
+            command += f" --writes '{self.writes}'"
+        return command + (" --stale" if self.stale else "")
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What one seed showed. `failure` is empty when every claim held."""
+
+    seed: int
+    failure: str
+    trace: str
+    events: int
+    operations: int
+    unknown: int
+    decided: int
+    leaders: int
+    simulated_us: int
+    sometimes: dict[str, int]
+    replay: str
+
+
+MakeWorld = Callable[[int, Configuration, Settings, int], World]
+
+
+def configuration_of(plan: Plan) -> Configuration:
+    """Nodes n1, n2, ... under the plan's quorum system."""
+    if plan.nodes < 1 or plan.seconds * SECOND_US <= CALM_US or plan.clients < 1:
+        raise ConfigurationError(
+            f"{plan.nodes} nodes, {plan.clients} clients and {plan.seconds} s were asked for, but a run needs "
+            f"one of each and ends with {CALM_US // SECOND_US} calm seconds. Ask for more."
+        )
+    names = tuple(f"n{i}" for i in range(1, plan.nodes + 1))
+    return Configuration(epoch=1, voters=names, reads=plan.reads, writes=plan.writes)
+
+
+def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, History, World]:
+    """Run one seed. A broken claim is in the outcome, not raised; a bad plan raises ConfigurationError."""
+    settings = Settings(snapshot_entries=plan.snapshot_entries, log_kept_entries=plan.snapshot_entries // 2)
+    world = make_world(plan.seed, configuration_of(plan), settings, plan.keep)
+    history = History()
+    stop_us = plan.seconds * SECOND_US - CALM_US
+    workers = [
+        Worker(world, f"c{i}", history, plan.pause_ms * 1000, stop_us, plan.stale)
+        for i in range(1, plan.clients + 1)
+    ]
+    nemesis = Nemesis(world, plan.faults, stop_us)
+    try:
+        world.boot()
+        for worker in workers:
+            worker.start()
+        nemesis.start()
+        world.run(plan.seconds * SECOND_US)
+        _check_progress(world, workers)
+        _check_history(history)
+        failure = ""
+    except Violation as violation:
+        failure = str(violation)
+    except AssertionError as error:
+        failure = f"an invariant of the code broke: {error}"
+    return _outcome(plan, failure, world, workers), history, world
+
+
+def _check_progress(world: World, workers: list[Worker]) -> None:
+    """After the calm: somebody leads, everybody runs and has applied the same, every client was answered."""
+    leader = world.leader()
+    if leader is None:
+        raise Violation("progress: the calm network elects a leader", "nobody leads at the end")
+    applied = {name: node.driver.applied_index for name, node in world.nodes.items() if node.driver}
+    if len(applied) < len(world.nodes) or len(set(applied.values())) > 1:
+        raise Violation("progress: every node catches up in the calm", f"applied indexes {applied}")
+    digests = {name: node.host.digest() for name, node in world.nodes.items() if node.host is not None}
+    if len(set(digests.values())) > 1:
+        raise Violation("equal logs give equal states", f"digests {digests}")
+    waiting = [worker.name for worker in workers if worker.client.session.unanswered]
+    if waiting:
+        raise Violation("progress: every client is answered in the calm", f"{waiting} wait")
+    if sum(worker.answered for worker in workers) == 0:
+        raise Violation("progress: a run that decided nothing proves nothing", "no operation was answered")
+
+
+def _check_history(history: History) -> None:
+    verdict = check_linearizable(history)
+    if verdict.verdict != "linearizable":
+        detail = f"key {verdict.failing_key!r} is {verdict.verdict}: {verdict.window}"
+        raise Violation("the history is linearizable", detail)
+
+
+def _outcome(plan: Plan, failure: str, world: World, workers: list[Worker]) -> Outcome:
+    return Outcome(
+        seed=plan.seed,
+        failure=failure,
+        trace=world.trace.hexdigest(),
+        events=world.trace.events,
+        operations=sum(worker.answered + worker.unknown for worker in workers),
+        unknown=sum(worker.unknown for worker in workers),
+        decided=world.agreement.decided.last,
+        leaders=world.leaders,
+        simulated_us=world.now_us,
+        sometimes=dict(sorted(world.sometimes.counts.items())),
+        replay=plan.replay_command(),
+    )

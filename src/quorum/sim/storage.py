@@ -1,0 +1,204 @@
+"""Simulated durability at the level of records: what was not synced is lost in a crash, but for a prefix.
+
+The production log on a simulated file system (sim.disk) covers bytes and sectors; this one is fast enough to
+run thousands of seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import blake2b
+from random import Random
+
+from quorum.entry import CONFIGURATION, Buffer, decode_entry, entry_identity
+from quorum.errors import StorageCorrupt
+from quorum.model import decode_configuration
+from quorum.protocols.effects import HardState
+from quorum.protocols.events import Durable, EntryMeta, SnapshotMark
+
+Later = Callable[..., None]
+Record = HardState | SnapshotMark | tuple[int, tuple[bytes, ...]]
+
+
+class _Image:
+    """A log as some sequence of records leaves it."""
+
+    def __init__(self) -> None:
+        self.state = HardState(0, None)
+        self.base = 0
+        self.entries: list[bytes] = []
+
+    def write(self, record: Record) -> None:
+        if type(record) is HardState:
+            self.state = record
+        elif type(record) is SnapshotMark:
+            self.base, self.entries = record.index, []
+        else:
+            assert type(record) is tuple
+            first, entries = record
+            del self.entries[first - self.base - 1 :]
+            self.entries.extend(entries)
+
+    def trim(self, first_kept: int) -> None:
+        drop = first_kept - 1 - self.base
+        if drop > 0:
+            del self.entries[:drop]
+            self.base = first_kept - 1
+
+
+class SimLog:
+    """ports.Log in memory: an image as the node sees it, and one as the disk has it."""
+
+    def __init__(self, random: Random, later: Later, snapshots: SimSnapshots) -> None:
+        self._random = random
+        self._later = later
+        self._snapshots = snapshots
+        self._seen = _Image()
+        self._disk = _Image()
+        self._staged: list[Record] = []
+        self._lives = 0
+        self.sync_us = 300
+        self.sync_jitter_us = 700
+
+    def recover(self) -> Durable:
+        snapshot = self._snapshots.newest()
+        image = self._disk
+        if snapshot is not None and snapshot.index > image.base + len(image.entries):
+            image.base, image.entries = snapshot.index, []
+        self._seen = _Image()
+        self._seen.state, self._seen.base, self._seen.entries = image.state, image.base, list(image.entries)
+        metas, time_us = [], 0
+        for entry in image.entries:
+            index, term, kind, entry_time_us = entry_identity(entry)
+            time_us = max(time_us, entry_time_us)
+            configuration = decode_configuration(decode_entry(entry)[1]) if kind == CONFIGURATION else None
+            metas.append(EntryMeta(index, term, kind, len(entry), configuration))
+        return Durable(image.state.term, image.state.vote, snapshot, tuple(metas), time_us)
+
+    def write_hard_state(self, state: HardState) -> None:
+        self._stage(state)
+
+    def write_entries(self, first: int, entries: Sequence[Buffer]) -> None:
+        self._stage((first, tuple(bytes(entry) for entry in entries)))
+
+    def reset(self, mark: SnapshotMark) -> None:
+        self._stage(mark)
+
+    def _stage(self, record: Record) -> None:
+        self._staged.append(record)
+        self._seen.write(record)
+
+    def sync(self, done: Callable[[BaseException | None], None]) -> None:
+        delay = self.sync_us + int(self._random.random() * self.sync_jitter_us)
+        self._later(delay, self._synced, self._lives, len(self._staged), done)
+
+    def _synced(self, life: int, count: int, done: Callable[[BaseException | None], None]) -> None:
+        if life != self._lives:
+            return
+        for record in self._staged[:count]:
+            self._disk.write(record)
+        del self._staged[:count]
+        done(None)
+
+    def crash(self) -> None:
+        """Lose what was not synced, but for a random prefix of it."""
+        self._lives += 1
+        for record in self._staged[: self._random.randrange(len(self._staged) + 1)]:
+            if type(record) is tuple:
+                first, entries = record
+                record = (first, entries[: self._random.randrange(len(entries) + 1)])
+            self._disk.write(record)
+        self._staged.clear()
+
+    def read(self, first: int, last: int, bytes_max: int) -> tuple[bytes, ...]:
+        image = self._seen
+        entries = image.entries[first - image.base - 1 : last - image.base]
+        assert len(entries) == last - first + 1 and first > image.base, "read outside the log"
+        total = 0
+        for count, entry in enumerate(entries):
+            total += len(entry)
+            if total > bytes_max and count:
+                return tuple(entries[:count])
+        return tuple(entries)
+
+    def trim(self, first_kept: int) -> None:
+        self._seen.trim(first_kept)
+        if first_kept - 1 <= self._disk.base + len(self._disk.entries):
+            self._disk.trim(first_kept)
+
+    def close(self) -> None:
+        self._staged.clear()
+
+
+class SimSnapshots:
+    """ports.Snapshots in memory."""
+
+    def __init__(self, random: Random, later: Later) -> None:
+        self._random = random
+        self._later = later
+        self._files: dict[int, tuple[SnapshotMark, bytes]] = {}
+        self._part: tuple[SnapshotMark, bytearray] | None = None
+        self._lives = 0
+
+    def newest(self) -> SnapshotMark | None:
+        return self._files[max(self._files)][0] if self._files else None
+
+    def write(
+        self,
+        mark: SnapshotMark,
+        chunks: Iterable[bytes],
+        done: Callable[[SnapshotMark | None, BaseException | None], None],
+    ) -> None:
+        delay = 2_000 + int(self._random.random() * 20_000)
+        self._later(delay, self._written, self._lives, mark, iter(chunks), done)
+
+    def _written(
+        self,
+        life: int,
+        mark: SnapshotMark,
+        chunks: Iterator[bytes],
+        done: Callable[[SnapshotMark | None, BaseException | None], None],
+    ) -> None:
+        if life != self._lives:
+            return
+        data = b"".join(len(chunk).to_bytes(4, "little") + chunk for chunk in chunks)
+        digest = blake2b(data, digest_size=32).digest()
+        complete = SnapshotMark(mark.index, mark.term, mark.time_us, mark.configuration, digest, len(data))
+        self._keep(complete, data)
+        done(complete, None)
+
+    def _keep(self, mark: SnapshotMark, data: bytes) -> None:
+        self._files[mark.index] = (mark, data)
+        while len(self._files) > 2:
+            del self._files[min(self._files)]
+
+    def crash(self) -> None:
+        """Files under way are lost; finished ones and received parts stay."""
+        self._lives += 1
+
+    def read_chunk(self, index: int, offset: int, size: int) -> bytes | None:
+        held = self._files.get(index)
+        return None if held is None else held[1][offset : offset + size]
+
+    def receive(self, mark: SnapshotMark, offset: int, data: Buffer) -> int:
+        if self._part is None or self._part[0] != mark:
+            self._part = (mark, bytearray())
+        part = self._part[1]
+        if offset == len(part):
+            part += data
+        return len(part)
+
+    def finish(self, mark: SnapshotMark) -> None:
+        assert self._part is not None and self._part[0] == mark, "nothing was received"
+        data = bytes(self._part[1])
+        self._part = None
+        if blake2b(data, digest_size=32).digest() != mark.digest:
+            raise StorageCorrupt(f"the snapshot at {mark.index} does not have its digest. Fetch it again.")
+        self._keep(mark, data)
+
+    def load(self, index: int) -> Iterator[bytes]:
+        data, at = self._files[index][1], 0
+        while at < len(data):
+            size = int.from_bytes(data[at : at + 4], "little")
+            yield data[at + 4 : at + 4 + size]
+            at += 4 + size
