@@ -1,0 +1,205 @@
+"""The key-value store as its clients see it: commands, queries, results and their encoding.
+
+A batch is a msgpack array of commands, its reply the array of their results, one for each, in order. The store
+has one revision; it grows by one with every command or transaction that changes something. Each key remembers the
+revision that created it, the one that last wrote it, and its version, the number of writes since it was created
+(semantics as in the etcd v3 API). A command that cannot be done gets `Refused` as its result and changes nothing;
+the others of its batch stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from quorum.apps.batch import Refused
+from quorum.entry import Buffer
+
+KEY_BYTES_MAX = 4096
+VALUE_BYTES_MAX = 1024 * 1024
+TXN_COMPARES_MAX = 128
+TXN_OPERATIONS_MAX = 128
+"""In each branch of a transaction."""
+RANGE_KEYS_MAX = 10_000
+"""One `Range` gives at most so many items, then says `more`."""
+READ_BYTES_MAX = 8 * 1024 * 1024
+"""All reads in one batch or query together give at most so many bytes of keys and values, about."""
+
+
+class Put(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
+    """Write `value` under `key`. Result: Written."""
+
+    key: bytes
+    value: bytes
+
+
+class Delete(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2):
+    """Remove `key`, if it is there. Result: Deleted."""
+
+    key: bytes
+
+
+class DeleteRange(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3):
+    """Remove every key from `start` up to but without `end` (None: to the last). Result: Deleted."""
+
+    start: bytes
+    end: bytes | None
+
+
+class CompareAndSwap(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=4):
+    """Replace the value of `key` if it is `expected`; None means absent, before or after. Result: Swapped."""
+
+    key: bytes
+    expected: bytes | None
+    value: bytes | None
+
+
+class CompareRevisionAndSwap(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=5):
+    """Replace the value of `key` (None: remove it) if it was last written at `mod_revision` (0: absent).
+    Result: Swapped."""
+
+    key: bytes
+    mod_revision: int
+    value: bytes | None
+
+
+class Get(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=6):
+    """Read one key. Result: Got."""
+
+    key: bytes
+
+
+class Range(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=7):
+    """Read the keys from `start` up to but without `end` (None: to the last), ascending, at most `limit` of them
+    (0: RANGE_KEYS_MAX). Result: Found, or Counted with `count_only`."""
+
+    start: bytes
+    end: bytes | None
+    limit: int = 0
+    count_only: bool = False
+
+
+class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One condition of a transaction: `field` of `key`, related to `operand` (bytes for the value, else int).
+
+    An absent key has version, create and mod revision 0, and no comparison of its value holds.
+    """
+
+    key: bytes
+    field: Literal["value", "version", "create_revision", "mod_revision"]
+    relation: Literal["=", "!=", "<", ">"]
+    operand: bytes | int
+
+
+Operation: TypeAlias = Put | Delete | DeleteRange | Get | Range
+
+
+class Txn(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=8):
+    """If all of `compares` hold, do `then`, otherwise `otherwise`: all of it, in order, at one revision.
+
+    In either branch no key may be written twice, nor put and deleted. Result: Committed.
+    """
+
+    compares: list[Compare]
+    then: list[Operation]
+    otherwise: list[Operation]
+
+
+Command: TypeAlias = Put | Delete | DeleteRange | CompareAndSwap | CompareRevisionAndSwap | Get | Range | Txn
+"""What a batch may hold. A read in a batch is answered from the state at its place in the log."""
+Query: TypeAlias = Get | Range
+
+
+class Item(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A key and what the store knows of it."""
+
+    key: bytes
+    value: bytes
+    create_revision: int
+    mod_revision: int
+    version: int
+
+
+class Written(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
+    """Done; `revision` is the key's new mod_revision."""
+
+    revision: int
+
+
+class Deleted(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2):
+    """`count` keys were removed; `revision` is the store's afterwards."""
+
+    revision: int
+    count: int
+
+
+class Swapped(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3):
+    """Whether the comparison held and the value was replaced; `revision` is the store's afterwards."""
+
+    succeeded: bool
+    revision: int
+
+
+class Got(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=4):
+    """The item under the key, or None, in the store at `revision`."""
+
+    item: Item | None
+    revision: int
+
+
+class Found(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=5):
+    """Items of a range, ascending. With `more`, go on with `Range(items[-1].key + b"\\0", end)`."""
+
+    items: list[Item]
+    more: bool
+    revision: int
+
+
+class Counted(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=6):
+    """How many keys a range holds."""
+
+    count: int
+    revision: int
+
+
+OperationResult: TypeAlias = Written | Deleted | Got | Found | Counted | Refused
+
+
+class Committed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=7):
+    """A transaction: whether its conditions held, and the results of the branch that was done.
+
+    Only a read may be refused in it (READ_BYTES_MAX); a transaction that breaks another rule is refused whole.
+    """
+
+    succeeded: bool
+    revision: int
+    results: list[OperationResult]
+
+
+Result: TypeAlias = Written | Deleted | Swapped | Got | Found | Counted | Committed | Refused
+
+_ENCODE = msgspec.msgpack.Encoder()
+_DECODE_RESULTS: msgspec.msgpack.Decoder[list[Result]] = msgspec.msgpack.Decoder(list[Result])
+
+
+def encode_batch(commands: Sequence[Command]) -> bytes:
+    """The body of a batch of commands."""
+    return _ENCODE.encode(commands)
+
+
+def encode_query(queries: Sequence[Query]) -> bytes:
+    """The body of a batch of reads."""
+    return _ENCODE.encode(queries)
+
+
+def decode_results(body: Buffer) -> list[Result]:
+    """The results in the reply to a batch or a query, in order. Raises msgspec.DecodeError if it is none."""
+    return _DECODE_RESULTS.decode(body)
+
+
+def prefix_end(prefix: bytes) -> bytes | None:
+    """The `end` of the range of all keys that begin with `prefix`; None if no key lies behind them."""
+    kept = prefix.rstrip(b"\xff")
+    return kept[:-1] + bytes((kept[-1] + 1,)) if kept else None

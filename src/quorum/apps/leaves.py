@@ -1,0 +1,313 @@
+"""Sorted leaves: an ordered map of versioned values with cheap snapshots and a cached digest.
+
+The keys are cut into leaves of neighbouring keys. A leaf is a plain dict, sorted only when somebody reads it in
+order, so that a write costs one bisection and one dict store. A view pins the leaves as they are; the next write
+to a pinned leaf copies that leaf alone. A leaf remembers its digest until it is written to.
+
+Where the leaves are cut is part of the state: it depends on the history of writes, decides later cuts and is
+covered by the digest, so views keep the cuts and `load` puts them back.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from itertools import pairwise
+
+import msgspec
+
+KEYS_PER_LEAF = 256
+LEAF_BYTES = 64 * 1024
+"""A leaf with more than one key is split above either bound. Both must be the same on every node."""
+DIGEST_BYTES = 32
+
+
+class Versioned(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A value, the revisions that created and last wrote it, and how often it was written since it was created."""
+
+    value: bytes
+    create_revision: int
+    mod_revision: int
+    version: int
+
+
+class LeafChunk(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One leaf in canonical form: every key is at least `low`, `keys` ascend, `values` stand beside them."""
+
+    low: bytes
+    keys: list[bytes]
+    values: list[Versioned]
+
+
+_ENCODE = msgspec.msgpack.Encoder()
+_DECODE = msgspec.msgpack.Decoder(LeafChunk)
+
+
+class Leaf:
+    """The keys from `low` up to the next leaf. `era` tells whether a view may still be reading it."""
+
+    __slots__ = ("_digest", "_order", "era", "items", "low", "size")
+
+    def __init__(self, low: bytes, items: dict[bytes, Versioned], size: int, era: int) -> None:
+        self.low = low
+        self.items = items
+        self.size = size
+        self.era = era
+        self._order: list[bytes] | None = None
+        self._digest: bytes | None = None
+
+    def copy(self, era: int) -> Leaf:
+        """The same content, free to be written to in `era`."""
+        twin = Leaf(self.low, self.items.copy(), self.size, era)
+        twin._order = self._order
+        twin._digest = self._digest
+        return twin
+
+    def keys_changed(self) -> None:
+        """A key came or went."""
+        self._order = None
+        self._digest = None
+
+    def value_changed(self) -> None:
+        """A key that was there has another value."""
+        self._digest = None
+
+    def order(self) -> list[bytes]:
+        """The keys, ascending. The list is shared: never write to it."""
+        order = self._order
+        if order is None:
+            order = self._order = sorted(self.items)
+        return order
+
+    def chunk(self) -> bytes:
+        """The canonical bytes of this leaf."""
+        order = self.order()
+        items = self.items
+        return _ENCODE.encode(LeafChunk(self.low, order, [items[key] for key in order]))
+
+    def digest(self) -> bytes:
+        """32 bytes of blake2b over the canonical bytes."""
+        digest = self._digest
+        if digest is None:
+            digest = self._digest = blake2b(self.chunk(), digest_size=DIGEST_BYTES).digest()
+        return digest
+
+
+class View:
+    """The leaves as they were at one moment. Costs one pointer per leaf, and may be read on another thread."""
+
+    def __init__(self, leaves: tuple[Leaf, ...]) -> None:
+        self._leaves = leaves
+
+    def __len__(self) -> int:
+        """How many chunks there are."""
+        return len(self._leaves)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The canonical bytes of every leaf, in key order."""
+        for leaf in self._leaves:
+            yield leaf.chunk()
+
+
+class Leaves:
+    """An ordered map of byte keys to versioned values."""
+
+    def __init__(self, keys_per_leaf: int = KEYS_PER_LEAF, leaf_bytes: int = LEAF_BYTES) -> None:
+        self._keys_max = keys_per_leaf
+        self._bytes_max = leaf_bytes
+        self._era = 0
+        self._count = 0
+        self._leaves = [Leaf(b"", {}, 0, 0)]
+        self._lows = [b""]
+
+    def empty(self) -> Leaves:
+        """A new map with the same bounds."""
+        return Leaves(self._keys_max, self._bytes_max)
+
+    def __len__(self) -> int:
+        """The number of keys."""
+        return self._count
+
+    @property
+    def leaf_count(self) -> int:
+        """The number of leaves: what a view and a clean digest cost."""
+        return len(self._leaves)
+
+    def get(self, key: bytes) -> Versioned | None:
+        """What is stored under `key`."""
+        return self._leaves[bisect_right(self._lows, key) - 1].items.get(key)
+
+    def put(self, key: bytes, value: bytes, revision: int) -> None:
+        """Write `value` at `revision`; a key that is there keeps its creation and gains a version."""
+        at = bisect_right(self._lows, key) - 1
+        leaf = self._leaves[at]
+        if leaf.era != self._era:
+            leaf = self._own(at)
+        items = leaf.items
+        old = items.get(key)
+        if old is None:
+            items[key] = Versioned(value, revision, revision, 1)
+            leaf.size += len(key) + len(value)
+            leaf.keys_changed()
+            self._count += 1
+        else:
+            items[key] = Versioned(value, old.create_revision, revision, old.version + 1)
+            leaf.size += len(value) - len(old.value)
+            leaf.value_changed()
+        if leaf.size > self._bytes_max or len(items) > self._keys_max:
+            self._split(at)
+
+    def delete(self, key: bytes) -> bool:
+        """Remove `key`. True if it was there."""
+        at = bisect_right(self._lows, key) - 1
+        if key not in self._leaves[at].items:
+            return False
+        self._remove(at, (key,))
+        self._tidy(at)
+        return True
+
+    def delete_range(self, start: bytes, end: bytes | None) -> int:
+        """Remove every key from `start` up to but without `end` (None: no bound); return how many there were."""
+        before = self._count
+        first = bisect_right(self._lows, start) - 1
+        for at in range(self._leaf_behind(end) - 1, first - 1, -1):
+            keys = self._slice(at, start, end)
+            if len(keys) == len(self._leaves[at].items) and len(self._leaves) > 1:
+                self._count -= len(keys)
+                self._drop(at)
+            elif keys:
+                self._remove(at, keys)
+        self._tidy(min(first, len(self._leaves) - 1))
+        return before - self._count
+
+    def scan(self, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, Versioned]]:
+        """Keys and values from `start` up to but without `end`, ascending. Not to be written to meanwhile."""
+        for at in range(bisect_right(self._lows, start) - 1, self._leaf_behind(end)):
+            items = self._leaves[at].items
+            for key in self._slice(at, start, end):
+                yield key, items[key]
+
+    def count(self, start: bytes, end: bytes | None) -> int:
+        """How many keys there are from `start` up to but without `end`; inner leaves are not sorted for it."""
+        first, behind = bisect_right(self._lows, start) - 1, self._leaf_behind(end)
+        if first >= behind:
+            return 0
+        edges = {first, behind - 1}
+        inner = sum(len(leaf.items) for leaf in self._leaves[first + 1 : behind - 1])
+        return inner + sum(len(self._slice(at, start, end)) for at in sorted(edges))
+
+    def digest(self) -> bytes:
+        """The root over the digests of the leaves: 32 bytes. Costs the leaves written to since the last time."""
+        return blake2b(b"".join([leaf.digest() for leaf in self._leaves]), digest_size=DIGEST_BYTES).digest()
+
+    def view(self) -> View:
+        """Pin the present state."""
+        self._era += 1
+        return View(tuple(self._leaves))
+
+    def load(self, chunks: Iterable[bytes]) -> None:
+        """Replace everything by the chunks of a view. Raises ValueError, nothing changed, if they are damaged."""
+        leaves: list[Leaf] = []
+        for chunk in chunks:
+            leaf = self._read_leaf(chunk)
+            order = leaf.order()
+            if leaves:
+                _require(leaves[-1].low < leaf.low and order != [], "a leaf is empty or out of order")
+                _require(leaves[-1].order()[-1:] < [leaf.low], "two leaves overlap")
+            else:
+                _require(leaf.low == b"", "the first leaf does not begin at the first key")
+            leaves.append(leaf)
+        _require(bool(leaves), "there is no leaf")
+        _require(len(leaves) == 1 or bool(leaves[0].items), "a leaf is empty or out of order")
+        self._leaves = leaves
+        self._lows = [leaf.low for leaf in leaves]
+        self._count = sum(len(leaf.items) for leaf in leaves)
+
+    def _read_leaf(self, data: bytes) -> Leaf:
+        try:
+            chunk = _DECODE.decode(data)
+        except msgspec.DecodeError as error:
+            _require(False, str(error))
+            raise
+        keys, values = chunk.keys, chunk.values
+        _require(len(keys) == len(values), "a leaf has not as many values as keys")
+        _require(all(a < b for a, b in pairwise(keys)), "the keys of a leaf do not ascend")
+        _require(not keys or keys[0] >= chunk.low, "a key lies before its leaf")
+        size = sum(map(len, keys)) + sum(len(value.value) for value in values)
+        return Leaf(chunk.low, dict(zip(keys, values)), size, self._era)
+
+    def _leaf_behind(self, end: bytes | None) -> int:
+        """The number of the first leaf that holds nothing below `end`."""
+        return len(self._lows) if end is None else bisect_left(self._lows, end)
+
+    def _slice(self, at: int, start: bytes, end: bytes | None) -> list[bytes]:
+        order = self._leaves[at].order()
+        first = bisect_left(order, start)
+        behind = len(order) if end is None else bisect_left(order, end)
+        return order if first == 0 and behind == len(order) else order[first:behind]
+
+    def _own(self, at: int) -> Leaf:
+        """The leaf at `at`, copied first if a view may still be reading it."""
+        leaf = self._leaves[at]
+        if leaf.era != self._era:
+            leaf = self._leaves[at] = leaf.copy(self._era)
+        return leaf
+
+    def _remove(self, at: int, keys: Iterable[bytes]) -> None:
+        leaf = self._own(at)
+        for key in keys:
+            leaf.size -= len(key) + len(leaf.items.pop(key).value)
+            self._count -= 1
+        leaf.keys_changed()
+
+    def _split(self, at: int) -> None:
+        """Cut an overfull leaf near the middle of its bytes, and again whatever is still overfull."""
+        leaf = self._leaves[at]
+        if len(leaf.items) < 2 or (leaf.size <= self._bytes_max and len(leaf.items) <= self._keys_max):
+            return
+        order, items = leaf.order(), leaf.items
+        left_bytes, cut = 0, 0
+        while cut < len(order) - 1 and (cut == 0 or left_bytes * 2 < leaf.size):
+            left_bytes += len(order[cut]) + len(items[order[cut]].value)
+            cut += 1
+        right = Leaf(order[cut], {key: items[key] for key in order[cut:]}, leaf.size - left_bytes, self._era)
+        self._leaves[at] = Leaf(leaf.low, {key: items[key] for key in order[:cut]}, left_bytes, self._era)
+        self._leaves.insert(at + 1, right)
+        self._lows.insert(at + 1, right.low)
+        self._split(at + 1)
+        self._split(at)
+
+    def _drop(self, at: int) -> None:
+        """Take a leaf away; its keys belong to the left neighbour from now on (the first leaf's to the next)."""
+        del self._leaves[at], self._lows[at]
+        if at == 0:
+            first = self._own(0)
+            first.low = self._lows[0] = b""
+            first.value_changed()
+
+    def _tidy(self, at: int) -> None:
+        """After a removal: join a leaf that has become small with a neighbour that has room for it."""
+        if len(self._leaves) == 1 or len(self._leaves[at].items) > self._keys_max // 8:
+            return
+        if not self._leaves[at].items:
+            self._drop(at)
+        elif not self._join(at):
+            self._join(at - 1)
+
+    def _join(self, at: int) -> bool:
+        """Join the leaves at `at` and behind it, if they exist and together fill no more than 3/4 of one."""
+        if not 0 <= at < len(self._leaves) - 1:
+            return False
+        left, right = self._leaves[at], self._leaves[at + 1]
+        keys, size = len(left.items) + len(right.items), left.size + right.size
+        if keys * 4 > self._keys_max * 3 or size * 4 > self._bytes_max * 3:
+            return False
+        self._leaves[at : at + 2] = [Leaf(left.low, left.items | right.items, size, self._era)]
+        del self._lows[at + 1]
+        return True
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(f"a snapshot of sorted keys was to be loaded, but {otherwise}. Fetch another snapshot.")

@@ -1,0 +1,88 @@
+"""The snapshot stream of a host: the chunks of every application, tagged, cut small and sealed.
+
+One frame is a tag (application, kind) and a payload of at most 64 KiB. The stream begins with a head, gives the
+chunks of each application together, applications ascending, and ends with the digest of all that went before.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+
+_TAG = struct.Struct("<HB")
+FRAME_PAYLOAD_BYTES = 64 * 1024
+_PIECE, _LAST, _HEAD, _END = 0, 1, 2, 3
+
+
+def write_stream(head: bytes, parts: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[bytes]:
+    """Frames for `head` and then, for each (application, chunks), its chunks."""
+    seal = blake2b(digest_size=32)
+    for frame in _frames(head, parts):
+        seal.update(frame)
+        yield frame
+    yield _TAG.pack(0, _END) + seal.digest()
+
+
+def _frames(head: bytes, parts: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[bytes]:
+    yield _TAG.pack(0, _HEAD) + head
+    for app, chunks in parts:
+        for chunk in chunks:
+            view, at = memoryview(chunk), 0
+            while len(chunk) - at > FRAME_PAYLOAD_BYTES:
+                yield _TAG.pack(app, _PIECE) + view[at : at + FRAME_PAYLOAD_BYTES]
+                at += FRAME_PAYLOAD_BYTES
+            yield _TAG.pack(app, _LAST) + view[at:]
+
+
+class StreamReader:
+    """Reads the frames back, in order: the head, the chunks of each application, the end.
+
+    Every method raises ValueError if the stream is damaged or holds something else at this place.
+    """
+
+    def __init__(self, frames: Iterable[bytes]) -> None:
+        self._frames = iter(frames)
+        self._seal = blake2b(digest_size=32)
+        self._app, self._kind, self._payload = 0, _END, b""
+        self._advance()
+
+    def head(self) -> bytes:
+        """The head given to `write_stream`."""
+        _require(self._kind == _HEAD, "it does not begin with its head")
+        head = self._payload
+        self._advance()
+        return head
+
+    def chunks(self, app: int) -> Iterator[bytes]:
+        """The chunks of `app`, if they come next; none otherwise."""
+        while self._app == app and self._kind in (_PIECE, _LAST):
+            pieces = []
+            while self._kind == _PIECE and self._app == app:
+                pieces.append(self._payload)
+                self._advance()
+            _require(self._kind == _LAST and self._app == app, "a chunk is not complete")
+            pieces.append(self._payload)
+            self._advance()
+            yield b"".join(pieces)
+
+    def end(self) -> None:
+        """Check that nothing is left over and that the seal is right."""
+        _require(self._kind == _END, f"it holds state of application {self._app} that nobody here reads")
+        _require(self._payload == self._seal.digest(), "its digest is wrong")
+        _require(next(self._frames, None) is None, "something follows its end")
+
+    def _advance(self) -> None:
+        frame = next(self._frames, None)
+        if frame is None or len(frame) < _TAG.size:
+            raise ValueError("a snapshot was to be restored, but it breaks off. Fetch another snapshot.")
+        self._app, self._kind = _TAG.unpack_from(frame)
+        self._payload = bytes(frame[_TAG.size :])
+        _require(self._kind <= _END, f"it holds a frame of unknown kind {self._kind}")
+        if self._kind != _END:
+            self._seal.update(frame)
+
+
+def _require(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ValueError(f"a snapshot was to be restored, but {otherwise}. Fetch another snapshot.")
