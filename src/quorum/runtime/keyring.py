@@ -467,8 +467,9 @@ def _write(path: Path, data: bytes, mode: int, *, replace: bool = False) -> None
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(descriptor)
+            if replace:  # what is replaced is lost otherwise; a new file that a crash cuts short is made again
+                file.flush()
+                os.fsync(descriptor)
         if replace:
             target.replace(path)
     except OSError as error:

@@ -1,0 +1,458 @@
+"""`cluster.toml`, the same on every node, and `node.toml`, one for each: read strictly, or refused with a remedy.
+
+Only this room parses `150ms`; what it returns is in microseconds and bytes. Nothing here touches the network.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping
+from fractions import Fraction
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import msgspec
+
+from quorum.errors import ConfigurationError
+from quorum.model import Configuration, NodeId, check_fault_budget, check_node_id
+from quorum.runtime import toml
+
+if TYPE_CHECKING:
+    from quorum.protocols.raft.settings import Settings
+    from quorum.systems.system import QuorumSystem
+
+EXPRESSION_CHARACTERS_MAX = 64 * 1024
+ENVIRONMENT_VARIABLE = "QUORUM_CONFIG"
+DEFAULT_PATH = Path(".quorum", "cluster.toml")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(us|ms|s|m)")
+_MICROSECONDS = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000}
+_DURATION_US_MAX = 24 * 3600 * 1_000_000
+_Count = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+
+
+class Address(NamedTuple):
+    """Where a node is reached: an IP address or host name, and a TCP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ip_address(_canonical_host(self.host)).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether it stands for every interface: good to listen on, impossible to dial."""
+        return _canonical_host(self.host) in ("0.0.0.0", "::")
+
+
+class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One node of the cluster. It binds `listen`; the others dial `advertise`, so that a proxy fits between."""
+
+    id: NodeId
+    listen: Address
+    advertise: Address
+    zone: str = ""
+    weight: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    role: str = "voter"
+
+
+class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often a leader speaks, and how long a silence makes the others elect a new one."""
+
+    heartbeat_us: int = msgspec.field(default=100_000, name="heartbeat")
+    election_timeout_us: int = msgspec.field(default=1_000_000, name="election_timeout")
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """When the log is cut by a snapshot, and how much may wait uncommitted before commands are refused."""
+
+    snapshot_entries: _Count = 100_000
+    snapshot_bytes: _Count = 256 * 1024 * 1024
+    log_kept_entries: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 5_000
+    uncommitted_bytes: _Count = 64 * 1024 * 1024
+
+
+class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `cluster.toml` says: who the members are and how they decide. Every node must read the same.
+
+    `reads` and `writes` are quorum expressions over member ids; empty text means the weighted majority. `faults`
+    is T, the crashes to be tolerated, or None for as many as the members allow.
+    """
+
+    cluster_id: str
+    members: tuple[Member, ...]
+    model: str = "crash"
+    engine: str = "raft"
+    policy: str = "fixed"
+    reads: str = ""
+    writes: str = ""
+    faults: Annotated[int, msgspec.Meta(ge=0, le=10_000)] | None = None
+    timing: Timing = Timing()
+    limits: Limits = Limits()
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether no address of the cluster can be reached from another machine."""
+        return all(member.listen.is_loopback and member.advertise.is_loopback for member in self.members)
+
+    def configuration(self) -> Configuration:
+        """The first configuration, epoch 1: the same value from any order of the members in the file."""
+        return Configuration(
+            epoch=1,
+            voters=tuple(sorted(member.id for member in self.members)),
+            reads=self.reads,
+            writes=self.writes,
+            weights=tuple(sorted((member.id, member.weight) for member in self.members if member.weight != 1)),
+        )
+
+    def member(self, node: NodeId) -> Member:
+        """The member of that id. Raises ConfigurationError when there is none."""
+        for member in self.members:
+            if member.id == node:
+                return member
+        raise ConfigurationError(
+            f"node {toml.shown(node)} was asked for, but cluster {self.cluster_id} has no such member"
+            f"{toml.did_you_mean(node, [member.id for member in self.members])}. "
+            f"Its members are {', '.join(member.id for member in self.members[:20])}."
+        )
+
+    def peers(self, node: NodeId) -> dict[NodeId, Address]:
+        """Where `node` dials the other members. Raises ConfigurationError when it is no member itself."""
+        own = self.member(node)
+        return {member.id: member.advertise for member in self.members if member is not own}
+
+    def raft_settings(self) -> Settings:
+        """Timing and limits as the replica takes them."""
+        from quorum.protocols.raft.settings import Settings
+
+        return Settings(
+            heartbeat_us=self.timing.heartbeat_us,
+            election_timeout_us=self.timing.election_timeout_us,
+            uncommitted_bytes_max=self.limits.uncommitted_bytes,
+            snapshot_entries=self.limits.snapshot_entries,
+            snapshot_bytes=self.limits.snapshot_bytes,
+            log_kept_entries=self.limits.log_kept_entries,
+        )
+
+
+class NodeConfig(msgspec.Struct, frozen=True):
+    """What `node.toml` says, its paths made absolute: which member this process is, and where its files are.
+
+    `insecure` turns TLS off and needs loopback addresses throughout; `allow_faults` lets drills cut links.
+    """
+
+    cluster: Path
+    node: NodeId
+    data: Path
+    keys: Path
+    log_level: str = "info"
+    insecure: bool = False
+    allow_faults: bool = False
+
+
+class _NodeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    cluster: str
+    node: str
+    data: str = "data"
+    keys: str = "keys"
+    log_level: str = "info"
+    insecure: bool = False
+    allow_faults: bool = False
+
+
+# --- loading -------------------------------------------------------------------------------------------
+
+
+def find_config(explicit: Path | str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The cluster.toml a command is about: `explicit` (--config), else QUORUM_CONFIG, else .quorum/cluster.toml.
+
+    Raises ConfigurationError when the first of these that is given does not exist.
+    """
+    named = environ.get(ENVIRONMENT_VARIABLE, "")
+    if explicit is not None:
+        path, origin = Path(explicit), "--config"
+    elif named:
+        path, origin = Path(named), ENVIRONMENT_VARIABLE
+    else:
+        path, origin = DEFAULT_PATH, ""
+    try:
+        path.stat()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        if not origin:
+            raise ConfigurationError(
+                f"a cluster was to be found, but there is no {DEFAULT_PATH} here. Start one with `quorum up`, or "
+                f"name its cluster.toml by --config or {ENVIRONMENT_VARIABLE}."
+            ) from None
+        raise ConfigurationError(
+            f"{str(path)!r} was named by {origin}, but it cannot be opened ({reason}). "
+            f"Name an existing cluster.toml by {origin}."
+        ) from None
+    return path
+
+
+def load_cluster(path: Path | str) -> ClusterConfig:
+    """Read and check a cluster.toml. Raises ConfigurationError that names the file, the key and the remedy."""
+    text = toml.read_text(Path(path), "cluster.toml")
+    try:
+        return parse_cluster(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+def parse_cluster(text: str) -> ClusterConfig:
+    """Check the text of a cluster.toml. Raises ConfigurationError for whatever cannot run, and nothing else."""
+    raw = toml.parse(text)
+    toml.check_keys(raw, ClusterConfig, "")
+    for name, kind in (("timing", Timing), ("limits", Limits)):
+        if isinstance(raw.get(name), dict):
+            toml.check_keys(raw[name], kind, f"{name}.")
+    timing, members = raw.get("timing"), raw.get("members")
+    if isinstance(timing, dict):
+        raw["timing"] = {key: parse_duration(value, f"timing.{key}") for key, value in timing.items()}
+    for number, member in enumerate(members if isinstance(members, list) else ()):
+        if isinstance(member, dict):
+            toml.check_keys(member, Member, f"members[{number}].")
+            for key in ("listen", "advertise"):
+                if key in member:
+                    member[key] = parse_address(member[key], f"members[{number}].{key}")
+            if "listen" in member:
+                member.setdefault("advertise", member["listen"])
+    cluster = toml.convert(raw, ClusterConfig)
+    _check_choices(cluster)
+    _check_members(cluster)
+    _check_timing(cluster.timing)
+    _check_quorums(cluster)
+    return cluster
+
+
+def load_node(path: Path | str) -> NodeConfig:
+    """Read and check a node.toml and the cluster.toml that it names.
+
+    Relative paths in it start at its own folder. Raises ConfigurationError, also when the node is no member or
+    `insecure` is asked for beyond loopback.
+    """
+    path = Path(path)
+    text = toml.read_text(path, "node.toml")
+    try:
+        raw = toml.parse(text)
+        toml.check_keys(raw, _NodeFile, "")
+        file = toml.convert(raw, _NodeFile)
+        check_node_id(file.node)
+        _check_one_of("log_level", file.log_level, LOG_LEVELS)
+        folder = path.parent.resolve()
+        node = NodeConfig(
+            cluster=_beside(folder, file.cluster, "cluster"),
+            node=file.node,
+            data=_beside(folder, file.data, "data"),
+            keys=_beside(folder, file.keys, "keys"),
+            log_level=file.log_level,
+            insecure=file.insecure,
+            allow_faults=file.allow_faults,
+        )
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+    cluster = load_cluster(node.cluster)
+    try:
+        cluster.member(node.node)
+        _check_security(node, cluster)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+    return node
+
+
+def parse_duration(text: object, name: str = "duration") -> int:
+    """Microseconds of a text such as `150ms`, `2s`, `1.5s` or `1m`. Raises ConfigurationError, saying `name`."""
+    found = _DURATION.fullmatch(text) if isinstance(text, str) else None
+    exact = Fraction(found[1]) * _MICROSECONDS[found[2]] if found else Fraction(0)
+    if exact.denominator != 1 or not 1 <= exact <= _DURATION_US_MAX:
+        raise ConfigurationError(
+            f"{name} = {toml.shown(text)} was given, but a duration is a text of a positive number and a unit, "
+            'at most 24 hours and not finer than 1us. Write "150ms" or "2s"; the units are us, ms, s and m.'
+        )
+    return int(exact)
+
+
+def parse_address(text: object, name: str = "address") -> Address:
+    """Host and port of `127.0.0.1:7001`, `db-1.example:7001` or `[::1]:7001`. Raises ConfigurationError."""
+    host, colon, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    if not colon or not _is_host(host, bracketed) or re.fullmatch(r"[0-9]{1,5}", port) is None:
+        raise ConfigurationError(
+            f"{name} = {toml.shown(text)} was given, but an address is a host and a port. "
+            'Write it like "127.0.0.1:7001", "db-1.example:7001" or "[::1]:7001".'
+        )
+    if not 1 <= int(port) <= 65_535:
+        raise ConfigurationError(
+            f"{name} = {toml.shown(text)} was given, but TCP ports run from 1 to 65535. Choose one of those."
+        )
+    return Address(host, int(port))
+
+
+# --- what a cluster must satisfy -----------------------------------------------------------------------
+
+
+def _check_choices(cluster: ClusterConfig) -> None:
+    if _LABEL.fullmatch(cluster.cluster_id) is None:
+        raise ConfigurationError(
+            f"cluster_id = {toml.shown(cluster.cluster_id)} was given, but it is part of every message and file. "
+            "Use 1 to 63 letters, digits, '.', '_' and '-', starting with a letter or digit."
+        )
+    _check_one_of("model", cluster.model, ("crash", "byzantine"))
+    if cluster.model == "byzantine":
+        raise ConfigurationError(
+            'model = "byzantine" was asked for, but this release runs clusters with model = "crash" only. '
+            'Set model = "crash"; `quorum check --model byzantine` examines designs already.'
+        )
+    _check_one_of("engine", cluster.engine, ("raft",))
+    _check_one_of("policy", cluster.policy, ("fixed",))
+
+
+def _check_members(cluster: ClusterConfig) -> None:
+    if not cluster.members:
+        raise ConfigurationError("a cluster without members was given, but somebody must vote. Add [[members]].")
+    seen: dict[tuple[str, int], NodeId] = {}
+    for member in cluster.members:
+        check_node_id(member.id)
+        _check_one_of(f"role of {member.id}", member.role, ("voter", "learner", "witness"))
+        if member.role != "voter":
+            raise ConfigurationError(
+                f'role = "{member.role}" was asked for {member.id}, but membership roles arrive with member '
+                'commands, after this release. Use role = "voter", or leave the member out.'
+            )
+        if member.zone and _LABEL.fullmatch(member.zone) is None:
+            raise ConfigurationError(
+                f"zone = {toml.shown(member.zone)} was given for {member.id}, but a zone is a plain name. "
+                "Use 1 to 63 letters, digits, '.', '_' and '-', starting with a letter or digit."
+            )
+        if member.advertise.is_wildcard:
+            raise ConfigurationError(
+                f"{member.id} was to advertise {member.advertise}, but nobody can dial that. "
+                "Set `advertise` to an address at which the other nodes reach it."
+            )
+        for address in sorted({member.listen, member.advertise}):
+            place = (_canonical_host(address.host), address.port)
+            other = seen.setdefault(place, member.id) if not address.is_wildcard else member.id
+            if other != member.id:
+                raise ConfigurationError(
+                    f"{address} was given to {member.id}, but {other} has it already. Give each its own address."
+                )
+    repeated = [node for node, count in Counter(member.id for member in cluster.members).items() if count > 1]
+    if repeated:
+        raise ConfigurationError(
+            f"the id {repeated[0]} was given to more than one member, but each votes once, under its own id. "
+            "Rename or remove one of them."
+        )
+
+
+def _check_timing(timing: Timing) -> None:
+    if timing.election_timeout_us < 3 * timing.heartbeat_us:
+        raise ConfigurationError(
+            f"timing.election_timeout = {timing.election_timeout_us / 1000:g}ms was asked for with a heartbeat of "
+            f"{timing.heartbeat_us / 1000:g}ms, but then one lost heartbeat deposes a leader. "
+            "Use at least three heartbeats; ten are usual."
+        )
+
+
+def _check_quorums(cluster: ClusterConfig) -> None:
+    from quorum.systems.build import build
+    from quorum.systems.check import check_raft
+
+    for name, text in (("reads", cluster.reads), ("writes", cluster.writes)):
+        if len(text) > EXPRESSION_CHARACTERS_MAX or not "".join(text.split()).isprintable():
+            raise ConfigurationError(
+                f"{name} was given, but it is longer than {EXPRESSION_CHARACTERS_MAX} characters or has "
+                'unprintable ones. Write an expression over member ids, such as "majority(a, b, c)".'
+            )
+    check_fault_budget(len(cluster.members), cluster.faults or 0, "crash")
+    system = build(cluster.configuration())
+    check_raft(system)
+    if cluster.faults and (
+        cluster.reads or cluster.writes or any(member.weight != 1 for member in cluster.members)
+    ):
+        _check_tolerated(cluster, system)
+
+
+def _check_tolerated(cluster: ClusterConfig, system: QuorumSystem) -> None:
+    """T crashes stop one side exactly where T nodes hold a quorum of its dual, and so miss N - T others."""
+    from quorum.systems.algebra import Node, choose
+    from quorum.systems.check import disjoint_quorums
+
+    assert cluster.faults, "asked only where some fault is to be tolerated"
+    survivors = choose(len(cluster.members) - cluster.faults, *(Node(member.id) for member in cluster.members))
+    for does, side in (("elect a leader", system.reads), ("commit", system.writes)):
+        witness = disjoint_quorums(survivors, side.dual())
+        if witness is not None:
+            crashed = ", ".join(sorted(witness[1]))
+            raise ConfigurationError(
+                f"faults = {cluster.faults} was asked for, but without {crashed} the rest cannot {does}. "
+                "Lower faults, or change the weights or the quorums."
+            )
+
+
+def _check_security(node: NodeConfig, cluster: ClusterConfig) -> None:
+    if node.insecure and not cluster.is_loopback:
+        open_ones = [
+            f"{member.id} at {address}"
+            for member in cluster.members
+            for address in (member.listen, member.advertise)
+            if not address.is_loopback
+        ]
+        raise ConfigurationError(
+            f"insecure = true was asked for, but {open_ones[0]} can be reached from other machines, and "
+            "without TLS anybody could speak for a node. Remove `insecure`, or use loopback addresses throughout."
+        )
+
+
+# --- values -------------------------------------------------------------------------------------------
+
+
+def _check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigurationError(
+            f"{name} = {toml.shown(value)} was asked for, but it is not known{toml.did_you_mean(value, allowed)}. "
+            f"Use {' or '.join(allowed)}."
+        )
+
+
+def _beside(folder: Path, text: str, name: str) -> Path:
+    if not text.strip() or not text.isprintable():
+        raise ConfigurationError(
+            f"{name} = {toml.shown(text)} was given, but it is no path. Name a file or folder."
+        )
+    return Path(os.path.normpath(folder / text))
+
+
+def _is_host(host: str, bracketed: bool) -> bool:
+    try:
+        return (ip_address(host).version == 6) == bracketed and "%" not in host
+    except ValueError:
+        numeric = host.replace(".", "").isdigit()  # a mistyped IPv4 address is no host name
+        return not bracketed and not numeric and _HOST_NAME.fullmatch(host) is not None
+
+
+def _canonical_host(host: str) -> str:
+    if host.lower() == "localhost":
+        return "127.0.0.1"
+    try:
+        return str(ip_address(host))
+    except ValueError:
+        return host.lower()

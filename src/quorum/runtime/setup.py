@@ -1,0 +1,291 @@
+"""What `quorum init` does: write the configuration, keys and certificates of a new cluster, once."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from quorum.errors import ConfigurationError
+from quorum.model import NodeId, check_fault_budget, check_node_id
+from quorum.runtime import keyring, toml
+from quorum.runtime.config import Address, ClusterConfig, load_cluster, load_node, parse_address, parse_cluster
+
+NODES_MAX = 999
+"""More than this in one call is surely a mistake; a cluster of this engine has 3 to 9 nodes."""
+CLUSTER_FILE, NODE_FILE, KEYS_FOLDER = "cluster.toml", "node.toml", "keys"
+ADMIN = "admin"
+
+# Below the ports that systems hand out for outgoing connections (from 32768 on Linux, 49152 elsewhere).
+_PORTS_FIRST, _PORTS_LAST = 20_000, 32_000
+_PORT_TRIES = 2_000
+
+
+@dataclass(frozen=True)
+class ClusterLayout:
+    """Where the files of a new cluster are.
+
+    `nodes` maps each node id to its node.toml; `admin` is the TLS identity, in `keys`, of a client that may
+    operate the cluster; `config` is what cluster.toml says.
+    """
+
+    folder: Path
+    cluster: Path
+    keys: Path
+    nodes: dict[NodeId, Path]
+    admin: str
+    config: ClusterConfig
+
+
+def init_cluster(
+    folder: Path | str,
+    nodes: int = 5,
+    base_port: int | None = None,
+    faults: int | None = None,
+    model: str = "crash",
+    names: Sequence[str] | None = None,
+    reads: str = "",
+    writes: str = "",
+    zones: Sequence[str] = (),
+    addresses: Sequence[str] | None = None,
+    insecure: bool = False,
+    allow_faults: bool = False,
+) -> ClusterLayout:
+    """Write cluster.toml, a NAME/node.toml for each node, and all keys and certificates; start nothing.
+
+    `names` (n1, n2, ... when not given) settle N where they are given. Node i listens on `addresses[i]`
+    ("host:port"), else on loopback at `base_port + i`, else on a loopback port that was free. `zones` are dealt
+    out in turn. Everything appears at once or, after an error, not at all.
+
+    Raises ConfigurationError for what cannot run, and when the folder holds any part of a cluster: setting one up
+    is a one-time act, and nothing is ever overwritten.
+    """
+    folder = Path(folder)
+    ids = _node_ids(nodes, names)
+    listening = _addresses(len(ids), base_port, addresses)
+    text = _cluster_text(f"q{secrets.token_hex(8)}", ids, listening, zones, faults, model, reads, writes)
+    config = parse_cluster(text)
+    if insecure and not config.is_loopback:
+        raise ConfigurationError(
+            "insecure was asked for, but some address can be reached from other machines, and without TLS anybody "
+            "could speak for a node. Leave it out, or use loopback addresses throughout."
+        )
+    _refuse_existing(folder, ids)
+    admin = _write_all(folder, config, text, insecure, allow_faults)
+    nodes_at = {node: folder / node / NODE_FILE for node in ids}
+    return ClusterLayout(folder, folder / CLUSTER_FILE, folder / KEYS_FOLDER, nodes_at, admin, config)
+
+
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """`count` different TCP ports that nobody listens on: all are bound at once, then given back.
+
+    They are not reserved: start the nodes soon. Raises ConfigurationError when there are not that many.
+    """
+    ports: list[int] = []
+    with ExitStack() as bound:
+        for _ in range(_PORT_TRIES + count):
+            if len(ports) == count:
+                return ports
+            port = _PORTS_FIRST + secrets.randbelow(_PORTS_LAST - _PORTS_FIRST)
+            taken = bound.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            try:
+                taken.bind((host, port))
+            except OSError:
+                taken.close()
+            else:
+                ports.append(port)
+    raise ConfigurationError(
+        f"{count} free ports on {host} were asked for, but only {len(ports)} were found. "
+        "End other programs, or choose the ports by --base-port."
+    )
+
+
+# --- what was asked for --------------------------------------------------------------------------------
+
+
+def _node_ids(nodes: int, names: Sequence[str] | None) -> tuple[NodeId, ...]:
+    count = nodes if names is None else len(names)
+    check_fault_budget(count, 0, "crash")
+    if count > NODES_MAX:
+        raise ConfigurationError(
+            f"{count} nodes were asked for, but at most {NODES_MAX} are made at once. "
+            "Ask for fewer; 3 to 9 are usual."
+        )
+    ids = tuple(check_node_id(name) for name in names or [f"n{number}" for number in range(1, count + 1)])
+    if KEYS_FOLDER in ids:
+        raise ConfigurationError(
+            f"a node {KEYS_FOLDER!r} was asked for, but its folder would be the one of the keys. "
+            "Choose another name."
+        )
+    return ids
+
+
+def _addresses(count: int, base_port: int | None, given: Sequence[str] | None) -> list[Address]:
+    if given is not None:
+        if len(given) != count or base_port is not None:
+            raise ConfigurationError(
+                f"{len(given)} addresses were given for {count} nodes"
+                f"{', and a base port too' if base_port is not None else ''}, but each node has one address. "
+                "Give one for each node, and no base port."
+            )
+        return [parse_address(text) for text in given]
+    if base_port is None:
+        return [Address("127.0.0.1", port) for port in free_ports(count)]
+    if not 1 <= base_port <= 65_536 - count:
+        raise ConfigurationError(
+            f"ports from {base_port} on were asked for {count} nodes, but TCP ports run from 1 to 65535. "
+            f"Choose a base port up to {65_536 - count}."
+        )
+    return [Address("127.0.0.1", base_port + number) for number in range(count)]
+
+
+def _refuse_existing(folder: Path, ids: Sequence[NodeId]) -> None:
+    for name in (CLUSTER_FILE, KEYS_FOLDER, *ids):
+        if os.path.lexists(folder / name):
+            raise ConfigurationError(
+                f"a new cluster was asked for in {folder}, but {folder / name} exists: a cluster is set up once, "
+                "and nothing is overwritten. Choose another folder, or move that one away."
+            )
+
+
+# --- what is written -----------------------------------------------------------------------------------
+
+
+def _cluster_text(
+    cluster_id: str,
+    ids: Sequence[NodeId],
+    listening: Sequence[Address],
+    zones: Sequence[str],
+    faults: int | None,
+    model: str,
+    reads: str,
+    writes: str,
+) -> str:
+    most = (len(ids) - 1) // 2
+    tolerated = f"faults = {faults}" if faults is not None else f"# faults = {most}"
+    members = "\n".join(
+        _member_text(node, address, zones[number % len(zones)] if zones else "")
+        for number, (node, address) in enumerate(zip(ids, listening, strict=True))
+    )
+    return f"""\
+# One cluster, {len(ids)} nodes. Every node and every client reads this same file.
+
+# Part of every message and every data folder: never change it.
+cluster_id = {toml.quoted(cluster_id)}
+
+model = {toml.quoted(model)}      # nodes may crash, they do not lie
+engine = "raft"
+policy = "fixed"     # nobody is left out of the vote, or taken back into it, without a command
+
+# T, the crashes to be tolerated: N >= 2T + 1. Left out: as many as N allows.
+{tolerated}
+
+# Which sets of nodes decide: expressions over the ids below, with + (either), * (both), choose(k, ...) and
+# majority(...). `reads` elect a leader, `writes` commit. Empty: the majority; only one given: the other follows.
+reads = {toml.quoted(reads)}
+writes = {toml.quoted(writes)}
+
+[timing]
+heartbeat = "100ms"             # how often a leader speaks
+election_timeout = "1s"         # so long a silence makes the others elect; a closed connection does at once
+
+[limits]
+snapshot_entries = 100_000      # so many applied entries make a snapshot,
+snapshot_bytes = 268_435_456    # or so many bytes of them
+log_kept_entries = 5_000        # stay in the log after it, for nodes that are a little behind
+uncommitted_bytes = 67_108_864  # more than this waiting: commands are refused as overload
+
+# A node binds `listen`; the others dial `advertise` (left out: the same), so that a proxy fits between.
+# `weight` (1) counts votes in a majority; `zone` says what fails together.
+
+{members}"""
+
+
+def _member_text(node: NodeId, address: Address, zone: str) -> str:
+    lines = ["[[members]]", f"id = {toml.quoted(node)}", f"listen = {toml.quoted(str(address))}"]
+    lines.append(f"advertise = {toml.quoted(str(address))}")
+    if zone:
+        lines.append(f"zone = {toml.quoted(zone)}")
+    return "\n".join(lines) + "\n"
+
+
+def _node_text(node: NodeId, insecure: bool, allow_faults: bool) -> str:
+    return f"""\
+# One node. Relative paths start at the folder of this file.
+
+cluster = "../{CLUSTER_FILE}"
+node = {toml.quoted(node)}
+data = "data"             # its log and snapshots: keep it, and never run two nodes on it
+keys = "../{KEYS_FOLDER}"
+log_level = "info"        # debug, info, warning or error
+insecure = {str(insecure).lower()}          # true: no TLS; loopback addresses only
+allow_faults = {str(allow_faults).lower()}      # true: drills may cut the links of this node
+"""
+
+
+def _write_all(folder: Path, config: ClusterConfig, text: str, insecure: bool, allow_faults: bool) -> str:
+    """Write everything beside, look at it, then rename it into place; return the identity of the admin client."""
+    ids = [member.id for member in config.members]
+    is_new = not folder.exists()
+    staging = folder / f".init-{secrets.token_hex(8)}"
+    try:
+        if is_new:
+            folder.mkdir(mode=0o700, parents=True)
+        staging.mkdir(mode=0o700)
+        _write(staging / CLUSTER_FILE, text)
+        for node in ids:
+            (staging / node).mkdir(mode=0o700)
+            _write(staging / node / NODE_FILE, _node_text(node, insecure, allow_faults))
+        admin = _issue_keys(staging / KEYS_FOLDER, config)
+        assert load_cluster(staging / CLUSTER_FILE) == config, (
+            "a written cluster.toml reads back as it was checked"
+        )
+        assert load_node(staging / ids[0] / NODE_FILE).node == ids[0], "a written node.toml reads back"
+        _put_in_place(staging, folder, (KEYS_FOLDER, *ids, CLUSTER_FILE))
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} was to hold a new cluster, but writing there failed ({error.strerror}). "
+            "Choose another folder, or free space in this one."
+        ) from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # the cluster is in it, as it should be
+                folder.rmdir()
+    return admin
+
+
+def _put_in_place(staging: Path, folder: Path, names: Sequence[str]) -> None:
+    """Rename all or nothing. The keys go first: of two calls at once, one finds them there and stops."""
+    moved: list[str] = []
+    try:
+        for name in names:
+            (staging / name).rename(folder / name)
+            moved.append(name)
+    except OSError:
+        for name in reversed(moved):
+            (folder / name).rename(staging / name)
+        raise
+
+
+def _issue_keys(folder: Path, config: ClusterConfig) -> str:
+    keyring.create_authority(folder)
+    for member in config.members:
+        hosts = {address.host for address in (member.listen, member.advertise) if not address.is_wildcard}
+        keyring.issue(folder, member.id, hosts=sorted(filter(_is_ip, hosts)))
+    return keyring.issue(folder, ADMIN, kind="client", role="admin")
+
+
+def _is_ip(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+    path.chmod(0o644)
