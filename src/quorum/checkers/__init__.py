@@ -1,1 +1,1 @@
-
+"""Judges of what a run did: histories, linearizability, agreement, progress."""
