@@ -26,8 +26,8 @@ class Plan(msgspec.Struct, frozen=True):
     seed: int
     nodes: int = 5
     seconds: int = 60
-    clients: int = 6
-    pause_ms: int = 150
+    clients: int = 10
+    pause_ms: int = 100
     faults: tuple[str, ...] = ALL_FAULTS
     reads: str = ""
     writes: str = ""

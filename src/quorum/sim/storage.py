@@ -103,10 +103,11 @@ class SimLog:
     def crash(self) -> None:
         """Lose what was not synced, but for a random prefix of it."""
         self._lives += 1
-        for record in self._staged[: self._random.randrange(len(self._staged) + 1)]:
-            if type(record) is tuple:
-                first, entries = record
-                record = (first, entries[: self._random.randrange(len(entries) + 1)])
+        survives = self._staged[: self._random.randrange(len(self._staged) + 1)]
+        if survives and type(survives[-1]) is tuple:
+            first, entries = survives.pop()
+            survives.append((first, entries[: self._random.randrange(len(entries) + 1)]))
+        for record in survives:
             self._disk.write(record)
         self._staged.clear()
 

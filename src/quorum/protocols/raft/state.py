@@ -161,8 +161,11 @@ class RaftState:
         return index
 
     def recover_entries(self, entries: tuple[EntryMeta, ...]) -> None:
-        """Take the entries that the disk holds after the snapshot."""
+        """Take the entries that the disk holds after the snapshot. If the one at its index is another, they are
+        left from before it was fetched, and are not ours any more (section 7)."""
         for entry in entries:
+            if entry.index == self.log.base_index and entry.term != self.log.base_term:
+                break
             if entry.index > self.log.last_index:
                 assert entry.index == self.log.last_index + 1, "the recovered log has a gap"
                 self.append(entry.term, entry.size, entry.configuration)
