@@ -104,8 +104,9 @@ class SimLog:
         """Lose what was not synced, but for a random prefix of it."""
         self._lives += 1
         survives = self._staged[: self._random.randrange(len(self._staged) + 1)]
-        if survives and type(survives[-1]) is tuple:
-            first, entries = survives.pop()
+        if survives and isinstance(survives[-1], tuple):
+            first, entries = survives[-1]
+            del survives[-1]
             survives.append((first, entries[: self._random.randrange(len(entries) + 1)]))
         for record in survives:
             self._disk.write(record)

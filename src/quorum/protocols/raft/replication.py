@@ -39,12 +39,14 @@ def propose(state: RaftState, tokens: tuple[int, ...], batches: tuple[Batch, ...
         )
         state.out.append(Refused(tokens[fit:], error))
     if fit:
-        first = _order(state, COMMAND, batches[:fit])
-        state.out.append(Admitted(tokens[:fit], first, state.term))
+        _order(state, COMMAND, batches[:fit], tokens[:fit])
 
 
-def _order(state: RaftState, kind: int, batches: tuple[Batch, ...]) -> int:
-    """Append entries of this term; send them before they are durable here; count ourselves on Stored."""
+def _order(state: RaftState, kind: int, batches: tuple[Batch, ...], tokens: tuple[int, ...] = ()) -> None:
+    """Append entries of this term; send them before they are durable here; count ourselves on Stored.
+
+    Admitted stands before the Persist: followers may commit an entry before the leader's own disk has it.
+    """
     first = state.log.last_index + 1
     time_us = max(state.now_us, state.last_time_us)
     state.last_time_us = time_us
@@ -58,8 +60,9 @@ def _order(state: RaftState, kind: int, batches: tuple[Batch, ...]) -> int:
         index += 1
     for node in state.others:
         sending.send_entries(state, node, state.progress[node])
+    if tokens:
+        state.out.append(Admitted(tokens, first, term))
     state.persist_entries(first, tuple(entries))
-    return first
 
 
 def on_heartbeat_timer(state: RaftState) -> None:

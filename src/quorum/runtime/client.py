@@ -1,0 +1,311 @@
+"""The asyncio client: operations that wait together travel together, and each is applied once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from quorum.apps import decide, kv
+from quorum.apps.decide import Decide, Decision
+from quorum.apps.answer import Answer, reply_of
+from quorum.apps.batch import Refused
+from quorum.apps.catalogue import DECIDE_APP, KV_APP
+from quorum.errors import ApplicationError, LocalProtocolError, QuorumError
+from quorum.runtime.dialler import Dialler
+from quorum.runtime.messages import (
+    CertificateRequest,
+    Failure,
+    LinkFaultRequest,
+    NodeMessage,
+    Result,
+    StatusReply,
+    StatusRequest,
+)
+from quorum.runtime.session import FOREVER_US, Session
+
+BATCH_COMMANDS_MAX = 1024
+Decode = Callable[[bytes], Sequence[Any]]
+Encode = Callable[[Sequence[Any]], bytes]
+R = TypeVar("R")
+
+
+class _Queue:
+    """Commands of one application and kind that wait for the end of this loop turn."""
+
+    __slots__ = ("app", "decode", "encode", "futures", "items", "query", "stale")
+
+    def __init__(self, app: int, encode: Encode, decode: Decode, query: bool = False, stale: bool = False) -> None:
+        self.app = app
+        self.encode = encode
+        self.decode = decode
+        self.query = query
+        self.stale = stale
+        self.items: list[Any] = []
+        self.futures: list[asyncio.Future[Any]] = []
+
+
+class Client:
+    """One session with a cluster. Use it as `async with`; its methods may be awaited concurrently.
+
+    A lost connection, a deposed leader and a restart are retried under the same request id until `timeout`
+    seconds have passed; then OutcomeUnknown (a command that may yet happen) or NotLeader (it will not) is raised.
+    """
+
+    def __init__(self, endpoints: Sequence[str], dialler: Dialler, timeout: float = 10.0) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._dialler = dialler
+        self._timeout_us = FOREVER_US if timeout <= 0 else int(timeout * 1e6)
+        self._session = Session(endpoints, self)
+        self._alarm: asyncio.TimerHandle | None = None
+        self._attempt: asyncio.Task[None] | None = None
+        self._flushing = False
+        self._closed = False
+        self._inflight: dict[int, tuple[list[asyncio.Future[Any]], Decode]] = {}
+        self._queues = {
+            "kv": _Queue(KV_APP, kv.encode_batch, kv.decode_results),
+            "kv read": _Queue(KV_APP, kv.encode_query, kv.decode_results, query=True),
+            "kv stale": _Queue(KV_APP, kv.encode_query, kv.decode_results, query=True, stale=True),
+            "decide": _Queue(DECIDE_APP, decide.encode_batch, decide.decode_results),
+            "decided": _Queue(DECIDE_APP, decide.encode_query, decide.decode_answers, query=True),
+        }
+        self.kv = KeyValueClient(self)
+        self._session.start(self._now_us())
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection; requests that still wait raise OutcomeUnknown or are cancelled."""
+        self._closed = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._attempt is not None:
+            self._attempt.cancel()
+        self._dialler.close()
+        for futures, _ in self._inflight.values():
+            for future in futures:
+                future.cancel()
+        self._inflight.clear()
+
+    async def decide(self, topic: str, value: bytes) -> Decision:
+        """Propose `value` on `topic`; return the decision, which is the first value that was committed."""
+        return await self.ask("decide", Decide(topic, value), Decision)
+
+    async def decision(self, topic: str) -> Decision | None:
+        """What was decided on `topic`, read linearizably; None if nothing was."""
+        found = await self.ask("decided", topic, object)
+        assert found is None or isinstance(found, Decision)
+        return found
+
+    def ask(self, queue: str, item: Any, expected: type[R]) -> asyncio.Future[R]:
+        """Queue one command or read; it leaves at the end of this loop turn, with all others of its kind."""
+        if self._closed:
+            raise LocalProtocolError("a request was made on a closed client. Open another with quorum.connect.")
+        waiting = self._queues[queue]
+        future: asyncio.Future[R] = self._loop.create_future()
+        waiting.items.append(item)
+        waiting.futures.append(future)
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+        return future
+
+    def _flush(self) -> None:
+        self._flushing = False
+        now_us = self._now_us()
+        for queue in self._queues.values():
+            while queue.items:
+                items, queue.items = queue.items[:BATCH_COMMANDS_MAX], queue.items[BATCH_COMMANDS_MAX:]
+                futures, queue.futures = queue.futures[:BATCH_COMMANDS_MAX], queue.futures[BATCH_COMMANDS_MAX:]
+                body = queue.encode(items)
+                if queue.query:
+                    handle = self._session.query(now_us, queue.app, body, queue.stale, self._timeout_us)
+                else:
+                    handle = self._session.submit(now_us, queue.app, len(items), body, self._timeout_us)
+                self._inflight[handle] = (futures, queue.decode)
+        self._dialler.flush()
+
+    # What the session wants (runtime.session.Wire).
+
+    def connect(self, endpoint: str, delay_us: int) -> None:
+        if self._attempt is not None:
+            self._attempt.cancel()
+        self._dialler.close()
+        if not self._closed:
+            self._attempt = self._loop.create_task(self._dial(endpoint, delay_us))
+
+    async def _dial(self, endpoint: str, delay_us: int) -> None:
+        if delay_us:
+            await asyncio.sleep(delay_us / 1e6)
+        try:
+            await self._dialler.open(endpoint, self._on_messages, self._on_closed)
+        except (OSError, QuorumError):
+            self._attempt = None
+            self._session.disconnected(self._now_us())
+            return
+        self._attempt = None
+        self._session.connected(self._now_us())
+        self._dialler.flush()
+
+    def _on_messages(self, received: Sequence[tuple[NodeMessage, bytes]]) -> None:
+        now_us = self._now_us()
+        for message, body in received:
+            self._session.received(now_us, message, body)
+        self._dialler.flush()
+
+    def _on_closed(self) -> None:
+        if not self._closed:
+            self._session.disconnected(self._now_us())
+
+    def transmit(self, message: object, body: bytes) -> None:
+        self._dialler.send(message, body)
+
+    def wake(self, delay_us: int) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = self._loop.call_later(delay_us / 1e6, self._tick)
+
+    def _tick(self) -> None:
+        if not self._closed:
+            self._session.tick(self._now_us())
+            self._dialler.flush()
+
+    def finished(self, handle: int, status: int, body: bytes) -> None:
+        futures, decode = self._inflight.pop(handle)
+        try:
+            results = decode(reply_of(Answer(status, body)))
+        except (QuorumError, ValueError) as error:
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for future, result in zip(futures, results, strict=True):
+            if future.done():
+                continue
+            if isinstance(result, Refused):
+                future.set_exception(ApplicationError(result.reason, result.message))
+            else:
+                future.set_result(result)
+
+    def failed(self, handle: int, error: QuorumError) -> None:
+        futures, _ = self._inflight.pop(handle)
+        for future in futures:
+            if not future.done():
+                future.set_exception(error)
+
+    def _now_us(self) -> int:
+        return int(self._loop.time() * 1e6)
+
+
+class KeyValueClient:
+    """The key-value store (apps.kv has the semantics). Keys and values are bytes.
+
+    Every call raises ApplicationError for a command that the store refuses, and what Client says.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._ask = client.ask
+
+    async def put(self, key: bytes, value: bytes) -> kv.Written:
+        return await self._ask("kv", kv.Put(key, value), kv.Written)
+
+    def put_soon(self, key: bytes, value: bytes) -> asyncio.Future[kv.Written]:
+        """As `put`, without a coroutine for each: for many writes under way at once."""
+        return self._ask("kv", kv.Put(key, value), kv.Written)
+
+    async def get(self, key: bytes, consistency: str = "linearizable") -> kv.Item | None:
+        """The item under `key`, or None. `consistency="stale"` asks only the node at hand."""
+        got = await self._ask(self._read_queue(consistency), kv.Get(key), kv.Got)
+        return got.item
+
+    async def range(
+        self, start: bytes, end: bytes | None = None, limit: int = 0, consistency: str = "linearizable"
+    ) -> kv.Found:
+        """Items from `start` up to but without `end` (None: to the last key), ascending."""
+        return await self._ask(self._read_queue(consistency), kv.Range(start, end, limit), kv.Found)
+
+    async def delete(self, key: bytes) -> kv.Deleted:
+        return await self._ask("kv", kv.Delete(key), kv.Deleted)
+
+    async def compare_and_swap(self, key: bytes, expected: bytes | None, value: bytes | None) -> kv.Swapped:
+        """Replace the value if it is `expected`; None means absent, before or after."""
+        return await self._ask("kv", kv.CompareAndSwap(key, expected, value), kv.Swapped)
+
+    async def txn(
+        self,
+        compares: Sequence[kv.Compare],
+        then: Sequence[kv.Operation],
+        otherwise: Sequence[kv.Operation] = (),
+    ) -> kv.Committed:
+        """If all of `compares` hold do `then`, else `otherwise`: atomically, at one revision."""
+        return await self._ask("kv", kv.Txn(list(compares), list(then), list(otherwise)), kv.Committed)
+
+    def _read_queue(self, consistency: str) -> str:
+        if consistency not in ("linearizable", "stale"):
+            raise LocalProtocolError(
+                f"consistency={consistency!r} was asked for, but reads are linearizable or stale. Use one."
+            )
+        return "kv read" if consistency == "linearizable" else "kv stale"
+
+
+class NodeConnection:
+    """Requests to one node, not to the cluster: status, certificates, drills."""
+
+    def __init__(self, endpoint: str, dialler: Dialler) -> None:
+        self._endpoint = endpoint
+        self._dialler = dialler
+        self._next = 1
+        self._waiting: dict[int, asyncio.Future[tuple[NodeMessage, bytes]]] = {}
+
+    async def __aenter__(self) -> NodeConnection:
+        await self._dialler.open(self._endpoint, self._on_messages, self._on_closed)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._dialler.close()
+
+    async def status(self) -> bytes:
+        """The node's runtime.node.NodeStatus as JSON."""
+        reply, _ = await self._ask(StatusRequest(self._take()))
+        assert isinstance(reply, StatusReply)
+        return reply.status
+
+    async def certificate(self, topic: str) -> bytes:
+        """The leader's certificate.DecisionCertificate for the decision on `topic`, as JSON."""
+        return (await self._ask(CertificateRequest(self._take(), topic)))[1]
+
+    async def set_link_faults(self, blocked_in: Sequence[str], blocked_out: Sequence[str]) -> None:
+        """Drop frames from and to these nodes; only a node started with --allow-faults does so."""
+        await self._ask(LinkFaultRequest(self._take(), tuple(blocked_in), tuple(blocked_out)))
+
+    def _take(self) -> int:
+        self._next += 1
+        return self._next
+
+    async def _ask(self, message: Any) -> tuple[NodeMessage, bytes]:
+        future: asyncio.Future[tuple[NodeMessage, bytes]] = asyncio.get_running_loop().create_future()
+        self._waiting[message.request] = future
+        self._dialler.send(message, b"")
+        self._dialler.flush()
+        reply, body = await future
+        if isinstance(reply, Failure):
+            where = f" Ask the leader, {reply.leader}." if reply.leader else ""
+            raise QuorumError((reply.text or "the node does not lead the cluster.") + where)
+        assert isinstance(reply, Result | StatusReply)
+        return reply, body
+
+    def _on_messages(self, received: Sequence[tuple[NodeMessage, bytes]]) -> None:
+        for message, body in received:
+            future = self._waiting.pop(message.request, None)
+            if future is not None and not future.done():
+                future.set_result((message, body))
+
+    def _on_closed(self) -> None:
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(QuorumError("the node closed the connection. Is it shutting down?"))
+        self._waiting.clear()

@@ -1,0 +1,79 @@
+"""A client's one connection to a node: messages out, coalesced; messages in, decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from quorum.runtime.codec import Frame, MessageCodec, encode_frame
+from quorum.runtime.connection import FrameConnection
+from quorum.runtime.dial import dial
+from quorum.runtime.handshake import CLIENT, PROTOCOL_VERSION, Hello, Welcome
+from quorum.runtime.keyring import TlsContexts
+from quorum.runtime.messages import ClientMessage, NodeMessage
+
+_NODE_CODEC: MessageCodec[NodeMessage] = MessageCodec(NodeMessage)
+_CLIENT_CODEC: MessageCodec[ClientMessage] = MessageCodec(ClientMessage)
+CHANNEL = 0
+Received = Sequence[tuple[NodeMessage, bytes]]
+
+
+class Dialler:
+    """Opens connections to endpoints written `host:port`, one at a time."""
+
+    def __init__(self, cluster: str, tls: TlsContexts | None, name: str = "") -> None:
+        self._cluster = cluster
+        self._tls = tls
+        self._name = name
+        self._connection: _Session | None = None
+
+    async def open(
+        self, endpoint: str, on_messages: Callable[[Received], None], on_closed: Callable[[], None]
+    ) -> None:
+        """Connect and be welcomed. Raises OSError or QuorumError when that cannot be."""
+        self.close()
+        host, _, port = endpoint.rpartition(":")
+        session = _Session(on_messages, on_closed)
+        hello = Hello(PROTOCOL_VERSION, self._cluster, CLIENT, self._name, "")
+        session.connection = await dial((host.strip("[]"), int(port)), self._tls, hello, session.welcome)
+        self._connection = session
+
+    def send(self, message: object, body: bytes) -> None:
+        """Put one message behind the others; it leaves at `flush`."""
+        if self._connection is not None and self._connection.connection is not None:
+            head = _CLIENT_CODEC.encode(message)
+            self._connection.connection.send(encode_frame(CHANNEL, head, (body,) if body else ()))
+
+    def flush(self) -> None:
+        if self._connection is not None and self._connection.connection is not None:
+            self._connection.connection.flush()
+
+    def close(self) -> None:
+        """End the connection without a word to `on_closed`."""
+        session, self._connection = self._connection, None
+        if session is not None:
+            session.is_abandoned = True
+            if session.connection is not None:
+                session.connection.close()
+
+
+class _Session:
+    """One connection, from its welcome to its end."""
+
+    def __init__(self, on_messages: Callable[[Received], None], on_closed: Callable[[], None]) -> None:
+        self._on_messages = on_messages
+        self._on_closed = on_closed
+        self.connection: FrameConnection | None = None
+        self.is_abandoned = False
+
+    def welcome(self, connection: FrameConnection, welcome: Welcome) -> _Session:
+        return self
+
+    def on_frames(self, connection: FrameConnection, frames: list[Frame]) -> None:
+        if not self.is_abandoned:
+            decode, name = _NODE_CODEC.decode, connection.name
+            self._on_messages([(decode(head, name), bytes(body)) for _, head, body in frames])
+
+    def on_closed(self, connection: FrameConnection, error: Exception | None) -> None:
+        if not self.is_abandoned:
+            self.is_abandoned = True
+            self._on_closed()

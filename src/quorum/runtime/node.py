@@ -1,0 +1,337 @@
+"""One production node: the driver on an event loop, with its log, its network and its clients."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import SystemRandom
+
+from quorum.apps import decide
+from quorum.apps.catalogue import DECIDE_APP, applications
+from quorum.apps.host import Host
+from quorum.certificate import DecisionCertificate, digest_of, encode_json
+from quorum.entry import Buffer, Header, split_entries
+from quorum.errors import ConfigurationError, NotLeader, QuorumError, RemoteProtocolError
+from quorum.model import NodeId
+from quorum.protocols.raft.messages import Append
+from quorum.protocols.raft.replica import RaftReplica
+from quorum.protocols.raft.state import LEADER
+from quorum.runtime.clock import LoopTimers, SystemClock
+from quorum.runtime.codec import Frame, MessageCodec
+from quorum.runtime.config import ClusterConfig, NodeConfig, load_cluster
+from quorum.runtime.driver import Driver, Ports
+from quorum.runtime.files import RealFiles
+from quorum.runtime.folder import DataFolder
+from quorum.runtime.gateway import Gateway
+from quorum.runtime.keyring import load_tls
+from quorum.runtime.messages import ClientMessage, NodeMessage, PeerMessage
+from quorum.runtime.network import ClientConnection, Network
+from quorum.runtime.snapshots import SnapshotStore
+from quorum.runtime.status import NodeStatus, encode_status
+from quorum.runtime.wal import Wal
+
+log = logging.getLogger("quorum.node")
+CHANNEL = 0
+SYNCS_KEPT = 512
+_PEER_CODEC: MessageCodec[PeerMessage] = MessageCodec(PeerMessage)
+_CLIENT_CODEC: MessageCodec[ClientMessage] = MessageCodec(ClientMessage)
+_NODE_CODEC: MessageCodec[NodeMessage] = MessageCodec(NodeMessage)
+
+
+class _Transport:
+    """ports.Transport over the network."""
+
+    def __init__(self, network: Network) -> None:
+        self._send = network.send
+        self._encode = _PEER_CODEC.encode
+        self.flush = network.flush
+
+    def send(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> None:
+        self._send(to, CHANNEL, self._encode(message), attached)
+
+
+class _ClientFace:
+    """gateway.Client over one connection."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+
+    def answer(self, message: object, attached: Sequence[Buffer]) -> None:
+        head = _NODE_CODEC.encode(message)
+        self._connection.send(CHANNEL, head, attached)
+
+
+class _TimedLog(Wal):
+    """The log, with a record of how long its syncs take."""
+
+    def measure(self) -> None:
+        self.sync_us: deque[int] = deque(maxlen=SYNCS_KEPT)
+
+    def sync(self, done: Callable[[BaseException | None], None]) -> None:
+        began = time.monotonic_ns()
+
+        def timed(error: BaseException | None) -> None:
+            self.sync_us.append((time.monotonic_ns() - began) // 1000)
+            done(error)
+
+        super().sync(timed)
+
+
+class Node:
+    """A node of a cluster. `run` serves until `stop`, or raises what made it stop.
+
+    With `bootstrap` the node begins a new cluster, which is refused where it has run before; without it, a node
+    that has no data is refused, because it may have voted and acknowledged in a life that its disk has lost.
+    """
+
+    def __init__(self, config: NodeConfig, bootstrap: bool = False) -> None:
+        self.config = config
+        self.cluster: ClusterConfig = load_cluster(config.cluster)
+        self.member = self.cluster.member(config.node)
+        self._bootstrap = bootstrap
+        self._faces: dict[ClientConnection, _ClientFace] = {}
+        self._diverged: dict[NodeId, int] = {}
+        self._scheduled = False
+        self._failure: BaseException | None = None
+
+    async def run(self, started: Callable[[Node], None] | None = None) -> None:
+        """Recover, listen and serve. Raises ConfigurationError, StorageCorrupt or StorageError."""
+        config, cluster = self.config, self.cluster
+        if sys.flags.optimize:
+            raise ConfigurationError(
+                "a node was started under python -O, which removes the assertions that guard its invariants. "
+                "Start it without -O."
+            )
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        tls = None if config.insecure else load_tls(config.keys, config.node)
+        folder = DataFolder.open(config.data, cluster.cluster_id, config.node, bootstrap=self._bootstrap)
+        try:
+            if not folder.used and not self._bootstrap:
+                raise ConfigurationError(
+                    f"{config.node} was started, but {config.data} holds no data of it. If the cluster is new, "
+                    "start it once with --bootstrap. If its data was lost, it must not vote again under this name."
+                )
+            self._assemble(folder, tls)
+            bootstrap = cluster.configuration() if self._bootstrap else None
+            self.driver.start(bootstrap)
+            folder.mark_used()
+            await self.network.start()
+            try:
+                if started is not None:
+                    started(self)
+                self._wake()
+                await self._stopped.wait()
+            finally:
+                self.timers.cancel_all()
+                self.driver.stop()
+                self.network.flush()
+                await self.network.close()
+                self.log.close()
+                self.snapshots.close()
+        finally:
+            folder.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """End in good order: nothing acknowledged is lost, whoever waits retries elsewhere."""
+        self._stopped.set()
+
+    def _assemble(self, folder: DataFolder, tls: object) -> None:
+        config, cluster = self.config, self.cluster
+        files = RealFiles()
+        self.snapshots = SnapshotStore(files, folder.snapshots_path, cluster.cluster_id, post=self._post)
+        self.log = _TimedLog(
+            files,
+            folder.wal_path,
+            cluster.cluster_id,
+            config.node,
+            snapshot=self.snapshots.newest(),
+            create=not folder.used,
+            post=self._post,
+        )
+        self.log.measure()
+        peers = cluster.peers(config.node)
+        addresses = {member.id: str(member.advertise) for member in cluster.members}
+        self.clock = SystemClock()
+        self.timers = LoopTimers(self._loop, self._on_timer)
+        self.network = Network(
+            config.node,
+            cluster.cluster_id,
+            self.clock.now_us(),
+            self.member.listen,
+            peers,
+            tls,  # type: ignore[arg-type]
+            self,
+            allow_faults=config.allow_faults,
+        )
+        self.replica = RaftReplica(config.node, SystemRandom(), cluster.raft_settings())
+        self.host = Host(applications())
+        self.gateway = Gateway(addresses)
+        ports = Ports(self.log, self.snapshots, _Transport(self.network), self.timers, self.clock)
+        self.driver = Driver(self.replica, ports, self.host, self.gateway, self)
+        self.gateway.attach(self.driver, self)
+
+    # The loop: whatever comes only queues; the driver runs once a turn.
+
+    def _post(self, act: Callable[[], object]) -> None:
+        self._loop.call_soon_threadsafe(self._act, act)
+
+    def _act(self, act: Callable[[], object]) -> None:
+        act()
+        self._turn()
+
+    def _wake(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        if self.driver.run():
+            self._wake()
+        self.network.flush()
+
+    def _on_timer(self, name: str) -> None:
+        self.driver.timer_fired(name)
+        self._turn()
+
+    # What the network brings (runtime.network.NetworkHandler).
+
+    def on_peer_frames(self, node: NodeId, frames: list[Frame]) -> None:
+        receive, decode = self.driver.receive, _PEER_CODEC.decode
+        for _, head, body in frames:
+            message = decode(head, node)
+            if type(message) is Append:
+                try:
+                    entries = tuple(split_entries(body)) if body else ()
+                except ValueError as error:
+                    raise RemoteProtocolError(node, str(error)) from None
+                receive(node, message, entries)
+            else:
+                receive(node, message, (body,) if body else ())
+        self._wake()
+
+    def on_peer_up(self, node: NodeId) -> None:
+        log.info("connected to %s", node)
+
+    def on_peer_lost(self, node: NodeId) -> None:
+        self.driver.peer_lost(node)
+        self._wake()
+
+    def on_client_frames(self, client: ClientConnection, frames: list[Frame]) -> None:
+        face = self._faces.get(client)
+        if face is None:
+            face = self._faces[client] = _ClientFace(client)
+        receive, decode = self.gateway.receive, _CLIENT_CODEC.decode
+        for _, head, body in frames:
+            receive(face, decode(head, client.name), (body,))
+        self._wake()
+
+    def on_client_lost(self, client: ClientConnection) -> None:
+        self._faces.pop(client, None)
+
+    # What the driver observes (runtime.driver.Observer).
+
+    def role_changed(self, role: str, term: int, leader: NodeId | None) -> None:
+        log.info("%s in term %d, leader %s", role, term, leader or "unknown")
+
+    def entry_applied(self, header: Header) -> None:
+        """Nothing: no work for each entry outside the applications."""
+
+    def stood_at(self, index: int) -> None:
+        log.info("state taken from the snapshot at %d", index)
+
+    def state_at(self, index: int, digest: bytes) -> None:
+        log.info("state after %d has digest %s", index, digest.hex())
+
+    def peer_misbehaved(self, node: NodeId, what: str) -> None:
+        self.network.complaints.add(node, what)
+
+    def diverged(self, node: NodeId, index: int) -> None:
+        if self._diverged.get(node) != index:
+            self._diverged[node] = index
+            log.error(
+                "the state of %s after entry %d differs from a quorum's: do not trust that node", node, index
+            )
+
+    def failed(self, error: BaseException) -> None:
+        log.critical("stopping: %s", error)
+        self._failure = error
+        self._stopped.set()
+
+    # What an operator may ask (runtime.gateway.Operator).
+
+    def status(self) -> bytes:
+        state = self.replica.state
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        syncs = sorted(self.log.sync_us) or [0]
+        blocked = set(self.network.faults.blocked_in) | set(self.network.faults.blocked_out)
+        return encode_status(
+            NodeStatus(
+                node=self.config.node,
+                cluster=self.cluster.cluster_id,
+                role=state.role,
+                term=state.term,
+                leader=state.leader,
+                epoch=state.configuration.epoch,
+                members=state.configuration.members,
+                voters=state.configuration.voters,
+                connected=self.network.connected,
+                commit_index=state.commit_index,
+                applied_index=self.driver.applied_index,
+                last_index=state.log.last_index,
+                snapshot_index=state.snapshot.index if state.snapshot is not None else 0,
+                matched=dict(sorted(state.acked.items())) if state.role == LEADER else {},
+                diverged=tuple(sorted(self._diverged)),
+                sessions=self.host.session_count,
+                clients=self.network.clients,
+                may_vote=state.may_vote,
+                blocked=tuple(sorted(blocked)),
+                sync_p50_us=syncs[len(syncs) // 2],
+                sync_p99_us=syncs[len(syncs) * 99 // 100],
+                model=self.cluster.model,
+                policy=self.cluster.policy,
+                pid=os.getpid(),
+                memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+                cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),
+            )
+        )
+
+    def certificate(self, topic: str) -> bytes:
+        """What proves the decision on `topic`: who stores it, by the leader's match indexes."""
+        state = self.replica.state
+        if state.role != LEADER:
+            raise NotLeader(state.leader)
+        answer = self.host.query(DECIDE_APP, decide.encode_query([topic]))
+        decision = decide.decode_answers(answer.body)[0]
+        if not isinstance(decision, decide.Decision):
+            raise QuorumError(f"a certificate for {topic!r} was asked for, but nothing was decided. Decide first.")
+        electors = state.configuration.electors
+        voters = tuple(node for node in electors if state.acked.get(node, 0) >= decision.index)
+        return encode_json(
+            DecisionCertificate(
+                cluster=self.cluster.cluster_id,
+                epoch=decision.epoch,
+                members=electors,
+                voters=voters,
+                tally=len(voters),
+                index=decision.index,
+                term=decision.term,
+                topic=topic,
+                value_digest=digest_of(decision.value),
+            )
+        )
+
+    def set_link_faults(self, blocked_in: tuple[str, ...], blocked_out: tuple[str, ...]) -> None:
+        self.network.faults.blocked_in = blocked_in
+        self.network.faults.blocked_out = blocked_out

@@ -1,0 +1,53 @@
+"""What a node tells of itself."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class NodeStatus(msgspec.Struct, frozen=True):
+    """How a node sees itself and its cluster. Times in microseconds, sizes in bytes, indexes of the log.
+
+    `matched` is, on the leader, what each member has durably; `diverged` names members whose state differs.
+    """
+
+    node: str
+    cluster: str
+    role: str
+    term: int
+    leader: str | None
+    epoch: int
+    members: tuple[str, ...]
+    voters: tuple[str, ...]
+    connected: tuple[str, ...]
+    commit_index: int
+    applied_index: int
+    last_index: int
+    snapshot_index: int
+    matched: dict[str, int]
+    diverged: tuple[str, ...]
+    sessions: int
+    clients: int
+    may_vote: bool
+    blocked: tuple[str, ...]
+    sync_p50_us: int
+    sync_p99_us: int
+    model: str
+    policy: str
+    pid: int
+    memory_bytes: int
+    cpu_us: int
+
+
+_ENCODE = msgspec.json.Encoder()
+_DECODE = msgspec.json.Decoder(NodeStatus)
+
+
+def encode_status(status: NodeStatus) -> bytes:
+    """A status as JSON."""
+    return _ENCODE.encode(status)
+
+
+def decode_status(data: bytes) -> NodeStatus:
+    """Read a status. Raises msgspec.DecodeError if it is none."""
+    return _DECODE.decode(data)
