@@ -47,7 +47,7 @@ class World:
         self._sequence = 0
         self.trace = Trace(trace_keep)
         self.sometimes = Sometimes()
-        self.network = Network(self.random("network"), self.schedule, self._deliver)
+        self.network = Network(self.random("network"), self.schedule, self.deliver)
         self.agreement = Agreement()
         self.agreement.completeness = LeaderCompleteness(self.agreement.decided, LEADER_LOG_CHECKED)
         self.leaders = 0
@@ -106,7 +106,8 @@ class World:
         """One more event in the trace."""
         self.trace.add((self.now_us, *event))
 
-    def _deliver(self, source: NodeId, to: NodeId, message: object, attached: tuple[Buffer, ...]) -> None:
+    def deliver(self, source: NodeId, to: NodeId, message: object, attached: tuple[Buffer, ...]) -> None:
+        """A message arrives: for a node that is down or cut off, it is lost."""
         node = self.nodes[to]
         if node.is_up and not self.network.is_blocked(source, to):
             self.trace.add((self.now_us, source, to, message))
