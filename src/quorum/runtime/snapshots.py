@@ -1,0 +1,393 @@
+"""The snapshot files of one replica: written beside, made durable, then renamed; the newest two are kept."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial
+
+from quorum.entry import Buffer
+from quorum.errors import LocalProtocolError, QuorumError, StorageCorrupt
+from quorum.protocols.events import SnapshotMark
+from quorum.runtime.disk_thread import Post, worker_for
+from quorum.runtime.files import Files, durably, refusal
+from quorum.runtime.snapshot_file import (
+    CHUNK_BYTES_MAX,
+    DIGEST_BYTES,
+    SnapshotReader,
+    chunk_head,
+    encode_head,
+    end_of_chunks,
+    new_hash,
+)
+
+SNAPSHOTS_KEPT = 2
+SLICE_BYTES = 1 << 20
+"""About this much is taken from the application in one turn of the loop."""
+_NAME = re.compile(r"([0-9]{20})\.snap")
+_log = logging.getLogger(__name__)
+
+Written = Callable[[SnapshotMark | None, BaseException | None], None]
+
+
+class _Write:
+    """A snapshot being written: the loop takes slices from the application, the worker puts them on the disk."""
+
+    __slots__ = ("chunks", "done", "handle", "hasher", "mark", "offset", "path", "ready")
+
+    def __init__(self, mark: SnapshotMark, chunks: Iterator[bytes], done: Written, path: str) -> None:
+        self.mark = mark
+        self.chunks = chunks
+        self.done = done
+        self.path = path
+        self.handle = -1
+        self.hasher = new_hash()
+        self.offset = 0
+        self.ready = False  # everything is written: what is left is to sync and to rename
+
+
+class _Part:
+    """A snapshot being fetched: the file so far, and the digest of its part before the trailer."""
+
+    __slots__ = ("handle", "hasher", "mark", "offset", "path")
+
+    def __init__(self, mark: SnapshotMark, path: str, handle: int) -> None:
+        self.mark = mark
+        self.path = path
+        self.handle = handle
+        self.hasher = new_hash()
+        self.offset = 0
+
+    def take(self, data: Buffer) -> None:
+        """Account for `data`, which stands at `offset` in the file."""
+        left = self.mark.size - DIGEST_BYTES - self.offset
+        if left > 0:
+            self.hasher.update(memoryview(data)[:left])
+        self.offset += len(data)
+
+
+class SnapshotStore:
+    """`runtime.ports.Snapshots` in the folder `folder`, for `cluster`.
+
+    Opening drops what a crash left half-written, and verifies the newest snapshot; a damaged one is set aside
+    as `.corrupt` with a warning, and the one before it is the newest. `damaged` names those set aside. `post`
+    as for the log; without it everything happens inline.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        folder: str,
+        cluster: str,
+        *,
+        post: Post | None = None,
+        slice_bytes: int = SLICE_BYTES,
+    ) -> None:
+        self._files = files
+        self._folder = folder
+        self._cluster = cluster
+        self._slice_bytes = slice_bytes
+        self._worker = worker_for(post, "snapshots")
+        self._writing: _Write | None = None
+        self._pumping = self._pump_again = False
+        self._part: _Part | None = None
+        self._reader: SnapshotReader | None = None
+        self._closed = False
+        self.damaged: tuple[str, ...] = ()
+        try:
+            files.make_folder(folder)
+            self._newest = self._open_newest()
+        except OSError as error:
+            raise refusal(error, f"{folder} was to be read as snapshots") from error
+
+    def newest(self) -> SnapshotMark | None:
+        """The newest snapshot that is durable and was found whole."""
+        return self._newest
+
+    def _open_newest(self) -> SnapshotMark | None:
+        for name in self._files.names(self._folder):
+            if name.endswith(".new"):
+                self._files.unlink(f"{self._folder}/{name}")
+        for index in reversed(self._indexes()):
+            path = self._path(index)
+            try:
+                mark = self._verified(path, index)
+            except StorageCorrupt as error:
+                _log.warning("%s", error)
+                self._files.rename(path, path + ".corrupt")
+                self.damaged += (path,)
+                continue
+            # A renamed file may be known to the cache alone: believe it only once it is durable.
+            durably(self._files.fsync_dir, self._folder, self._folder)
+            return mark
+        return None
+
+    def _verified(self, path: str, index: int) -> SnapshotMark:
+        reader = SnapshotReader(self._files, path, self._cluster)
+        try:
+            reader.verify()
+        finally:
+            reader.close()
+        if reader.mark.index != index:
+            raise StorageCorrupt(
+                f"{path} was read, but it is the snapshot at {reader.mark.index}. Give it back its own name."
+            )
+        return reader.mark
+
+    def _indexes(self) -> list[int]:
+        names = self._files.names(self._folder)
+        return [int(match[1]) for name in names if (match := _NAME.fullmatch(name))]
+
+    def _path(self, index: int) -> str:
+        return f"{self._folder}/{index:020d}.snap"
+
+    # Writing.
+
+    def write(self, mark: SnapshotMark, chunks: Iterable[bytes], done: Written) -> None:
+        """Write a snapshot in slices, make it durable, then call `done` with the completed mark.
+
+        `done` gets StorageFullError if there is no space, StorageError if the disk refuses, and whatever
+        `chunks` raises; nothing is left behind then, and older snapshots stay. `chunks` is read on the loop.
+        Raises LocalProtocolError while another one is being written.
+        """
+        if self._writing is not None or self._closed:
+            raise LocalProtocolError(
+                f"A snapshot at {mark.index} was to be written while another one is. Wait for its completion."
+            )
+        self._writing = writing = _Write(mark, iter(chunks), done, self._path(mark.index) + ".new")
+        self._submit(writing, partial(self._create, writing))
+
+    def _submit(self, writing: _Write, job: Callable[[], None]) -> None:
+        self._worker.submit(job, partial(self._on_sliced, writing))
+
+    def _create(self, writing: _Write) -> None:
+        writing.handle = self._files.open(writing.path, create=True)
+        self._put(writing, [encode_head(self._cluster, writing.mark)])
+
+    def _put(self, writing: _Write, parts: list[bytes]) -> None:
+        self._files.pwritev(writing.handle, parts, writing.offset)
+        for part in parts:
+            writing.hasher.update(part)
+            writing.offset += len(part)
+
+    def _on_sliced(self, writing: _Write, error: BaseException | None) -> None:
+        """One job is done: go on with the next. Inline work comes back here at once, so it must not nest."""
+        if error is not None or self._closed:
+            self._give_up(writing, error)
+            return
+        self._pump_again = True
+        if self._pumping:
+            return
+        self._pumping = True
+        while self._pump_again and self._writing is not None:
+            self._pump_again = False
+            self._go_on(self._writing)
+        self._pumping = False
+
+    def _go_on(self, writing: _Write) -> None:
+        if writing.ready:
+            self._complete(writing)
+            return
+        try:
+            parts, writing.ready = self._next_slice(writing)
+        except Exception as error:
+            self._give_up(writing, error)
+            return
+        self._submit(writing, partial(self._put_last if writing.ready else self._put, writing, parts))
+
+    def _next_slice(self, writing: _Write) -> tuple[list[bytes], bool]:
+        """The next chunks, about a slice of them, and whether they are the last."""
+        parts: list[bytes] = []
+        total = 0
+        for chunk in writing.chunks:
+            if len(chunk) > CHUNK_BYTES_MAX:
+                raise LocalProtocolError(
+                    f"A chunk of {len(chunk)} bytes was to be written, but {CHUNK_BYTES_MAX} is the limit. "
+                    "Cut the state into smaller chunks."
+                )
+            parts += (chunk_head(chunk), chunk)
+            total += len(chunk)
+            if total >= self._slice_bytes:
+                return parts, False
+        parts.append(end_of_chunks())
+        return parts, True
+
+    def _put_last(self, writing: _Write, parts: list[bytes]) -> None:
+        self._put(writing, parts)
+        self._files.pwritev(writing.handle, [writing.hasher.digest()], writing.offset)
+        durably(self._files.fsync, writing.handle, writing.path)
+        self._files.close(writing.handle)
+        writing.handle = -1
+        self._files.rename(writing.path, self._path(writing.mark.index))
+        durably(self._files.fsync_dir, self._folder, self._folder)
+
+    def _complete(self, writing: _Write) -> None:
+        self._writing = None
+        mark = writing.mark
+        digest, size = writing.hasher.digest(), writing.offset + DIGEST_BYTES
+        mark = SnapshotMark(mark.index, mark.term, mark.time_us, mark.configuration, digest, size)
+        self._take_as_newest(mark)
+        writing.done(mark, None)
+
+    def _give_up(self, writing: _Write, error: BaseException | None) -> None:
+        self._writing = None
+        with suppress(OSError):  # a file that cannot be removed now is dropped at the next start
+            if writing.handle != -1:
+                self._files.close(writing.handle)
+            self._files.unlink(writing.path)
+        if isinstance(error, OSError):
+            error = refusal(error, f"{writing.path} was to be written")
+        if not self._closed:
+            writing.done(None, error)
+
+    def _take_as_newest(self, mark: SnapshotMark) -> None:
+        """`mark` is durable: of the older ones keep so many that SNAPSHOTS_KEPT remain."""
+        if self._newest is None or mark.index >= self._newest.index:
+            self._newest = mark
+        self._forget_reader()
+        for index in self._indexes()[:-SNAPSHOTS_KEPT]:
+            with suppress(OSError):  # an old file that stays costs space alone; the next one tries again
+                self._files.unlink(self._path(index))
+
+    # Serving and loading.
+
+    def read_chunk(self, index: int, offset: int, size: int) -> bytes | None:
+        """Bytes of the snapshot file at `index`; None when that snapshot is gone or cannot be read."""
+        reader = self._reader
+        if reader is None or reader.mark.index != index:
+            self._forget_reader()
+            try:
+                reader = SnapshotReader(self._files, self._path(index), self._cluster)
+            except (OSError, QuorumError):
+                return None
+            self._reader = reader
+        try:
+            return reader.read(offset, size)
+        except StorageCorrupt:
+            return None
+
+    def _forget_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def load(self, index: int) -> Iterator[bytes]:
+        """The chunks given to `write`, each verified before it is given out, the whole before the first.
+
+        Raises StorageCorrupt for damage or a snapshot that is not there.
+        """
+        path = self._path(index)
+        try:
+            reader = SnapshotReader(self._files, path, self._cluster)
+        except OSError as error:
+            raise StorageCorrupt(
+                f"{path} was to be loaded, but it cannot be opened: {error.strerror or error}. Let this node "
+                "fetch a snapshot from the others."
+            ) from error
+        try:
+            reader.verify()
+            yield from reader.chunks()
+        finally:
+            reader.close()
+
+    # Fetching.
+
+    def receive(self, mark: SnapshotMark, offset: int, data: Buffer) -> int:
+        """Take one chunk of a snapshot that is being fetched; return the offset wanted next.
+
+        A chunk that does not continue what is there, or reaches beyond `mark.size`, is ignored. The part file
+        survives a restart; one of another snapshot is dropped. Raises StorageFullError or StorageError.
+        """
+        if self._has(mark):
+            return mark.size
+        try:
+            part = self._part_of(mark)
+            if data and offset == part.offset and offset + len(data) <= mark.size:
+                self._files.pwritev(part.handle, [data], offset)
+                part.take(data)
+        except OSError as error:
+            raise refusal(error, f"a chunk of the snapshot at {mark.index} was to be stored") from error
+        return part.offset
+
+    def finish(self, mark: SnapshotMark) -> None:
+        """Verify the digest of a fetched snapshot and rename it into place, durably.
+
+        Raises StorageCorrupt, the part file removed, when it is not what `mark` promises; LocalProtocolError
+        when it is not complete; StorageError if the disk refuses.
+        """
+        if self._has(mark):
+            return
+        try:
+            part = self._part_of(mark)
+            if part.offset != mark.size:
+                raise LocalProtocolError(
+                    f"The snapshot at {mark.index} was to be finished, but {part.offset} of {mark.size} bytes are "
+                    "here. Receive the rest first."
+                )
+            self._part = None
+            self._finish(part)
+        except OSError as error:
+            raise refusal(error, f"the snapshot at {mark.index} was to be put in place") from error
+
+    def _finish(self, part: _Part) -> None:
+        mark = part.mark
+        try:
+            self._check_part(part)
+        except QuorumError:
+            self._files.close(part.handle)
+            self._files.unlink(part.path)
+            raise
+        durably(self._files.fsync, part.handle, part.path)
+        self._files.close(part.handle)
+        self._files.rename(part.path, self._path(mark.index))
+        durably(self._files.fsync_dir, self._folder, self._folder)
+        self._take_as_newest(mark)
+
+    def _check_part(self, part: _Part) -> None:
+        mark = part.mark
+        reader = SnapshotReader(self._files, part.path, self._cluster)
+        reader.close()
+        if part.hasher.digest() != mark.digest or reader.mark != mark:
+            raise StorageCorrupt(
+                f"The snapshot at {mark.index} was fetched, but it is not the one that was promised: its digest "
+                "or its head differs. It was dropped; fetch it again."
+            )
+
+    def _has(self, mark: SnapshotMark) -> bool:
+        newest = self._newest
+        return newest is not None and newest.index == mark.index and newest.digest == mark.digest
+
+    def _part_of(self, mark: SnapshotMark) -> _Part:
+        """The part file of `mark`, from an earlier life if there is one."""
+        part = self._part
+        if part is not None and part.mark == mark:
+            return part
+        if part is not None:
+            self._files.close(part.handle)
+            self._part = None
+        name = f"{mark.index:020d}-{mark.digest[:8].hex()}.part"
+        path = f"{self._folder}/{name}"
+        found = False
+        for other in self._files.names(self._folder):
+            if other == name:
+                found = True
+            elif other.endswith(".part"):
+                self._files.unlink(f"{self._folder}/{other}")
+        part = _Part(mark, path, self._files.open(path, create=not found))
+        left = min(self._files.size(part.handle), mark.size) if found else 0
+        while part.offset < left:
+            data = self._files.pread(part.handle, min(SLICE_BYTES, left - part.offset), part.offset)
+            part.take(data)
+        self._part = part
+        return part
+
+    def close(self) -> None:
+        """Stop; a snapshot that is being written is given up, a part that was fetched stays."""
+        self._closed = True
+        self._worker.close()
+        self._forget_reader()
+        if self._part is not None:
+            self._files.close(self._part.handle)
+            self._part = None

@@ -1,0 +1,149 @@
+"""The records of the write-ahead log, byte for byte.
+
+A record is a head of 40 bytes, a payload and a filling to a multiple of 8 bytes that ends with END_MARK:
+
+    crc, previous, magic, kind, 0, size, watermark, term, index | payload | 0..., END_MARK
+
+`crc` covers everything after itself up to the end of the payload, salted with the segment's own salt, so that
+no bytes of a client or of another segment pass for a record. `previous` is the crc of the record before: the
+chain shows blocks that are stale or of another place. `watermark` is the offset in this segment below which
+everything was known durable when the record was written, so a record that is found later proves how far damage
+cannot come from a crash. END_MARK is not zero and space is reserved as zeros, so a record whose last byte is
+zero was never written whole.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+from zlib import crc32
+
+import msgspec
+
+from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Buffer
+from quorum.errors import ConfigurationError
+
+SEGMENT: Final = 1
+"""First record of a segment: a SegmentHead; term and index are 0."""
+HARD_STATE: Final = 2
+"""The term (in the head) and the vote (payload)."""
+ENTRY: Final = 3
+"""One stored entry, as it came; it cuts whatever the log held at its index and after."""
+RESET: Final = 4
+"""The log goes on after `index` of `term`, which a snapshot holds."""
+WATERMARK: Final = 5
+"""No content: a clean end, so that damage before it is known not to come from a crash."""
+SEAL: Final = 6
+"""Last record of a segment: the log goes on in the next one."""
+
+MAGIC: Final = b"\xd7\x51"
+END_MARK: Final = 0xA5
+WAL_FORMAT: Final = 1
+PAYLOAD_BYTES_MAX: Final = ENTRY_BYTES_MAX + HEAD_BYTES
+"""No length beyond this is believed, whatever the disk says."""
+
+_CHECKED = struct.Struct("<I2sBxIQQQ")
+HEADER = struct.Struct("<II2sBxIQQQ")
+HEADER_BYTES: Final = HEADER.size
+SEAL_BYTES: Final = 48
+_FILLINGS = tuple(bytes(n - 1) + bytes((END_MARK,)) if n else b"" for n in range(9))
+_VERSION = struct.Struct("<H")
+
+
+class SegmentHead(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Who a segment belongs to, and how it joins the one before.
+
+    `segment_bytes` is the space reserved for the file; `previous_end` the offset of the seal in the segment
+    before (0 for the first); `last_index` the last index of the log when this segment was begun. `nonce` makes
+    the salt of the first segment, and through the chain that of all others, unknown to clients.
+    """
+
+    cluster: str
+    node: str
+    sequence: int
+    segment_bytes: int
+    previous_end: int
+    last_index: int
+    nonce: int
+
+
+_ENCODE_HEAD = msgspec.msgpack.Encoder()
+_DECODE_HEAD = msgspec.msgpack.Decoder(SegmentHead)
+
+
+def record_bytes(size: int) -> int:
+    """Bytes on disk of a record with `size` bytes of payload."""
+    return (HEADER_BYTES + size | 7) + 1
+
+
+class Encoder:
+    """Writes records one after the other into `parts`, chained. `offset` is where the next one will begin."""
+
+    __slots__ = ("chain", "offset", "parts", "salt", "watermark")
+
+    def __init__(self, chain: int, salt: int, offset: int) -> None:
+        self.chain = chain
+        self.salt = salt
+        self.offset = self.watermark = offset
+        self.parts: list[Buffer] = []
+
+    def add(self, kind: int, term: int, index: int, payload: Buffer) -> int:
+        """Append one record; return the offset at which it begins."""
+        size = len(payload)
+        head = _CHECKED.pack(self.chain, MAGIC, kind, size, self.watermark, term, index)
+        self.chain = chain = crc32(payload, crc32(head, self.salt))
+        total = (HEADER_BYTES + size | 7) + 1
+        self.parts += (chain.to_bytes(4, "little"), head, payload, _FILLINGS[total - HEADER_BYTES - size])
+        at = self.offset
+        self.offset = at + total
+        return at
+
+
+def checksum(record: Buffer, size: int, salt: int) -> int:
+    """The crc that a record with `size` bytes of payload should have; `record` begins with its head."""
+    return crc32(memoryview(record)[4 : HEADER_BYTES + size], salt)
+
+
+def self_valid(data: Buffer, at: int, salt: int) -> tuple[int, int] | None:
+    """(watermark, previous) of a whole and undamaged record at `at`, wherever it belongs; else None."""
+    if at + HEADER_BYTES > len(data):
+        return None
+    crc, previous, magic, kind, size, watermark, _, _ = HEADER.unpack_from(data, at)
+    if magic != MAGIC or not SEGMENT <= kind <= SEAL or size > PAYLOAD_BYTES_MAX:
+        return None
+    if at + HEADER_BYTES + size > len(data):
+        return None
+    if crc != crc32(memoryview(data)[at + 4 : at + HEADER_BYTES + size], salt):
+        return None
+    return watermark, previous
+
+
+def encode_vote(vote: str | None) -> bytes:
+    """The payload of a hard state: empty for no vote."""
+    return b"" if vote is None else b"+" + vote.encode()
+
+
+def decode_vote(payload: Buffer) -> str | None:
+    """The vote of a hard state. Raises ValueError on bytes that `encode_vote` never made."""
+    data = bytes(payload)
+    if not data:
+        return None
+    if data[:1] != b"+":
+        raise ValueError(f"a hard state says {data[:20]!r} where its vote should be")
+    return data[1:].decode()
+
+
+def encode_segment_head(head: SegmentHead) -> bytes:
+    """The payload of a SEGMENT record: the format version, then the head."""
+    return _VERSION.pack(WAL_FORMAT) + _ENCODE_HEAD.encode(head)
+
+
+def decode_segment_head(payload: Buffer, path: str) -> SegmentHead:
+    """Read a segment head. Raises ConfigurationError for a newer format, msgspec.DecodeError on damage."""
+    version = _VERSION.unpack_from(payload)[0] if len(payload) >= _VERSION.size else 0
+    if version > WAL_FORMAT:
+        raise ConfigurationError(
+            f"{path} was to be read, but it is log format {version} and this program knows up to {WAL_FORMAT}. "
+            "Start the newer program that wrote it."
+        )
+    return _DECODE_HEAD.decode(memoryview(payload)[_VERSION.size :])
