@@ -261,9 +261,13 @@ class Quorum:
 
         def level() -> bool:
             leader = self._world.leader()
-            driver = nodes[leader].driver if leader is not None else None
-            return driver is not None and all(
-                node.driver is None or node.driver.applied_index == driver.commit_index for node in nodes.values()
+            led = nodes[leader].replica if leader is not None else None
+            if led is None or led.state.commit_index < led.state.log.last_index:
+                return False
+            last = led.state.log.last_index
+            return all(
+                node.replica is None or node.replica.state.stored_index == node.replica.state.commit_index == last
+                for node in nodes.values()
             )
 
         self._world.run_until(level, PATIENCE_US)

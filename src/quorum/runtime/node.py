@@ -30,7 +30,14 @@ from quorum.runtime.files import RealFiles
 from quorum.runtime.folder import DataFolder
 from quorum.runtime.gateway import Gateway
 from quorum.runtime.keyring import load_tls
-from quorum.runtime.messages import ClientMessage, NodeMessage, PeerMessage
+from quorum.runtime.messages import (
+    REFUSED,
+    ClientMessage,
+    Failure,
+    LinkFaultRequest,
+    NodeMessage,
+    PeerMessage,
+)
 from quorum.runtime.network import ClientConnection, Network
 from quorum.runtime.snapshots import SnapshotStore
 from quorum.runtime.status import NodeStatus, encode_status
@@ -187,7 +194,7 @@ class Node:
         self._loop.call_soon_threadsafe(self._act, act)
 
     def _act(self, act: Callable[[], object]) -> None:
-        act()
+        self._guarded(act)
         self._turn()
 
     def _wake(self) -> None:
@@ -197,9 +204,18 @@ class Node:
 
     def _turn(self) -> None:
         self._scheduled = False
-        if self.driver.run():
+        if self._guarded(self.driver.run):
             self._wake()
         self.network.flush()
+
+    def _guarded(self, act: Callable[[], object]) -> object:
+        """Do `act`; a broken invariant or a damaged file stops the node instead of leaving it half alive."""
+        try:
+            return act()
+        except Exception as error:
+            self.driver.stop()
+            self.failed(error)
+            return False
 
     def _on_timer(self, name: str) -> None:
         self.driver.timer_fired(name)
@@ -234,7 +250,12 @@ class Node:
             face = self._faces[client] = _ClientFace(client)
         receive, decode = self.gateway.receive, _CLIENT_CODEC.decode
         for _, head, body in frames:
-            receive(face, decode(head, client.name), (body,))
+            message = decode(head, client.name)
+            if type(message) is LinkFaultRequest and client.role == "data":
+                text = f"{client.name} asked for link faults, but its role is data. Use an admin certificate."
+                face.answer(Failure(message.request, REFUSED, text), ())
+                continue
+            receive(face, message, (body,))
         self._wake()
 
     def on_client_lost(self, client: ClientConnection) -> None:
@@ -265,7 +286,10 @@ class Node:
             )
 
     def failed(self, error: BaseException) -> None:
-        log.critical("stopping: %s", error)
+        if not isinstance(error, QuorumError):
+            log.critical("stopping: an invariant broke, which is a bug of this program", exc_info=error)
+        else:
+            log.critical("stopping: %s", error)
         self._failure = error
         self._stopped.set()
 
