@@ -248,6 +248,26 @@ def test_a_sealed_segment_that_lost_its_end_is_corrupt():
             disk.start(create=False)
 
 
+def test_a_new_segment_proves_what_was_durable_before_it():
+    """Row 3, 9: even while it is unused, because a crash came before its first round."""
+    disk, wal = disk_with(10, segment_bytes=4096)
+    wal.write_entries(21, [entry(21, 1, b"x" * 4000)])
+    disk.files.cut_at = disk.files.calls + 6
+    with pytest.raises(PowerCut):
+        wal.sync(lambda error: None)
+    disk.files.cut_at = None
+    disk.files.kill()
+    first, second = disk.segments()
+    data, other = disk.files.contents(first), disk.files.contents(second)
+    _, durable = disk.start(create=False)
+    assert len(durable.entries) == 20 and disk.segments() == [first]
+    disk.files.put(second, other)
+    disk.files.put(first, data)
+    disk.files.zero_tail(first, content_end(data) - 200)
+    with pytest.raises(StorageCorrupt):
+        disk.start(create=False)
+
+
 def test_a_log_that_is_lost_as_a_whole_is_not_taken_for_a_new_one():
     """Row 10: the hard state goes with it, so the node may neither vote nor acknowledge."""
     disk = many_segments()

@@ -27,6 +27,7 @@ from quorum.runtime.wal_records import (
     SEAL_BYTES,
     WATERMARK,
     Encoder,
+    Record,
     SegmentHead,
     encode_vote,
     record_bytes,
@@ -36,14 +37,12 @@ from quorum.runtime.wal_recovery import DOUBT_NAME, Recovered, recover_log
 from quorum.runtime.wal_segments import Segment, SegmentPlan, corrupt
 
 SEGMENT_BYTES = 64 << 20
-CACHE_BYTES = 32 << 20
+CACHE_BYTES = 8 << 20
 _SEGMENT_BYTES_RANGE = range(4096, (1 << 31) + 1)
 _HEAD_ROOM_BYTES = 4096
 _NAME_CHARACTERS_MAX = 255
 _READ_GAP_BYTES = 4096
 
-Record = tuple[int, int, int, Buffer]
-"""(kind, term, index, payload)."""
 Synced = Callable[[BaseException | None], None]
 
 
@@ -249,6 +248,7 @@ class Wal:
                 "Store them without a gap, after what is compacted."
             )
         records: list[Record] = []
+        taken: list[bytes] = []
         for wanted, buffer in enumerate(entries, first):
             entry = bytes(buffer)
             number, term, _, _ = entry_identity(entry)
@@ -258,14 +258,14 @@ class Wal:
                     f"Store each at its own index, with {PAYLOAD_BYTES_MAX} bytes at most."
                 )
             records.append((ENTRY, term, wanted, entry))
+            taken.append(entry)
         if first <= index.last:
             self._cache.cut(first, index.last)
             index.cut(first)
             self._stored_last = min(self._stored_last, first - 1)
             self._flying_last = min(self._flying_last, first - 1)
-        for _, _, number, payload in records:
-            index.append(0, 0, len(payload))
-            self._cache.append(number, bytes(payload))
+        index.extend([len(entry) for entry in taken])
+        self._cache.extend(first, taken)
         self._staged += records
 
     def reset(self, mark: SnapshotMark) -> None:
@@ -316,8 +316,7 @@ class Wal:
             round_.plan = plan = self._plan_segment(sequence, encoder.chain, needed)
             encoder = Encoder(plan.chain, plan.salt, plan.end)
         set_place, round_.last = self._index.set_place, self._written_last
-        for kind, term, index, payload in records:
-            offset = encoder.add(kind, term, index, payload)
+        for (kind, _, index, _), offset in zip(records, encoder.add_all(records)):
             if kind == ENTRY:
                 set_place(index, sequence, offset)
             if kind in (ENTRY, RESET):
@@ -362,6 +361,8 @@ class Wal:
         """On the loop again: take note of what is durable now, or of what is not."""
         self._flying = False
         if round_.plan is not None and round_.segment is not round_.old:
+            if self._closed:
+                self._files.close(round_.segment.handle)
             self._segments.append(round_.segment)
             self._end, self._chain = round_.plan.end, round_.plan.chain
         if error is None:

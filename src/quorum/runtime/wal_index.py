@@ -31,6 +31,11 @@ class EntryIndex:
         self._places.append(segment << _OFFSET_BITS | offset)
         self._sizes.append(size)
 
+    def extend(self, sizes: list[int]) -> None:
+        """Append entries of which only the sizes are known yet."""
+        self._places.frombytes(bytes(self._places.itemsize * len(sizes)))
+        self._sizes.extend(sizes)
+
     def place(self, index: int) -> tuple[int, int]:
         """(segment, offset) of an entry that has been written."""
         place = self._places[index - self.base - 1]
@@ -80,9 +85,10 @@ class TailCache:
     def get(self, index: int) -> bytes | None:
         return self._entries.get(index)
 
-    def append(self, index: int, entry: bytes) -> None:
-        self._entries[index] = entry
-        self._bytes += len(entry)
+    def extend(self, first: int, entries: list[bytes]) -> None:
+        """Append entries from index `first`."""
+        self._entries.update(zip(range(first, first + len(entries)), entries))
+        self._bytes += sum(map(len, entries))
 
     def cut(self, first: int, last: int) -> None:
         """Forget entries `first` to `last`, the end of the log."""

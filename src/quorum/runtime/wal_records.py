@@ -15,6 +15,7 @@ zero was never written whole.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Final
 from zlib import crc32
 
@@ -48,6 +49,10 @@ HEADER_BYTES: Final = HEADER.size
 SEAL_BYTES: Final = 48
 _FILLINGS = tuple(bytes(n - 1) + bytes((END_MARK,)) if n else b"" for n in range(9))
 _VERSION = struct.Struct("<H")
+
+
+Record = tuple[int, int, int, Buffer]
+"""(kind, term, index, payload)."""
 
 
 class SegmentHead(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -89,19 +94,23 @@ class Encoder:
 
     def add(self, kind: int, term: int, index: int, payload: Buffer) -> int:
         """Append one record; return the offset at which it begins."""
-        size = len(payload)
-        head = _CHECKED.pack(self.chain, MAGIC, kind, size, self.watermark, term, index)
-        self.chain = chain = crc32(payload, crc32(head, self.salt))
-        total = (HEADER_BYTES + size | 7) + 1
-        self.parts += (chain.to_bytes(4, "little"), head, payload, _FILLINGS[total - HEADER_BYTES - size])
-        at = self.offset
-        self.offset = at + total
-        return at
+        return self.add_all(((kind, term, index, payload),))[0]
 
-
-def checksum(record: Buffer, size: int, salt: int) -> int:
-    """The crc that a record with `size` bytes of payload should have; `record` begins with its head."""
-    return crc32(memoryview(record)[4 : HEADER_BYTES + size], salt)
+    def add_all(self, records: Iterable[Record]) -> list[int]:
+        """Append records; return the offset at which each begins."""
+        offsets = []
+        pack, parts, chain, salt = _CHECKED.pack, self.parts, self.chain, self.salt
+        watermark, at = self.watermark, self.offset
+        for kind, term, index, payload in records:
+            size = len(payload)
+            head = pack(chain, MAGIC, kind, size, watermark, term, index)
+            chain = crc32(payload, crc32(head, salt))
+            stop = at + (HEADER_BYTES + size | 7) + 1
+            parts += (chain.to_bytes(4, "little"), head, payload, _FILLINGS[stop - at - HEADER_BYTES - size])
+            offsets.append(at)
+            at = stop
+        self.chain, self.offset = chain, at
+        return offsets
 
 
 def self_valid(data: Buffer, at: int, salt: int) -> tuple[int, int] | None:
