@@ -125,6 +125,11 @@ class Driver:
             effects.Report: self._report,
         }
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no sync is under way, so that a round begun now shares its sync with nobody."""
+        return not self._syncing
+
     # Inputs. Each only queues; `run` does the work, once a loop turn.
 
     def start(self, bootstrap: Configuration | None) -> None:
@@ -184,8 +189,11 @@ class Driver:
         return self._finish_round()
 
     def _finish_round(self) -> bool:
-        self._start_sync()
+        """Send, then sync, so that replication overlaps it; apply in a round of its own where a sync began, so
+        that the thread that syncs need not wait for the interpreter."""
         self._transport.flush()
+        if self._start_sync() and self.applied_index < self.commit_index:
+            return True
         more = self._apply()
         return more or bool(self._events)
 
@@ -224,12 +232,16 @@ class Driver:
             case effects.Reset(mark):
                 self._stand_at(mark)
 
-    def _start_sync(self) -> None:
-        if self._dirty and not self._syncing:
-            self._dirty = False
-            self._syncing = True
-            staged, replica_staged = self._staged, self._replica_staged
-            self._log.sync(lambda error: self._on_synced(staged, replica_staged, error))
+    def _start_sync(self) -> bool:
+        if self._syncing or not self._dirty:
+            return False
+        self._dirty = False
+        self._syncing = True
+        staged, replica_staged = self._staged, self._replica_staged
+        # A leader has followers and clients to serve meanwhile; a follower's next act waits for this.
+        leads = self.replica.leader == self.node
+        self._log.sync(lambda error: self._on_synced(staged, replica_staged, error), in_background=leads)
+        return True
 
     def _on_synced(self, staged: int, replica_staged: int, error: BaseException | None) -> None:
         """The disk holds everything up to `staged`: what waited for it leaves."""
@@ -244,6 +256,7 @@ class Driver:
         while held and held[0][0] <= staged:
             for effect in held.popleft()[1]:
                 self._perform_by_type[type(effect)](effect)  # type: ignore[operator]
+        self._transport.flush()
         self._events.append(events.Stored(self._clock.now_us(), replica_staged))
 
     def stop(self) -> None:
@@ -282,7 +295,8 @@ class Driver:
             self._reads.append((effect.index, effect.tokens))
 
     def _commit(self, effect: effects.Commit) -> None:
-        self.commit_index = effect.last
+        """A commit that was held behind a Persist may come after a later one that was not."""
+        self.commit_index = max(self.commit_index, effect.last)
 
     def _want_checkpoint(self, effect: effects.Checkpoint) -> None:
         self._checkpoint = effect.mark
@@ -347,7 +361,11 @@ class Driver:
         """A view of the state as it stands at `mark`; it is written while commands go on."""
         self._checkpoint = None
         if self.applied_index != mark.index:
-            return  # a fetched snapshot overtook this one
+            # A fetched snapshot overtook this one. It serves as well, and the replica may ask for the next.
+            newest = self._snapshots.newest()
+            assert newest is not None, "a fetched snapshot is in place"
+            self._events.append(events.CheckpointReady(self._clock.now_us(), newest))
+            return
         stamped = events.SnapshotMark(mark.index, mark.term, self.application.time_us, mark.configuration)
         self._snapshots.write(stamped, self.application.snapshot(), self._on_snapshot_written)
 

@@ -29,9 +29,12 @@ class Log(Protocol):
         """Stage entries from index `first`; what the log held at `first` and after is replaced."""
         ...
 
-    def sync(self, done: Callable[[BaseException | None], None]) -> None:
+    def sync(self, done: Callable[[BaseException | None], None], in_background: bool = True) -> None:
         """Make everything staged so far durable, then call `done` on the loop, with the error if it failed.
-        At most one sync is under way; the driver never asks for a second."""
+
+        At most one sync is under way; the driver never asks for a second. Without `in_background` the caller
+        has nothing better to do than to wait, so `done` may be called before this returns.
+        """
         ...
 
     def read(self, first: int, last: int, bytes_max: int) -> tuple[bytes, ...]:

@@ -14,7 +14,7 @@ from quorum.entry import Buffer, entry_identity
 from quorum.errors import ConfigurationError, LocalProtocolError, StorageCorrupt, StorageError, StorageFullError
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import Durable, SnapshotMark
-from quorum.runtime.disk_thread import Post, worker_for
+from quorum.runtime.disk_thread import Post, paced_worker_for
 from quorum.runtime.files import Files, durably, refusal
 from quorum.runtime.wal_index import EntryIndex, TailCache
 from quorum.runtime.wal_records import (
@@ -116,7 +116,7 @@ class Wal:
         self._nonce = nonce
         self._segment_bytes = segment_bytes
         self._post = post
-        self._worker = worker_for(post, f"wal-{node}")
+        self._worker = paced_worker_for(post, f"wal-{node}")
         self._segments: list[Segment] = []
         self._index = EntryIndex()
         self._cache = TailCache(cache_bytes)
@@ -278,7 +278,7 @@ class Wal:
 
     # Making it durable.
 
-    def sync(self, done: Synced) -> None:
+    def sync(self, done: Synced, in_background: bool = True) -> None:
         """Write everything staged in one round; call `done` on the loop once it is durable.
 
         `done` gets StorageFullError if there was no space: everything stays staged and the next sync tries
@@ -294,7 +294,11 @@ class Wal:
         self._flying_last = self._index.last
         round_ = self._lay_out(self._staged)
         self._staged = []
-        self._worker.submit(partial(self._write, round_), partial(self._on_written, round_, done))
+        job, answer = partial(self._write, round_), partial(self._on_written, round_, done)
+        if in_background:
+            self._worker.submit(job, answer)
+        else:
+            self._worker.submit_urgent(job, answer)
 
     def _answer(self, answer: Callable[[], None]) -> None:
         if self._post is None:

@@ -88,7 +88,7 @@ class SimLog:
         self._staged.append(record)
         self._seen.write(record)
 
-    def sync(self, done: Callable[[BaseException | None], None]) -> None:
+    def sync(self, done: Callable[[BaseException | None], None], in_background: bool = True) -> None:
         delay = self.sync_us + int(self._random.random() * self.sync_jitter_us)
         self._later(delay, self._synced, self._lives, len(self._staged), done)
 
