@@ -119,6 +119,10 @@ class CheckpointReady(Event, frozen=True, gc=False):
     mark: SnapshotMark
 
 
+class CheckpointFailed(Event, frozen=True, gc=False):
+    """The snapshot asked for could not be written, for want of space: the log stays, another may be asked for."""
+
+
 class Installed(Event, frozen=True, gc=False):
     """A fetched snapshot is verified and in place; the replica decides whether to stand at it."""
 

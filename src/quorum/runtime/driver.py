@@ -13,7 +13,7 @@ from typing import Protocol
 
 from quorum.apps.host import Applied
 from quorum.entry import Batch, Buffer, Header, decode_entry
-from quorum.errors import QuorumError, RemoteProtocolError
+from quorum.errors import QuorumError, RemoteProtocolError, StorageFullError
 from quorum.model import Configuration, NodeId
 from quorum.protocols import effects, events
 from quorum.protocols.replica import Replica
@@ -54,6 +54,10 @@ class Observer(Protocol):
     def peer_misbehaved(self, node: NodeId, what: str) -> None: ...
 
     def diverged(self, node: NodeId, index: int) -> None: ...
+
+    def degraded(self, what: str) -> None:
+        """Something could not be done now and will be tried again."""
+        ...
 
     def failed(self, error: BaseException) -> None: ...
 
@@ -371,6 +375,10 @@ class Driver:
 
     def _on_snapshot_written(self, mark: events.SnapshotMark | None, error: BaseException | None) -> None:
         if self.stopped:
+            return
+        if isinstance(error, StorageFullError):
+            self._observer.degraded(str(error))
+            self._events.append(events.CheckpointFailed(self._clock.now_us()))
             return
         if mark is None:
             self.stop()

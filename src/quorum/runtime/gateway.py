@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from quorum.apps.answer import OK
-from quorum.apps.host import Applied
+from quorum.apps.host import APPLICATION_ID_MAX, Applied
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Batch, Buffer, Header
 from quorum.errors import NotLeader, Overloaded, QuorumError
 from quorum.model import NodeId
@@ -24,6 +24,10 @@ from quorum.runtime.messages import (
     StatusRequest,
     Submit,
 )
+
+NUMBER_MAX = (1 << 64) - 1
+"""What the head of an entry holds of a session id or a sequence number."""
+COUNT_MAX = (1 << 32) - 1
 
 
 class Client(Protocol):
@@ -83,6 +87,19 @@ class Gateway:
         self._handlers[type(message)](client, message, b"".join(attached))
 
     def _on_submit(self, client: Client, submit: Submit, body: bytes) -> None:
+        if not (
+            0 <= submit.app <= APPLICATION_ID_MAX
+            and 0 <= submit.client <= NUMBER_MAX
+            and 0 <= submit.first_sequence <= NUMBER_MAX
+            and 0 <= submit.acked_below <= NUMBER_MAX
+            and 0 <= submit.count <= COUNT_MAX
+        ):
+            text = (
+                f"a batch for application {submit.app} with {submit.count} commands was sent, but a number in it is "
+                f"out of range. Use applications 0 to {APPLICATION_ID_MAX}, and no negative number."
+            )
+            client.answer(Failure(submit.request, messages.REFUSED, text), ())
+            return
         if len(body) > ENTRY_BYTES_MAX - HEAD_BYTES:
             text = f"a batch of {len(body)} bytes was sent, at most {ENTRY_BYTES_MAX} fit. Send smaller batches."
             client.answer(Failure(submit.request, messages.REFUSED, text), ())

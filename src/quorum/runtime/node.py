@@ -305,6 +305,9 @@ class Node:
                 "the state of %s after entry %d differs from a quorum's: do not trust that node", node, index
             )
 
+    def degraded(self, what: str) -> None:
+        log.warning("going on, degraded: %s", what)
+
     def failed(self, error: BaseException) -> None:
         if not isinstance(error, QuorumError):
             log.critical("stopping: an invariant broke, which is a bug of this program", exc_info=error)

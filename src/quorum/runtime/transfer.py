@@ -54,7 +54,7 @@ class Transfer:
         mark = self._mark
         if mark is None or sender != self.source or chunk.index != mark.index:
             return None
-        if chunk.gone or not attached:
+        if chunk.gone or not attached or not len(attached[0]):
             self.abandon()
             return None
         self._progressed = True

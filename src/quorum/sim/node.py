@@ -235,5 +235,8 @@ class SimNode:
     def diverged(self, node: NodeId, index: int) -> None:
         self.world.violation(f"{self.node} sees {node} diverged at {index}")
 
+    def degraded(self, what: str) -> None:
+        self.world.count(("degraded", self.node, what))
+
     def failed(self, error: BaseException) -> None:
         self.world.violation(f"{self.node} stopped: {error}")

@@ -154,6 +154,6 @@ def _lead(state: RaftState) -> None:
     state.round = 0
     state.progress = {node: Progress(state.log.last_index + 1) for node in state.others}
     state.acked = dict.fromkeys(state.others, 0) | {state.node: state.stored_index}
-    state.uncommitted_bytes = 0
+    state.uncommitted_bytes = state.log.size(state.commit_index + 1, state.log.last_index)
     state.out.append(SetTimer(HEARTBEAT, state.settings.heartbeat_us))
     replication.append_barrier(state)

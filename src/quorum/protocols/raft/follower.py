@@ -10,6 +10,7 @@ from quorum.protocols.events import SnapshotMark
 from quorum.protocols.raft.messages import Append, AppendReply, SnapshotOffer
 from quorum.protocols.raft.replication import checkpoint_if_due
 from quorum.protocols.raft.state import FOLLOWER, RaftState
+from quorum.systems.build import build
 
 Parsed = list[tuple[int, int, Configuration | None]]
 
@@ -27,7 +28,7 @@ def parse_entries(sender: NodeId, append: Append, entries: tuple[Buffer, ...]) -
     """(term, log time, configuration) of each attached entry.
 
     Raises RemoteProtocolError unless they are dense, after `previous_index`, with terms that do not decrease
-    and are not above the message's.
+    and are not above the message's, and every configuration can be built.
     """
     parsed: Parsed = []
     expected, least_term = append.previous_index + 1, append.previous_term
@@ -43,11 +44,27 @@ def parse_entries(sender: NodeId, append: Append, entries: tuple[Buffer, ...]) -
         if kind == CONFIGURATION:
             try:
                 configuration = decode_configuration(decode_entry(entry)[1])
+                build(configuration)
             except ValueError as error:
                 raise RemoteProtocolError(sender, f"sent a damaged configuration: {error}") from None
         parsed.append((term, time_us, configuration))
         expected, least_term = index + 1, term
     return parsed
+
+
+def check_against_committed(state: RaftState, sender: NodeId, append: Append, parsed: Parsed) -> None:
+    """Raise RemoteProtocolError if a leader of our term or a later one contradicts what is committed here: every
+    such leader has those entries (section 5.4.3)."""
+    index, term = append.previous_index, append.previous_term
+    if index > state.commit_index:
+        return
+    if index < 0:
+        raise RemoteProtocolError(sender, f"sent entries after index {index}")
+    for place in range(min(len(parsed), state.commit_index - index) + 1):
+        if place:
+            term = parsed[place - 1][0]
+        if state.log.term(index + place) not in (None, term):
+            raise RemoteProtocolError(sender, f"sent term {term} for entry {index + place}, which is committed")
 
 
 def on_append(
@@ -103,6 +120,14 @@ def _commit(state: RaftState, append: Append, last: int) -> None:
         state.may_vote = state.log.term(state.commit_index) == append.term
 
 
+def check_offer(sender: NodeId, offer: SnapshotOffer) -> None:
+    """Raise RemoteProtocolError unless the offered configuration can be built."""
+    try:
+        build(offer.mark.configuration)
+    except ValueError as error:
+        raise RemoteProtocolError(sender, f"offered a damaged configuration: {error}") from None
+
+
 def on_snapshot_offer(state: RaftState, sender: NodeId, offer: SnapshotOffer) -> None:
     """Fetch a snapshot that is ahead of this node; answer in any case, to show that we are here."""
     hear_leader(state, sender)
@@ -118,6 +143,8 @@ def on_snapshot_offer(state: RaftState, sender: NodeId, offer: SnapshotOffer) ->
 
 def on_installed(state: RaftState, mark: SnapshotMark) -> None:
     """A fetched snapshot is in place: stand at it, unless the log has caught up meanwhile."""
+    if state.snapshot is None or mark.index > state.snapshot.index:
+        state.snapshot = mark
     if mark.index <= state.commit_index:
         return
     if state.log.term(mark.index) == mark.term:

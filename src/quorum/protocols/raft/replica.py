@@ -40,6 +40,7 @@ class RaftReplica:
             events.TimerFired: self._on_timer,
             events.PeerLost: self._on_peer_lost,
             events.CheckpointReady: self._on_checkpoint_ready,
+            events.CheckpointFailed: self._on_checkpoint_failed,
             events.Installed: self._on_installed,
             events.Started: self._on_started,
         }
@@ -129,6 +130,7 @@ class RaftReplica:
                     self._see_term(message.term)
                 election.on_vote_reply(state, sender, message)
             case SnapshotOffer():
+                follower.check_offer(sender, message)
                 if self._is_from_leader(sender, message.term, message.round):
                     follower.on_snapshot_offer(state, sender, message)
             case _:
@@ -136,14 +138,19 @@ class RaftReplica:
 
     def _on_append(self, sender: NodeId, message: Append, attached: tuple[Buffer, ...]) -> None:
         parsed = follower.parse_entries(sender, message, attached)
+        if message.term >= self.state.term:
+            follower.check_against_committed(self.state, sender, message, parsed)
         if self._is_from_leader(sender, message.term, message.round):
             follower.on_append(self.state, sender, message, attached, parsed)
 
     def _is_from_leader(self, sender: NodeId, term: int, round: int) -> bool:
-        """Whether `sender` leads this node's term, entering it first. A deposed leader is told our term."""
+        """Whether `sender` leads this node's term, entering it first. A deposed leader is told our term.
+
+        Raises RemoteProtocolError for a second leader in a term (section 5.2: election safety).
+        """
         state = self.state
-        if term == state.term and state.role == LEADER:
-            raise RemoteProtocolError(sender, f"claims to lead term {term}, which this node leads")
+        if term == state.term and state.leader is not None and state.leader != sender:
+            raise RemoteProtocolError(sender, f"claims to lead term {term}, which {state.leader} leads")
         if term < state.term:
             state.send(sender, AppendReply(state.term, round, False, 0))
             return False
@@ -189,6 +196,9 @@ class RaftReplica:
 
     def _on_checkpoint_ready(self, event: events.CheckpointReady) -> None:
         replication.on_checkpoint_ready(self.state, event.mark)
+
+    def _on_checkpoint_failed(self, event: events.CheckpointFailed) -> None:
+        self.state.checkpoint_pending = False
 
     def _on_installed(self, event: events.Installed) -> None:
         follower.on_installed(self.state, event.mark)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quorum.entry import BARRIER, COMMAND, Batch, encode_entry
-from quorum.errors import Overloaded
+from quorum.errors import Overloaded, RemoteProtocolError
 from quorum.model import NodeId
 from quorum.protocols.effects import Admitted, Checkpoint, Compacted, Refused, SetTimer
 from quorum.protocols.events import SnapshotMark
@@ -87,19 +87,29 @@ def on_heartbeat_timer(state: RaftState) -> None:
 
 
 def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> None:
-    """Count what a follower stores; on a mismatch go back to where the logs may agree (section 5.3)."""
+    """Count what a follower stores; on a mismatch go back to where the logs may agree (section 5.3).
+
+    A follower that refuses what it had acknowledged has lost the tail of its log: it is not counted for it any more.
+    Raises RemoteProtocolError for an answer to what was never sent.
+    """
     progress = state.progress.get(sender)
     if progress is None:
         return
+    if reply.round > state.round or (reply.matched and reply.index > state.log.last_index):
+        raise RemoteProtocolError(
+            sender, f"acknowledges round {reply.round} and entry {reply.index}, which were never sent"
+        )
     progress.active = True
     if reply.round > progress.round:
         progress.round = reply.round
         reads.on_round(state)
     if reply.matched:
-        _on_matched(state, sender, progress, min(reply.index, state.log.last_index))
-    elif reply.previous_index > progress.match and (
-        progress.state == REPLICATE or reply.previous_index == progress.next_index - 1
+        _on_matched(state, sender, progress, reply.index)
+    elif reply.previous_index == progress.next_index - 1 or (
+        progress.state == REPLICATE and reply.previous_index > progress.match
     ):
+        if reply.index < progress.match == reply.previous_index:
+            progress.match = state.acked[sender] = max(0, reply.index)
         progress.probe(state.log.last_not_after(reply.index, reply.hint_term) + 1)
         sending.send_entries(state, sender, progress)
 
@@ -150,12 +160,14 @@ def checkpoint_if_due(state: RaftState, committed_bytes: int) -> None:
 
 
 def on_checkpoint_ready(state: RaftState, mark: SnapshotMark) -> None:
-    """A snapshot is durable: compact the log behind it, but for the entries that slow followers may want."""
+    """A snapshot is durable: compact the log behind it, but for the entries that slow followers may want, and
+    those after the snapshot before it: should this one be found damaged, that one and the log replace it."""
     state.checkpoint_pending = False
     if state.snapshot is not None and mark.index <= state.snapshot.index:
         return
+    before = state.snapshot.index if state.snapshot is not None else 0
     state.snapshot = mark
-    base = mark.index - state.settings.log_kept_entries
+    base = min(mark.index - state.settings.log_kept_entries, before)
     if base > state.log.base_index:
         state.log.compact(base)
         held = state.configuration_at(base)

@@ -122,12 +122,6 @@ class RaftState:
         self.persists += 1
         self.out.append(Persist(Reset(mark)))
 
-    def barrier(self) -> None:
-        """Let what follows wait for every record that is still on its way to the disk."""
-        if self.persists > self.persists_stored:
-            self.persists += 1
-            self.out.append(Persist(None))
-
     def stored(self, up_to: int) -> None:
         """The disk holds every record up to the `up_to`-th."""
         self.persists_stored = max(self.persists_stored, up_to)
