@@ -21,7 +21,11 @@ CALM_US = 12 * SECOND_US
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What one seed runs. `seconds` are simulated; `clients` have one operation open each."""
+    """What one seed runs. `seconds` are simulated; `clients` have one operation open each.
+
+    `wire`: messages travel as bytes. `disk`: nodes keep the production log on a simulated disk.
+    `message_entries`: how many entries one message holds at most.
+    """
 
     seed: int
     nodes: int = 5
@@ -34,6 +38,9 @@ class Plan(msgspec.Struct, frozen=True):
     stale: bool = False
     snapshot_entries: int = 50
     keep: int = 0
+    wire: bool = False
+    disk: bool = False
+    message_entries: int = 1024
 
     def replay_command(self) -> str:
         """The one line that runs this seed again."""
@@ -45,7 +52,12 @@ class Plan(msgspec.Struct, frozen=True):
             command += f" --reads '{self.reads}'"
         if self.writes:
             command += f" --writes '{self.writes}'"
-        return command + (" --stale" if self.stale else "")
+        command += f" --snapshot-entries {self.snapshot_entries}" if self.snapshot_entries != 50 else ""
+        command += f" --message-entries {self.message_entries}" if self.message_entries != 1024 else ""
+        for name in ("stale", "wire", "disk"):
+            if getattr(self, name):
+                command += f" --{name}"
+        return command
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -64,7 +76,7 @@ class Outcome(msgspec.Struct, frozen=True):
     replay: str
 
 
-MakeWorld = Callable[[int, Configuration, Settings, int], World]
+MakeWorld = Callable[[int, Configuration, Settings, int, bool, bool], World]
 
 
 def configuration_of(plan: Plan) -> Configuration:
@@ -80,8 +92,12 @@ def configuration_of(plan: Plan) -> Configuration:
 
 def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, History, World]:
     """Run one seed. A broken claim is in the outcome, not raised; a bad plan raises ConfigurationError."""
-    settings = Settings(snapshot_entries=plan.snapshot_entries, log_kept_entries=plan.snapshot_entries // 2)
-    world = make_world(plan.seed, configuration_of(plan), settings, plan.keep)
+    settings = Settings(
+        snapshot_entries=plan.snapshot_entries,
+        log_kept_entries=plan.snapshot_entries // 2,
+        message_entries_max=plan.message_entries,
+    )
+    world = make_world(plan.seed, configuration_of(plan), settings, plan.keep, plan.wire, plan.disk)
     history = History()
     stop_us = plan.seconds * SECOND_US - CALM_US
     workers = [

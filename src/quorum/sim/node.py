@@ -16,7 +16,11 @@ from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings
 from quorum.runtime.driver import Driver, Ports
 from quorum.runtime.gateway import Gateway
+from quorum.sim.branches import TORN_WRITE
+from quorum.sim.client import Connection
+from quorum.sim.disk_log import DiskLog
 from quorum.sim.storage import SimLog, SimSnapshots
+from quorum.sim.wire import carry, carry_request
 
 if TYPE_CHECKING:
     from quorum.sim.world import World
@@ -70,9 +74,12 @@ class SimTimers:
 class SimTransport:
     def __init__(self, world: World, node: NodeId) -> None:
         self._send = world.network.send
+        self._wire = world.wire
         self._node = node
 
     def send(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> None:
+        if self._wire:
+            message, attached = carry(self._node, message, attached)
         self._send(self._node, to, message, attached)
 
     def flush(self) -> None:
@@ -90,8 +97,14 @@ class SimNode:
         self.clock = SimClock(world)
         random = Random(f"{world.seed}/disk/{node}")
         self.snapshots = SimSnapshots(random, self._later)
-        self.log = SimLog(random, self._later, self.snapshots)
+        self.log: SimLog | DiskLog
+        if world.disk:
+            self.log = DiskLog(node, random, self._later, self.snapshots, self._torn)
+        else:
+            self.log = SimLog(random, self._later, self.snapshots)
         self.life = 0
+        self._lost = (0, 0)
+        self._starting = False
         self.replica: RaftReplica | None = None
         self.driver: Driver | None = None
         self.gateway: Gateway | None = None
@@ -119,7 +132,11 @@ class SimNode:
         self.driver = self.world.make_driver(self, ports)
         self.gateway.attach(self.driver, self)
         self.world.agreement.restarted(self.node)
+        self._starting = True
         self.driver.start(self.bootstrap)
+        self._starting = False
+        if self.life > 1:
+            self.world.branches.restarted(self.replica.state, self._lost)
         self._run()
 
     def entry_identity(self, index: int) -> Identity | None:
@@ -131,8 +148,9 @@ class SimNode:
 
     def crash(self) -> None:
         """Lose everything that is not durable."""
-        if self.driver is None:
+        if self.driver is None or self.replica is None:
             return
+        self._lost = self.replica.state.stored_index, self.replica.state.log.last_index
         self.driver.stop()
         self.driver = self.replica = self.gateway = self.host = None
         self.paused = False
@@ -156,7 +174,10 @@ class SimNode:
     def receive(self, sender: NodeId, message: object, attached: tuple[Buffer, ...]) -> None:
         if self.paused:
             self._backlog.append((self.receive, (sender, message, attached)))
-        elif self.driver is not None:
+        elif self.driver is not None and self.replica is not None:
+            watch = self.world.branches.watched.get(type(message))
+            if watch is not None:
+                watch(self.replica.state, message, attached)
             self.driver.receive(sender, message, attached)
             self._run()
 
@@ -165,6 +186,10 @@ class SimNode:
         if self.paused:
             self._backlog.append((self.request, (client, message, attached)))
         elif self.gateway is not None:
+            if isinstance(client, Connection):
+                self.world.branches.asked(client.client.name, self.node, message)
+                if self.world.wire:
+                    message, attached = carry_request(client.client.name, message, attached)
             self.gateway.receive(client, message, attached)  # type: ignore[arg-type]
             self._run()
 
@@ -197,6 +222,9 @@ class SimNode:
         act(*arguments)
         self._run()
 
+    def _torn(self) -> None:
+        self.world.sometimes.reached(TORN_WRITE)
+
     def _run(self) -> None:
         driver = self.driver
         while driver is not None and driver is self.driver and driver.run():
@@ -224,6 +252,7 @@ class SimNode:
     def stood_at(self, index: int) -> None:
         self.world.count(("snapshot", self.node, index))
         self.world.sometimes.reached("snapshot taken as state")
+        self.world.branches.stood_at(self._starting)
         self.world.agreement.installed(self.node, index)
 
     def state_at(self, index: int, digest: bytes) -> None:

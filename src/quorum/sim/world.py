@@ -18,6 +18,7 @@ from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings
 from quorum.protocols.raft.state import LEADER
 from quorum.runtime.driver import Driver, Ports
+from quorum.sim.branches import Branches
 from quorum.sim.network import Network
 from quorum.sim.node import SimNode
 from quorum.sim.trace import Trace
@@ -31,7 +32,9 @@ LEADER_LOG_CHECKED = 200
 class World:
     """Nodes on one event heap. The same seed gives the same trace hash, byte for byte.
 
-    Subclasses replace `make_replica`, `make_driver` or `make_host` to run another application, or a planted bug.
+    With `wire` every message travels as bytes, and with `disk` the nodes keep the production log on a simulated
+    disk; both cost time. Subclasses replace `make_replica`, `make_driver` or `make_host` to run another
+    application, or a planted bug.
     """
 
     def __init__(
@@ -40,13 +43,17 @@ class World:
         configuration: Configuration,
         settings: Settings | None = None,
         trace_keep: int = 0,
+        wire: bool = False,
+        disk: bool = False,
     ) -> None:
         self.seed = seed
         self.now_us = 0
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._sequence = 0
         self.trace = Trace(trace_keep)
+        self.wire, self.disk = wire, disk
         self.sometimes = Sometimes()
+        self.branches = Branches(self.sometimes)
         self.network = Network(self.random("network"), self.schedule, self.deliver)
         self.agreement = Agreement()
         self.agreement.completeness = LeaderCompleteness(self.agreement.decided, LEADER_LOG_CHECKED)
@@ -155,19 +162,18 @@ class World:
 
     def role_changed(self, node: SimNode, role: str, term: int) -> None:
         self.count(("role", node.node, role, term))
+        assert node.replica is not None
+        state = node.replica.state
+        self.branches.role_changed(state, role, term)
         if role != LEADER:
             return
         self.leaders += 1
         self.sometimes.reached("leader elected")
-        assert node.replica is not None
-        state = node.replica.state
-        snapshot_index = state.log.base_index
-        self.agreement.leader(node.node, term, node.entry_identity, snapshot_index)
-        if state.commit_index < state.log.last_index - 1:
-            self.sometimes.reached("leader changed while entries are uncommitted")
+        self.agreement.leader(node.node, term, node.entry_identity, state.log.base_index)
 
     def entry_applied(self, node: NodeId, header: Header) -> None:
         self.agreement.committed(node, header.index, header.term, header.digest)
+        self.branches.applied(header)
 
     def state_at(self, node: NodeId, index: int, digest: bytes) -> None:
         self.count(("state", node, index, digest))
