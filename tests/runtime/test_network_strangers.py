@@ -79,6 +79,20 @@ def test_a_hello_that_does_not_fit_is_rejected_with_the_reason(said, reason):
     run(main)
 
 
+def test_a_client_that_knows_no_cluster_is_welcome_and_a_peer_is_not():
+    """`quorum://host:port` says where to call, not whom."""
+
+    async def main():
+        node, _ = await started("n9", peers=("n1",))
+        connection = await dial(node.address, None, hello("", cluster="", to="", role="client"), Caller())
+        connection.close()
+        with pytest.raises(HelloRejected, match="belongs to another one"):
+            await dial(node.address, None, hello("n1", cluster=""), Caller())
+        await node.close()
+
+    run(main)
+
+
 @pytest.mark.parametrize(
     ("identity", "said", "reason"),
     [

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from quorum.apps import decide, kv
-from quorum.apps.decide import Decide, Decision
 from quorum.apps.answer import Answer, reply_of
 from quorum.apps.batch import Refused
 from quorum.apps.catalogue import DECIDE_APP, KV_APP
+from quorum.apps.decide import Decide, Decision
 from quorum.errors import ApplicationError, LocalProtocolError, QuorumError
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.messages import (
@@ -18,6 +18,7 @@ from quorum.runtime.messages import (
     Failure,
     LinkFaultRequest,
     NodeMessage,
+    Query,
     Result,
     StatusReply,
     StatusRequest,
@@ -85,11 +86,11 @@ class Client:
             self._alarm.cancel()
         if self._attempt is not None:
             self._attempt.cancel()
-        self._dialler.close()
         for futures, _ in self._inflight.values():
             for future in futures:
                 future.cancel()
         self._inflight.clear()
+        await self._dialler.aclose()
 
     async def decide(self, topic: str, value: bytes) -> Decision:
         """Propose `value` on `topic`; return the decision, which is the first value that was committed."""
@@ -266,7 +267,7 @@ class NodeConnection:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._dialler.close()
+        await self._dialler.aclose()
 
     async def status(self) -> bytes:
         """The node's runtime.node.NodeStatus as JSON."""
@@ -278,6 +279,15 @@ class NodeConnection:
         """The leader's certificate.DecisionCertificate for the decision on `topic`, as JSON."""
         return (await self._ask(CertificateRequest(self._take(), topic)))[1]
 
+    async def read_stale(self, key: bytes) -> kv.Item | None:
+        """The item under `key` in what this very node has applied: old, if the node is behind or cut off."""
+        reply, body = await self._ask(Query(self._take(), KV_APP, True), kv.encode_query([kv.Get(key)]))
+        assert isinstance(reply, Result)
+        got = kv.decode_results(reply_of(Answer(reply.status, body)))[0]
+        if not isinstance(got, kv.Got):
+            raise QuorumError(f"{key!r} was to be read at one node, but it answered {got}. Check the key.")
+        return got.item
+
     async def set_link_faults(self, blocked_in: Sequence[str], blocked_out: Sequence[str]) -> None:
         """Drop frames from and to these nodes; only a node started with --allow-faults does so."""
         await self._ask(LinkFaultRequest(self._take(), tuple(blocked_in), tuple(blocked_out)))
@@ -286,10 +296,10 @@ class NodeConnection:
         self._next += 1
         return self._next
 
-    async def _ask(self, message: Any) -> tuple[NodeMessage, bytes]:
+    async def _ask(self, message: Any, attached: bytes = b"") -> tuple[NodeMessage, bytes]:
         future: asyncio.Future[tuple[NodeMessage, bytes]] = asyncio.get_running_loop().create_future()
         self._waiting[message.request] = future
-        self._dialler.send(message, b"")
+        self._dialler.send(message, attached)
         self._dialler.flush()
         reply, body = await future
         if isinstance(reply, Failure):

@@ -184,6 +184,11 @@ class FrameConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the connection has ended and its owner was told."""
+        return self._closed.is_set()
+
     async def wait_closed(self) -> None:
         """Return once the connection has ended and its owner was told."""
         await self._closed.wait()

@@ -35,7 +35,8 @@ async def dial(
 ) -> FrameConnection:
     """Connect to the node at `address` and say `hello`; return once it has welcomed us.
 
-    With TLS its certificate must name the node that answers, and that is `hello.to`, where that is given.
+    With TLS its certificate must name the node that answers, and that is `hello.to`, where that is given. An empty
+    `hello.cluster` takes any cluster.
     Raises HelloRejected when it will not have us, RemoteProtocolError when it is not who it should be, OSError
     (TimeoutError among them) when it cannot be reached. `limits.hello_timeout_us` bounds the whole.
     """
@@ -103,7 +104,8 @@ class _Call:
             raise HelloRejected(f"{self._where} will not talk to us: {_printable(answer.reason)}")
         if not isinstance(answer, Welcome):
             raise RemoteProtocolError(self._where, "answered a hello with something else. Check the address.")
-        if answer.protocol_version != PROTOCOL_VERSION or answer.cluster != hello.cluster:
+        is_other_cluster = bool(hello.cluster) and answer.cluster != hello.cluster
+        if answer.protocol_version != PROTOCOL_VERSION or is_other_cluster:
             raise RemoteProtocolError(
                 self._where,
                 f"welcomed us in version {answer.protocol_version} to cluster {shown(answer.cluster)}, which was "

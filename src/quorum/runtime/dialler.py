@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from quorum.runtime.codec import Frame, MessageCodec, encode_frame
@@ -14,17 +15,22 @@ from quorum.runtime.messages import ClientMessage, NodeMessage
 _NODE_CODEC: MessageCodec[NodeMessage] = MessageCodec(NodeMessage)
 _CLIENT_CODEC: MessageCodec[ClientMessage] = MessageCodec(ClientMessage)
 CHANNEL = 0
+PATIENCE_S = 0.2
 Received = Sequence[tuple[NodeMessage, bytes]]
 
 
 class Dialler:
-    """Opens connections to endpoints written `host:port`, one at a time."""
+    """Opens connections to endpoints written `host:port`, one at a time.
+
+    Without the id of a `cluster` the first node that welcomes us says which one it is, for all later connections.
+    """
 
     def __init__(self, cluster: str, tls: TlsContexts | None, name: str = "") -> None:
         self._cluster = cluster
         self._tls = tls
         self._name = name
         self._connection: _Session | None = None
+        self._ending: list[FrameConnection] = []
 
     async def open(
         self, endpoint: str, on_messages: Callable[[Received], None], on_closed: Callable[[], None]
@@ -35,6 +41,7 @@ class Dialler:
         session = _Session(on_messages, on_closed)
         hello = Hello(PROTOCOL_VERSION, self._cluster, CLIENT, self._name, "")
         session.connection = await dial((host.strip("[]"), int(port)), self._tls, hello, session.welcome)
+        self._cluster = session.cluster
         self._connection = session
 
     def send(self, message: object, body: bytes) -> None:
@@ -54,6 +61,20 @@ class Dialler:
             session.is_abandoned = True
             if session.connection is not None:
                 session.connection.close()
+                self._ending = [ending for ending in self._ending if not ending.has_ended]
+                self._ending.append(session.connection)
+
+    async def aclose(self) -> None:
+        """As `close`, and wait until every connection has ended; after PATIENCE_S it is cut."""
+        self.close()
+        for ending in self._ending:
+            try:
+                async with asyncio.timeout(PATIENCE_S):
+                    await ending.wait_closed()
+            except TimeoutError:
+                ending.abort()
+                await ending.wait_closed()
+        self._ending.clear()
 
 
 class _Session:
@@ -63,9 +84,11 @@ class _Session:
         self._on_messages = on_messages
         self._on_closed = on_closed
         self.connection: FrameConnection | None = None
+        self.cluster = ""
         self.is_abandoned = False
 
     def welcome(self, connection: FrameConnection, welcome: Welcome) -> _Session:
+        self.cluster = welcome.cluster
         return self
 
     def on_frames(self, connection: FrameConnection, frames: list[Frame]) -> None:

@@ -23,8 +23,8 @@ CLIENT: Literal["client"] = "client"
 class Hello(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
     """Caller to listener, first frame: `node` (for a client its own name, without `client.`) calls `to`.
 
-    A client may leave `to` empty, when it knows an address only, and `node` empty, when its certificate says it.
-    `incarnation` grows from life to life of a node.
+    A client may leave `cluster` and `to` empty, when it knows an address only, and `node` empty, when its
+    certificate says it. `incarnation` grows from life to life of a node.
     """
 
     protocol_version: int
@@ -80,7 +80,7 @@ def objection(hello: Hello, listening: Listening, *, is_encrypted: bool, identit
             f"version {hello.protocol_version} of the protocol was asked for, but {listening.node} speaks "
             f"{PROTOCOL_VERSION}. Run the same release at both ends."
         )
-    if hello.cluster != listening.cluster:
+    if hello.cluster != listening.cluster and (hello.cluster or hello.role == PEER):
         return (
             f"cluster {shown(hello.cluster)} was asked for, but {listening.node} belongs to another one. "
             "Check the address and the cluster id in cluster.toml."

@@ -9,6 +9,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     """How a node sees itself and its cluster. Times in microseconds, sizes in bytes, indexes of the log.
 
     `matched` is, on the leader, what each member has durably; `diverged` names members whose state differs.
+    `state_digest` is the application's, after `applied_index`, in hexadecimal.
     """
 
     node: str
@@ -22,6 +23,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     connected: tuple[str, ...]
     commit_index: int
     applied_index: int
+    state_digest: str
     last_index: int
     snapshot_index: int
     matched: dict[str, int]

@@ -1,0 +1,51 @@
+"""The command `quorum`. Commands are loaded when they are called, so that the help is there at once."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+_COMMANDS = {
+    "init": ("setup:init", "Write the configuration, keys and certificates of a new cluster."),
+    "node": ("node:node", "Run one node until it is told to stop."),
+    "up": ("local:up", "Start a local cluster that stays, or what is missing of it."),
+    "down": ("local:down", "Stop the local cluster; its data stays."),
+    "demo": ("demo:demo", "Five nodes, decisions, a crash and a partition, live, in under a minute."),
+    "drill": ("drill_command:drill", "Put a real cluster under fire, and judge what its clients saw."),
+    "status": ("status:status", "Show every node of a cluster as it sees itself."),
+    "kv": ("kv:kv", "Use the key-value store."),
+    "decide": ("decide:decide", "Decide a topic once and for all, or read its decision."),
+    "simulate": ("simulate:simulate", "Run seeded fault campaigns on a simulated cluster."),
+    "replay": ("simulate:replay", "Run one seed again and show its last events."),
+    "judge": ("judge:judge", "Say whether a recorded history is linearizable."),
+    "version": ("version:version", "Print the version."),
+}
+
+
+class LazyGroup(click.Group):
+    """Lists its commands from a table, and imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, name = _COMMANDS[cmd_name][0].partition(":")
+        found = getattr(import_module(f"quorum.console.{module}"), name)
+        assert isinstance(found, click.Command), "the table names commands"
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, epilog="Example: quorum demo")
+def main() -> None:
+    """Decisions among N nodes of which up to T may crash.
+
+    Exit codes: 0 done; 1 the answer is no; 2 asked wrongly; a node also ends with 3 for damaged data and with 4
+    when the disk refuses.
+    """

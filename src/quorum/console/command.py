@@ -1,0 +1,104 @@
+"""What every command has in common: `--json`, its example, and how errors reach a person or a program.
+
+Exit codes: 0 done; 1 the answer is no; 2 asked wrongly; 3 a node found damaged data; 4 the disk refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from quorum.errors import (
+    ApplicationError,
+    ConfigurationError,
+    LocalProtocolError,
+    NotLeader,
+    OutcomeUnknown,
+    QuorumError,
+    SessionExpired,
+    StorageError,
+)
+
+DONE, NO, ASKED_WRONGLY = 0, 1, 2
+Decorated = Callable[..., Any]
+
+
+class AnswerNo(QuorumError):
+    """The command did what it should, and the answer is no: exit 1, with nothing more to say than was said."""
+
+    def __init__(self) -> None:
+        super().__init__("the answer is no")
+
+
+def exit_code(error: QuorumError) -> int:
+    """The exit code that an error stands for."""
+    match error:
+        case StorageError():
+            return error.exit_code
+        case ConfigurationError() | LocalProtocolError() | ApplicationError():
+            return ASKED_WRONGLY
+    return NO
+
+
+def explain(error: QuorumError) -> str:
+    """An error as a person reads it: an outcome that is not known is never taken for a failure."""
+    match error:
+        case OutcomeUnknown() | SessionExpired():
+            return f"outcome unknown: {error}"
+        case NotLeader(leader=None):
+            return (
+                "the request needs a leader, and no node that was reached knows one. See `quorum status`; nothing "
+                "was changed, so retry."
+            )
+    return str(error)
+
+
+class Command(click.Command):
+    """A command that turns every error of the package into text on stderr and an exit code, without traceback.
+
+    With `--json` the error is one JSON object on stdout, too.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AnswerNo:
+            ctx.exit(NO)
+        except QuorumError as error:
+            click.echo(f"Error: {explain(error)}", err=True)
+            if ctx.params.get("as_json"):
+                print_json({"error": {"kind": type(error).__name__, "text": explain(error)}})
+            ctx.exit(exit_code(error))
+
+
+def command(name: str, example: str, **settings: Any) -> Callable[[Decorated], click.Command]:
+    """A command called `name` with `--json` and, at the end of its help, the example."""
+
+    def decorate(function: Decorated) -> click.Command:
+        with_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(function)
+        epilog = f"Example: {example}"
+        return click.command(name, cls=Command, epilog=epilog, **settings)(with_json)
+
+    return decorate
+
+
+def with_cluster(function: Decorated) -> Decorated:
+    """Options of a command that is about a running cluster."""
+    function = click.option(
+        "--timeout", type=float, default=10.0, show_default=True, help="Seconds to wait for an answer."
+    )(function)
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
+    )(function)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line of stdout."""
+    import msgspec
+
+    click.echo(msgspec.json.encode(value))

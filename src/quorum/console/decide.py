@@ -1,0 +1,131 @@
+"""`quorum decide`: one decision for each topic, and the certificate of it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+from quorum.apps.decide import Decision
+from quorum.certificate import DecisionCertificate, decode_json, encode_json, verify
+from quorum.console.command import AnswerNo, command, print_json, with_cluster
+from quorum.console.inquiry import ask_all, leader_of, no_quorum, run_client
+from quorum.errors import ConfigurationError, NoQuorum, QuorumError
+from quorum.runtime.client import Client
+from quorum.runtime.config import find_config, load_cluster
+from quorum.runtime.connect import at_config
+from quorum.systems.build import build
+
+CERTIFICATE_PAUSE_S = 0.1
+
+
+@command("decide", "quorum decide colour green --certificate colour.json")
+@click.argument("topic")
+@click.argument("value", required=False)
+@click.option("--certificate", type=click.Path(path_type=Path), help="Write the decision's certificate here.")
+@with_cluster
+def decide(
+    topic: str,
+    value: str | None,
+    certificate: Path | None,
+    config: Path | None,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Decide TOPIC as VALUE ("-": standard input), unless it is decided already; print the decision.
+
+    The first value that is committed stays. Exit 1 when the decision is another value than VALUE, or, without
+    VALUE, when nothing is decided.
+    """
+    proposed = None if value is None else _proposed(value)
+
+    async def act(client: Client) -> Decision | None:
+        return await (client.decision(topic) if proposed is None else client.decide(topic, proposed))
+
+    decision = run_client(config, timeout, act)
+    if decision is None:
+        if as_json:
+            print_json({"topic": topic, "decided": False, "value": None})
+        else:
+            click.echo(f"{topic!r} is not decided", err=True)
+        raise AnswerNo
+    if certificate is not None:
+        _write(certificate, asyncio.run(certified(find_config(config), decision, timeout)))
+    _show(decision, proposed, certificate, as_json)
+    if proposed is not None and decision.value != proposed:
+        raise AnswerNo
+
+
+async def certified(config: Path, decision: Decision, timeout: float = 10.0) -> DecisionCertificate:
+    """The leader's certificate for a decision, checked against the configuration's quorum system.
+
+    A leader that was just elected does not know at once who stores what, so it is asked again until a quorum of
+    voters is known. Raises NoQuorum, or QuorumError with what is wrong, when `timeout` seconds have passed.
+    """
+    configuration = load_cluster(config).configuration()
+    place = at_config(config)
+    deadline = asyncio.get_running_loop().time() + timeout
+    while True:
+        answers = await ask_all(place)
+        leader = leader_of(answers)
+        problem: QuorumError = no_quorum(answers)
+        if leader is not None:
+            try:
+                async with asyncio.timeout(timeout), place.node(leader.node) as connection:
+                    found = decode_json(await connection.certificate(decision.topic))
+                verdict = verify(found, build(configuration), configuration=configuration, value=decision.value)
+                if verdict.valid:
+                    return found
+                problem = NoQuorum(" ".join(verdict.reasons))
+            except (OSError, QuorumError) as error:
+                problem = QuorumError(
+                    f"a certificate for {decision.topic!r} was asked for, but {leader.node} gave none ({error}). "
+                    "The decision stands; retry without a value."
+                )
+        if asyncio.get_running_loop().time() >= deadline:
+            raise problem
+        await asyncio.sleep(CERTIFICATE_PAUSE_S)
+
+
+def _proposed(value: str) -> bytes:
+    if value == "-":
+        return sys.stdin.buffer.read()
+    return value.encode("utf-8", "surrogateescape")
+
+
+def _write(path: Path, certificate: DecisionCertificate) -> None:
+    try:
+        path.write_bytes(encode_json(certificate) + b"\n")
+    except OSError as error:
+        raise ConfigurationError(
+            f"the certificate was to be written to {path}, but that failed ({error.strerror}). The decision "
+            "stands; name another file and run this without a value."
+        ) from None
+
+
+def _show(decision: Decision, proposed: bytes | None, certificate: Path | None, as_json: bool) -> None:
+    if as_json:
+        try:
+            value, encoding = decision.value.decode(), "text"
+        except UnicodeDecodeError:
+            value, encoding = decision.value.hex(), "hex"
+        print_json(
+            {
+                "topic": decision.topic,
+                "decided": True,
+                "value": value,
+                "encoding": encoding,
+                "first": decision.first,
+                "index": decision.index,
+                "epoch": decision.epoch,
+                "term": decision.term,
+                "certificate": None if certificate is None else str(certificate),
+            }
+        )
+        return
+    click.echo(decision.value)
+    if proposed is not None:
+        how = "decided now" if decision.first else "decided earlier"
+        click.echo(f"{how}, at index {decision.index} of term {decision.term}, epoch {decision.epoch}", err=True)

@@ -1,0 +1,84 @@
+"""`quorum init`: what a new cluster needs, written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from quorum.console.command import command, print_json
+from quorum.runtime.setup import init_cluster
+
+
+@command("init", "quorum init --folder cluster --nodes 3 --base-port 7000")
+@click.option(
+    "--folder", type=click.Path(path_type=Path), default=Path(".quorum"), show_default=True, help="Where to write."
+)
+@click.option("--nodes", type=int, default=5, show_default=True, help="How many members vote (N).")
+@click.option("--faults", type=int, help="Crashes to be tolerated (T).  [default: as many as N allows]")
+@click.option("--model", default="crash", show_default=True, help="What a faulty node may do: crash.")
+@click.option("--names", help="Node ids, comma-separated; their number is N.  [default: n1, n2, ...]")
+@click.option("--addresses", help="host:port of each node, comma-separated.  [default: free ports of loopback]")
+@click.option("--base-port", type=int, help="Node i listens on this port plus i, on loopback.")
+@click.option("--reads", default="", help='Which nodes elect, as an expression such as "choose(2, n1, n2, n3)".')
+@click.option("--writes", default="", help="Which nodes commit; one side alone: the other follows.")
+@click.option("--zones", help="Zones to deal the nodes out to, comma-separated.")
+@click.option("--insecure", is_flag=True, help="No TLS; loopback addresses only.")
+@click.option("--allow-faults", is_flag=True, help="Let drills cut the links of the nodes.")
+def init(
+    folder: Path,
+    nodes: int,
+    faults: int | None,
+    model: str,
+    names: str | None,
+    addresses: str | None,
+    base_port: int | None,
+    reads: str,
+    writes: str,
+    zones: str | None,
+    insecure: bool,
+    allow_faults: bool,
+    as_json: bool,
+) -> None:
+    """Write the configuration, keys and certificates of a new cluster; start nothing.
+
+    Copy cluster.toml to every machine, and to each its own node.toml and keys. Start each node once with
+    --bootstrap, and without it from then on.
+    """
+    layout = init_cluster(
+        folder,
+        nodes,
+        base_port,
+        faults,
+        model,
+        _split(names),
+        reads,
+        writes,
+        _split(zones) or (),
+        _split(addresses),
+        insecure,
+        allow_faults,
+    )
+    if as_json:
+        print_json(
+            {
+                "cluster_id": layout.config.cluster_id,
+                "cluster": str(layout.cluster),
+                "keys": str(layout.keys),
+                "admin": layout.admin,
+                "nodes": {node: str(path) for node, path in layout.nodes.items()},
+                "addresses": {member.id: str(member.advertise) for member in layout.config.members},
+            }
+        )
+        return
+    click.echo(f"cluster {layout.config.cluster_id} of {len(layout.nodes)} nodes")
+    click.echo(f"configuration  {layout.cluster}")
+    click.echo(f"keys           {layout.keys} (client identity: {layout.admin})")
+    for member in layout.config.members:
+        click.echo(f"{member.id:<14} {layout.nodes[member.id]} at {member.advertise}")
+    first = next(iter(layout.nodes.values()))
+    click.echo(f"Start each once with --bootstrap: quorum node --config {first} --bootstrap")
+
+
+def _split(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",")]

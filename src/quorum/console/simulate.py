@@ -1,0 +1,223 @@
+"""`quorum simulate` and `quorum replay`: seeded fault campaigns, and one seed of them again."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import get_context
+
+import click
+import msgspec
+
+from quorum.console.command import AnswerNo, Decorated, command, print_json
+from quorum.errors import ConfigurationError
+from quorum.sim.campaign import Outcome, Plan, configuration_of, run_seed
+from quorum.sim.faults import ALL_FAULTS, FAULTS
+from quorum.systems.build import build
+
+TRACE_CHARACTERS_MAX = 160
+SEEDS_PER_TASK = 2
+
+
+def _plan_options(function: Decorated) -> Decorated:
+    """What both commands ask of a run; the defaults are those of `Plan`."""
+    for option in (
+        click.option("--stale", is_flag=True, help="Any node answers reads: the history must be refuted."),
+        click.option("--writes", default="", help="Which nodes commit; one side alone: the other follows."),
+        click.option("--reads", default="", help='Which nodes elect, such as "choose(3, n1, n2, n3, n4)".'),
+        click.option(
+            "--faults", default="all", show_default=True, help=f"all, none, or of: {', '.join(ALL_FAULTS)}."
+        ),
+        click.option("--pause-ms", type=int, default=100, show_default=True, help="A client's mean pause."),
+        click.option(
+            "--clients", type=int, default=10, show_default=True, help="Clients with one operation open."
+        ),
+        click.option(
+            "--seconds", type=int, default=60, show_default=True, help="Simulated seconds, the end calm."
+        ),
+        click.option("--nodes", type=int, default=5, show_default=True, help="Nodes n1, n2, ..."),
+    ):
+        function = option(function)
+    return function
+
+
+def faults_of(text: str) -> tuple[str, ...]:
+    """The faults that `all`, `none` or a comma-separated list names. Raises ConfigurationError."""
+    if text in ("all", "none"):
+        return ALL_FAULTS if text == "all" else ()
+    kinds = tuple(part.strip() for part in text.split(","))
+    unknown = [kind for kind in kinds if kind not in FAULTS]
+    if unknown:
+        raise ConfigurationError(
+            f"the fault {unknown[0]!r} was asked for, but it is not known. "
+            f"Choose from: {', '.join(ALL_FAULTS)}, or write all or none."
+        )
+    return kinds
+
+
+@command("simulate", "quorum simulate --seeds 20 --nodes 5 --faults split,crash")
+@click.option("--seeds", type=int, default=100, show_default=True, help="How many seeds.")
+@click.option("--first", type=int, default=0, show_default=True, help="The first of them.")
+@click.option("--workers", type=int, help="Processes.  [default: one for each core]")
+@_plan_options
+def simulate(
+    seeds: int,
+    first: int,
+    workers: int | None,
+    nodes: int,
+    seconds: int,
+    clients: int,
+    pause_ms: int,
+    faults: str,
+    reads: str,
+    writes: str,
+    stale: bool,
+    as_json: bool,
+) -> None:
+    """Run seeded fault campaigns on a simulated cluster; name each seed that broke a claim, and its replay.
+
+    Every seed runs the production code under faults drawn from it, and checks agreement, linearizability and
+    progress. Exit 1 if any failed.
+    """
+    for name, value in (("--seeds", seeds), ("--workers", 1 if workers is None else workers)):
+        if value < 1:
+            raise ConfigurationError(f"{name} {value} was asked for, but nothing would run. Give 1 or more.")
+    plan = _checked(Plan(first, nodes, seconds, clients, pause_ms, faults_of(faults), reads, writes, stale))
+    plans = [msgspec.structs.replace(plan, seed=seed) for seed in range(first, first + seeds)]
+    began = time.monotonic()
+    with _progress(len(plans), quiet=as_json) as advance:
+        outcomes = []
+        for outcome in run_plans(plans, workers or os.cpu_count() or 1):
+            outcomes.append(outcome)
+            advance(f"{sum(1 for done in outcomes if done.failure)} failed")
+    _report(sorted(outcomes, key=lambda outcome: outcome.seed), time.monotonic() - began, as_json)
+    if any(outcome.failure for outcome in outcomes):
+        raise AnswerNo
+
+
+def run_plans(plans: list[Plan], workers: int) -> Iterator[Outcome]:
+    """The outcome of every plan, as they come; on `workers` processes, or here where one is enough."""
+    workers = min(workers, len(plans))
+    if workers == 1:
+        yield from map(_run, plans)
+        return
+    with get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap_unordered(_run, plans, chunksize=SEEDS_PER_TASK if len(plans) > 4 * workers else 1)
+
+
+def _run(plan: Plan) -> Outcome:
+    return run_seed(plan)[0]
+
+
+def _checked(plan: Plan) -> Plan:
+    """The plan, if it can run. Raises ConfigurationError."""
+    if plan.pause_ms < 1:
+        raise ConfigurationError(
+            f"--pause-ms {plan.pause_ms} was asked for, but clients must pause. Give 1 or more."
+        )
+    build(configuration_of(plan))
+    return plan
+
+
+def _report(outcomes: list[Outcome], seconds: float, as_json: bool) -> None:
+    failed = [outcome for outcome in outcomes if outcome.failure]
+    total = {
+        name: sum(getattr(outcome, name) for outcome in outcomes)
+        for name in ("events", "operations", "unknown", "decided", "leaders")
+    }
+    rate = round(total["events"] / max(seconds, 1e-9))
+    if as_json:
+        failures = [{"seed": done.seed, "failure": done.failure, "replay": done.replay} for done in failed]
+        sometimes: dict[str, int] = {}
+        for outcome in outcomes:
+            for name, count in outcome.sometimes.items():
+                sometimes[name] = sometimes.get(name, 0) + count
+        print_json(
+            {
+                "seeds": len(outcomes),
+                "failed": failures,
+                **total,
+                "seconds": round(seconds, 3),
+                "events_per_second": rate,
+                "sometimes": dict(sorted(sometimes.items())),
+            }
+        )
+        return
+    for outcome in failed:
+        click.echo(f"seed {outcome.seed} failed: {outcome.failure[:2000]}")
+        click.echo(f"  {outcome.replay}")
+    click.echo(
+        f"{len(outcomes)} seeds, {len(failed)} failed: {total['operations']} operations, "
+        f"{total['decided']} entries decided, {total['leaders']} leaders, "
+        f"{total['events']} events, {rate} events/s"
+    )
+
+
+@command("replay", "quorum replay --seed 7 --nodes 5 --seconds 60 --trace 20")
+@click.option("--seed", type=int, required=True, help="The seed.")
+@click.option("--trace", type=click.IntRange(min=0), default=10, show_default=True, help="Show the last N events.")
+@_plan_options
+def replay(
+    seed: int,
+    trace: int,
+    nodes: int,
+    seconds: int,
+    clients: int,
+    pause_ms: int,
+    faults: str,
+    reads: str,
+    writes: str,
+    stale: bool,
+    as_json: bool,
+) -> None:
+    """Run one seed again and show its last events, its trace hash and its verdict. Exit 1 if a claim broke.
+
+    The same seed and options give the same run, event by event, on any machine.
+    """
+    plan = Plan(seed, nodes, seconds, clients, pause_ms, faults_of(faults), reads, writes, stale, keep=trace)
+    outcome, _, world = run_seed(_checked(plan))
+    tail = [_described(event) for event in world.trace.tail] if trace else []
+    if as_json:
+        print_json(msgspec.to_builtins(outcome) | {"events_shown": tail})
+    else:
+        for line in tail:
+            click.echo(line)
+        click.echo(
+            f"seed {seed}: {outcome.operations} operations ({outcome.unknown} unknown), {outcome.decided} entries "
+            f"decided, {outcome.leaders} leaders, {outcome.events} events"
+        )
+        click.echo(f"trace {outcome.trace}")
+        click.echo(f"failed: {outcome.failure}" if outcome.failure else "every claim held")
+    if outcome.failure:
+        raise AnswerNo
+
+
+def _described(event: tuple[object, ...]) -> str:
+    """One event of a trace on one line: its time in seconds, then what happened."""
+    now_us, *rest = event
+    text = " ".join(str(part) for part in rest)
+    shown = text if len(text) <= TRACE_CHARACTERS_MAX else text[: TRACE_CHARACTERS_MAX - 3] + "..."
+    assert isinstance(now_us, int), "an event begins with its time"
+    return f"{now_us / 1e6:12.6f} {shown}"
+
+
+@contextmanager
+def _progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr; nothing where that is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("0 failed", total=total)
+
+        def advance(text: str) -> None:
+            bar.update(task, advance=1, description=text)
+
+        yield advance

@@ -1,0 +1,104 @@
+"""What is shown of a demo or drill while it runs, and its summary: live on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import click
+
+from quorum.console.drill import Findings
+from quorum.console.watch import Event
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+PLAIN_WIDTH = 110
+
+
+class Stage:
+    """Shows events as they come, above a progress bar where stdout is a terminal. `quiet` shows nothing."""
+
+    def __init__(self, title: str, seconds: float, quiet: bool = False) -> None:
+        self._title = title
+        self._seconds = seconds
+        self._quiet = quiet
+        self._began_s = time.monotonic()
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Stage:
+        if not self._quiet and sys.stdout.isatty():
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            self._bar = Progress(TextColumn("{task.description}"), BarColumn(None), TimeElapsedColumn())
+            self._task = self._bar.add_task(self._title, total=self._seconds)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, event: Event) -> None:
+        """One event, with how the cluster stood."""
+        participants = " ".join(event.participants) or "-"
+        self.say(
+            f"{event.at_s:6.2f} s  leader {event.leader or '-':<4} term {event.term:<3} "
+            f"commit {event.commit_index:<6} with {participants:<15} {event.text}"
+        )
+
+    def tick(self) -> None:
+        """Move the bar on to now."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=min(self._seconds, time.monotonic() - self._began_s))
+
+    def say(self, line: str) -> None:
+        """One line."""
+        if self._bar is not None and self._task is not None:
+            self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self.tick()
+        elif not self._quiet:
+            click.echo(line)
+
+
+def summary(findings: Findings, more: tuple[tuple[str, str], ...] = ()) -> None:
+    """The table at the end, and the verdict."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    failovers = ", ".join(f"{taken} ms" for taken in findings.failover_ms) or "none measured"
+    lost = f"{len(findings.lost)} lost" if findings.lost else "all there"
+    done = ", ".join(f"{count} x {kind}" for kind, count in findings.faults.items())
+    rows = (
+        ("nodes", f"{findings.nodes} processes, mutual TLS, durable"),
+        ("faults", done),
+        ("leaderships seen", str(findings.terms)),
+        ("failover after kill -9", failovers),
+        *more,
+        ("history", f"{findings.history.operations} operations, {findings.unknown} of unknown outcome"),
+        ("judged", findings.history.verdict),
+        ("acknowledged writes", f"{findings.acknowledged}, {lost}"),
+        (
+            "end state",
+            f"{'equal' if findings.states_equal else 'NOT EQUAL'} on all nodes at {findings.applied_index}",
+        ),
+        ("time", f"{findings.seconds:g} s"),
+    )
+    for name, text in rows:
+        table.add_row(name, text)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = max(console.width, PLAIN_WIDTH)
+    console.print(table)
+    for problem in findings.problems:
+        click.echo(f"problem: {problem}")
+    click.echo(f"verdict: {findings.verdict}")

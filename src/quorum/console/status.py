@@ -1,0 +1,182 @@
+"""`quorum status`: every node of a cluster as it sees itself."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from quorum.console.command import AnswerNo, command, print_json
+from quorum.console.inquiry import Answers, ask_all, leader_of, silent
+from quorum.console.inquiry import answering as answering_nodes
+from quorum.runtime.config import find_config, load_cluster
+from quorum.runtime.connect import Place, at_config
+from quorum.runtime.status import NodeStatus
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PLAIN_WIDTH = 110
+COLUMNS = (
+    "node",
+    "role",
+    "term",
+    "leader",
+    "commit/applied",
+    "lag",
+    "links",
+    "memory",
+    "fsync p50/p99",
+)
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """The cluster at one moment, and what is wrong with it. `healthy`: a leader answers and no state differs."""
+
+    cluster: str
+    model: str
+    policy: str
+    leader: str | None
+    term: int
+    commit_index: int
+    healthy: bool
+    nodes: dict[str, dict[str, Any]]
+    warnings: list[str]
+
+
+def overview_of(answers: Answers, election_timeout_us: int) -> Overview:
+    """What the answers of all nodes say together."""
+    answering = answering_nodes(answers)
+    leader = leader_of(answers)
+    commit = max((status.commit_index for status in answering), default=0)
+    diverged = sorted({node for status in answering for node in status.diverged})
+    nodes = {
+        name: msgspec.to_builtins(answer) | {"lag": commit - answer.applied_index, "reachable": True}
+        if isinstance(answer, NodeStatus)
+        else {"node": name, "reachable": False, "reason": answer.reason}
+        for name, answer in answers.items()
+    }
+    return Overview(
+        cluster=answering[0].cluster if answering else "",
+        model=answering[0].model if answering else "",
+        policy=answering[0].policy if answering else "",
+        leader=leader.node if leader else None,
+        term=max((status.term for status in answering), default=0),
+        commit_index=commit,
+        healthy=leader is not None and not diverged,
+        nodes=nodes,
+        warnings=_warnings(answers, diverged, leader, election_timeout_us),
+    )
+
+
+def _warnings(
+    answers: Answers, diverged: list[str], leader: NodeStatus | None, election_timeout_us: int
+) -> list[str]:
+    found = [f"{silence.node} is unreachable: {silence.reason}" for silence in silent(answers)]
+    found += [f"{node} has diverged: its state differs from a quorum's, do not trust it" for node in diverged]
+    if leader is None:
+        found.append("no leader answers: nothing can be decided until a quorum of the nodes runs")
+    for status in answering_nodes(answers):
+        if status.sync_p99_us > election_timeout_us / 10:
+            found.append(
+                f"{status.node} syncs its disk in {status.sync_p99_us / 1000:.1f} ms (p99), more than a tenth of "
+                f"the election timeout of {election_timeout_us / 1000:.0f} ms: elections may fail. Use a faster "
+                "disk, or raise election_timeout"
+            )
+        if not status.may_vote:
+            found.append(f"{status.node} may not vote until a leader has confirmed its log")
+        if status.blocked:
+            found.append(f"{status.node} has its links to {', '.join(status.blocked)} cut by a drill")
+    return found
+
+
+@command("status", "quorum status --watch")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
+)
+@click.option("--watch", is_flag=True, help="Go on showing it, until Ctrl-C.")
+@click.option("--interval", type=float, default=1.0, show_default=True, help="Seconds between two looks.")
+def status(config: Path | None, watch: bool, interval: float, as_json: bool) -> None:
+    """Show every node of a cluster as it sees itself.
+
+    Exit 1 when no leader answers, or a node's state differs from the others'.
+    """
+    if watch and as_json:
+        raise click.UsageError("--watch shows a live view, and --json prints one object. Use one of them.")
+    path = find_config(config)
+    place, timeout_us = at_config(path), load_cluster(path).timing.election_timeout_us
+    if watch:
+        asyncio.run(_watch(place, timeout_us, max(0.1, interval)))
+        return
+    overview = overview_of(asyncio.run(ask_all(place)), timeout_us)
+    if as_json:
+        print_json(overview)
+    else:
+        _draw(overview)
+    if not overview.healthy:
+        raise AnswerNo
+
+
+async def _watch(place: Place, timeout_us: int, interval_s: float) -> None:
+    from rich.console import Group
+    from rich.live import Live
+
+    with Live(auto_refresh=False, screen=False) as live:
+        while True:
+            overview = overview_of(await ask_all(place), timeout_us)
+            warnings = [f"warning: {text}" for text in overview.warnings]
+            live.update(Group(_headline(overview), _table(overview), *warnings), refresh=True)
+            await asyncio.sleep(interval_s)
+
+
+def _draw(overview: Overview) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, PLAIN_WIDTH)
+    console.print(_headline(overview), soft_wrap=True)
+    console.print(_table(overview))
+    for text in overview.warnings:
+        click.echo(f"warning: {text}", err=True)
+
+
+def _headline(overview: Overview) -> str:
+    if not overview.cluster:
+        return "no node answers"
+    return (
+        f"cluster {overview.cluster}, model {overview.model}, policy {overview.policy}: "
+        f"leader {overview.leader or 'unknown'} in term {overview.term}, committed {overview.commit_index}"
+    )
+
+
+def _table(overview: Overview) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in ("node", "role", "leader") else "right", no_wrap=True)
+    for name, node in overview.nodes.items():
+        if not node["reachable"]:
+            table.add_row(name, "unreachable")
+            continue
+        table.add_row(
+            name,
+            "DIVERGED"
+            if any(name in other.get("diverged", ()) for other in overview.nodes.values())
+            else node["role"],
+            str(node["term"]),
+            node["leader"] or "-",
+            f"{node['commit_index']}/{node['applied_index']}",
+            str(node["lag"]),
+            f"{len(node['connected'])}/{len(overview.nodes) - 1}",
+            f"{node['memory_bytes'] / 1e6:.0f} MB",
+            f"{node['sync_p50_us'] / 1000:.1f}/{node['sync_p99_us'] / 1000:.1f} ms",
+        )
+    return table

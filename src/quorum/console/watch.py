@@ -1,0 +1,126 @@
+"""A standing look at every node: who leads, in which term, how far, and who takes part."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from quorum.console.inquiry import Silence, answering, leader_of
+from quorum.errors import QuorumError
+from quorum.runtime.connect import Place
+from quorum.runtime.status import NodeStatus, decode_status
+
+PERIOD_S = 0.15
+PATIENCE_S = 1.0
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something that happened, and how the cluster stood then. `participants` hear the leader; `at_s` from the
+    start."""
+
+    at_s: float
+    leader: str | None
+    term: int
+    commit_index: int
+    participants: tuple[str, ...]
+    text: str
+
+
+class Watch:
+    """Asks every node again and again; tells `on_event` of every new leadership, and what `tell` is told."""
+
+    def __init__(self, place: Place, on_event: Callable[[Event], None]) -> None:
+        self._place = place
+        self._on_event = on_event
+        self._began_s = time.monotonic()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+        self.answers: dict[str, NodeStatus | Silence] = {
+            node: Silence(node, "not asked yet") for node in place.endpoints
+        }
+        self.events: list[Event] = []
+        self.leaderships: list[tuple[int, str]] = []
+        """(term, leader), in the order they were seen."""
+
+    def start(self) -> None:
+        """Begin, on the running loop."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._follow(node)) for node in self._place.endpoints]
+
+    async def stop(self) -> None:
+        """End it."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def tell(self, text: str) -> None:
+        """Something happened."""
+        leader = self.leader
+        commit = max((status.commit_index for status in answering(self.answers)), default=0)
+        event = Event(
+            at_s=time.monotonic() - self._began_s,
+            leader=leader.node if leader else None,
+            term=max((status.term for status in answering(self.answers)), default=0),
+            commit_index=commit,
+            participants=self.participants,
+            text=text,
+        )
+        self.events.append(event)
+        self._on_event(event)
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+    @property
+    def leader(self) -> NodeStatus | None:
+        """Who leads: of several that say so, the one of the highest term."""
+        return leader_of(self.answers)
+
+    @property
+    def participants(self) -> tuple[str, ...]:
+        """The leader and whom it hears; without a leader, nobody."""
+        leader = self.leader
+        if leader is None:
+            return ()
+        heard = set(leader.connected) - set(leader.blocked)
+        heard = {node for node in heard if isinstance(self.answers.get(node), NodeStatus)}
+        return tuple(sorted(heard | {leader.node}))
+
+    async def until(self, holds: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait until `holds`, which is asked after every answer; False after `timeout_s`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not holds():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _follow(self, node: str) -> None:
+        """Keep one connection to a node, as long as it lasts, and then the next."""
+        while True:
+            try:
+                async with asyncio.timeout(PATIENCE_S) as patience, self._place.node(node) as connection:
+                    while True:
+                        self._take(node, decode_status(await connection.status()))
+                        await asyncio.sleep(PERIOD_S)
+                        patience.reschedule(asyncio.get_running_loop().time() + PATIENCE_S)
+            except TimeoutError:
+                self._take(node, Silence(node, "does not answer"))
+            except (OSError, QuorumError, msgspec.DecodeError) as error:
+                self._take(node, Silence(node, str(error)))
+            await asyncio.sleep(PERIOD_S)
+
+    def _take(self, node: str, answer: NodeStatus | Silence) -> None:
+        self.answers[node] = answer
+        self._changed.set()
+        if isinstance(answer, NodeStatus) and answer.role == "leader":
+            leadership = (answer.term, node)
+            if leadership not in self.leaderships:
+                self.leaderships.append(leadership)
+                self.tell(f"{node} leads in term {answer.term}")

@@ -1,0 +1,267 @@
+"""`quorum.connect`: one way in, for asyncio programs and, by `.sync`, for scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from quorum.apps import kv
+from quorum.apps.decide import Decision
+from quorum.errors import ConfigurationError, LocalProtocolError
+from quorum.runtime.client import Client, KeyValueClient, NodeConnection
+from quorum.runtime.config import Address, find_config, load_cluster, load_node, parse_address
+from quorum.runtime.dialler import Dialler
+from quorum.runtime.keyring import CLIENT_PREFIX, TlsContexts, load_tls
+from quorum.runtime.setup import ADMIN, KEYS_FOLDER, NODE_FILE
+
+SCHEME = "quorum://"
+TIMEOUT_S = 10.0
+THREAD_END_S = 5.0
+R = TypeVar("R")
+
+
+class Place:
+    """Where a cluster is and how to prove who we are: `endpoints` by name, cluster id ("" unknown), TLS."""
+
+    def __init__(self, endpoints: dict[str, str], cluster_id: str, tls: TlsContexts | None) -> None:
+        self.endpoints = endpoints
+        self.cluster_id = cluster_id
+        self._tls = tls
+
+    def client(self, timeout: float = TIMEOUT_S, only: Sequence[str] = ()) -> Client:
+        """A session with the cluster, on the running loop; `only` names the nodes to begin at."""
+        found = [self.endpoints[name] for name in only or self.endpoints]
+        return Client(found, self._dialler(), timeout)
+
+    def node(self, name: str) -> NodeConnection:
+        """A connection to one node, on the running loop."""
+        return NodeConnection(self.endpoints[name], self._dialler())
+
+    def _dialler(self) -> Dialler:
+        return Dialler(self.cluster_id, self._tls)
+
+
+class Connection:
+    """A cluster within reach; nothing is opened before the first request.
+
+    In asyncio code use it as `async with`, or call `aclose` at the end. It belongs to the loop of its first
+    request. `sync` is the same for code without a loop. What the methods raise: runtime.client.Client says it.
+    """
+
+    def __init__(self, place: Place, timeout: float) -> None:
+        self._place = place
+        self._timeout = timeout
+        self._opened: Client | None = None
+        self._sync: SyncClient | None = None
+
+    async def __aenter__(self) -> Connection:
+        self._client()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    @property
+    def kv(self) -> KeyValueClient:
+        """The key-value store."""
+        return self._client().kv
+
+    @property
+    def sync(self) -> SyncClient:
+        """The blocking face: a session of its own, on a thread of its own, until `sync.close()`."""
+        if self._sync is None:
+            self._sync = SyncClient(self._place, self._timeout)
+        return self._sync
+
+    async def decide(self, topic: str, value: bytes) -> Decision:
+        """Propose `value` on `topic`; return the decision, which is the first value that was committed."""
+        return await self._client().decide(topic, value)
+
+    async def decision(self, topic: str) -> Decision | None:
+        """What was decided on `topic`, read linearizably; None if nothing was."""
+        return await self._client().decision(topic)
+
+    async def aclose(self) -> None:
+        """End the sessions. Requests that still wait are cancelled."""
+        if self._opened is not None:
+            await self._opened.aclose()
+        if self._sync is not None:
+            self._sync.close()
+
+    def _client(self) -> Client:
+        if self._opened is None:
+            try:
+                asyncio.get_running_loop()
+            except RuntimeError:
+                raise LocalProtocolError(
+                    "an asyncio request was made where no event loop runs. Await it in a coroutine, or use "
+                    "`.sync`."
+                ) from None
+            self._opened = self._place.client(self._timeout)
+        return self._opened
+
+
+class SyncClient:
+    """Blocking calls for scripts; any thread may make them. Use it as `with`, or call `close` at the end."""
+
+    def __init__(self, place: Place, timeout: float) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="quorum client", daemon=True)
+        self._thread.start()
+        self._closed = False
+
+        async def open_client() -> Client:
+            return place.client(timeout)
+
+        self._client = asyncio.run_coroutine_threadsafe(open_client(), self._loop).result()
+        self.kv = SyncKeyValueClient(self)
+
+    def __enter__(self) -> SyncClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def decide(self, topic: str, value: bytes) -> Decision:
+        """As Connection.decide."""
+        return self.call(lambda client: client.decide(topic, value))
+
+    def decision(self, topic: str) -> Decision | None:
+        """As Connection.decision."""
+        return self.call(lambda client: client.decision(topic))
+
+    def call(self, request: Callable[[Client], Coroutine[Any, Any, R]]) -> R:
+        """Run one request on the client's thread and wait for its answer."""
+        if self._closed:
+            raise LocalProtocolError("a request was made on a closed client. Open another with quorum.connect.")
+        return asyncio.run_coroutine_threadsafe(request(self._client), self._loop).result()
+
+    def close(self) -> None:
+        """End the session and its thread. More than once is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(THREAD_END_S)
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
+
+
+class SyncKeyValueClient:
+    """The key-value store, blocking; arguments and results are those of runtime.client.KeyValueClient."""
+
+    def __init__(self, owner: SyncClient) -> None:
+        self._call = owner.call
+
+    def put(self, key: bytes, value: bytes) -> kv.Written:
+        return self._call(lambda client: client.kv.put(key, value))
+
+    def get(self, key: bytes, consistency: str = "linearizable") -> kv.Item | None:
+        return self._call(lambda client: client.kv.get(key, consistency))
+
+    def range(
+        self, start: bytes, end: bytes | None = None, limit: int = 0, consistency: str = "linearizable"
+    ) -> kv.Found:
+        return self._call(lambda client: client.kv.range(start, end, limit, consistency))
+
+    def delete(self, key: bytes) -> kv.Deleted:
+        return self._call(lambda client: client.kv.delete(key))
+
+    def compare_and_swap(self, key: bytes, expected: bytes | None, value: bytes | None) -> kv.Swapped:
+        return self._call(lambda client: client.kv.compare_and_swap(key, expected, value))
+
+    def txn(
+        self,
+        compares: Sequence[kv.Compare],
+        then: Sequence[kv.Operation],
+        otherwise: Sequence[kv.Operation] = (),
+    ) -> kv.Committed:
+        return self._call(lambda client: client.kv.txn(compares, then, otherwise))
+
+
+def connect(
+    url: str | None = None,
+    *,
+    config: Path | str | None = None,
+    tls: Path | str | None = None,
+    identity: str | None = None,
+    timeout: float = TIMEOUT_S,
+) -> Connection:
+    """Reach the cluster at `url` ("quorum://host:port,host:port"), or the one of `config`, a cluster.toml.
+
+    Neither given: QUORUM_CONFIG, else .quorum/cluster.toml. `tls` is the keys folder (with `config`: the one
+    beside it, when not given) and `identity` the client in it (client.admin, or the only one there). `timeout`
+    bounds each request, in seconds; 0 or less: never. Raises ConfigurationError.
+    """
+    if url is not None and config is not None:
+        raise ConfigurationError(
+            "a URL and a configuration were given, but each says where the cluster is. Give one of them."
+        )
+    place = at_url(url, tls, identity) if url is not None else at_config(find_config(config), tls, identity)
+    return Connection(place, timeout)
+
+
+def at_url(url: str, tls: Path | str | None = None, identity: str | None = None) -> Place:
+    """The place that a URL names. Raises ConfigurationError, also for plain text beyond loopback."""
+    if not isinstance(url, str) or not url.startswith(SCHEME) or not url.removeprefix(SCHEME):
+        raise ConfigurationError(
+            f"{str(url)[:80]!r} was to be connected to, but it is no address of a cluster. "
+            'Write it like "quorum://127.0.0.1:7001,127.0.0.1:7002".'
+        )
+    addresses = [parse_address(part.strip(), "an address") for part in url.removeprefix(SCHEME).split(",")]
+    if tls is None:
+        _check_loopback(addresses)
+    contexts = None if tls is None else _contexts(Path(tls), identity)
+    return Place({str(address): str(address) for address in addresses}, "", contexts)
+
+
+def at_config(cluster: Path, tls: Path | str | None = None, identity: str | None = None) -> Place:
+    """The place that a cluster.toml names; in plain text where the node.toml files beside it say `insecure`.
+
+    Raises ConfigurationError.
+    """
+    config = load_cluster(cluster)
+    endpoints = {member.id: str(member.advertise) for member in config.members}
+    if tls is None and _is_insecure(cluster, list(endpoints)):
+        return Place(endpoints, config.cluster_id, None)
+    folder = cluster.parent / KEYS_FOLDER if tls is None else Path(tls)
+    return Place(endpoints, config.cluster_id, _contexts(folder, identity))
+
+
+def _is_insecure(cluster: Path, nodes: Sequence[str]) -> bool:
+    for node in nodes:
+        path = cluster.parent / node / NODE_FILE
+        if path.is_file():
+            return load_node(path).insecure
+    return False
+
+
+def _check_loopback(addresses: Sequence[Address]) -> None:
+    for address in addresses:
+        if not address.is_loopback:
+            raise ConfigurationError(
+                f"{address} was to be reached without TLS, but it is not on this machine, and anybody on the way "
+                "could read and change what is sent. Give the keys folder: tls=FOLDER."
+            )
+
+
+def _contexts(folder: Path, identity: str | None) -> TlsContexts:
+    return load_tls(folder, identity or _only_client(folder))
+
+
+def _only_client(folder: Path) -> str:
+    """The client to be when nobody said so. Raises ConfigurationError when that is not clear."""
+    found = sorted(path.name.removesuffix(".crt") for path in folder.glob(f"{CLIENT_PREFIX}*.crt"))
+    if CLIENT_PREFIX + ADMIN in found:
+        return CLIENT_PREFIX + ADMIN
+    if len(found) == 1:
+        return found[0]
+    what = f"it holds {len(found)} of them" if found else "no certificate of a client is there"
+    raise ConfigurationError(
+        f"a client identity was to be taken from {folder}, but {what}. "
+        "Name the folder that holds it (tls=FOLDER), and which one where there are several (identity=NAME)."
+    )
