@@ -28,7 +28,8 @@ WAIT_S = 10.0
 def measure(folder: str | None = None) -> dict[str, object]:
     """Measure the machine in about a second; `folder` says which disk, by default that of temporary files.
 
-    Keys: `cores`, `python`, `kernel`, `filesystem`, `fdatasync_p50_us`, `fdatasync_p99_us`, `loopback_rtt_p50_us`.
+    Keys: `cores`, `python`, `kernel`, `filesystem`, `fdatasync_p50_us`, `fdatasync_p99_us`,
+    `fdatasync_of_three_p50_us` (three processes at once, as three members on one disk do), `loopback_rtt_p50_us`.
     """
     where = folder or tempfile.gettempdir()
     p50_us, p99_us = fdatasync_us(where)
@@ -39,6 +40,7 @@ def measure(folder: str | None = None) -> dict[str, object]:
         "filesystem": filesystem_of(where),
         "fdatasync_p50_us": round(p50_us, 1),
         "fdatasync_p99_us": round(p99_us, 1),
+        "fdatasync_of_three_p50_us": round(fdatasync_of_three_us(where), 1),
         "loopback_rtt_p50_us": round(loopback_rtt_us(), 1),
     }
 
@@ -80,6 +82,20 @@ def fdatasync_us(folder: str) -> tuple[float, float]:
             took_us.append((time.perf_counter() - started) * 1e6)
     took_us.sort()
     return percentile(took_us, 0.5), percentile(took_us, 0.99)
+
+
+def fdatasync_of_three_us(folder: str) -> float:
+    """Return the worst p50, in microseconds, of three processes that do `fdatasync_us` at the same time."""
+    command = [sys.executable, __file__, "sync", folder]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    try:
+        return max(float(child.communicate(timeout=WAIT_S)[0]) for child in children)
+    except (subprocess.TimeoutExpired, ValueError) as error:
+        raise PeerFailed("Three syncs at once were not measured. Try again on a calmer machine.") from error
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
 
 
 def loopback_rtt_us() -> float:
@@ -138,5 +154,7 @@ def _receive(connection: socket.socket, size: int) -> bytes:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["echo"]:
         echo(int(sys.argv[2]))
+    elif sys.argv[1:2] == ["sync"]:
+        print(fdatasync_us(sys.argv[2])[0])
     else:
         print(json.dumps(measure(), indent=2))
