@@ -8,12 +8,19 @@ syncs what came in between (group commit). Production and simulation run this sa
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from quorum.apps.host import Applied
 from quorum.entry import Batch, Buffer, Header, decode_entry
-from quorum.errors import QuorumError, RemoteProtocolError, StorageFullError
+from quorum.errors import (
+    ConfigurationError,
+    QuorumError,
+    RemoteProtocolError,
+    StorageCorrupt,
+    StorageError,
+    StorageFullError,
+)
 from quorum.model import Configuration, NodeId
 from quorum.protocols import effects, events
 from quorum.protocols.replica import Replica
@@ -193,10 +200,10 @@ class Driver:
         return self._finish_round()
 
     def _finish_round(self) -> bool:
-        """Send, then sync, so that replication overlaps it; apply in a round of its own where a sync began, so
-        that the thread that syncs need not wait for the interpreter."""
+        """Send, then sync, so that replication overlaps it; apply in a round of its own where a sync is now under
+        way, so that the thread that syncs need not wait for the interpreter."""
         self._transport.flush()
-        if self._start_sync() and self.applied_index < self.commit_index:
+        if self._start_sync() and self._syncing and self.applied_index < self.commit_index:
             return True
         more = self._apply()
         return more or bool(self._events)
@@ -387,17 +394,27 @@ class Driver:
         self._events.append(events.CheckpointReady(self._clock.now_us(), mark))
 
     def _fetch(self, effect: effects.FetchSnapshot) -> None:
-        self._transfer.begin(effect.source, effect.mark)
+        self._transferred(effect.source, lambda: self._transfer.begin(effect.source, effect.mark))
 
     def _take_chunk(self, sender: NodeId, chunk: Chunk, attached: tuple[Buffer, ...]) -> None:
+        self._transferred(sender, lambda: self._transfer.take(sender, chunk, attached))
+
+    def _transferred(self, sender: NodeId, act: Callable[[], events.SnapshotMark | None]) -> None:
+        """A wrong snapshot is its sender's fault; a disk that refuses is not. The offer will be repeated."""
         try:
-            mark = self._transfer.take(sender, chunk, attached)
-        except QuorumError as error:
-            self._observer.peer_misbehaved(sender, str(error))
+            mark = act()
+        except (StorageCorrupt, ConfigurationError) as error:
             self._transfer.abandon()
-            return
-        if mark is not None:
-            self._events.append(events.Installed(self._clock.now_us(), mark))
+            self._observer.peer_misbehaved(sender, str(error))
+        except StorageFullError as error:
+            self._transfer.abandon()
+            self._observer.degraded(str(error))
+        except StorageError as error:
+            self.stop()
+            self._observer.failed(error)
+        else:
+            if mark is not None:
+                self._events.append(events.Installed(self._clock.now_us(), mark))
 
     def _stand_at(self, mark: events.SnapshotMark) -> None:
         self._log.reset(mark)

@@ -21,17 +21,18 @@ class Transfer:
         self._progressed = False
         self.source: NodeId | None = None
 
-    def begin(self, source: NodeId, mark: SnapshotMark) -> None:
-        """Fetch `mark` from `source`, from where an earlier attempt stopped.
+    def begin(self, source: NodeId, mark: SnapshotMark) -> SnapshotMark | None:
+        """Fetch `mark` from `source`, from where an earlier attempt stopped; return it if it was all here.
 
         The leader repeats its offer with each heartbeat. While chunks keep coming that changes nothing; when
         none came since the last offer, the request or its answer was lost, and it is asked again.
+        Raises as `take` does.
         """
         if self.source == source and self._progressed:
             self._progressed = False
-            return
+            return None
         self.source, self._mark = source, mark
-        self._ask(self._snapshots.receive(mark, 0, b""))
+        return self._go_on(mark, self._snapshots.receive(mark, 0, b""))
 
     def abandon(self) -> None:
         """Stop fetching; the part that is here stays for the next attempt."""
@@ -49,7 +50,8 @@ class Transfer:
     def take(self, sender: NodeId, chunk: Chunk, attached: tuple[Buffer, ...]) -> SnapshotMark | None:
         """Store one chunk and ask for the next; return the mark once all is here and verified.
 
-        Raises StorageCorrupt if the whole does not have the promised digest.
+        Raises StorageCorrupt if the whole does not have the promised digest; StorageFullError or StorageError if
+        this disk refuses.
         """
         mark = self._mark
         if mark is None or sender != self.source or chunk.index != mark.index:
@@ -58,14 +60,14 @@ class Transfer:
             self.abandon()
             return None
         self._progressed = True
-        offset = self._snapshots.receive(mark, chunk.offset, attached[0])
+        return self._go_on(mark, self._snapshots.receive(mark, chunk.offset, attached[0]))
+
+    def _go_on(self, mark: SnapshotMark, offset: int) -> SnapshotMark | None:
+        """Ask for what is missing from `offset` on; finish when nothing is."""
+        assert self.source is not None, "a transfer is under way"
         if offset < mark.size:
-            self._ask(offset)
+            self._transport.send(self.source, ChunkRequest(mark.index, offset), ())
             return None
         self._snapshots.finish(mark)
         self.abandon()
         return mark
-
-    def _ask(self, offset: int) -> None:
-        assert self.source is not None and self._mark is not None, "a transfer is under way"
-        self._transport.send(self.source, ChunkRequest(self._mark.index, offset), ())

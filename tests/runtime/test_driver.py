@@ -1,0 +1,493 @@
+"""The driver: persist before send, group commit, apply in order. Rounds and syncs go by hand."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quorum.errors import (
+    ConfigurationError,
+    NotLeader,
+    QuorumError,
+    RemoteProtocolError,
+    StorageCorrupt,
+    StorageError,
+    StorageFullError,
+)
+from quorum.protocols import effects, events
+from quorum.protocols.effects import Entries, HardState, Persist, Reset, Send
+from quorum.runtime.driver import APPLY_BYTES_MAX
+from quorum.runtime.messages import Chunk, ChunkRequest, StateDigest
+from runtime.driver_world import DriverWorld, batch, entry, mark_at
+
+
+def _persist(first: int, count: int = 1) -> Persist:
+    return Persist(Entries(first, tuple(entry(first + place) for place in range(count))))
+
+
+def _sends(world: DriverWorld) -> list[object]:
+    return [message for _, message, _ in world.transport.sent]
+
+
+# Persist before send.
+
+
+def test_what_stands_before_a_persist_leaves_before_the_disk_is_done() -> None:
+    world = DriverWorld().start()
+    world.does(Send("n2", "early"), _persist(1), Send("n2", "late"))
+    assert world.trace == [("stage", 1, 1), ("send", "n2", "early"), "flush", "sync"]
+
+
+def test_what_follows_a_persist_waits_until_it_is_durable() -> None:
+    """DESIGN: order in the tuple is the durability rule."""
+    world = DriverWorld().start()
+    world.does(Persist(HardState(2, "n2")), Send("n2", "vote"))
+    assert _sends(world) == []
+    world.log.complete()
+    assert _sends(world) == ["vote"]
+    assert world.trace[-2:] == [("send", "n2", "vote"), "flush"]
+
+
+def test_a_later_step_does_not_wait_for_an_earlier_persist() -> None:
+    """Only what follows a Persist in its own tuple is held."""
+    world = DriverWorld().start()
+    world.does(_persist(1), Send("n2", "acknowledged"))
+    world.does(Send("n2", "heartbeat answered"))
+    assert _sends(world) == ["heartbeat answered"]
+
+
+def test_each_effect_waits_for_the_last_persist_before_it() -> None:
+    world = DriverWorld().start()
+    world.does(_persist(1), Send("n2", "first"), _persist(2), Send("n2", "second"))
+    world.log.complete()
+    assert _sends(world) == ["first", "second"]
+
+
+def test_a_bare_barrier_waits_for_what_is_pending() -> None:
+    world = DriverWorld().start()
+    world.does(_persist(1))
+    world.does(Persist(None), Send("n2", "behind the barrier"))
+    world.log.complete()
+    assert _sends(world) == []
+    world.driver.run()
+    world.log.complete()
+    assert _sends(world) == ["behind the barrier"]
+
+
+def test_what_came_during_a_sync_shares_the_next_one() -> None:
+    """Group commit: one sync for all that waits, never two at once."""
+    world = DriverWorld().start()
+    for n in range(1, 5):
+        world.does(_persist(n), Send("n2", n))
+    assert world.trace.count("sync") == 1
+    world.log.complete()
+    assert _sends(world) == [1]
+    world.driver.run()
+    assert world.trace.count("sync") == 2
+    world.log.complete()
+    assert _sends(world) == [1, 2, 3, 4]
+    world.driver.run()
+    assert world.trace.count("sync") == 2
+
+
+def test_the_replica_hears_what_is_stored_after_what_waited_for_it_has_left() -> None:
+    world = DriverWorld().start()
+    world.does(_persist(1), _persist(2), Send("n2", "stored"))
+    world.log.complete()
+    assert world.stored() == []
+    world.does(_persist(3))
+    assert world.stored() == [2]
+    world.log.complete()
+    world.driver.run()
+    assert world.stored() == [2, 3]
+
+
+def test_a_sync_that_ends_at_once_holds_nothing_up() -> None:
+    """A follower on a fast disk syncs on the loop: its round ends with the answer, and applies."""
+    world = DriverWorld().start()
+    world.log.at_once = True
+    for n in range(1, 4):
+        world.does(_persist(n), Send("n2", n), effects.Commit(n, n))
+        assert world.told_to.applied_indexes == list(range(1, n + 1))
+    assert _sends(world) == [1, 2, 3]
+
+
+def test_applying_waits_a_round_while_a_sync_begins() -> None:
+    """The syncing thread is let go first; the round after applies."""
+    world = DriverWorld().start()
+    world.holds(1)
+    world.replica.script.append((effects.Commit(1, 1), _persist(2)))
+    world.driver.receive("n2", "an event")
+    assert world.driver.run()
+    assert world.told_to.applied_indexes == []
+    assert not world.driver.run()
+    assert world.told_to.applied_indexes == [1]
+
+
+def test_entries_are_attached_as_they_are_stored() -> None:
+    world = DriverWorld().start()
+    world.holds(5)
+    world.does(Send("n2", "append", 2, 4))
+    assert world.transport.sent == [("n2", "append", (entry(2), entry(3), entry(4)))]
+
+
+@given(
+    steps=st.lists(st.lists(st.booleans(), max_size=4), max_size=10),
+    completions=st.lists(st.booleans(), min_size=40, max_size=40),
+)
+def test_nothing_leaves_before_what_it_follows_is_durable(
+    steps: list[list[bool]], completions: list[bool]
+) -> None:
+    """I1, for any tuples: True is a Persist, False a Send that names how many Persists precede it in its tuple."""
+    world = DriverWorld().start()
+    persisted = 0
+    wanted = 0
+    for step, complete in zip(steps, completions, strict=False):
+        produced: list[effects.Effect] = []
+        behind = 0
+        for is_persist in step:
+            if is_persist:
+                persisted += 1
+                behind = persisted
+                produced.append(_persist(persisted))
+            else:
+                wanted += 1
+                produced.append(Send("n2", behind))
+        world.does(*produced)
+        if complete and world.log.syncs:
+            world.log.complete()
+        world.driver.run()
+        durable = max(world.stored(), default=0)
+        assert all(message <= durable for message in _sends(world))  # type: ignore[operator]
+    while world.log.syncs:
+        world.log.complete()
+        world.driver.run()
+    assert len(_sends(world)) == wanted
+    assert max(world.stored(), default=0) == persisted
+
+
+# A disk that fails.
+
+
+def test_a_failed_sync_stops_everything() -> None:
+    """DESIGN, section 4: an fsync error stops the node; whoever waits learns that the outcome is unknown."""
+    world = DriverWorld().start()
+    world.replica.leader = "n1"
+    world.does(effects.Admitted((7, 8), 1, 1), _persist(1, 2), Send("n2", "stored"))
+    world.log.complete(StorageError("fsync failed"))
+    assert world.told == [("unknown", 7, 8), ("failed", "StorageError")]
+    assert _sends(world) == [] and world.driver.stopped
+    world.driver.receive("n2", "more")
+    assert not world.driver.run()
+    assert world.stored() == []
+
+
+def test_a_sync_that_ends_after_the_stop_changes_nothing() -> None:
+    world = DriverWorld().start()
+    world.does(_persist(1), Send("n2", "stored"))
+    world.driver.stop()
+    world.log.complete()
+    assert _sends(world) == []
+
+
+def test_damage_found_at_the_start_is_raised() -> None:
+    world = DriverWorld()
+
+    def recover() -> events.Durable:
+        raise StorageCorrupt("damaged")
+
+    world.log.recover = recover  # type: ignore[method-assign]
+    with pytest.raises(StorageCorrupt):
+        world.driver.start(None)
+
+
+# Requests.
+
+
+def test_what_waits_is_proposed_together_in_order() -> None:
+    world = DriverWorld().start()
+    for token in (5, 6, 7):
+        world.driver.propose(token, batch(b"%d" % token))
+    world.driver.read(8)
+    world.driver.read(9)
+    world.driver.run()
+    assert world.replica.events == [
+        events.Proposed(1_000, (5, 6, 7), (batch(b"5"), batch(b"6"), batch(b"7"))),
+        events.ReadRequested(1_000, (8, 9)),
+    ]
+
+
+def test_whoever_proposed_hears_what_applying_gave() -> None:
+    world = DriverWorld().start()
+    world.replica.leader = "n1"
+    world.does(effects.Admitted((7, 8), 1, 1), Persist(Entries(1, (entry(1, 1, b"a"), entry(2, 1, b"b")))))
+    world.log.complete()
+    world.does(effects.Commit(1, 2))
+    assert world.told == [("applied", 7, 1, b"a"), ("applied", 8, 2, b"b")]
+
+
+def test_an_entry_may_be_applied_before_this_disk_has_it() -> None:
+    """A replication quorum of others may have decided it."""
+    world = DriverWorld().start()
+    world.replica.leader = "n1"
+    world.does(effects.Admitted((7,), 1, 1), _persist(1))
+    world.does(effects.Commit(1, 1))
+    assert world.told == [("applied", 7, 1, b"x")]
+
+
+def test_a_deposed_leader_does_not_know_the_outcome_of_what_it_admitted() -> None:
+    """The next leader may commit it or not."""
+    world = DriverWorld().start()
+    world.replica.leader = "n1"
+    world.does(effects.Admitted((7, 8), 1, 1), _persist(1, 2))
+    world.does(effects.RoleChanged("follower", 2, None))
+    assert ("unknown", 7, 8) in world.told
+    world.does(effects.Commit(1, 2))
+    assert not any(told[0] == "applied" for told in world.told)
+
+
+def test_an_entry_of_another_term_at_its_place_is_no_answer() -> None:
+    """The index alone does not say whose entry it is."""
+    world = DriverWorld().start()
+    world.does(effects.Admitted((7,), 1, 1), _persist(1))
+    world.does(Persist(Entries(1, (entry(1, 2, b"another"),))))
+    world.does(effects.Commit(1, 1))
+    assert world.told == [("unknown", 7)]
+
+
+def test_refusals_are_passed_on() -> None:
+    world = DriverWorld().start()
+    world.does(effects.Refused((4, 5), NotLeader("n2")))
+    assert world.told == [("refused", 4, 5, "NotLeader")]
+
+
+def test_a_read_waits_until_its_index_is_applied() -> None:
+    world = DriverWorld().start()
+    world.holds(3)
+    world.does(effects.ReadReady((1,), 2))
+    assert world.told == []
+    world.does(effects.Commit(1, 2))
+    world.does(effects.ReadReady((2,), 2), effects.ReadReady((3,), 3))
+    assert world.told == [("read ready", 1), ("read ready", 2)]
+    world.does(effects.Commit(3, 3))
+    assert world.told[-1] == ("read ready", 3)
+
+
+# Applying.
+
+
+def test_a_backlog_is_applied_in_bounded_rounds() -> None:
+    """So that heartbeats are not held up: each round applies about APPLY_BYTES_MAX."""
+    world = DriverWorld().start()
+    body = bytes(APPLY_BYTES_MAX // 8)
+    world.holds(40, body)
+    world.replica.script.append((effects.Commit(1, 40),))
+    world.driver.receive("n2", "an event")
+    rounds = 1
+    applied = [0]
+    while True:
+        more = world.driver.run()
+        applied.append(world.driver.applied_index)
+        if not more:
+            break
+        rounds += 1
+        world.driver.receive("n2", "a heartbeat")
+    assert world.told_to.applied_indexes == list(range(1, 41))
+    assert 5 <= rounds <= 8
+    assert max(after - before for before, after in pairwise(applied)) <= 8
+    assert len([event for event in world.replica.events if isinstance(event, events.Received)]) == rounds
+
+
+def test_a_commit_that_was_held_does_not_take_a_later_one_back() -> None:
+    """A follower's commit may wait behind the persisting of a new term, while the next one does not."""
+    world = DriverWorld().start()
+    world.holds(15)
+    world.does(Persist(HardState(3, None)), effects.Commit(1, 10))
+    world.does(effects.Commit(11, 15))
+    assert world.driver.applied_index == 15
+    world.log.complete()
+    assert world.driver.commit_index == 15
+
+
+def test_a_peer_that_breaks_the_protocol_is_reported_and_the_round_goes_on() -> None:
+    world = DriverWorld().start()
+    world.replica.script.append(RemoteProtocolError("n3", "sent nonsense"))
+    world.replica.script.append((Send("n2", "fine"),))
+    world.driver.receive("n3", "nonsense")
+    world.driver.receive("n2", "sense")
+    world.driver.run()
+    assert world.told == [("misbehaved", "n3")]
+    assert _sends(world) == ["fine"]
+
+
+def test_timers_are_passed_on_both_ways() -> None:
+    world = DriverWorld().start()
+    world.does(effects.SetTimer("election", 500), effects.SetTimer("heartbeat", 100))
+    world.does(effects.CancelTimer("heartbeat"))
+    assert world.timers.delays == {"election": 500}
+    world.driver.timer_fired("election")
+    world.driver.peer_lost("n3")
+    world.driver.run()
+    assert world.replica.events[-2:] == [events.TimerFired(1_000, "election"), events.PeerLost(1_000, "n3")]
+
+
+# Snapshots.
+
+
+def test_a_start_begins_at_the_newest_snapshot() -> None:
+    world = DriverWorld(events.Durable(term=3, snapshot=mark_at(7)))
+    world.snapshots.files[7] = (mark_at(7), b"state at 7")
+    world.driver.start(None)
+    assert world.told_to.restored == [b"state at 7"]
+    assert (world.driver.applied_index, world.driver.commit_index) == (7, 7)
+    assert world.told == [("stood at", 7)]
+
+
+def test_a_snapshot_is_of_exactly_the_index_that_was_asked_for() -> None:
+    """Applying stops there for a moment, and goes on while the snapshot is written."""
+    world = DriverWorld().start()
+    world.holds(9)
+    world.does(effects.Commit(1, 9), effects.Checkpoint(mark_at(5)))
+    ((mark, chunks, done),) = world.snapshots.writes
+    assert (mark.index, mark.time_us, chunks) == (5, 5, [b"state at 5"])
+    assert world.driver.applied_index == 9
+    done(mark_at(5), None)
+    world.driver.run()
+    assert world.replica.events[-1] == events.CheckpointReady(1_000, mark_at(5))
+
+
+def test_a_snapshot_that_finds_no_space_is_tried_again_later() -> None:
+    world = DriverWorld().start()
+    world.holds(5)
+    world.does(effects.Commit(1, 5), effects.Checkpoint(mark_at(5)))
+    world.snapshots.writes.popleft()[2](None, StorageFullError("no space"))
+    world.driver.run()
+    assert world.told == [("degraded",)] and not world.driver.stopped
+    assert world.replica.events[-1] == events.CheckpointFailed(1_000)
+
+
+def test_a_snapshot_that_cannot_be_written_stops_the_node() -> None:
+    world = DriverWorld().start()
+    world.holds(5)
+    world.does(effects.Commit(1, 5), effects.Checkpoint(mark_at(5)))
+    world.snapshots.writes.popleft()[2](None, StorageError("the disk is gone"))
+    assert world.told == [("failed", "StorageError")] and world.driver.stopped
+
+
+def test_a_checkpoint_that_a_fetched_snapshot_overtook_is_answered_by_it() -> None:
+    """Otherwise the replica would wait for it for ever, and never compact its log again."""
+    world = DriverWorld().start()
+    world.does(effects.Checkpoint(mark_at(5)))
+    world.snapshots.files[9] = (mark_at(9), b"state at 9")
+    world.does(Persist(Reset(mark_at(9))))
+    world.log.complete()
+    world.log.entries[10] = entry(10)
+    world.does(effects.Commit(10, 10))
+    world.run_out()
+    assert not world.snapshots.writes
+    assert events.CheckpointReady(1_000, mark_at(9)) in world.replica.events
+
+
+def test_a_reset_makes_log_and_application_stand_at_the_snapshot() -> None:
+    world = DriverWorld().start()
+    world.holds(3)
+    world.snapshots.files[9] = (mark_at(9), b"state at 9")
+    world.does(effects.ReadReady((1,), 8), Persist(Reset(mark_at(9))), Send("n2", "stored"))
+    assert world.told_to.restored == [b"state at 9"]
+    assert world.driver.applied_index == 9
+    assert _sends(world) == [] and world.log.entries == {}
+    world.driver.run()
+    assert ("stood at", 9) in world.told and ("read ready", 1) in world.told
+    world.log.complete()
+    assert _sends(world) == ["stored"]
+
+
+def test_compaction_trims_the_log() -> None:
+    world = DriverWorld().start()
+    world.does(effects.Compacted(42))
+    assert world.log.trimmed == 42
+
+
+def test_a_snapshot_is_fetched_and_then_installed() -> None:
+    world = DriverWorld().start()
+    world.does(effects.FetchSnapshot("n2", mark_at(9, size=10)))
+    assert _sends(world) == [ChunkRequest(9, 0)]
+    world.driver.receive("n2", Chunk(9, 0), (b"01234",))
+    world.driver.receive("n2", Chunk(9, 5), (b"56789",))
+    world.driver.run()
+    assert _sends(world) == [ChunkRequest(9, 0), ChunkRequest(9, 5)]
+    assert world.replica.events[-1] == events.Installed(1_000, mark_at(9, size=10))
+
+
+@pytest.mark.parametrize("error", [StorageCorrupt("another digest"), ConfigurationError("another cluster")])
+def test_a_snapshot_that_is_not_what_was_promised_is_evidence(error: QuorumError) -> None:
+    world = DriverWorld().start()
+    world.snapshots.refusal = error
+    world.does(effects.FetchSnapshot("n2", mark_at(9, size=5)))
+    world.driver.receive("n2", Chunk(9, 0), (b"01234",))
+    world.driver.run()
+    assert world.told == [("misbehaved", "n2")]
+    assert not any(isinstance(event, events.Installed) for event in world.replica.events)
+    world.does(effects.FetchSnapshot("n2", mark_at(9, size=5)))
+    assert _sends(world) == [ChunkRequest(9, 0), ChunkRequest(9, 0)]
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "stopped"),
+    [
+        (StorageFullError("no space"), ("degraded",), False),
+        (StorageError("gone"), ("failed", "StorageError"), True),
+    ],
+    ids=["full", "failing"],
+)
+def test_a_disk_that_refuses_a_fetched_snapshot_is_nobody_elses_fault(
+    error: StorageError, told: tuple[str, ...], stopped: bool
+) -> None:
+    world = DriverWorld().start()
+    world.snapshots.refusal = error
+    world.does(effects.FetchSnapshot("n2", mark_at(9, size=5)))
+    world.driver.receive("n2", Chunk(9, 0), (b"01234",))
+    assert world.told == [told] and world.driver.stopped == stopped
+
+
+def test_a_part_that_is_complete_after_a_restart_is_installed_without_asking() -> None:
+    """Nobody would answer a request for what lies behind the end."""
+    world = DriverWorld().start()
+    world.snapshots.receive(mark_at(9, size=5), 0, b"01234")
+    world.does(effects.FetchSnapshot("n2", mark_at(9, size=5)))
+    assert _sends(world) == []
+    assert world.replica.events[-1] == events.Installed(1_000, mark_at(9, size=5))
+
+
+def test_a_fetch_ends_with_the_connection_to_its_source() -> None:
+    world = DriverWorld().start()
+    world.does(effects.FetchSnapshot("n2", mark_at(9, size=10)))
+    world.driver.peer_lost("n2")
+    world.driver.receive("n2", Chunk(9, 0), (b"01234",))
+    world.driver.run()
+    assert _sends(world) == [ChunkRequest(9, 0)]
+
+
+def test_a_peer_that_fetches_is_served() -> None:
+    world = DriverWorld().start()
+    world.snapshots.files[9] = (mark_at(9), b"0123456789")
+    world.driver.receive("n3", ChunkRequest(9, 4))
+    assert world.transport.sent == [("n3", Chunk(9, 4), (b"456789",))]
+
+
+# Digests.
+
+
+def test_a_replica_whose_state_differs_is_named() -> None:
+    world = DriverWorld(digest_entries=5).start()
+    world.holds(5)
+    world.does(effects.Commit(1, 5))
+    assert _sends(world) == [StateDigest(5, b"state")] * 2
+    assert world.told == [("state at", 5, b"state")]
+    world.driver.receive("n2", StateDigest(5, b"other"))
+    assert world.told[1:] == []
+    world.driver.receive("n3", StateDigest(5, b"state"))
+    assert world.told[1:] == [("diverged", "n2", 5)]
