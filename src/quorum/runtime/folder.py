@@ -208,8 +208,8 @@ def _read_identity(files: Files, path: str) -> Identity:
         return msgspec.json.decode(data, type=Identity)
     except msgspec.DecodeError as error:
         raise StorageCorrupt(
-            f"{name} was read, but it does not say whose folder this is: {error}. Put the file back, or remove "
-            "the folder and let the node rejoin."
+            f"{name} was read, but it does not say whose folder this is: {error}. Put the file back, or leave "
+            "this node out: it must not vote without its data."
         ) from None
 
 

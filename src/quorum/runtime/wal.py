@@ -168,7 +168,7 @@ class Wal:
         if not self._create:
             raise StorageCorrupt(
                 f"{self._folder} was to be read as the log of a node that has run before, but it is empty, so "
-                "its promises are lost. Remove the node's folder and let it rejoin: it is copied from the others."
+                "its promises are lost. Put the log back, or leave this node out: it must not vote without it."
             )
         snapshot = self._snapshot
         base = snapshot.index if snapshot is not None else 0

@@ -218,7 +218,7 @@ def _join(
         found = f"the newest snapshot ends at {reached}" if snapshot is not None else "there is no snapshot"
         raise StorageCorrupt(
             f"{folder} was read, but its log begins after entry {base} and {found}, so entries in between are "
-            "lost. Put the snapshot back, or remove this node's folder and let it rejoin from the others."
+            "lost. Put the snapshot back, or leave this node out: it must not vote without them."
         )
     if snapshot is None or reached == base:
         return None

@@ -54,7 +54,8 @@ def corrupt(path: str, offset: int, why: str) -> StorageCorrupt:
     """The error for damage that no crash explains; it names file and offset."""
     return StorageCorrupt(
         f"{path} was read, but at offset {offset} {why}, which a crash cannot explain. Nothing was changed. "
-        "Replace this node's data: remove its folder and let it rejoin, so that it is copied from the others."
+        "Keep the folder as it is and leave this node out: the others go on, and it must not vote with less "
+        "than it had."
     )
 
 
