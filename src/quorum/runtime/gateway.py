@@ -95,8 +95,8 @@ class Gateway:
             and 0 <= submit.count <= COUNT_MAX
         ):
             text = (
-                f"a batch for application {submit.app} with {submit.count} commands was sent, but a number in it is "
-                f"out of range. Use applications 0 to {APPLICATION_ID_MAX}, and no negative number."
+                f"a batch for application {submit.app} with {submit.count} commands was sent, but a number in it "
+                f"is out of range. Use applications 0 to {APPLICATION_ID_MAX}, and no negative number."
             )
             client.answer(Failure(submit.request, messages.REFUSED, text), ())
             return
