@@ -23,10 +23,10 @@ LEVELS = {
     "runtime": 4,
     "sim": 5,
     "quorum": 6,
-    "__init__": 6,
     "dbapi": 6,
-    "console": 7,
-    "__main__": 8,
+    "__init__": 7,
+    "console": 8,
+    "__main__": 9,
 }
 CORE = ("protocols", "membership", "apps", "systems", "voting", "certificate", "entry", "model", "errors")
 FORBIDDEN_IN_CORE = {
