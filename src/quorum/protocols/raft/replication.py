@@ -89,7 +89,8 @@ def on_heartbeat_timer(state: RaftState) -> None:
 def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> None:
     """Count what a follower stores; on a mismatch go back to where the logs may agree (section 5.3).
 
-    A follower that refuses what it had acknowledged has lost the tail of its log: it is not counted for it any more.
+    A follower that refuses what it had acknowledged has lost the tail of its log, and is not counted for it any
+    more.
     Raises RemoteProtocolError for an answer to what was never sent.
     """
     progress = state.progress.get(sender)

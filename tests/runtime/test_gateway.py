@@ -1,0 +1,217 @@
+"""The clients' side of a node: each request is answered once, and each failure has its code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from quorum.apps.answer import FAILED, OK
+from quorum.apps.host import Applied
+from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Batch, Buffer, Header, encode_entry
+from quorum.errors import ConfigurationError, NoQuorum, NotLeader, Overloaded, QuorumError
+from quorum.protocols import events
+from quorum.runtime import messages
+from quorum.runtime.gateway import Gateway
+from quorum.runtime.messages import (
+    CertificateRequest,
+    Failure,
+    LinkFaultRequest,
+    Query,
+    Result,
+    StatusReply,
+    StatusRequest,
+    Submit,
+)
+from runtime.driver_world import DriverWorld
+
+HEADER = Header(5, 1, 1, 1, 1, 0, 0, 0, 0, 0, 1, b"")
+
+
+class Desk:
+    """A client's connection, and the operator's face of the node."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[object, bytes]] = []
+        self.faults: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
+        self.refusal: QuorumError | None = None
+
+    def answer(self, message: object, attached: Sequence[Buffer]) -> None:
+        self.answers.append((message, b"".join(attached)))
+
+    def status(self) -> bytes:
+        return b'{"node": "n1"}'
+
+    def certificate(self, topic: str) -> bytes:
+        if self.refusal is not None:
+            raise self.refusal
+        return b"certificate of " + topic.encode()
+
+    def set_link_faults(self, blocked_in: tuple[str, ...], blocked_out: tuple[str, ...]) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.faults.append((blocked_in, blocked_out))
+
+
+class Node:
+    """A gateway on a driver whose replica does nothing by itself."""
+
+    def __init__(self, requests_max: int = 100) -> None:
+        self.world = DriverWorld().start()
+        self.desk = Desk()
+        self.gateway = Gateway({"n2": "10.0.0.2:7000"}, requests_max)
+        self.gateway.attach(self.world.driver, self.desk)
+
+    def ask(self, message: object, *attached: bytes) -> list[tuple[object, bytes]]:
+        """What is answered at once."""
+        before = len(self.desk.answers)
+        self.gateway.receive(self.desk, message, attached)
+        return self.desk.answers[before:]
+
+    def submit(self, request: int, body: bytes = b"body") -> None:
+        assert self.ask(Submit(request, 1, 12, 34, 30, 2), body) == []
+
+    def proposed(self) -> events.Proposed:
+        self.world.driver.run()
+        return next(event for event in self.world.replica.events if isinstance(event, events.Proposed))
+
+
+def test_a_batch_is_proposed_as_it_was_sent() -> None:
+    """Session and sequence number too: they find the duplicates."""
+    node = Node()
+    node.gateway.receive(node.desk, Submit(7, 1, 12, 34, 30, 2), (b"bo", memoryview(b"dy")))
+    assert node.proposed().batches == (Batch(1, 12, 34, 30, 2, b"body"),)
+
+
+def test_a_batch_is_answered_with_what_applying_gave() -> None:
+    node = Node()
+    node.submit(70)
+    node.submit(71)
+    first, second = node.proposed().tokens
+    node.gateway.applied(second, HEADER, Applied(FAILED, b"it raised"))
+    node.gateway.applied(first, HEADER, Applied(OK, b"reply"))
+    assert node.desk.answers == [(Result(71, FAILED), b"it raised"), (Result(70, OK), b"reply")]
+
+
+def test_a_stale_read_is_answered_at_once() -> None:
+    assert Node().ask(Query(3, 1, True), b"key") == [(Result(3, OK), b"answer to key")]
+
+
+def test_a_linearizable_read_waits_for_its_index() -> None:
+    node = Node()
+    assert node.ask(Query(3, 1, False), b"key") == []
+    node.world.driver.run()
+    (asked,) = [event for event in node.world.replica.events if isinstance(event, events.ReadRequested)]
+    node.gateway.read_ready(asked.tokens)
+    assert node.desk.answers == [(Result(3, OK), b"answer to key")]
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (NotLeader("n2"), Failure(7, messages.NOT_LEADER, "", "10.0.0.2:7000")),
+        (NotLeader("n9"), Failure(7, messages.NOT_LEADER, "", "n9")),
+        (NotLeader(None), Failure(7, messages.NOT_LEADER, "", None)),
+        (Overloaded("too much"), Failure(7, messages.OVERLOADED, "too much")),
+        (NoQuorum("nobody"), Failure(7, messages.REFUSED, "nobody")),
+    ],
+    ids=["leader known", "leader without address", "leader unknown", "overloaded", "anything else"],
+)
+def test_a_refusal_has_its_code(error: QuorumError, failure: Failure) -> None:
+    """For a batch and for a read alike."""
+    for message in (Submit(7, 1, 0, 0, 0, 1), Query(7, 1, False)):
+        node = Node()
+        node.ask(message, b"body")
+        node.gateway.refused([1], error)
+        assert node.desk.answers == [(failure, b"")]
+
+
+def test_an_unknown_outcome_is_told_as_such() -> None:
+    """The client may retry with the same request id only."""
+    node = Node()
+    node.submit(7)
+    node.gateway.unknown([1])
+    ((failure, _),) = node.desk.answers
+    assert isinstance(failure, Failure)
+    assert (failure.request, failure.code) == (7, messages.OUTCOME_UNKNOWN)
+    assert "same request id" in failure.text
+
+
+def test_too_many_requests_are_refused_definitely() -> None:
+    node = Node(requests_max=2)
+    node.submit(1)
+    node.ask(Query(2, 1, False), b"key")
+    ((failure, _),) = node.ask(Submit(3, 1, 0, 0, 0, 1), b"more")
+    assert isinstance(failure, Failure) and (failure.request, failure.code) == (3, messages.OVERLOADED)
+    node.gateway.applied(1, HEADER, Applied(OK, b""))
+    node.submit(4)
+
+
+def test_a_batch_that_fits_no_entry_is_refused() -> None:
+    node = Node()
+    ((failure, _),) = node.ask(Submit(3, 1, 0, 0, 0, 1), bytes(ENTRY_BYTES_MAX - HEAD_BYTES + 1))
+    assert isinstance(failure, Failure) and failure.code == messages.REFUSED
+    assert "Send smaller batches" in failure.text
+
+
+@pytest.mark.parametrize(
+    "submit",
+    [
+        Submit(3, 65_536, 0, 0, 0, 1),
+        Submit(3, -1, 0, 0, 0, 1),
+        Submit(3, 1, -1, 0, 0, 1),
+        Submit(3, 1, 1 << 64, 0, 0, 1),
+        Submit(3, 1, 0, -1, 0, 1),
+        Submit(3, 1, 0, 0, -1, 1),
+        Submit(3, 1, 0, 0, 0, 1 << 32),
+        Submit(3, 1, 0, 0, 0, -1),
+    ],
+    ids=repr,
+)
+def test_a_batch_with_numbers_that_no_entry_holds_is_refused(submit: Submit) -> None:
+    """Not handed to the leader's replica, which could not encode it."""
+    node = Node()
+    ((failure, _),) = node.ask(submit, b"body")
+    assert isinstance(failure, Failure) and failure.code == messages.REFUSED
+    assert "out of range" in failure.text
+    node.world.driver.run()
+    assert node.world.replica.events == []
+
+
+def test_the_largest_numbers_that_are_let_in_can_be_encoded() -> None:
+    node = Node()
+    most = (1 << 64) - 1
+    assert node.ask(Submit(3, 65_535, most, most, most, (1 << 32) - 1), b"body") == []
+    (batch,) = node.proposed().batches
+    assert len(encode_entry(1, 1, 1, 0, 0, 0, batch)) == HEAD_BYTES + 4
+
+
+def test_an_operator_is_answered_by_the_node() -> None:
+    node = Node()
+    assert node.ask(StatusRequest(1)) == [(StatusReply(1, b'{"node": "n1"}'), b"")]
+    assert node.ask(CertificateRequest(2, "topic")) == [(Result(2, OK), b"certificate of topic")]
+    assert node.ask(LinkFaultRequest(3, ("n2",), ("n3",))) == [(Result(3, OK), b"")]
+    assert node.desk.faults == [(("n2",), ("n3",))]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [CertificateRequest(2, "topic"), LinkFaultRequest(2, (), ())],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_the_node_refuses_is_passed_on_with_its_code(message: object) -> None:
+    node = Node()
+    node.desk.refusal = ConfigurationError("not on this node")
+    assert node.ask(message) == [(Failure(2, messages.REFUSED, "not on this node"), b"")]
+    node.desk.refusal = NotLeader("n2")
+    assert node.ask(message) == [(Failure(2, messages.NOT_LEADER, "", "10.0.0.2:7000"), b"")]
+
+
+def test_each_client_gets_its_own_answers() -> None:
+    """Two connections may use the same request number."""
+    node = Node()
+    other = Desk()
+    node.submit(7)
+    node.gateway.receive(other, Submit(7, 1, 0, 0, 0, 1), (b"other",))
+    node.gateway.applied(2, HEADER, Applied(OK, b"for the other"))
+    assert node.desk.answers == [] and other.answers == [(Result(7, OK), b"for the other")]
