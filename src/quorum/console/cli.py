@@ -8,7 +8,7 @@ import click
 
 _COMMANDS = {
     "init": ("setup:init", "Write the configuration, keys and certificates of a new cluster."),
-    "node": ("node:node", "Run one node until it is told to stop."),
+    "node": ("node:node", "Run one node until SIGTERM or SIGINT."),
     "up": ("local:up", "Start a local cluster that stays, or what is missing of it."),
     "down": ("local:down", "Stop the local cluster; its data stays."),
     "demo": ("demo:demo", "Five nodes, decisions, a crash and a partition, live, in under a minute."),
@@ -42,7 +42,10 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, epilog="Example: quorum demo")
+CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"]}
+
+
+@click.group(cls=LazyGroup, context_settings=CONTEXT, epilog="Example: quorum demo")
 def main() -> None:
     """Decisions among N nodes of which up to T may crash.
 

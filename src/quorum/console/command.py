@@ -85,11 +85,25 @@ def command(name: str, example: str, **settings: Any) -> Callable[[Decorated], c
     return decorate
 
 
+SECONDS_MAX = 86_400.0
+
+
+def seconds_option(name: str, default: float, text: str) -> Callable[[Decorated], Decorated]:
+    """An option that is a time in seconds: above 0, at most a day, and a number."""
+
+    def check(ctx: click.Context, parameter: click.Parameter, value: float) -> float:
+        if not 0 < value <= SECONDS_MAX:
+            raise click.BadParameter(
+                f"{value:g} s was given, but a time lies above 0 and is at most {SECONDS_MAX:g} s. Change it."
+            )
+        return value
+
+    return click.option(name, type=float, default=default, callback=check, help=text)
+
+
 def with_cluster(function: Decorated) -> Decorated:
     """Options of a command that is about a running cluster."""
-    function = click.option(
-        "--timeout", type=float, default=10.0, show_default=True, help="Seconds to wait for an answer."
-    )(function)
+    function = seconds_option("--timeout", 10.0, "Seconds to wait for an answer.")(function)
     return click.option(
         "--config",
         type=click.Path(path_type=Path),

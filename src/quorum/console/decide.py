@@ -34,10 +34,10 @@ def decide(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Decide TOPIC as VALUE ("-": standard input), unless it is decided already; print the decision.
+    """Decide a topic once and for all, or read its decision.
 
-    The first value that is committed stays. Exit 1 when the decision is another value than VALUE, or, without
-    VALUE, when nothing is decided.
+    VALUE ("-": standard input) is proposed; the first value that is committed stays. Exit 1 when that is another
+    value than VALUE, or, without VALUE, when nothing is decided.
     """
     proposed = None if value is None else _proposed(value)
 

@@ -11,7 +11,7 @@ import msgspec
 
 from quorum.apps.decide import Decision
 from quorum.checkers.history import History
-from quorum.console.command import AnswerNo, command, print_json
+from quorum.console.command import AnswerNo, command, print_json, seconds_option
 from quorum.console.drill import Arena, Findings, arena
 from quorum.console.drill_command import save_history
 from quorum.console.loop import run_interruptibly
@@ -48,8 +48,8 @@ class Story(msgspec.Struct):
 
 
 @command("demo", "quorum demo --seconds 20")
-@click.option("--nodes", type=int, default=5, show_default=True, help="Node processes.")
-@click.option("--seconds", type=float, default=25.0, show_default=True, help="How long clients work.")
+@click.option("--nodes", type=int, default=5, help="Node processes.")
+@seconds_option("--seconds", 25.0, "How long clients work.")
 @click.option("--unsafe-reads", is_flag=True, help="For teaching: any node answers reads, however old its state.")
 @click.option("--history", type=click.Path(path_type=Path), help="Write what the clients saw, for `quorum judge`.")
 def demo(nodes: int, seconds: float, unsafe_reads: bool, history: Path | None, as_json: bool) -> None:

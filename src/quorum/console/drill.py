@@ -31,6 +31,7 @@ CALM_S = 2.0
 """The last seconds of a drill are without new faults."""
 FAULT_S_MIN = 0.5
 LINKS_TIMEOUT_S = 2.0
+RETRY_S = 0.05
 
 
 class Findings(msgspec.Struct, frozen=True):
@@ -85,6 +86,7 @@ class Arena:
         self.cluster.signal(node, signal.SIGKILL)
         self.faults["kill"] += 1
         self.watch.tell(f"kill -9 {node}{', the leader' if is_leader else ''}")
+        self.watch.forget(node, "killed")
         if not is_leader:
             next_write.cancel()
             return
@@ -129,8 +131,11 @@ class Arena:
         self.watch.tell("the partition heals")
 
     async def _block(self, node: str, others: Sequence[str]) -> None:
-        """Cut or restore one node's links. A node that is down has none, and comes back with all of them."""
-        for _ in range(3):
+        """Cut or restore one node's links, once it answers: it may be starting. A node that is down comes back
+        with all of them."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + START_TIMEOUT_S
+        while loop.time() < deadline_s:
             try:
                 async with asyncio.timeout(LINKS_TIMEOUT_S), self.place.node(node) as connection:
                     await connection.set_link_faults(others, others)
@@ -138,6 +143,7 @@ class Arena:
             except (OSError, QuorumError):
                 if self.cluster.pid(node) is None:
                     return
+            await asyncio.sleep(RETRY_S)
         raise QuorumError(f"the links of {node} were to be changed, but it does not answer. See its log.")
 
     async def reunited(self, timeout_s: float) -> bool:

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from quorum.checkers.history import History, write_history
-from quorum.console.command import AnswerNo, command, print_json
+from quorum.console.command import AnswerNo, command, print_json, seconds_option
 from quorum.console.drill import FAULTS, run_drill
 from quorum.console.loop import run_interruptibly
 from quorum.console.stage import Stage, summary
@@ -16,11 +16,11 @@ from quorum.errors import ConfigurationError
 
 
 @command("drill", "quorum drill --nodes 5 --seconds 60 --history history.jsonl")
-@click.option("--nodes", type=int, default=5, show_default=True, help="Node processes.")
-@click.option("--seconds", type=float, default=60.0, show_default=True, help="How long it is under fire.")
-@click.option("--clients", type=int, default=8, show_default=True, help="Clients with one operation open each.")
-@click.option("--faults", default=",".join(FAULTS), show_default=True, help="Kinds of faults, or none.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Draws the faults; timing stays real.")
+@click.option("--nodes", type=int, default=5, help="Node processes.")
+@seconds_option("--seconds", 60.0, "How long it is under fire.")
+@click.option("--clients", type=int, default=8, help="Clients with one operation open each.")
+@click.option("--faults", default=",".join(FAULTS), help="Kinds of faults, or none.")
+@click.option("--seed", type=int, default=0, help="Draws the faults; timing stays real.")
 @click.option("--unsafe-reads", is_flag=True, help="For teaching: any node answers reads, however old its state.")
 @click.option("--history", type=click.Path(path_type=Path), help="Write what the clients saw, for `quorum judge`.")
 def drill(

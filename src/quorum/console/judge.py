@@ -13,7 +13,7 @@ from quorum.console.command import AnswerNo, command, print_json
 
 @command("judge", "quorum judge history.jsonl")
 @click.argument("history", metavar="HISTORY.jsonl")
-@click.option("--steps", type=int, default=STEPS_MAX, show_default=True, help="Search budget, in configurations.")
+@click.option("--steps", type=int, default=STEPS_MAX, help="Search budget, in configurations.")
 def judge(history: str, steps: int, as_json: bool) -> None:
     """Say whether a recorded history is linearizable.
 

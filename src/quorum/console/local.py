@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from quorum.console.command import command, print_json
+from quorum.console.command import command, print_json, seconds_option
 from quorum.console.inquiry import Answers, ask_all, leader_of, no_quorum
 from quorum.errors import ConfigurationError, QuorumError
 from quorum.runtime.connect import SCHEME, at_config
@@ -20,7 +20,6 @@ FOLDER = click.option(
     "--folder",
     type=click.Path(path_type=Path),
     default=Path(".quorum"),
-    show_default=True,
     help="Where the cluster's files are.",
 )
 
@@ -28,9 +27,9 @@ FOLDER = click.option(
 @command("up", "quorum up --nodes 3")
 @FOLDER
 @click.option("--nodes", type=int, help="How many nodes a new cluster has.  [default: 5]")
-@click.option("--model", default="crash", show_default=True, help="What a faulty node may do: crash.")
+@click.option("--model", default="crash", help="What a faulty node may do: crash.")
 @click.option("--insecure", is_flag=True, help="A new cluster without TLS.")
-@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds to wait for a leader.")
+@seconds_option("--timeout", 30.0, "Seconds to wait for a leader.")
 def up(folder: Path, nodes: int | None, model: str, insecure: bool, timeout: float, as_json: bool) -> None:
     """Start a local cluster that stays, or what is missing of it, and wait until it has a leader.
 
@@ -132,7 +131,7 @@ def _report(cluster: LocalCluster, started: tuple[str, ...], answers: Answers, a
 
 @command("down", "quorum down")
 @FOLDER
-@click.option("--grace", type=float, default=GRACE_S, show_default=True, help="Seconds until a node is killed.")
+@seconds_option("--grace", GRACE_S, "Seconds until a node is killed.")
 def down(folder: Path, grace: float, as_json: bool) -> None:
     """Stop the local cluster; its data stays. Exit 0 also when nothing ran."""
     path = folder / CLUSTER_FILE

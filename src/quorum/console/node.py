@@ -31,9 +31,7 @@ log = logging.getLogger("quorum.node")
 @click.option("--bootstrap", is_flag=True, help="Begin a new cluster: the first start, and only then.")
 @click.option("--allow-faults", is_flag=True, help="Let drills cut the links of this node.")
 @click.option("--with-parent", is_flag=True, hidden=True, help="Stop when the process that started it ends.")
-@click.option(
-    "--log-format", type=click.Choice(("text", "json")), default="text", show_default=True, help="Log lines."
-)
+@click.option("--log-format", type=click.Choice(("text", "json")), default="text", help="Log lines.")
 def node(
     config: Path, bootstrap: bool, allow_faults: bool, with_parent: bool, log_format: str, as_json: bool
 ) -> None:

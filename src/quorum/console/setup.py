@@ -11,12 +11,10 @@ from quorum.runtime.setup import init_cluster
 
 
 @command("init", "quorum init --folder cluster --nodes 3 --base-port 7000")
-@click.option(
-    "--folder", type=click.Path(path_type=Path), default=Path(".quorum"), show_default=True, help="Where to write."
-)
-@click.option("--nodes", type=int, default=5, show_default=True, help="How many members vote (N).")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path(".quorum"), help="Where to write.")
+@click.option("--nodes", type=int, default=5, help="How many members vote (N).")
 @click.option("--faults", type=int, help="Crashes to be tolerated (T).  [default: as many as N allows]")
-@click.option("--model", default="crash", show_default=True, help="What a faulty node may do: crash.")
+@click.option("--model", default="crash", help="What a faulty node may do: crash.")
 @click.option("--names", help="Node ids, comma-separated; their number is N.  [default: n1, n2, ...]")
 @click.option("--addresses", help="host:port of each node, comma-separated.  [default: free ports of loopback]")
 @click.option("--base-port", type=int, help="Node i listens on this port plus i, on loopback.")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
+from typing import Any
 
 import click
 import msgspec
@@ -22,26 +23,46 @@ TRACE_CHARACTERS_MAX = 160
 SEEDS_PER_TASK = 2
 
 
+_ABOUT = {
+    "nodes": "Nodes n1, n2, ...",
+    "seconds": "Simulated seconds; the last ones are calm.",
+    "clients": "Clients with one operation open.",
+    "pause_ms": "A client's mean pause.",
+    "reads": 'Which nodes elect, such as "choose(3, n1, n2, n3, n4)".',
+    "writes": "Which nodes commit; one side alone: the other follows.",
+    "stale": "Any node answers reads: the history must be refuted.",
+    "snapshot_entries": "Applied entries that make a snapshot.",
+    "wire": "Messages travel as bytes.",
+    "disk": "Nodes keep the production log on a simulated disk.",
+    "message_entries": "Entries in one message, at most.",
+    "sync_us": "How long a sync of the disk takes, about.",
+}
+_SPECIAL = ("seed", "keep", "faults")
+
+
 def _plan_options(function: Decorated) -> Decorated:
-    """What both commands ask of a run; the defaults are those of `Plan`."""
-    for option in (
-        click.option("--stale", is_flag=True, help="Any node answers reads: the history must be refuted."),
-        click.option("--writes", default="", help="Which nodes commit; one side alone: the other follows."),
-        click.option("--reads", default="", help='Which nodes elect, such as "choose(3, n1, n2, n3, n4)".'),
-        click.option(
-            "--faults", default="all", show_default=True, help=f"all, none, or of: {', '.join(ALL_FAULTS)}."
-        ),
-        click.option("--pause-ms", type=int, default=100, show_default=True, help="A client's mean pause."),
-        click.option(
-            "--clients", type=int, default=10, show_default=True, help="Clients with one operation open."
-        ),
-        click.option(
-            "--seconds", type=int, default=60, show_default=True, help="Simulated seconds, the end calm."
-        ),
-        click.option("--nodes", type=int, default=5, show_default=True, help="Nodes n1, n2, ..."),
-    ):
-        function = option(function)
-    return function
+    """What both commands ask of a run: the fields of `Plan`, and its defaults."""
+    for field in reversed(msgspec.structs.fields(Plan)):
+        if field.name not in _SPECIAL:
+            option, about = f"--{field.name.replace('_', '-')}", _ABOUT.get(field.name, "See sim.campaign.Plan.")
+            is_flag = field.type is bool
+            kind = None if is_flag else field.type
+            function = click.option(option, is_flag=is_flag, type=kind, default=field.default, help=about)(
+                function
+            )
+    about = f"all, none, or of: {', '.join(ALL_FAULTS)}."
+    return click.option("--faults", default="all", help=about)(function)
+
+
+def plan_of(seed: int, faults: str, **fields: Any) -> Plan:
+    """The plan that the options describe. Raises ConfigurationError for one that cannot run."""
+    plan = Plan(seed=seed, faults=faults_of(faults), **fields)
+    for name, value in msgspec.structs.asdict(plan).items():
+        if name not in ("seed", "keep") and type(value) is int and value < 1:
+            option = f"--{name.replace('_', '-')} {value}"
+            raise ConfigurationError(f"{option} was asked for, but it must be at least 1. Give 1 or more.")
+    build(configuration_of(plan))
+    return plan
 
 
 def faults_of(text: str) -> tuple[str, ...]:
@@ -59,23 +80,16 @@ def faults_of(text: str) -> tuple[str, ...]:
 
 
 @command("simulate", "quorum simulate --seeds 20 --nodes 5 --faults split,crash")
-@click.option("--seeds", type=int, default=100, show_default=True, help="How many seeds.")
-@click.option("--first", type=int, default=0, show_default=True, help="The first of them.")
+@click.option("--seeds", type=int, default=100, help="How many seeds.")
+@click.option("--first", type=int, default=0, help="The first of them.")
 @click.option("--workers", type=int, help="Processes.  [default: one for each core]")
 @_plan_options
 def simulate(
     seeds: int,
     first: int,
     workers: int | None,
-    nodes: int,
-    seconds: int,
-    clients: int,
-    pause_ms: int,
-    faults: str,
-    reads: str,
-    writes: str,
-    stale: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Run seeded fault campaigns on a simulated cluster; name each seed that broke a claim, and its replay.
 
@@ -85,7 +99,7 @@ def simulate(
     for name, value in (("--seeds", seeds), ("--workers", 1 if workers is None else workers)):
         if value < 1:
             raise ConfigurationError(f"{name} {value} was asked for, but nothing would run. Give 1 or more.")
-    plan = _checked(Plan(first, nodes, seconds, clients, pause_ms, faults_of(faults), reads, writes, stale))
+    plan = plan_of(first, **options)
     plans = [msgspec.structs.replace(plan, seed=seed) for seed in range(first, first + seeds)]
     began = time.monotonic()
     with _progress(len(plans), quiet=as_json) as advance:
@@ -110,16 +124,6 @@ def run_plans(plans: list[Plan], workers: int) -> Iterator[Outcome]:
 
 def _run(plan: Plan) -> Outcome:
     return run_seed(plan)[0]
-
-
-def _checked(plan: Plan) -> Plan:
-    """The plan, if it can run. Raises ConfigurationError."""
-    if plan.pause_ms < 1:
-        raise ConfigurationError(
-            f"--pause-ms {plan.pause_ms} was asked for, but clients must pause. Give 1 or more."
-        )
-    build(configuration_of(plan))
-    return plan
 
 
 def _report(outcomes: list[Outcome], seconds: float, as_json: bool) -> None:
@@ -158,27 +162,19 @@ def _report(outcomes: list[Outcome], seconds: float, as_json: bool) -> None:
 
 @command("replay", "quorum replay --seed 7 --nodes 5 --seconds 60 --trace 20")
 @click.option("--seed", type=int, required=True, help="The seed.")
-@click.option("--trace", type=click.IntRange(min=0), default=10, show_default=True, help="Show the last N events.")
+@click.option("--trace", type=click.IntRange(min=0), default=10, help="Show the last N events.")
 @_plan_options
 def replay(
     seed: int,
     trace: int,
-    nodes: int,
-    seconds: int,
-    clients: int,
-    pause_ms: int,
-    faults: str,
-    reads: str,
-    writes: str,
-    stale: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Run one seed again and show its last events, its trace hash and its verdict. Exit 1 if a claim broke.
 
     The same seed and options give the same run, event by event, on any machine.
     """
-    plan = Plan(seed, nodes, seconds, clients, pause_ms, faults_of(faults), reads, writes, stale, keep=trace)
-    outcome, _, world = run_seed(_checked(plan))
+    outcome, _, world = run_seed(plan_of(seed, keep=trace, **options))
     tail = [_described(event) for event in world.trace.tail] if trace else []
     if as_json:
         print_json(msgspec.to_builtins(outcome) | {"events_shown": tail})

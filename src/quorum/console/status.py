@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from quorum.console.command import AnswerNo, command, print_json
+from quorum.console.command import AnswerNo, command, print_json, seconds_option
 from quorum.console.inquiry import Answers, ask_all, leader_of, silent
 from quorum.console.inquiry import answering as answering_nodes
 from quorum.runtime.config import find_config, load_cluster
@@ -100,7 +100,7 @@ def _warnings(
     help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
 )
 @click.option("--watch", is_flag=True, help="Go on showing it, until Ctrl-C.")
-@click.option("--interval", type=float, default=1.0, show_default=True, help="Seconds between two looks.")
+@seconds_option("--interval", 1.0, "Seconds between two looks.")
 def status(config: Path | None, watch: bool, interval: float, as_json: bool) -> None:
     """Show every node of a cluster as it sees itself.
 

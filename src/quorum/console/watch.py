@@ -71,6 +71,10 @@ class Watch:
         self.events.append(event)
         self._on_event(event)
 
+    def forget(self, node: str, reason: str) -> None:
+        """What a node said last does not hold any more."""
+        self.answers[node] = Silence(node, reason)
+
     @property
     def elapsed_s(self) -> float:
         return time.monotonic() - self._began_s

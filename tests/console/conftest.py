@@ -1,0 +1,45 @@
+"""What the tests of the command line share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from quorum.console.cli import main
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """Runs a command in this process; a failure that is no exit code is raised."""
+
+    def invoke(*arguments: object, stdin: bytes | None = None) -> Result:
+        texts = [str(argument) for argument in arguments]
+        return CliRunner(env={"QUORUM_CONFIG": None}).invoke(main, texts, input=stdin, catch_exceptions=False)
+
+    return invoke
+
+
+@pytest.fixture(scope="session")
+def run_json(run: Run) -> Callable[..., tuple[int, Any]]:
+    """Runs a command with --json; returns its exit code and the one object it printed."""
+
+    def invoke(*arguments: object, stdin: bytes | None = None) -> tuple[int, Any]:
+        result = run(*arguments, "--json", stdin=stdin)
+        assert result.stdout.count("\n") == 1, result.stdout
+        return result.exit_code, json.loads(result.stdout)
+
+    return invoke
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty present folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

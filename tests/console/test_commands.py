@@ -1,0 +1,127 @@
+"""Every command has its help, its example and --json; every error its exit code, and none a traceback."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from quorum import errors
+from quorum.console.cli import _COMMANDS, main
+from quorum.console.command import Command, command, exit_code, explain
+
+
+def every_command() -> Iterator[tuple[str, click.Command]]:
+    """Each command below `quorum`, groups included, by its full name."""
+
+    def below(prefix: str, group: click.Group) -> Iterator[tuple[str, click.Command]]:
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            found = group.get_command(context, name)
+            assert found is not None
+            yield f"{prefix} {name}", found
+            if isinstance(found, click.Group):
+                yield from below(f"{prefix} {name}", found)
+
+    yield from below("quorum", main)
+
+
+COMMANDS = dict(every_command())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_explains_itself_by_an_example_that_begins_with_its_name(name, run):
+    result = run(*name.split()[1:], "--help")
+    assert result.exit_code == 0
+    text = " ".join(result.stdout.split())
+    assert f"Example: {name}" in text
+    found = COMMANDS[name]
+    assert isinstance(found, click.Group) or "--json" in text
+    assert found.help, name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_is_for(name):
+    for parameter in COMMANDS[name].params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            assert parameter.help, parameter.name
+
+
+def test_the_list_of_commands_says_of_each_what_its_own_help_says():
+    for name, (_, text) in _COMMANDS.items():
+        assert (COMMANDS[f"quorum {name}"].help or "").replace("\n", " ").startswith(text[:-1]), name
+
+
+def test_help_and_import_load_nothing_heavy():
+    code = (
+        "import sys, quorum; from quorum.console.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'rich', 'numpy', 'cryptography', 'asyncio', 'msgspec'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ConfigurationError("x"), 2),
+        (errors.LocalProtocolError("x"), 2),
+        (errors.ApplicationError("key", "x"), 2),
+        (errors.NoQuorum("x"), 1),
+        (errors.NotLeader(), 1),
+        (errors.Overloaded("x"), 1),
+        (errors.OutcomeUnknown("x"), 1),
+        (errors.SessionExpired("x"), 1),
+        (errors.QuorumError("x"), 1),
+        (errors.StorageCorrupt("x"), 3),
+        (errors.StorageError("x"), 4),
+        (errors.StorageFullError("x"), 4),
+    ],
+)
+def test_each_kind_of_error_has_its_exit_code(error, code):
+    assert exit_code(error) == code
+
+
+def test_an_unknown_outcome_is_never_told_as_a_failure():
+    assert explain(errors.OutcomeUnknown("it may yet be applied")).startswith("outcome unknown: ")
+    assert explain(errors.SessionExpired("x")).startswith("outcome unknown: ")
+    assert "nothing was changed" in explain(errors.NotLeader())
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_error_is_text_on_stderr_and_with_json_one_object_on_stdout(as_json):
+    @command("fail", "quorum fail")
+    def fail(as_json: bool) -> None:
+        """Fail."""
+        raise errors.NoQuorum("a, b. c.")
+
+    assert isinstance(fail, Command)
+    result = click.testing.CliRunner().invoke(fail, ["--json"] if as_json else [])
+    assert result.exit_code == 1
+    assert result.stderr == "Error: a, b. c.\n"
+    assert result.stdout == ('{"error":{"kind":"NoQuorum","text":"a, b. c."}}\n' if as_json else "")
+
+
+def test_an_unknown_command_is_asked_wrongly(run):
+    result = run("vanish")
+    assert result.exit_code == 2
+    assert "No such command" in result.stderr
+
+
+def test_version_is_that_of_the_package(run, run_json):
+    import quorum
+
+    assert run("version").stdout.startswith(f"quorum {quorum.__version__}, Python ")
+    assert run_json("version")[1]["version"] == quorum.__version__
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "0", "1e9"])
+def test_a_time_that_is_none_is_refused(value, run, here):
+    result = run("kv", "get", "a", f"--timeout={value}")
+    assert result.exit_code == 2
+    assert "Change it" in result.stderr

@@ -1,0 +1,170 @@
+"""What the answers of all nodes say together, and what is said where nobody answers."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from quorum.console.inquiry import Silence, leader_of, no_quorum
+from quorum.console.status import overview_of
+from quorum.runtime.setup import init_cluster
+from quorum.runtime.status import NodeStatus
+
+ELECTION_US = 1_000_000
+
+
+def status(node: str, **changed) -> NodeStatus:
+    base = NodeStatus(
+        node=node,
+        cluster="c",
+        role="follower",
+        term=3,
+        leader="n1",
+        epoch=1,
+        members=("n1", "n2", "n3"),
+        voters=("n1", "n2", "n3"),
+        connected=(),
+        commit_index=10,
+        applied_index=10,
+        state_digest="00",
+        last_index=10,
+        snapshot_index=0,
+        matched={},
+        diverged=(),
+        sessions=0,
+        clients=0,
+        may_vote=True,
+        blocked=(),
+        sync_p50_us=300,
+        sync_p99_us=900,
+        model="crash",
+        policy="fixed",
+        pid=1,
+        memory_bytes=1,
+        cpu_us=1,
+    )
+    return msgspec.structs.replace(base, **changed)
+
+
+def cluster(**answers):
+    calm = {"n1": status("n1", role="leader"), "n2": status("n2"), "n3": status("n3")}
+    return calm | answers
+
+
+def test_a_calm_cluster_is_healthy_and_says_nothing():
+    overview = overview_of(cluster(), ELECTION_US)
+    assert (overview.healthy, overview.leader, overview.warnings) == (True, "n1", [])
+
+
+def test_of_two_that_claim_to_lead_the_higher_term_is_believed():
+    """Raft: a deposed leader learns of its successor only when they meet."""
+    answers = cluster(n2=status("n2", role="leader", term=4))
+    leader = leader_of(answers)
+    assert leader is not None and leader.node == "n2"
+
+
+@pytest.mark.parametrize(
+    ("changed", "says", "healthy"),
+    [
+        ({"n3": Silence("n3", "connection refused")}, "n3 is unreachable: connection refused", True),
+        ({"n2": status("n2", diverged=("n3",))}, "n3 has diverged", False),
+        ({"n1": status("n1")}, "no leader answers", False),
+        ({"n2": status("n2", sync_p99_us=100_001)}, "n2 syncs its disk in 100.0 ms", True),
+        ({"n2": status("n2", may_vote=False)}, "n2 may not vote", True),
+        ({"n2": status("n2", blocked=("n1",))}, "n2 has its links to n1 cut", True),
+    ],
+)
+def test_what_is_wrong_is_named(changed, says, healthy):
+    overview = overview_of(cluster(**changed), ELECTION_US)
+    assert any(text.startswith(says) for text in overview.warnings), overview.warnings
+    assert overview.healthy is healthy
+
+
+def test_a_sync_of_exactly_a_tenth_of_the_election_timeout_is_no_warning():
+    assert overview_of(cluster(n2=status("n2", sync_p99_us=100_000)), ELECTION_US).warnings == []
+
+
+def test_lag_is_counted_from_the_highest_commit():
+    overview = overview_of(cluster(n3=status("n3", applied_index=4)), ELECTION_US)
+    assert overview.nodes["n3"]["lag"] == 6
+
+
+def test_no_quorum_names_who_is_missing_and_why():
+    error = no_quorum({"n1": status("n1"), "n2": Silence("n2", "connection refused")})
+    assert error.missing == ("n2",)
+    assert "n2 (connection refused)" in str(error)
+
+
+# --- a cluster that is not running ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped(here):
+    return init_cluster(here / ".quorum", nodes=3).cluster
+
+
+def test_status_of_a_stopped_cluster_names_every_node_and_exits_1(stopped, run, run_json):
+    code, overview = run_json("status")
+    assert code == 1 and overview["leader"] is None
+    assert [node["reachable"] for node in overview["nodes"].values()] == [False] * 3
+    text = run("status")
+    assert text.exit_code == 1 and "n2" in text.stdout and "no leader answers" in text.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("kv", "get", "a"),
+        ("kv", "get", "a", "--stale"),
+        ("kv", "put", "a", "b"),
+        ("kv", "delete", "a"),
+        ("kv", "cas", "a", "b", "c"),
+        ("kv", "range"),
+        ("decide", "topic"),
+        ("decide", "topic", "value"),
+    ],
+)
+def test_a_request_to_a_stopped_cluster_is_answered_no_naming_the_nodes(arguments, stopped, run, run_json):
+    code, answer = run_json(*arguments, "--timeout", 0.05)
+    assert code == 1 and answer["error"]["kind"] == "NoQuorum"
+    assert "n1 (" in answer["error"]["text"] and "quorum up" in answer["error"]["text"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status",),
+        ("kv", "get", "a"),
+        ("kv", "range"),
+        ("decide", "topic"),
+        ("down",),
+        ("node", "--config", "n.toml"),
+    ],
+)
+def test_without_a_cluster_a_command_says_how_to_get_one(arguments, run, here):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: ") and "Traceback" not in result.output
+
+
+def test_watch_and_json_do_not_go_together(stopped, run):
+    assert run("status", "--watch", "--json").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("get", "xyz", "--hex"), "not hexadecimal"),
+        (("put", "00", "0", "--hex"), "not hexadecimal"),
+        (("cas", "a", "b"), "1 values were given"),
+        (("cas", "a", "b", "c", "d"), "3 values were given"),
+        (("cas", "a", "b", "--absent", "--delete"), "1 values were given"),
+        (("cas", "a", "-", "-"), "both values are '-'"),
+        (("range", "a", "--prefix", "b"), "Use one of them"),
+        (("range", "--limit", "-1"), "-1"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_refused_before_it_is_sent(arguments, says, stopped, run):
+    result = run("kv", *arguments)
+    assert result.exit_code == 2
+    assert says in result.stderr

@@ -1,0 +1,66 @@
+"""Processes of a local cluster: whose they are, and what becomes of pid files that lie."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from quorum.errors import ConfigurationError
+from quorum.runtime.local import LocalCluster
+from quorum.runtime.setup import init_cluster
+
+
+@pytest.fixture
+def cluster(tmp_path) -> LocalCluster:
+    return LocalCluster(init_cluster(tmp_path / "c", nodes=1).cluster)
+
+
+@pytest.mark.parametrize("content", ["", "abc", "-1", "0", "1", pytest.param(str(os.getpid()), id="our own"), "99999999"])
+def test_a_pid_file_that_names_no_node_of_ours_is_not_believed(content, cluster):
+    """The number may belong to anybody by now: nobody else's process is ever signalled."""
+    cluster.nodes["n1"].pid_file.write_text(content)
+    assert cluster.running() == {}
+    assert cluster.signal("n1", signal.SIGTERM) is False
+    assert cluster.stop_all() == {}
+
+
+def test_a_cluster_without_its_node_files_is_refused(cluster):
+    cluster.nodes["n1"].path.unlink()
+    with pytest.raises(ConfigurationError, match="there is no"):
+        LocalCluster(cluster.path)
+
+
+def test_two_commands_do_not_start_and_stop_at_once(cluster):
+    other = LocalCluster(cluster.path)
+    with cluster.exclusive(), pytest.raises(ConfigurationError, match="another command"), other.exclusive():
+        pass
+    with other.exclusive():
+        pass
+
+
+def test_only_a_node_that_never_ran_may_begin_and_damage_is_not_new(cluster):
+    local = cluster.nodes["n1"]
+    assert local.has_run is False
+    local.config.data.mkdir()
+    (local.config.data / "identity.json").write_text("{")
+    assert local.has_run is True
+
+
+def test_a_first_start_that_was_cut_short_is_gone_on_with_and_later_ones_begin_nothing(tmp_path, monkeypatch):
+    cluster = LocalCluster(init_cluster(tmp_path / "c", nodes=3).cluster)
+    begun = []
+    monkeypatch.setattr(cluster, "start", lambda node, bootstrap: begun.append((node, bootstrap)))
+    cluster.start_all()
+    assert begun == [("n1", True), ("n2", True), ("n3", True)]
+    used = cluster.nodes["n1"].config.data
+    used.mkdir()
+    (used / "identity.json").write_text('{"format": 1, "cluster": "c", "node": "n1", "used": true}')
+    begun.clear()
+    cluster.start_all()
+    assert begun == [("n1", False), ("n2", True), ("n3", True)]
+    cluster.first_start_done()
+    begun.clear()
+    cluster.start_all()
+    assert begun == [("n1", False), ("n2", False), ("n3", False)], "a node that lost its data must not begin anew"
