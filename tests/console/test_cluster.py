@@ -168,3 +168,21 @@ def test_down_and_up_again_keep_the_data(run, run_json, folder, at):
     assert run("kv", "get", "kept", *at).stdout == "yes\n"
     assert run("decide", "kept", *at).stdout == "for good\n"
     assert json.loads(run("status", "--json", *at).stdout)["healthy"]
+
+
+def test_up_says_which_node_could_not_start_and_why_and_the_others_serve(run, run_json, tmp_path):
+    made = tmp_path / "c"
+    addresses = run_json("init", "--folder", made, "--nodes", 3)[1]["addresses"]
+    host, _, port = addresses["n2"].partition(":")
+    try:
+        with socket.socket() as taken:
+            taken.bind((host, int(port)))
+            taken.listen()
+            code, told = run_json("up", "--folder", made)
+        assert code == 1 and list(told["failed"]) == ["n2"]
+        assert "address already in use" in told["failed"]["n2"]
+        assert run("kv", "put", "a", "b", "--config", made / "cluster.toml").exit_code == 0
+        code, told = run_json("up", "--folder", made)
+        assert code == 0 and told["started"] == ["n2"] and told["failed"] == {}
+    finally:
+        run("down", "--folder", made)

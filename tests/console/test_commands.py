@@ -125,3 +125,17 @@ def test_a_time_that_is_none_is_refused(value, run, here):
     result = run("kv", "get", "a", f"--timeout={value}")
     assert result.exit_code == 2
     assert "Change it" in result.stderr
+
+
+def test_a_refusal_of_the_system_is_told_without_a_traceback(run, here):
+    (here / "folder").mkdir()
+    result = run("judge", here / "folder")
+    assert result.exit_code == 2 and "Traceback" not in result.output
+
+    @command("refused", "quorum refused")
+    def refused(as_json: bool) -> None:
+        """Fail."""
+        raise PermissionError(13, "Permission denied", "/x")
+
+    told = click.testing.CliRunner().invoke(refused, [])
+    assert told.exit_code == 1 and "/x: permission denied" in told.stderr

@@ -17,7 +17,9 @@ def cluster(tmp_path) -> LocalCluster:
     return LocalCluster(init_cluster(tmp_path / "c", nodes=1).cluster)
 
 
-@pytest.mark.parametrize("content", ["", "abc", "-1", "0", "1", pytest.param(str(os.getpid()), id="our own"), "99999999"])
+@pytest.mark.parametrize(
+    "content", ["", "abc", "-1", "0", "1", pytest.param(str(os.getpid()), id="our own"), "99999999"]
+)
 def test_a_pid_file_that_names_no_node_of_ours_is_not_believed(content, cluster):
     """The number may belong to anybody by now: nobody else's process is ever signalled."""
     cluster.nodes["n1"].pid_file.write_text(content)

@@ -5,9 +5,10 @@ Exit codes: 0 done; 1 the answer is no; 2 asked wrongly; 3 a node found damaged 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -68,10 +69,21 @@ class Command(click.Command):
         except AnswerNo:
             ctx.exit(NO)
         except QuorumError as error:
-            click.echo(f"Error: {explain(error)}", err=True)
-            if ctx.params.get("as_json"):
-                print_json({"error": {"kind": type(error).__name__, "text": explain(error)}})
-            ctx.exit(exit_code(error))
+            _fail(ctx, type(error).__name__, explain(error), exit_code(error))
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # whoever read our output has seen enough
+                raise
+            where = f" {error.filename}:" if error.filename is not None else ""
+            reason = (error.strerror or str(error)).lower()
+            text = f"`{ctx.info_name}` was to run, but the system refuses:{where} {reason}. Check path and rights."
+            _fail(ctx, "OSError", text, NO)
+
+
+def _fail(ctx: click.Context, kind: str, text: str, code: int) -> NoReturn:
+    click.echo(f"Error: {text}", err=True)
+    if ctx.params.get("as_json"):
+        print_json({"error": {"kind": kind, "text": text}})
+    ctx.exit(code)
 
 
 def command(name: str, example: str, **settings: Any) -> Callable[[Decorated], click.Command]:

@@ -222,7 +222,7 @@ async def arena(
 
     mTLS, durable, faults allowed. It has a leader when this enters; clients are not started yet.
     """
-    folder = Path(tempfile.mkdtemp(prefix="quorum-"))
+    folder = Path(tempfile.mkdtemp(prefix="quorum-drill-"))
     try:
         layout = init_cluster(folder / "cluster", nodes=nodes, allow_faults=True)
         cluster = LocalCluster(layout.cluster)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from quorum.console.command import command, print_json, seconds_option
+from quorum.console.command import AnswerNo, command, print_json, seconds_option
 from quorum.console.inquiry import Answers, ask_all, leader_of, no_quorum
-from quorum.errors import ConfigurationError, QuorumError
+from quorum.errors import ConfigurationError
 from quorum.runtime.connect import SCHEME, at_config
 from quorum.runtime.local import GRACE_S, LocalCluster
 from quorum.runtime.setup import CLUSTER_FILE, init_cluster
@@ -51,12 +51,9 @@ def up(folder: Path, nodes: int | None, model: str, insecure: bool, timeout: flo
         if leader_of(answers) is not None and not failed:
             cluster.first_start_done()
         cluster.let_go()
-    _report(cluster, started, answers, as_json)
+    _report(cluster, started, answers, failed, as_json)
     if failed:
-        raise QuorumError(
-            "; ".join(f"{node} was started, but it stopped: {reason}" for node, reason in failed.items())
-            + " The other nodes run on. Repair this and run `quorum up` again."
-        )
+        raise AnswerNo
 
 
 async def wait_for_leader(cluster: LocalCluster, started: tuple[str, ...], timeout: float = 30.0) -> Answers:
@@ -81,7 +78,9 @@ async def wait_for_leader(cluster: LocalCluster, started: tuple[str, ...], timeo
         await asyncio.sleep(POLL_S)
 
 
-def _report(cluster: LocalCluster, started: tuple[str, ...], answers: Answers, as_json: bool) -> None:
+def _report(
+    cluster: LocalCluster, started: tuple[str, ...], answers: Answers, failed: dict[str, str], as_json: bool
+) -> None:
     pids = cluster.running()
     leader = leader_of(answers)
     config = cluster.config
@@ -99,6 +98,7 @@ def _report(cluster: LocalCluster, started: tuple[str, ...], answers: Answers, a
                 "policy": config.policy,
                 "leader": leader.node if leader else None,
                 "started": list(started),
+                "failed": failed,
                 "nodes": {
                     node: {
                         "address": str(config.member(node).advertise),
@@ -127,6 +127,10 @@ def _report(cluster: LocalCluster, started: tuple[str, ...], answers: Answers, a
     tls = "" if insecure else f', tls="{cluster.folder / "keys"}"'
     click.echo(f'from Python   quorum.connect("{url}"{tls})')
     click.echo(f"stop it by    quorum down --folder {cluster.folder}")
+    for node, reason in failed.items():
+        click.echo(f"{node} was started, but it stopped. {reason}", err=True)
+    if failed:
+        click.echo("The other nodes run on. Repair this, then run `quorum up` again.", err=True)
 
 
 @command("down", "quorum down")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PLAIN_WIDTH = 110
+INTERVAL_S_MIN = 0.1
 COLUMNS = (
     "node",
     "role",
@@ -111,7 +113,8 @@ def status(config: Path | None, watch: bool, interval: float, as_json: bool) -> 
     path = find_config(config)
     place, timeout_us = at_config(path), load_cluster(path).timing.election_timeout_us
     if watch:
-        asyncio.run(_watch(place, timeout_us, max(0.1, interval)))
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_watch(place, timeout_us, max(INTERVAL_S_MIN, interval)))
         return
     overview = overview_of(asyncio.run(ask_all(place)), timeout_us)
     if as_json:
