@@ -9,15 +9,26 @@ import pytest
 from protocols.raft.members import THREE, Cluster, Member, append, command, effects_in, messages_in
 from quorum.model import Configuration
 from quorum.protocols.effects import Effect, Entries, HardState, Persist, Reset, Send
-from quorum.protocols.events import Installed, SnapshotMark
+from quorum.protocols.events import Installed, SnapshotMark, Stored
 from quorum.protocols.raft.messages import Append, AppendReply, Message, RequestVote, SnapshotOffer, VoteReply
-from quorum.protocols.raft.state import LEADER
+from quorum.protocols.raft.state import CANDIDATE, LEADER
 
 MARK = SnapshotMark(9, 2, 0, THREE, b"digest", 100)
 
 
 def _vote() -> tuple[Effect, ...]:
     return Member("n1").receive("n2", RequestVote(2, 1, 1, False))
+
+
+def _vote_in_a_known_term() -> tuple[Effect, ...]:
+    member = Member("n1", term=2, terms=(1,))
+    return member.receive("n2", RequestVote(2, 1, 1, False))
+
+
+def _vote_repeated_while_it_is_being_stored() -> tuple[Effect, ...]:
+    member = Member("n1")
+    member.receive("n2", RequestVote(2, 1, 1, False))
+    return member.receive("n2", RequestVote(2, 1, 1, False))
 
 
 def _refused_vote_in_a_newer_term() -> tuple[Effect, ...]:
@@ -60,6 +71,8 @@ def _offer_of_a_newer_term() -> tuple[Effect, ...]:
     ("what", "message", "records"),
     [
         (_vote, VoteReply, [HardState(2, "n2")]),
+        (_vote_in_a_known_term, VoteReply, [HardState(2, "n2")]),
+        (_vote_repeated_while_it_is_being_stored, VoteReply, [HardState(2, "n2")]),
         (_refused_vote_in_a_newer_term, VoteReply, [HardState(2, None)]),
         (_candidacy, RequestVote, [HardState(2, "n1")]),
         (_stored_entries, AppendReply, [Entries]),
@@ -163,6 +176,20 @@ def test_a_candidate_counts_its_own_vote_only_once_it_is_durable() -> None:
     member.fire_election()
     assert member.state.role != LEADER
     member.store()
+    assert member.state.role == LEADER
+
+
+def test_a_sync_that_began_before_the_vote_does_not_count_it() -> None:
+    """What became durable were the entries before it."""
+    member = Member("n1", terms=(1,))
+    member.receive("n3", append(1, (1, 1)), command(2, 1))
+    member.fire_election()
+    member.receive("n2", VoteReply(2, True, True))
+    assert member.state.role == CANDIDATE
+    member.step(Stored(member.now_us, member.persisted - 1))
+    member.receive("n2", VoteReply(2, True, False))
+    assert member.state.role == CANDIDATE
+    member.step(Stored(member.now_us, member.persisted))
     assert member.state.role == LEADER
 
 

@@ -319,7 +319,9 @@ def test_a_damaged_node_votes_again_once_a_leader_of_its_term_confirmed_its_log(
     member.start(tail_damaged=True)
     member.receive("n2", append(3, (2, 1), commit_index=2))
     assert not member.state.may_vote
-    member.receive("n2", append(3, (2, 1), commit_index=3), command(3, 3))
+    member.receive("n2", append(3, (2, 1), commit_index=4), command(3, 3))
+    assert member.state.commit_index == 3 and not member.state.may_vote
+    member.receive("n2", append(3, (3, 3), commit_index=4), command(4, 3))
     assert member.state.may_vote
 
 
