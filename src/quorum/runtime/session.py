@@ -21,10 +21,12 @@ FOREVER_US = 1 << 62
 
 
 class SessionSettings(msgspec.Struct, frozen=True):
-    """Times in microseconds. A connection that answers nothing for `silence_us` is given up."""
+    """Times in microseconds. A connection that answers nothing for `silence_us` is given up, and so is a node that
+    knows no leader for `leaderless_us`."""
 
     silence_us: int = 3_000_000
-    retry_us: int = 20_000
+    retry_us: int = 15_000
+    leaderless_us: int = 400_000
     retry_max_us: int = 500_000
     batches_sent_max: int = 256
 
@@ -86,6 +88,8 @@ class Session:
         self._heard_us = 0
         self.now_us = 0
         self._redirects = 0
+        self._leaderless_us = FOREVER_US
+        self._open_us = FOREVER_US
         self._due_us = FOREVER_US
 
     # From the owner.
@@ -143,6 +147,7 @@ class Session:
         match message:
             case Result(status=status):
                 self._failures = self._redirects = 0
+                self._leaderless_us = FOREVER_US
                 self._on_result(message.request, pending, status, body)
             case StatusReply():
                 raise LocalProtocolError("a session sends no status requests")
@@ -160,6 +165,8 @@ class Session:
             self._connected = False
             self._rotate()
         elif self._connected:
+            if self._open_us <= now_us:
+                self._open_session()
             for pending in self._pending.values():
                 if pending.resend_us <= now_us:
                     pending.sent = False
@@ -224,7 +231,7 @@ class Session:
     def _on_failure(self, request: int, pending: _Pending, failure: Failure) -> None:
         if failure.code == messages.NOT_LEADER:
             if pending.sent:
-                self._redirect(failure.leader)
+                self._on_not_leader(pending, failure.leader)
         elif failure.code in (messages.OVERLOADED, messages.OUTCOME_UNKNOWN):
             self._failures += 1
             pending.resend_us = self.now_us + self._pause()
@@ -234,6 +241,7 @@ class Session:
             self._wire.failed(request, QuorumError(failure.text))
 
     def _open_session(self) -> None:
+        self._open_us = FOREVER_US
         self._opening = self._request()
         self._wire.transmit(Submit(self._opening, SESSIONS, 0, 0, 0, 1), OPEN)
 
@@ -242,6 +250,9 @@ class Session:
         if type(message) is Result and message.status == OK:
             self.client = decode_session(body)
             self._transmit_waiting()
+        elif type(message) is Failure and message.code == messages.NOT_LEADER and self._may_wait(message.leader):
+            self._open_us = self.now_us + self._settings.retry_us
+            self._schedule()
         elif type(message) is Failure and message.code == messages.NOT_LEADER:
             self._redirect(message.leader)
         else:
@@ -275,8 +286,24 @@ class Session:
 
     # Connections.
 
+    def _on_not_leader(self, pending: _Pending, leader: str | None) -> None:
+        if self._may_wait(leader):
+            pending.resend_us = self.now_us + self._settings.retry_us
+            self._schedule()
+        else:
+            self._redirect(leader)
+
+    def _may_wait(self, leader: str | None) -> bool:
+        """Whether to stay: this node knows no leader, but an election takes less time than looking around."""
+        if leader is not None:
+            return False
+        if self._leaderless_us == FOREVER_US:
+            self._leaderless_us = self.now_us
+        return self.now_us - self._leaderless_us < self._settings.leaderless_us
+
     def _redirect(self, leader: str | None) -> None:
         self._connected = False
+        self._leaderless_us = FOREVER_US
         self._redirects += 1
         for pending in self._pending.values():
             pending.sent = False
@@ -286,6 +313,7 @@ class Session:
             self._connect(leader, 0)
         else:
             self._redirects = 0
+            self._failures = max(self._failures, len(self._endpoints))  # nothing is gained by haste
             self._rotate()
 
     def _rotate(self) -> None:
@@ -293,7 +321,7 @@ class Session:
         self._failures += 1
         self._turn = (self._turn + 1) % len(self._endpoints)
         endpoint = self._endpoints[self._turn]
-        self._connect(endpoint, self._pause())
+        self._connect(endpoint, self._pause() if self._failures >= len(self._endpoints) else 0)
 
     def _connect(self, endpoint: str, delay_us: int) -> None:
         self.endpoint = endpoint
@@ -306,7 +334,7 @@ class Session:
 
     def _schedule(self) -> None:
         """Wake at the next deadline, retry or silence."""
-        due = FOREVER_US
+        due = self._open_us if self._connected else FOREVER_US
         for pending in self._pending.values():
             due = min(due, pending.deadline_us, pending.resend_us)
         if self._connected and (self._pending or self._opening):

@@ -156,8 +156,11 @@ def test_a_split_vote_is_retried_in_a_new_term() -> None:
     cluster = Cluster(Configuration(epoch=1, voters=("n1", "n2", "n3", "n4")))
     for node in ("n1", "n2"):
         cluster.campaign(node)
-    for _ in range(2):
-        cluster.deliver()
+    pairs = [(candidate, elector) for candidate in ("n1", "n2") for elector in ("n3", "n4")]
+    for candidate, elector in pairs:
+        cluster.deliver(candidate, elector)
+    for candidate, elector in pairs:
+        cluster.deliver(elector, candidate)
     cluster.store()
     cluster.deliver("n1", "n3")
     cluster.deliver("n2", "n4")

@@ -45,9 +45,17 @@ def on_peer_lost(state: RaftState, node: NodeId) -> None:
             progress.probe(progress.match + 1)
     elif node == state.leader:
         state.leader_heard_us = NEVER
-        spread = state.settings.lost_leader_spread_us
-        state.election_deadline_us = state.now_us + (state.random.randrange(spread) if spread else 0)
+        state.election_deadline_us = state.now_us + _succession_delay(state, node)
         state.set_election_timer()
+
+
+def _succession_delay(state: RaftState, lost: NodeId) -> int:
+    """The survivors stand one after the other, in the order of their names, so that they do not split the vote;
+    even the first waits a little, until the others have seen the connection close, too."""
+    spread = state.settings.lost_leader_spread_us
+    survivors = sorted(state.electors - {lost})
+    place = survivors.index(state.node) if state.node in survivors else len(survivors)
+    return place * spread + spread // 4 + state.random.randrange(spread // 4 + 1)
 
 
 def campaign(state: RaftState) -> None:
@@ -65,7 +73,7 @@ def campaign(state: RaftState) -> None:
 def _draw_retry_deadline(state: RaftState) -> None:
     """A lost election is repeated soon at first, then less and less often, up to the whole timeout."""
     timeout = state.settings.election_timeout_us
-    pause = min(timeout, timeout // 5 << min(state.campaigns_failed, 4))
+    pause = min(timeout, timeout // 10 << min(state.campaigns_failed, 4))
     state.campaigns_failed += 1
     state.election_deadline_us = state.now_us + pause + state.random.randrange(pause)
 
@@ -107,6 +115,9 @@ def on_request_vote(state: RaftState, sender: NodeId, request: RequestVote) -> N
     up_to_date = (request.last_term, request.last_index) >= (state.log.last_term, state.log.last_index)
     if request.pre:
         granted = up_to_date and state.may_vote and request.term > state.term
+        if granted and state.role == PRE_CANDIDATE and sender < state.node:
+            # Of two who ask at once the one with the smaller name goes on: both would split the vote.
+            state.become_follower(None)
         state.send(sender, VoteReply(request.term if granted else state.term, granted, True))
         return
     newer = request.term > state.term

@@ -11,7 +11,8 @@ class Settings(msgspec.Struct, frozen=True):
     """Times in microseconds, sizes in bytes.
 
     The election timeout covers partitions; a leader whose process dies is replaced at once, because its closed
-    connections are a hint (PeerLost). `log_kept_entries` stay in the log after a snapshot, for slow followers.
+    connections are a hint (PeerLost): the survivors then stand `lost_leader_spread_us` apart. `log_kept_entries`
+    stay in the log after a snapshot, for slow followers.
     """
 
     heartbeat_us: int = 100_000
