@@ -80,6 +80,7 @@ class Session:
         self._failures = 0
         self._connected = False
         self.endpoint = ""
+        self._lost_endpoint = ""
         self.client = 0
         self._opening = 0
         self._next_request = 1
@@ -119,6 +120,8 @@ class Session:
         """The connection asked for is open: everything unanswered goes out again, in order."""
         self.now_us = now_us
         self._connected = True
+        if self.endpoint == self._lost_endpoint:
+            self._lost_endpoint = ""
         self._heard_us = now_us
         if self.client == 0:
             self._open_session()
@@ -132,6 +135,7 @@ class Session:
         """The connection closed, or could not be opened: try the next node."""
         self.now_us = now_us
         self._connected = False
+        self._lost_endpoint = self.endpoint
         self._rotate()
 
     def received(self, now_us: int, message: NodeMessage, body: bytes) -> None:
@@ -294,8 +298,9 @@ class Session:
             self._redirect(leader)
 
     def _may_wait(self, leader: str | None) -> bool:
-        """Whether to stay: this node knows no leader, but an election takes less time than looking around."""
-        if leader is not None:
+        """Whether to stay: this node knows no leader, or one that cannot be reached any more; an election takes
+        less time than looking around."""
+        if leader is not None and leader != self._lost_endpoint:
             return False
         if self._leaderless_us == FOREVER_US:
             self._leaderless_us = self.now_us

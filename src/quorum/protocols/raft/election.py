@@ -44,6 +44,7 @@ def on_peer_lost(state: RaftState, node: NodeId) -> None:
             progress.active = False
             progress.probe(progress.match + 1)
     elif node == state.leader:
+        state.leader = None
         state.leader_heard_us = NEVER
         state.election_deadline_us = state.now_us + _succession_delay(state, node)
         state.set_election_timer()
