@@ -21,7 +21,7 @@ TOPICS_MAX = 1_000_000
 """Decisions are never deleted, so their number is bounded."""
 
 
-class Decide(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class Decide(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
     """Proposes `value` (at most VALUE_BYTES_MAX bytes) as the decision on `topic` (1 to TOPIC_BYTES_MAX bytes
     of UTF-8)."""
 

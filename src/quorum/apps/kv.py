@@ -22,33 +22,39 @@ VALUE_BYTES_MAX = 1024 * 1024
 TXN_COMPARES_MAX = 128
 TXN_OPERATIONS_MAX = 128
 """In each branch of a transaction."""
+BATCH_OPERATIONS_MAX = 16_384
+"""Comparisons and operations in all transactions of one batch together."""
 RANGE_KEYS_MAX = 10_000
 """One `Range` gives at most so many items, then says `more`."""
 READ_BYTES_MAX = 8 * 1024 * 1024
 """All reads in one batch or query together give at most so many bytes of keys and values, about."""
+ITEM_BYTES = 64
+"""What an item counts for READ_BYTES_MAX in addition to its key and value."""
+COUNTED_PER_BYTE = 64
+"""So many keys that a range counts, instead of reading them, cost as much as a byte that is read."""
 
 
-class Put(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
+class Put(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1, forbid_unknown_fields=True):
     """Write `value` under `key`. Result: Written."""
 
     key: bytes
     value: bytes
 
 
-class Delete(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2):
+class Delete(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2, forbid_unknown_fields=True):
     """Remove `key`, if it is there. Result: Deleted."""
 
     key: bytes
 
 
-class DeleteRange(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3):
+class DeleteRange(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3, forbid_unknown_fields=True):
     """Remove every key from `start` up to but without `end` (None: to the last). Result: Deleted."""
 
     start: bytes
     end: bytes | None
 
 
-class CompareAndSwap(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=4):
+class CompareAndSwap(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=4, forbid_unknown_fields=True):
     """Replace the value of `key` if it is `expected`; None means absent, before or after. Result: Swapped."""
 
     key: bytes
@@ -56,7 +62,9 @@ class CompareAndSwap(msgspec.Struct, frozen=True, gc=False, array_like=True, tag
     value: bytes | None
 
 
-class CompareRevisionAndSwap(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=5):
+class CompareRevisionAndSwap(
+    msgspec.Struct, frozen=True, gc=False, array_like=True, tag=5, forbid_unknown_fields=True
+):
     """Replace the value of `key` (None: remove it) if it was last written at `mod_revision` (0: absent).
     Result: Swapped."""
 
@@ -65,13 +73,13 @@ class CompareRevisionAndSwap(msgspec.Struct, frozen=True, gc=False, array_like=T
     value: bytes | None
 
 
-class Get(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=6):
+class Get(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=6, forbid_unknown_fields=True):
     """Read one key. Result: Got."""
 
     key: bytes
 
 
-class Range(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=7):
+class Range(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=7, forbid_unknown_fields=True):
     """Read the keys from `start` up to but without `end` (None: to the last), ascending, at most `limit` of them
     (0: RANGE_KEYS_MAX). Result: Found, or Counted with `count_only`."""
 
@@ -81,7 +89,7 @@ class Range(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=7):
     count_only: bool = False
 
 
-class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
     """One condition of a transaction: `field` of `key`, related to `operand` (bytes for the value, else int).
 
     An absent key has version, create and mod revision 0, and no comparison of its value holds.
@@ -96,7 +104,7 @@ class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True):
 Operation: TypeAlias = Put | Delete | DeleteRange | Get | Range
 
 
-class Txn(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=8):
+class Txn(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=8, forbid_unknown_fields=True):
     """If all of `compares` hold, do `then`, otherwise `otherwise`: all of it, in order, at one revision.
 
     In either branch no key may be written twice, nor put and deleted. Result: Committed.

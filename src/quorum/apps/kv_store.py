@@ -10,6 +10,9 @@ import msgspec
 
 from quorum.apps.batch import BatchDecoder, Refused
 from quorum.apps.kv import (
+    BATCH_OPERATIONS_MAX,
+    COUNTED_PER_BYTE,
+    ITEM_BYTES,
     KEY_BYTES_MAX,
     RANGE_KEYS_MAX,
     READ_BYTES_MAX,
@@ -67,6 +70,7 @@ class KeyValueStore:
         self._leaves = Leaves()
         self._revision = 0
         self._read_bytes_left = READ_BYTES_MAX
+        self._operations_left = BATCH_OPERATIONS_MAX
 
     @property
     def revision(self) -> int:
@@ -80,7 +84,7 @@ class KeyValueStore:
     def apply(self, header: Header, body: Buffer) -> Outputs:
         """Apply a batch of commands. Raises msgspec.DecodeError, state unchanged, if it is no msgpack array."""
         commands = _COMMANDS.decode(body)
-        self._read_bytes_left = READ_BYTES_MAX
+        self._read_bytes_left, self._operations_left = READ_BYTES_MAX, BATCH_OPERATIONS_MAX
         put = self._leaves.put
         results: list[Result] = []
         append = results.append
@@ -135,7 +139,7 @@ class KeyValueStore:
             case Refused():
                 return command
             case Txn():
-                return _refusal_of_txn(command) or self._commit(command)
+                return self._refusal_of_size(command) or _refusal_of_txn(command) or self._commit(command)
             case CompareAndSwap() | CompareRevisionAndSwap():
                 return _refusal_of_item(command.key, command.value) or self._swap(command)
             case _:
@@ -174,6 +178,10 @@ class KeyValueStore:
             self._operate(Delete(command.key), self._revision + 1)
         return Swapped(holds, self._revision)
 
+    def _refusal_of_size(self, txn: Txn) -> Refused | None:
+        self._operations_left -= len(txn.compares) + len(txn.then) + len(txn.otherwise)
+        return _TOO_MANY_OPERATIONS if self._operations_left < 0 else None
+
     def _commit(self, txn: Txn) -> Committed:
         succeeded = all(self._holds(compare) for compare in txn.compares)
         revision = self._revision + 1
@@ -192,7 +200,7 @@ class KeyValueStore:
         stored = self._leaves.get(key)
         if stored is None:
             return Got(None, self._revision)
-        cost = len(key) + len(stored.value)
+        cost = len(key) + len(stored.value) + ITEM_BYTES
         if cost > self._read_bytes_left:
             return _TOO_MUCH_READ
         self._read_bytes_left -= cost
@@ -200,16 +208,23 @@ class KeyValueStore:
 
     def _range(self, query: Range) -> Found | Counted | Refused:
         if query.count_only:
-            return Counted(self._leaves.count(query.start, query.end), self._revision)
+            return self._count(query)
         limit = min(query.limit or RANGE_KEYS_MAX, RANGE_KEYS_MAX)
         items: list[Item] = []
         for key, stored in self._leaves.scan(query.start, query.end):
-            cost = len(key) + len(stored.value)
+            cost = len(key) + len(stored.value) + ITEM_BYTES
             if len(items) == limit or cost > self._read_bytes_left:
                 return Found(items, True, self._revision) if items else _TOO_MUCH_READ
             self._read_bytes_left -= cost
             items.append(_item(key, stored))
         return Found(items, False, self._revision)
+
+    def _count(self, query: Range) -> Counted | Refused:
+        if self._read_bytes_left <= 0:
+            return _TOO_MUCH_READ
+        count = self._leaves.count(query.start, query.end)
+        self._read_bytes_left -= count // COUNTED_PER_BYTE
+        return Counted(count, self._revision)
 
 
 _REMEDY = "Fetch another snapshot."
@@ -221,6 +236,12 @@ _RELATIONS: dict[str, Callable[[object, object], bool]] = {
 }
 _TOO_MUCH_READ = Refused(
     "read", f"more than {READ_BYTES_MAX} bytes were read in one batch. Read the rest in another batch."
+)
+
+_TOO_MANY_OPERATIONS = Refused(
+    "txn",
+    f"the transactions of one batch have more than {BATCH_OPERATIONS_MAX} comparisons and operations together. "
+    "Send this one in another batch.",
 )
 
 
