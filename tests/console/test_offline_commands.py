@@ -77,8 +77,8 @@ def test_simulate_sums_up_its_seeds(run_json):
 
 def test_simulate_prints_the_replay_of_a_failed_seed_and_that_fails_again(run, run_json):
     options = ("--nodes", 3, "--seconds", 20, "--clients", 4, "--stale")
-    code, total = run_json("simulate", "--seeds", 6, "--first", 1, "--workers", 1, *options)
-    assert code == 1, "stale reads are linearizable in no six seeds"
+    code, total = run_json("simulate", "--seeds", 12, "--first", 1, "--workers", 1, *options)
+    assert code == 1, "stale reads are linearizable in no twelve seeds"
     replay = total["failed"][0]["replay"]
     assert "--stale" in replay
     again = run(*shlex.split(replay)[1:], "--trace", 3)

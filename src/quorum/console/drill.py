@@ -206,7 +206,8 @@ class Arena:
             f"{node}: {answer.reason if isinstance(answer, Silence) else answer.applied_index}"
             for node, answer in self.watch.answers.items()
         )
-        return f"the nodes did not come to one state within {SETTLE_TIMEOUT_S:g} s ({applied})"
+        stopped = "".join(f"; {node} stopped: {why}" for node, why in self.cluster.failures(self.nodes).items())
+        return f"the nodes did not come to one state within {SETTLE_TIMEOUT_S:g} s ({applied}){stopped}"
 
 
 @asynccontextmanager
