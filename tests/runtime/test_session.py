@@ -387,3 +387,52 @@ def test_a_status_is_no_answer_to_a_session() -> None:
     handle = owner.submit(b"x")
     with pytest.raises(LocalProtocolError):
         owner.hear(StatusReply(handle, b"{}"))
+
+
+# A bounded number on the way.
+
+
+def test_batches_beyond_the_window_wait_for_answers_in_order() -> None:
+    owner = Owner().begin()
+    window = SETTINGS.batches_sent_max
+    handles = [owner.submit(b"%d" % number) for number in range(window + 3)]
+    assert [body for *_, body in owner.submitted()] == [b"%d" % number for number in range(window)]
+    owner.hear(Result(handles[0], OK))
+    owner.hear(Result(handles[1], OK))
+    assert [(acked, body) for _, _, acked, body in owner.submitted()] == [(2, b"256"), (3, b"257")]
+    later = owner.submit(b"later")
+    assert owner.submitted() == []
+    for handle in (*handles[2:], later):
+        owner.hear(Result(handle, OK))
+    assert [body for *_, body in owner.submitted()] == [b"258", b"later"]
+    assert owner.session.unanswered == 0
+
+
+def test_bytes_beyond_the_window_wait_but_one_batch_always_goes() -> None:
+    owner = Owner().begin()
+    large = bytes(SETTINGS.bytes_sent_max + 1)
+    first, second = owner.submit(large), owner.submit(b"small")
+    assert [body for *_, body in owner.submitted()] == [large]
+    owner.hear(Failure(first, messages.REFUSED, "too large"))
+    assert [body for *_, body in owner.submitted()] == [b"small"]
+    owner.hear(Result(second, OK))
+    assert owner.session.unanswered == 0
+
+
+def test_the_window_opens_anew_with_a_connection_a_redirect_and_a_time_out() -> None:
+    owner = Owner().begin()
+    window = SETTINGS.batches_sent_max
+    handles = [owner.submit(b"x", timeout_us=500_000) for _ in range(2 * window)]
+    assert len(owner.submitted()) == window
+    owner.reconnect()
+    assert len(owner.submitted()) == window
+    owner.hear(Failure(handles[0], messages.NOT_LEADER, "", "c:1"))
+    owner.connected()
+    assert len(owner.submitted()) == window
+    owner.hear(Failure(handles[1], messages.OVERLOADED))
+    owner.wait(100_000)
+    assert len(owner.submitted()) == 1
+    owner.wait(400_000)
+    assert len(owner.errors) == 2 * window
+    owner.submit(b"y")
+    assert [body for *_, body in owner.submitted()] == [b"y"]

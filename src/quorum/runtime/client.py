@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import msgspec
+
 from quorum.apps import decide, kv
 from quorum.apps.answer import Answer, reply_of
 from quorum.apps.batch import Refused
 from quorum.apps.catalogue import DECIDE_APP, KV_APP
 from quorum.apps.decide import Decide, Decision
-from quorum.errors import ApplicationError, LocalProtocolError, QuorumError
+from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES
+from quorum.errors import ApplicationError, LocalProtocolError, QuorumError, RemoteProtocolError
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.messages import (
     CertificateRequest,
@@ -26,6 +29,10 @@ from quorum.runtime.messages import (
 from quorum.runtime.session import FOREVER_US, Session
 
 BATCH_COMMANDS_MAX = 1024
+BATCH_BYTES_MAX = 4 * 1024 * 1024
+"""A batch of several commands is split when it has more."""
+BODY_BYTES_MAX = ENTRY_BYTES_MAX - HEAD_BYTES
+"""One command with more bytes fits in no entry."""
 Decode = Callable[[bytes], Sequence[Any]]
 Encode = Callable[[Sequence[Any]], bytes]
 R = TypeVar("R")
@@ -62,7 +69,7 @@ class Client:
         self._attempt: asyncio.Task[None] | None = None
         self._flushing = False
         self._closed = False
-        self._inflight: dict[int, tuple[list[asyncio.Future[Any]], Decode]] = {}
+        self._inflight: dict[int, tuple[_Queue, list[Any], list[asyncio.Future[Any]]]] = {}
         self._queues = {
             "kv": _Queue(KV_APP, kv.encode_batch, kv.decode_results),
             "kv read": _Queue(KV_APP, kv.encode_query, kv.decode_results, query=True),
@@ -80,16 +87,20 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection; requests that still wait raise OutcomeUnknown or are cancelled."""
+        """Close the connection; requests that still wait are cancelled."""
         self._closed = True
         if self._alarm is not None:
             self._alarm.cancel()
         if self._attempt is not None:
             self._attempt.cancel()
-        for futures, _ in self._inflight.values():
+        waiting = [futures for _, _, futures in self._inflight.values()]
+        for queue in self._queues.values():
+            waiting.append(queue.futures)
+            queue.items, queue.futures = [], []
+        self._inflight.clear()
+        for futures in waiting:
             for future in futures:
                 future.cancel()
-        self._inflight.clear()
         await self._dialler.aclose()
 
     async def decide(self, topic: str, value: bytes) -> Decision:
@@ -106,29 +117,54 @@ class Client:
         """Queue one command or read; it leaves at the end of this loop turn, with all others of its kind."""
         if self._closed:
             raise LocalProtocolError("a request was made on a closed client. Open another with quorum.connect.")
-        waiting = self._queues[queue]
         future: asyncio.Future[R] = self._loop.create_future()
-        waiting.items.append(item)
-        waiting.futures.append(future)
+        self._enqueue(self._queues[queue], item, future)
+        return future
+
+    def _enqueue(self, queue: _Queue, item: Any, future: asyncio.Future[Any]) -> None:
+        queue.items.append(item)
+        queue.futures.append(future)
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
-        return future
 
     def _flush(self) -> None:
         self._flushing = False
-        now_us = self._now_us()
         for queue in self._queues.values():
             while queue.items:
                 items, queue.items = queue.items[:BATCH_COMMANDS_MAX], queue.items[BATCH_COMMANDS_MAX:]
                 futures, queue.futures = queue.futures[:BATCH_COMMANDS_MAX], queue.futures[BATCH_COMMANDS_MAX:]
-                body = queue.encode(items)
-                if queue.query:
-                    handle = self._session.query(now_us, queue.app, body, queue.stale, self._timeout_us)
-                else:
-                    handle = self._session.submit(now_us, queue.app, len(items), body, self._timeout_us)
-                self._inflight[handle] = (futures, queue.decode)
+                self._send_batch(queue, items, futures)
         self._dialler.flush()
+
+    def _send_batch(self, queue: _Queue, items: list[Any], futures: list[asyncio.Future[Any]]) -> None:
+        """Send one batch, or its halves where it is too large. What cannot be sent fails alone."""
+        reason = ""
+        try:
+            body = queue.encode(items)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            body, reason = b"", f"it cannot be encoded ({error})"
+        if len(items) > 1 and (reason or len(body) > BATCH_BYTES_MAX):
+            half = len(items) // 2
+            self._send_batch(queue, items[:half], futures[:half])
+            self._send_batch(queue, items[half:], futures[half:])
+            return
+        if len(body) > BODY_BYTES_MAX:
+            reason = f"it has {len(body)} bytes and at most {BODY_BYTES_MAX} fit"
+        if reason:
+            _fail(
+                futures,
+                LocalProtocolError(
+                    f"a {type(items[0]).__name__} was to be sent, but {reason}. Keys and values are bytes, topics "
+                    "are text; store what is larger in pieces."
+                ),
+            )
+        elif queue.query:
+            handle = self._session.query(self._now_us(), queue.app, body, queue.stale, self._timeout_us)
+            self._inflight[handle] = (queue, items, futures)
+        else:
+            handle = self._session.submit(self._now_us(), queue.app, len(items), body, self._timeout_us)
+            self._inflight[handle] = (queue, [], futures)
 
     # What the session wants (runtime.session.Wire).
 
@@ -176,30 +212,38 @@ class Client:
             self._dialler.flush()
 
     def finished(self, handle: int, status: int, body: bytes) -> None:
-        futures, decode = self._inflight.pop(handle)
+        queue, items, futures = self._inflight.pop(handle)
         try:
-            results = decode(reply_of(Answer(status, body)))
-        except (QuorumError, ValueError) as error:
-            for future in futures:
-                if not future.done():
-                    future.set_exception(error)
+            results = queue.decode(reply_of(Answer(status, body)))
+        except QuorumError as error:
+            _fail(futures, error)
             return
-        for future, result in zip(futures, results, strict=True):
+        except (ValueError, msgspec.DecodeError):
+            what = "answered with bytes that are no answer. Check that both ends run compatible versions."
+            _fail(futures, RemoteProtocolError(self._session.endpoint, what))
+            return
+        for at, (future, result) in enumerate(zip(futures, results, strict=True)):
             if future.done():
                 continue
-            if isinstance(result, Refused):
-                future.set_exception(ApplicationError(result.reason, result.message))
-            else:
+            if not isinstance(result, Refused):
                 future.set_result(result)
+            elif result.reason == "read" and queue.query and at > 0:
+                self._enqueue(queue, items[at], future)  # there was no room for it behind the others
+            else:
+                future.set_exception(ApplicationError(result.reason, result.message))
 
     def failed(self, handle: int, error: QuorumError) -> None:
-        futures, _ = self._inflight.pop(handle)
-        for future in futures:
-            if not future.done():
-                future.set_exception(error)
+        _, _, futures = self._inflight.pop(handle)
+        _fail(futures, error)
 
     def _now_us(self) -> int:
         return int(self._loop.time() * 1e6)
+
+
+def _fail(futures: Sequence[asyncio.Future[Any]], error: Exception) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)
 
 
 class KeyValueClient:

@@ -262,7 +262,7 @@ class FrameConnection(asyncio.Protocol):
             self._fail(f"began a frame and did not end it within {timeout_s:g} s")
 
     def _fail(self, what: str) -> None:
-        self.complaints.add(self.name, f"{what}. The connection was closed.")
+        self.complaints.add(self.name, f"{what.removesuffix('.')}. The connection was closed.")
         self.abort()
 
     def _rename(self, name: str) -> None:

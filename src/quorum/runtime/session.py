@@ -22,13 +22,18 @@ FOREVER_US = 1 << 62
 
 class SessionSettings(msgspec.Struct, frozen=True):
     """Times in microseconds. A connection that answers nothing for `silence_us` is given up, and so is a node that
-    knows no leader for `leaderless_us`."""
+    knows no leader for `leaderless_us`.
+
+    At most `batches_sent_max` batches and `bytes_sent_max` bytes are on their way, or one larger batch; the others
+    wait here. More would overrun the connection, and the answers that the cluster keeps for one session.
+    """
 
     silence_us: int = 3_000_000
     retry_us: int = 15_000
     leaderless_us: int = 400_000
     retry_max_us: int = 500_000
     batches_sent_max: int = 256
+    bytes_sent_max: int = 16 * 1024 * 1024
 
 
 class Wire(Protocol):
@@ -86,6 +91,9 @@ class Session:
         self._next_request = 1
         self._next_sequence = 1
         self._pending: dict[int, _Pending] = {}
+        self._sent = 0
+        self._sent_bytes = 0
+        self._is_full = False
         self._heard_us = 0
         self.now_us = 0
         self._redirects = 0
@@ -126,7 +134,7 @@ class Session:
         if self.client == 0:
             self._open_session()
         for pending in self._pending.values():
-            pending.sent = False
+            self._take_back(pending)
             pending.resend_us = FOREVER_US
         self._transmit_waiting()
         self._schedule()
@@ -162,7 +170,7 @@ class Session:
         """Time went on: send again what is due, give up what is past its deadline, leave a silent node."""
         self.now_us = now_us
         for request, pending in [item for item in self._pending.items() if item[1].deadline_us <= now_us]:
-            del self._pending[request]
+            self._forget(request, pending)
             self._wire.failed(request, self._timeout_error(pending))
         waiting = self._opening or any(pending.sent for pending in self._pending.values())
         if self._connected and waiting and now_us - self._heard_us >= self._settings.silence_us:
@@ -173,7 +181,7 @@ class Session:
                 self._open_session()
             for pending in self._pending.values():
                 if pending.resend_us <= now_us:
-                    pending.sent = False
+                    self._take_back(pending)
                     pending.resend_us = FOREVER_US
             self._transmit_waiting()
         self._schedule()
@@ -190,11 +198,30 @@ class Session:
         self._pending[request] = pending
         if len(self._pending) == 1 or pending.deadline_us < self._due_us:
             self._schedule()
-        if self._connected and self._may_send(pending):
-            self._transmit(pending, self._acked_below())
+        if self._connected and not self._is_full and self._may_send(pending):
+            self._is_full = not self._has_room(pending)
+            if not self._is_full:
+                self._transmit(pending, self._acked_below())
 
     def _may_send(self, pending: _Pending) -> bool:
         return self.client != 0 or type(pending.message) is Query
+
+    def _has_room(self, pending: _Pending) -> bool:
+        return self._sent == 0 or (
+            self._sent < self._settings.batches_sent_max
+            and self._sent_bytes + len(pending.body) <= self._settings.bytes_sent_max
+        )
+
+    def _take_back(self, pending: _Pending) -> None:
+        """It is not on its way any more."""
+        if pending.sent:
+            pending.sent = False
+            self._sent -= 1
+            self._sent_bytes -= len(pending.body)
+
+    def _forget(self, request: int, pending: _Pending) -> None:
+        self._take_back(pending)
+        del self._pending[request]
 
     def _acked_below(self) -> int:
         """Every batch below this is answered: the cluster may forget its reply."""
@@ -206,9 +233,13 @@ class Session:
     def _transmit_waiting(self) -> None:
         if not self._connected:
             return
+        self._is_full = False
         acked_below = None
         for pending in self._pending.values():
             if not pending.sent and pending.resend_us == FOREVER_US and self._may_send(pending):
+                if not self._has_room(pending):
+                    self._is_full = True
+                    break
                 if acked_below is None:
                     acked_below = self._acked_below()
                 self._transmit(pending, acked_below)
@@ -221,6 +252,8 @@ class Session:
             )
             pending.doubtful = True
         pending.sent = True
+        self._sent += 1
+        self._sent_bytes += len(pending.body)
         self._wire.transmit(message, pending.body)
 
     # Answers.
@@ -229,8 +262,10 @@ class Session:
         if status == EXPIRED:
             self._expire()
             return
-        del self._pending[request]
+        self._forget(request, pending)
         self._wire.finished(request, status, body)
+        if self._is_full:
+            self._transmit_waiting()
 
     def _on_failure(self, request: int, pending: _Pending, failure: Failure) -> None:
         if failure.code == messages.NOT_LEADER:
@@ -241,8 +276,10 @@ class Session:
             pending.resend_us = self.now_us + self._pause()
             self._schedule()
         else:
-            del self._pending[request]
+            self._forget(request, pending)
             self._wire.failed(request, QuorumError(failure.text))
+            if self._is_full:
+                self._transmit_waiting()
 
     def _open_session(self) -> None:
         self._open_us = FOREVER_US
@@ -268,7 +305,7 @@ class Session:
         self.client = 0
         for request, pending in list(self._pending.items()):
             if pending.doubtful:
-                del self._pending[request]
+                self._forget(request, pending)
                 self._wire.failed(
                     request,
                     SessionExpired(
@@ -311,7 +348,7 @@ class Session:
         self._leaderless_us = FOREVER_US
         self._redirects += 1
         for pending in self._pending.values():
-            pending.sent = False
+            self._take_back(pending)
         if leader is not None and leader != self.endpoint and self._redirects < 8:
             if leader not in self._endpoints:
                 self._endpoints = (*self._endpoints, leader)

@@ -1,0 +1,165 @@
+"""The asyncio client before a node of its own making: what is batched, split, and failed alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from quorum.apps import kv
+from quorum.apps.answer import OK
+from quorum.apps.catalogue import KV_APP
+from quorum.apps.host import OPEN, Host
+from quorum.apps.kv_store import KeyValueStore
+from quorum.entry import COMMAND, ENTRY_BYTES_MAX, Header
+from quorum.errors import ApplicationError, LocalProtocolError, RemoteProtocolError
+from quorum.runtime.client import BATCH_BYTES_MAX, Client
+from quorum.runtime.messages import Query, Result, Submit
+
+
+class OneNode:
+    """A dialler whose other end is a host that applies at once. `bodies` is what it was sent."""
+
+    def __init__(self, answers: bool = True) -> None:
+        self.host = Host({KV_APP: KeyValueStore()})
+        self.bodies: list[bytes] = []
+        self._answers = answers
+        self._waiting: list[tuple[object, bytes]] = []
+        self._index = 0
+
+    async def open(self, endpoint, on_messages, on_closed) -> None:
+        self._on_messages = on_messages
+
+    def send(self, message: object, body: bytes) -> None:
+        self._waiting.append((message, body))
+
+    def flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for message, body in waiting:
+            if body != OPEN:
+                self.bodies.append(body)
+            if self._answers or body == OPEN:
+                reply = self._answer(message, body)
+                asyncio.get_running_loop().call_soon(self._on_messages, [reply])
+
+    def close(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+    def _answer(self, message: object, body: bytes) -> tuple[Result, bytes]:
+        if isinstance(message, Query):
+            answer = self.host.query(message.app, body)
+            return Result(message.request, answer.status), answer.body
+        assert isinstance(message, Submit)
+        self._index += 1
+        applied = self.host.apply(
+            Header(
+                self._index,
+                1,
+                COMMAND,
+                message.app,
+                1,
+                0,
+                0,
+                message.client,
+                message.first_sequence,
+                message.acked_below,
+                message.count,
+                b"",
+            ),
+            body,
+        )
+        return Result(message.request, applied.status), applied.body
+
+
+def with_client(act, answers: bool = True):
+    """What `act(client, node)` gives."""
+
+    async def main():
+        node = OneNode(answers)
+        async with Client(["n1:1"], node) as client, asyncio.timeout(30):  # type: ignore[arg-type]
+            return await act(client, node)
+
+    return asyncio.run(main())
+
+
+def test_what_is_asked_in_one_turn_travels_together():
+    async def act(client, node):
+        await asyncio.gather(*(client.kv.put(b"%d" % number, b"v") for number in range(100)))
+        return node.bodies
+
+    (body,) = with_client(act)
+    assert len(msgspec.msgpack.decode(body)) == 100
+
+
+def test_large_values_at_once_are_written_in_batches_that_fit():
+    async def act(client, node):
+        value = bytes(kv.VALUE_BYTES_MAX)
+        written = await asyncio.gather(*(client.kv.put(b"%d" % number, value) for number in range(20)))
+        assert [one.revision for one in written] == list(range(1, 21))
+        return node.bodies
+
+    assert all(len(body) <= BATCH_BYTES_MAX for body in with_client(act))
+
+
+def test_large_values_are_read_at_once_however_many_fit_into_one_answer():
+    async def act(client, node):
+        value = bytes(kv.VALUE_BYTES_MAX)
+        await asyncio.gather(*(client.kv.put(b"%d" % number, value) for number in range(20)))
+        items = await asyncio.gather(*(client.kv.get(b"%d" % number) for number in range(20)))
+        assert [item.key for item in items] == [b"%d" % number for number in range(20)]
+
+    with_client(act)
+
+
+class Unknown:
+    """No msgpack type."""
+
+
+@pytest.mark.parametrize("bad", [Unknown(), 1 << 70, "\ud800", bytes(ENTRY_BYTES_MAX)], ids=range(4))
+def test_what_cannot_be_sent_fails_alone(bad):
+    async def act(client, node):
+        before, wrong, after = await asyncio.gather(
+            client.kv.put(b"a", b"1"), client.kv.put(b"b", bad), client.kv.put(b"c", b"3"), return_exceptions=True
+        )
+        assert type(before) is type(after) is kv.Written
+        assert isinstance(wrong, LocalProtocolError) and "was to be sent, but it" in str(wrong)
+        assert await client.kv.get(b"b") is None
+
+    with_client(act)
+
+
+def test_a_command_of_a_wrong_type_is_refused_alone():
+    async def act(client, node):
+        wrong, right = await asyncio.gather(
+            client.kv.put("text", b"1"), client.kv.put(b"c", b"3"), return_exceptions=True
+        )
+        assert isinstance(wrong, ApplicationError) and type(right) is kv.Written
+
+    with_client(act)
+
+
+def test_closing_cancels_what_was_sent_and_what_was_only_asked():
+    async def act(client, node):
+        sent = client.kv.put_soon(b"a", b"1")
+        while not node.bodies:
+            await asyncio.sleep(0)
+        asked = client.kv.put_soon(b"b", b"2")
+        await client.aclose()
+        assert sent.cancelled() and asked.cancelled()
+
+    with_client(act, answers=False)
+
+
+def test_an_answer_that_is_none_fails_its_requests():
+    async def act(client, node):
+        node._answer = lambda message, body: (Result(message.request, OK), b"\xc1")
+        with pytest.raises(RemoteProtocolError):
+            await client.kv.put(b"a", b"1")
+
+    async def opened(client, node):
+        await client.kv.put(b"a", b"0")
+        await act(client, node)
+
+    with_client(opened)
