@@ -13,11 +13,15 @@ import msgspec
 
 from quorum.apps.answer import EXPIRED, OK
 from quorum.apps.host import OPEN, SESSIONS, decode_session
+from quorum.apps.session import SESSION_ANSWERS_MAX
 from quorum.errors import LocalProtocolError, NotLeader, OutcomeUnknown, Overloaded, QuorumError, SessionExpired
 from quorum.runtime import messages
 from quorum.runtime.messages import Failure, NodeMessage, Query, Result, StatusReply, Submit
 
 FOREVER_US = 1 << 62
+AHEAD_MAX = SESSION_ANSWERS_MAX // 2
+"""A batch waits while it is so many behind the oldest unanswered one: the cluster keeps all answers in between, and
+closes a session with too many."""
 
 
 class SessionSettings(msgspec.Struct, frozen=True):
@@ -199,14 +203,18 @@ class Session:
         if len(self._pending) == 1 or pending.deadline_us < self._due_us:
             self._schedule()
         if self._connected and not self._is_full and self._may_send(pending):
-            self._is_full = not self._has_room(pending)
+            acked_below = self._acked_below()
+            self._is_full = not self._has_room(pending, acked_below)
             if not self._is_full:
-                self._transmit(pending, self._acked_below())
+                self._transmit(pending, acked_below)
 
     def _may_send(self, pending: _Pending) -> bool:
         return self.client != 0 or type(pending.message) is Query
 
-    def _has_room(self, pending: _Pending) -> bool:
+    def _has_room(self, pending: _Pending, acked_below: int) -> bool:
+        message = pending.message
+        if type(message) is Submit and message.first_sequence >= acked_below + AHEAD_MAX:
+            return False
         return self._sent == 0 or (
             self._sent < self._settings.batches_sent_max
             and self._sent_bytes + len(pending.body) <= self._settings.bytes_sent_max
@@ -234,14 +242,12 @@ class Session:
         if not self._connected:
             return
         self._is_full = False
-        acked_below = None
+        acked_below = self._acked_below()
         for pending in self._pending.values():
             if not pending.sent and pending.resend_us == FOREVER_US and self._may_send(pending):
-                if not self._has_room(pending):
+                if not self._has_room(pending, acked_below):
                     self._is_full = True
                     break
-                if acked_below is None:
-                    acked_below = self._acked_below()
                 self._transmit(pending, acked_below)
 
     def _transmit(self, pending: _Pending, acked_below: int) -> None:
