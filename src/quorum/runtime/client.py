@@ -304,6 +304,7 @@ class NodeConnection:
         self._endpoint = endpoint
         self._dialler = dialler
         self._next = 1
+        self._is_lost = False
         self._waiting: dict[int, asyncio.Future[tuple[NodeMessage, bytes]]] = {}
 
     async def __aenter__(self) -> NodeConnection:
@@ -341,6 +342,8 @@ class NodeConnection:
         return self._next
 
     async def _ask(self, message: Any, attached: bytes = b"") -> tuple[NodeMessage, bytes]:
+        if self._is_lost:
+            raise _lost()
         future: asyncio.Future[tuple[NodeMessage, bytes]] = asyncio.get_running_loop().create_future()
         self._waiting[message.request] = future
         self._dialler.send(message, attached)
@@ -359,7 +362,10 @@ class NodeConnection:
                 future.set_result((message, body))
 
     def _on_closed(self) -> None:
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(QuorumError("the node closed the connection. Is it shutting down?"))
+        self._is_lost = True
+        _fail(list(self._waiting.values()), _lost())
         self._waiting.clear()
+
+
+def _lost() -> QuorumError:
+    return QuorumError("a node was asked, but it closed the connection. Look whether it runs, then ask again.")

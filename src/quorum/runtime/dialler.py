@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from quorum.errors import ConfigurationError
 from quorum.runtime.codec import Frame, MessageCodec, encode_frame
 from quorum.runtime.connection import FrameConnection
 from quorum.runtime.dial import dial
@@ -38,6 +39,10 @@ class Dialler:
         """Connect and be welcomed. Raises OSError or QuorumError when that cannot be."""
         self.close()
         host, _, port = endpoint.rpartition(":")
+        if not port.isdecimal():
+            raise ConfigurationError(
+                f"{endpoint[:80]!r} was to be called, but it is no address. Write it like 127.0.0.1:7001."
+            )
         session = _Session(on_messages, on_closed)
         hello = Hello(PROTOCOL_VERSION, self._cluster, CLIENT, self._name, "")
         session.connection = await dial((host.strip("[]"), int(port)), self._tls, hello, session.welcome)
