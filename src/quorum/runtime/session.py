@@ -20,8 +20,8 @@ from quorum.runtime.messages import Failure, NodeMessage, Query, Result, StatusR
 
 FOREVER_US = 1 << 62
 AHEAD_MAX = SESSION_ANSWERS_MAX // 2
-"""A batch waits while it is so many behind the oldest unanswered one: the cluster keeps all answers in between, and
-closes a session with too many."""
+"""A batch waits while it is so many behind the oldest unanswered one: the cluster keeps the answers in between,
+and closes a session with too many."""
 
 
 class SessionSettings(msgspec.Struct, frozen=True):
