@@ -72,6 +72,17 @@ def test_the_log_behind_a_snapshot_is_dropped_but_for_what_slow_followers_want()
     assert leader.state.log.term(4) is None
 
 
+def test_a_follower_that_differs_at_the_base_itself_is_offered_a_snapshot() -> None:
+    """The hint (5, 1) is all the follower knows; asking it again after entry 5 would go on for ever."""
+    leader = _compacted()["n1"]
+    base = leader.state.log.base_index
+    leader.state.progress["n3"].probe(base + 1)
+    did = leader.receive("n3", AppendReply(leader.state.term, 0, False, base, base, 1))
+    (offer,) = messages_in(did, SnapshotOffer, "n3")
+    assert offer.mark == leader.state.snapshot
+    assert leader.state.progress["n3"].state == SNAPSHOT
+
+
 def test_the_snapshot_holds_the_newest_configuration_of_what_it_covers() -> None:
     """Section 7: the snapshot also includes the latest configuration in the log as of last included index."""
     leader = _compacted()["n1"]

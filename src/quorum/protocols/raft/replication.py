@@ -111,7 +111,10 @@ def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> Non
     ):
         if reply.index < progress.match == reply.previous_index:
             progress.match = state.acked[sender] = max(0, reply.index)
-        progress.probe(state.log.last_not_after(reply.index, reply.hint_term) + 1)
+        # The entry at `previous_index` differs, so the logs agree before it at most: where that is below our base,
+        # a snapshot is offered.
+        agreed = min(state.log.last_not_after(reply.index, reply.hint_term), reply.previous_index - 1)
+        progress.probe(agreed + 1)
         sending.send_entries(state, sender, progress)
 
 
