@@ -34,11 +34,13 @@ from quorum.runtime.gateway import Gateway
 from quorum.runtime.keyring import load_tls
 from quorum.runtime.messages import (
     REFUSED,
+    CertificateRequest,
     ClientMessage,
     Failure,
     LinkFaultRequest,
     NodeMessage,
     PeerMessage,
+    StatusRequest,
 )
 from quorum.runtime.network import ClientConnection, Network
 from quorum.runtime.snapshots import SnapshotStore
@@ -48,6 +50,8 @@ from quorum.runtime.wal import Wal
 log = logging.getLogger("quorum.node")
 CHANNEL = 0
 SYNCS_KEPT = 512
+_OPERATIONS = frozenset((StatusRequest, CertificateRequest, LinkFaultRequest))
+"""Requests for which a client's certificate must have the role admin."""
 _PEER_CODEC: MessageCodec[PeerMessage] = MessageCodec(PeerMessage)
 _CLIENT_CODEC: MessageCodec[ClientMessage] = MessageCodec(ClientMessage)
 _NODE_CODEC: MessageCodec[NodeMessage] = MessageCodec(NodeMessage)
@@ -139,7 +143,9 @@ class Node:
             self._assemble(folder, tls)
             bootstrap = cluster.configuration() if self._bootstrap else None
             self.driver.start(bootstrap)
-            folder.mark_used()
+            await self._first_records_durable()
+            if self._failure is None:
+                folder.mark_used()
             _calm_collector()
             await self.network.start()
             try:
@@ -158,6 +164,13 @@ class Node:
             folder.close()
         if self._failure is not None:
             raise self._failure
+
+    async def _first_records_durable(self) -> None:
+        """A node is marked as used only once its first configuration is on disk, or a power cut could leave it
+        with neither. Until then nothing has left it."""
+        state = self.replica.state
+        while state.persists_stored < state.persists and self._failure is None:
+            await asyncio.sleep(0.002)
 
     def stop(self) -> None:
         """End in good order: nothing acknowledged is lost, whoever waits retries elsewhere."""
@@ -271,8 +284,11 @@ class Node:
         receive, decode = self.gateway.receive, _CLIENT_CODEC.decode
         for _, head, body in frames:
             message = decode(head, client.name)
-            if type(message) is LinkFaultRequest and client.role == "data":
-                text = f"{client.name} asked for link faults, but its role is data. Use an admin certificate."
+            if type(message) in _OPERATIONS and client.is_authenticated and client.role != "admin":
+                text = (
+                    f"{client.name} asked to operate {self.config.node}, but its role is {client.role}. "
+                    "Use an admin certificate."
+                )
                 face.answer(Failure(message.request, REFUSED, text), ())
                 continue
             receive(face, message, (body,))
@@ -363,7 +379,9 @@ class Node:
         answer = self.host.query(DECIDE_APP, decide.encode_query([topic]))
         decision = decide.decode_answers(answer.body)[0]
         if not isinstance(decision, decide.Decision):
-            raise QuorumError(f"a certificate for {topic!r} was asked for, but nothing was decided. Decide first.")
+            raise QuorumError(
+                f"a certificate for {topic[:80]!r} was asked for, but nothing was decided. Decide first."
+            )
         electors = state.configuration.electors
         voters = tuple(node for node in electors if state.acked.get(node, 0) >= decision.index)
         return encode_json(
