@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from quorum.errors import ConfigurationError
+from quorum.errors import ConfigurationError, QuorumError
 from quorum.runtime.client import Client, NodeConnection
 from quorum.runtime.config import load_node
 from quorum.runtime.dialler import Dialler
-from quorum.runtime.keyring import load_tls
+from quorum.runtime.keyring import issue, load_tls
 from quorum.runtime.node import Node
 from quorum.runtime.setup import ClusterLayout, init_cluster
 from quorum.runtime.status import NodeStatus, decode_status
@@ -175,6 +175,29 @@ def test_under_mutual_tls_a_cluster_decides_and_certifies(tmp_path: Path) -> Non
         assert len(certificate.voters) >= 2
 
     run(tmp_path, scenario, insecure=False)
+
+
+def test_a_client_whose_role_is_data_may_not_operate(tmp_path: Path) -> None:
+    layout = init_cluster(tmp_path, nodes=3)
+    issue(layout.keys, "app", kind="client", role="data")
+
+    async def main() -> None:
+        cluster = Cluster(layout, insecure=False)
+        await cluster.start_all(bootstrap=True)
+        leader = await cluster.leader()
+        cluster.tls = load_tls(layout.keys, "client.app")
+        async with cluster.client() as client:
+            await client.kv.put(b"a", b"1")
+            await client.decide("topic", b"value")
+        async with NodeConnection(cluster.endpoints[leader], cluster.dialler()) as node:
+            for asked in (node.status(), node.certificate("topic"), node.set_link_faults((), ())):
+                with pytest.raises(QuorumError, match="its role is data"):
+                    await asked
+            found = await node.read_stale(b"a")
+            assert found is not None and found.value == b"1"
+        await cluster.stop_all()
+
+    asyncio.run(main())
 
 
 def test_stale_reads_are_served_by_any_node_and_linearizable_ones_by_the_leader(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from quorum.runtime.messages import (
 NUMBER_MAX = (1 << 64) - 1
 """What the head of an entry holds of a session id or a sequence number."""
 COUNT_MAX = (1 << 32) - 1
+BODY_BYTES_MAX = ENTRY_BYTES_MAX - HEAD_BYTES
 
 
 class Client(Protocol):
@@ -100,8 +101,8 @@ class Gateway:
             )
             client.answer(Failure(submit.request, messages.REFUSED, text), ())
             return
-        if len(body) > ENTRY_BYTES_MAX - HEAD_BYTES:
-            text = f"a batch of {len(body)} bytes was sent, at most {ENTRY_BYTES_MAX} fit. Send smaller batches."
+        if len(body) > BODY_BYTES_MAX:
+            text = f"a batch of {len(body)} bytes was sent, at most {BODY_BYTES_MAX} fit. Send smaller batches."
             client.answer(Failure(submit.request, messages.REFUSED, text), ())
             return
         token = self._token()
