@@ -254,7 +254,7 @@ class SnapshotStore:
     # Serving and loading.
 
     def read_chunk(self, index: int, offset: int, size: int) -> bytes | None:
-        """Bytes of the snapshot file at `index`; None when that snapshot is gone or cannot be read."""
+        """Bytes of the snapshot file at `index`; None when that snapshot is gone or cannot be read there."""
         reader = self._reader
         if reader is None or reader.mark.index != index:
             self._forget_reader()
@@ -263,6 +263,8 @@ class SnapshotStore:
             except (OSError, QuorumError):
                 return None
             self._reader = reader
+        if not 0 <= offset <= reader.size:
+            return None
         try:
             return reader.read(offset, size)
         except StorageCorrupt:
