@@ -141,14 +141,13 @@ class Node:
                     "start it once with --bootstrap. If its data was lost, it must not vote again under this name."
                 )
             self._assemble(folder, tls)
-            bootstrap = cluster.configuration() if self._bootstrap else None
-            self.driver.start(bootstrap)
-            await self._first_records_durable()
-            if self._failure is None:
-                folder.mark_used()
-            _calm_collector()
-            await self.network.start()
             try:
+                self.driver.start(cluster.configuration() if self._bootstrap else None)
+                await self._first_records_durable()
+                if self._failure is None:
+                    folder.mark_used()
+                _calm_collector()
+                await self.network.start()
                 if started is not None:
                     started(self)
                 self._wake()
@@ -384,6 +383,11 @@ class Node:
             )
         electors = state.configuration.electors
         voters = tuple(node for node in electors if state.acked.get(node, 0) >= decision.index)
+        if not state.system.is_write_quorum(voters):
+            raise QuorumError(
+                f"a certificate for {topic[:80]!r} was asked for, but this leader is new and has not heard yet "
+                "who stores the decision. Ask again in a moment."
+            )
         return encode_json(
             DecisionCertificate(
                 cluster=self.cluster.cluster_id,
