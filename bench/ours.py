@@ -254,8 +254,8 @@ def _result(
 
 
 async def _failover_s(members: Members) -> float:
-    """Kill the leader; the seconds until the shipped client, which knew only that leader, has a put acknowledged
-    that it made after the kill."""
+    """Kill the leader; the seconds until the shipped client, which was connected to that leader and knows the
+    others, has a put acknowledged that it made after the kill."""
     leader = await members.leader()
     async with members.client() as client:
         await client.kv.put(b"failover", b"before")

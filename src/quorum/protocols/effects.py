@@ -61,6 +61,8 @@ class SetTimer(Effect, frozen=True, gc=False):
 
 
 class CancelTimer(Effect, frozen=True, gc=False):
+    """Forget the setting of `name`, if there is one."""
+
     name: str
 
 

@@ -13,6 +13,8 @@ from quorum.model import Configuration, NodeId
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
+    """Base of every event."""
+
     now_us: int
 
 

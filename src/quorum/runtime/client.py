@@ -256,6 +256,7 @@ class KeyValueClient:
         self._ask = client.ask
 
     async def put(self, key: bytes, value: bytes) -> kv.Written:
+        """Write `value` under `key`."""
         return await self._ask("kv", kv.Put(key, value), kv.Written)
 
     def put_soon(self, key: bytes, value: bytes) -> asyncio.Future[kv.Written]:
@@ -274,6 +275,7 @@ class KeyValueClient:
         return await self._ask(self._read_queue(consistency), kv.Range(start, end, limit), kv.Found)
 
     async def delete(self, key: bytes) -> kv.Deleted:
+        """Remove `key`; the count tells whether it was there."""
         return await self._ask("kv", kv.Delete(key), kv.Deleted)
 
     async def compare_and_swap(self, key: bytes, expected: bytes | None, value: bytes | None) -> kv.Swapped:

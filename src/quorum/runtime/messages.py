@@ -62,6 +62,8 @@ class Query(Wire, frozen=True, gc=False, array_like=True, tag=41):
 
 
 class StatusRequest(Wire, frozen=True, gc=False, array_like=True, tag=42):
+    """How do you see yourself and your cluster?"""
+
     request: int
 
 

@@ -23,7 +23,9 @@ class Log(Protocol):
         """What the disk holds. Raises StorageCorrupt when it is damaged where no crash explains it."""
         ...
 
-    def write_hard_state(self, state: HardState) -> None: ...
+    def write_hard_state(self, state: HardState) -> None:
+        """Stage the term and the vote."""
+        ...
 
     def write_entries(self, first: int, entries: Sequence[Buffer]) -> None:
         """Stage entries from index `first`; what the log held at `first` and after is replaced."""
@@ -49,13 +51,17 @@ class Log(Protocol):
         """Entries below `first_kept` may be dropped, at a time and in units of the log's choice."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Write nothing more; what is only staged is lost."""
+        ...
 
 
 class Snapshots(Protocol):
     """The snapshot files of one replica: at most a few, each with a digest, written beside and renamed."""
 
-    def newest(self) -> SnapshotMark | None: ...
+    def newest(self) -> SnapshotMark | None:
+        """The newest one that is durable here."""
+        ...
 
     def write(
         self,
@@ -111,7 +117,9 @@ class Application(Protocol):
 class Transport(Protocol):
     """Frames to other nodes. Losing one is allowed, reordering within a connection is not."""
 
-    def send(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> None: ...
+    def send(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> None:
+        """Send `message`, with stored bytes attached as they are. Never blocks."""
+        ...
 
     def flush(self) -> None:
         """End of a round: whatever was sent in it may leave in one write per peer."""
@@ -129,6 +137,8 @@ class Timers(Protocol):
 
 
 class Clock(Protocol):
+    """This node's time. Never used for safety."""
+
     def now_us(self) -> int:
         """Microseconds since 1970 as they were when the process started, monotone from then on."""
         ...

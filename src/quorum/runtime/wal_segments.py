@@ -47,6 +47,7 @@ DAMAGED = "damaged"
 
 
 def segment_name(sequence: int) -> str:
+    """The file name of a segment: it sorts as the numbers do."""
     return f"{sequence:016d}.wal"
 
 

@@ -72,6 +72,8 @@ class SimTimers:
 
 
 class SimTransport:
+    """ports.Transport over the simulated network."""
+
     def __init__(self, world: World, node: NodeId) -> None:
         self._send = world.network.send
         self._wire = world.wire

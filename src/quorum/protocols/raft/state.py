@@ -81,6 +81,7 @@ class RaftState:
     # Configuration: always the newest in the log, committed or not (Raft, section 6).
 
     def use_configuration(self, configuration: Configuration) -> None:
+        """Count votes and acknowledgements by this configuration from now on."""
         self.configuration = configuration
         self.system: QuorumSystem = build(configuration)
         self.committed: Callable[[Mapping[NodeId, int]], int] = compile_committed(self.system.writes)
@@ -88,6 +89,7 @@ class RaftState:
         self.others = tuple(node for node in configuration.members if node != self.node)
 
     def add_configuration(self, index: int, configuration: Configuration) -> None:
+        """The entry at `index` brought this configuration."""
         self.configurations.append((index, configuration))
         self.use_configuration(configuration)
 
@@ -110,15 +112,18 @@ class RaftState:
     # Durability: what was persisted, and what of it is known to be on disk.
 
     def persist_hard_state(self) -> None:
+        """What follows waits until term and vote are durable."""
         self.persists += 1
         self.out.append(Persist(HardState(self.term, self.vote)))
 
     def persist_entries(self, first: int, entries: tuple[Buffer, ...]) -> None:
+        """What follows waits until these entries, the newest of the log, are durable."""
         self.persists += 1
         self._storing.append((self.persists, self.log.last_index))
         self.out.append(Persist(Entries(first, entries)))
 
     def persist_reset(self, mark: SnapshotMark) -> None:
+        """What follows waits until it is durable that the log begins after `mark`."""
         self.persists += 1
         self.out.append(Persist(Reset(mark)))
 
@@ -149,6 +154,7 @@ class RaftState:
         self.use_configuration(mark.configuration)
 
     def append(self, term: int, size: int, configuration: Configuration | None) -> int:
+        """Take one more entry, of `size` bytes, into the log; return its index."""
         index = self.log.append(term, size)
         if configuration is not None:
             self.add_configuration(index, configuration)
