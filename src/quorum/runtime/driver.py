@@ -147,7 +147,7 @@ class Driver:
         """Recover from the ports and begin. Raises StorageCorrupt; ConfigurationError for a bad bootstrap."""
         durable = self._log.recover()
         if durable.snapshot is not None:
-            self.application.restore(self._snapshots.load(durable.snapshot.index))
+            self._restore(durable.snapshot)
             self.applied_index = self.commit_index = durable.snapshot.index
             self._observer.stood_at(self.applied_index)
         started = events.Started(self._clock.now_us(), durable, bootstrap)
@@ -372,10 +372,11 @@ class Driver:
         """A view of the state as it stands at `mark`; it is written while commands go on."""
         self._checkpoint = None
         if self.applied_index != mark.index:
-            # A fetched snapshot overtook this one. It serves as well, and the replica may ask for the next.
-            newest = self._snapshots.newest()
-            assert newest is not None, "a fetched snapshot is in place"
-            self._events.append(events.CheckpointReady(self._clock.now_us(), newest))
+            # A fetched snapshot overtook this one and serves as well, or the request was held behind a Persist
+            # while later entries were applied. Either way the replica may ask for the next.
+            newest, now_us = self._snapshots.newest(), self._clock.now_us()
+            ready = events.CheckpointReady(now_us, newest) if newest is not None else None
+            self._events.append(ready or events.CheckpointFailed(now_us))
             return
         stamped = events.SnapshotMark(mark.index, mark.term, self.application.time_us, mark.configuration)
         self._snapshots.write(stamped, self.application.snapshot(), self._on_snapshot_written)
@@ -392,6 +393,16 @@ class Driver:
             self._observer.failed(error or QuorumError("a snapshot could not be written"))
             return
         self._events.append(events.CheckpointReady(self._clock.now_us(), mark))
+
+    def _restore(self, mark: events.SnapshotMark) -> None:
+        """Let the application stand at a snapshot. Raises StorageCorrupt if it cannot."""
+        try:
+            self.application.restore(self._snapshots.load(mark.index))
+        except ValueError as error:
+            raise StorageCorrupt(
+                f"{self.node} was to stand at its snapshot of entry {mark.index}, but its applications cannot read "
+                f"it: {error}. Start the release that wrote it, or leave this node out."
+            ) from error
 
     def _fetch(self, effect: effects.FetchSnapshot) -> None:
         self._transferred(effect.source, lambda: self._transfer.begin(effect.source, effect.mark))
@@ -418,7 +429,7 @@ class Driver:
 
     def _stand_at(self, mark: events.SnapshotMark) -> None:
         self._log.reset(mark)
-        self.application.restore(self._snapshots.load(mark.index))
+        self._restore(mark)
         self.applied_index = mark.index
         self.commit_index = max(self.commit_index, mark.index)
         self._observer.stood_at(mark.index)

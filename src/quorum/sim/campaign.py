@@ -12,19 +12,28 @@ from quorum.checkers.violation import Violation
 from quorum.errors import ConfigurationError
 from quorum.model import Configuration
 from quorum.protocols.raft.settings import Settings
+from quorum.runtime.session import SessionSettings
 from quorum.sim.faults import ALL_FAULTS, SECOND_US, Nemesis
 from quorum.sim.workload import Worker
 from quorum.sim.world import World
 
 CALM_US = 12 * SECOND_US
 """The last seconds are without faults: everything must be answered and everybody must agree."""
+_USUAL = (
+    ("snapshot_entries", 50),
+    ("message_entries", 1024),
+    ("sync_us", 300),
+    ("faults_at_once", 1),
+    ("patience_ms", 3000),
+)
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What one seed runs. `seconds` are simulated; `clients` have one operation open each.
 
     `wire`: messages travel as bytes. `disk`: nodes keep the production log on a simulated disk.
-    `message_entries`: how many entries one message holds at most.
+    `message_entries`: how many entries one message holds at most. `sync_us`: how long a sync takes, at least.
+    `faults_at_once`: how many faults may overlap. `patience_ms`: how long a client waits for a silent node.
     """
 
     seed: int
@@ -41,6 +50,9 @@ class Plan(msgspec.Struct, frozen=True):
     wire: bool = False
     disk: bool = False
     message_entries: int = 1024
+    sync_us: int = 300
+    faults_at_once: int = 1
+    patience_ms: int = 3000
 
     def replay_command(self) -> str:
         """The one line that runs this seed again."""
@@ -52,8 +64,9 @@ class Plan(msgspec.Struct, frozen=True):
             command += f" --reads '{self.reads}'"
         if self.writes:
             command += f" --writes '{self.writes}'"
-        command += f" --snapshot-entries {self.snapshot_entries}" if self.snapshot_entries != 50 else ""
-        command += f" --message-entries {self.message_entries}" if self.message_entries != 1024 else ""
+        for name, usual in _USUAL:
+            if getattr(self, name) != usual:
+                command += f" --{name.replace('_', '-')} {getattr(self, name)}"
         for name in ("stale", "wire", "disk"):
             if getattr(self, name):
                 command += f" --{name}"
@@ -98,18 +111,24 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
         message_entries_max=plan.message_entries,
     )
     world = make_world(plan.seed, configuration_of(plan), settings, plan.keep, plan.wire, plan.disk)
+    _set_disks(world, plan)
     history = History()
     stop_us = plan.seconds * SECOND_US - CALM_US
+    session = SessionSettings(silence_us=plan.patience_ms * 1000)
     workers = [
-        Worker(world, f"c{i}", history, plan.pause_ms * 1000, stop_us, plan.stale)
+        Worker(world, f"c{i}", history, plan.pause_ms * 1000, stop_us, plan.stale, session)
         for i in range(1, plan.clients + 1)
     ]
-    nemesis = Nemesis(world, plan.faults, stop_us)
+    nemeses = [Nemesis(world, plan.faults, stop_us) for _ in range(plan.faults_at_once)]
+    for number, nemesis in enumerate(nemeses[1:], 2):
+        nemesis.random = world.random(f"nemesis {number}")
+    world.schedule(stop_us + 1, _set_disks, world, plan)
     try:
         world.boot()
         for worker in workers:
             worker.start()
-        nemesis.start()
+        for nemesis in nemeses:
+            nemesis.start()
         world.run(plan.seconds * SECOND_US)
         _check_progress(world, workers)
         _check_history(history)
@@ -119,6 +138,12 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
     except AssertionError as error:
         failure = f"an invariant of the code broke: {error}"
     return _outcome(plan, failure, world, workers), history, world
+
+
+def _set_disks(world: World, plan: Plan) -> None:
+    """As fast as the plan says: at the start, and when the faults are over, for slow disks may have overlapped."""
+    for node in world.nodes.values():
+        node.log.sync_us, node.log.sync_jitter_us = plan.sync_us, 2 * plan.sync_us
 
 
 def _check_progress(world: World, workers: list[Worker]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from quorum.entry import Buffer
 from quorum.errors import QuorumError
-from quorum.runtime.session import Session
+from quorum.runtime.session import Session, SessionSettings
 
 if TYPE_CHECKING:
     from quorum.sim.node import SimNode
@@ -57,7 +57,9 @@ class Connection:
 class SimClient:
     """A process that issues operations; `on_answer(handle, status, body, error)` hears of each."""
 
-    def __init__(self, world: World, name: str, on_answer: Callable[..., None]) -> None:
+    def __init__(
+        self, world: World, name: str, on_answer: Callable[..., None], settings: SessionSettings | None = None
+    ) -> None:
         self.world = world
         self.name = name
         self.random = world.random(f"client/{name}")
@@ -65,7 +67,7 @@ class SimClient:
         self._connection: Connection | None = None
         self._attempt = 0
         self._alarm = 0
-        self.session = Session(sorted(world.nodes), self)
+        self.session = Session(sorted(world.nodes), self, settings)
 
     def start(self) -> None:
         names = sorted(self.world.nodes)

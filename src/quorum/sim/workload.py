@@ -9,6 +9,7 @@ from quorum.apps.answer import FORGOTTEN, OK
 from quorum.apps.catalogue import KV_APP
 from quorum.checkers.history import History
 from quorum.errors import QuorumError
+from quorum.runtime.session import SessionSettings
 from quorum.sim.client import SimClient
 
 if TYPE_CHECKING:
@@ -22,7 +23,14 @@ class Worker:
     """One client with one operation at a time. After an unknown outcome it goes on under a new name."""
 
     def __init__(
-        self, world: World, name: str, history: History, pause_us: int, stop_us: int, stale: bool
+        self,
+        world: World,
+        name: str,
+        history: History,
+        pause_us: int,
+        stop_us: int,
+        stale: bool,
+        settings: SessionSettings | None = None,
     ) -> None:
         self.world = world
         self.name = name
@@ -31,7 +39,7 @@ class Worker:
         self.stop_us = stop_us
         self.stale = stale
         self.random = world.random(f"worker/{name}")
-        self.client = SimClient(world, name, self._on_answer)
+        self.client = SimClient(world, name, self._on_answer, settings)
         self.answered = 0
         self.unknown = 0
         self._lives = 0

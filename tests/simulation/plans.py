@@ -1,0 +1,114 @@
+"""What each seed of the campaign runs: everything but the seed follows from the seed."""
+
+from __future__ import annotations
+
+from random import Random
+
+from quorum.sim import branches
+from quorum.sim.campaign import Outcome, Plan, run_seed
+from quorum.sim.faults import ALL_FAULTS
+from quorum.sim.world import World
+from quorum.systems import classic
+from quorum.systems.system import QuorumSystem
+
+from .adversary import LOSES, STRIKES, Adversary
+
+SECONDS = 60
+OPERATIONS_MIN = 500
+NODES = (3, 5, 7)
+QUORUMS_EVERY, WIRE_EVERY, DISK_EVERY, FEW_FAULTS_EVERY, ADVERSARY_EVERY = 10, 7, 5, 4, 6
+
+LOADS = ((5, 100), (10, 100), (10, 150), (20, 200))
+"""(clients, mean pause in ms)."""
+
+EXPECTED = (
+    branches.SPLIT_VOTE,
+    branches.NO_QUORUM,
+    branches.DEPOSED,
+    branches.UNCOMMITTED,
+    branches.TRUNCATED,
+    branches.BACKTRACKED,
+    branches.VOTE_REFUSED,
+    branches.PRE_VOTE_REFUSED,
+    branches.OLD_LEADER,
+    branches.OFFERED,
+    branches.INSTALLED,
+    branches.RESTORED,
+    branches.REROUTED,
+    branches.SENT_AGAIN,
+    branches.DUPLICATE,
+    branches.LOST_TAIL,
+    branches.TORN_TAIL,
+    branches.TORN_WRITE,
+    STRIKES,
+    LOSES,
+    *(f"fault {kind}" for kind in ALL_FAULTS),
+)
+"""Branches that a whole campaign must have met."""
+
+
+def systems_of(names: tuple[str, ...]) -> tuple[QuorumSystem, ...]:
+    """Quorum systems over `names` that are no majorities, and on which Raft is safe."""
+    count, half = len(names), len(names) // 2
+    weights = dict.fromkeys(names, 1) | {names[0]: 2}
+    rows = [names[: count // 2], names[count // 2 : 2 * (count // 2)]]
+    zones = [names[at : at + 3] for at in range(0, count, 3)]
+    return (
+        classic.threshold(names, count - half + 1, half),
+        classic.weighted(weights, count // 2 + 2, count // 2 + 1),
+        classic.grid(rows),
+        classic.hierarchical(zones),
+        classic.crumbling_wall([names[:1], names[1:]]),
+    )
+
+
+def is_hostile(seed: int) -> bool:
+    """Whether the adversary plays in this seed."""
+    return seed % ADVERSARY_EVERY == ADVERSARY_EVERY - 1
+
+
+def plan_of(seed: int, nodes: tuple[int, ...] = NODES) -> Plan:
+    """The plan of one seed. The same seed and choice of node counts give the same plan."""
+    draw = Random(f"plan/{seed}")
+    count = nodes[seed % len(nodes)]
+    clients, pause_ms = draw.choice(LOADS)
+    if is_hostile(seed):
+        clients, pause_ms = 10, 80  # enough operations although the cluster is often without a leader
+    faults = ALL_FAULTS
+    if seed % FEW_FAULTS_EVERY == FEW_FAULTS_EVERY - 1:
+        faults = tuple(sorted(draw.sample(ALL_FAULTS, 3)))
+    reads = writes = ""
+    if seed % QUORUMS_EVERY == 3:
+        system = draw.choice(systems_of(tuple(f"n{i}" for i in range(1, count + 1))))
+        reads, writes = str(system.reads), str(system.writes)
+    return Plan(
+        seed,
+        count,
+        SECONDS,
+        clients,
+        pause_ms,
+        faults,
+        reads,
+        writes,
+        snapshot_entries=draw.choice((20, 50, 200)),
+        wire=seed % WIRE_EVERY == 0,
+        disk=seed % DISK_EVERY == 0,
+        message_entries=draw.choice((1, 3, 1024)),
+        sync_us=draw.choice((300, 300, 3_000, 15_000)),
+        faults_at_once=draw.choice((1, 1, 2)),
+        patience_ms=draw.choice((3_000, 3_000, 400)),
+    )
+
+
+def run_planned(seed: int, nodes: tuple[int, ...] = NODES) -> Outcome:
+    """Run one seed of the campaign."""
+    return run_seed(plan_of(seed, nodes), Adversary if is_hostile(seed) else World)[0]
+
+
+def shortcoming(outcome: Outcome) -> str:
+    """Why a seed does not count as passed; empty if it does."""
+    if outcome.failure:
+        return outcome.failure
+    if outcome.simulated_us < SECONDS * 1_000_000 or outcome.operations < OPERATIONS_MIN:
+        return f"too little: {outcome.operations} operations in {outcome.simulated_us / 1e6:.0f} s"
+    return ""
