@@ -75,7 +75,7 @@ def _ratios(reports: list[Report], limits: list[dict[str, object]]) -> str:
     for system, rows in own.items():
         if 1 in rows:
             alone_us, of_three_us = (
-                max(float(str(measured[name])) for measured in limits)
+                min(float(str(measured[name])) for measured in limits)
                 for name in ("fdatasync_p50_us", "fdatasync_of_three_p50_us")
             )
             put_us = rows[1].p50_ms * 1000

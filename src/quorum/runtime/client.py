@@ -222,6 +222,10 @@ class Client:
             what = "answered with bytes that are no answer. Check that both ends run compatible versions."
             _fail(futures, RemoteProtocolError(self._session.endpoint, what))
             return
+        if len(results) != len(futures):
+            what = f"answered {len(futures)} commands with {len(results)} results. Run compatible versions."
+            _fail(futures, RemoteProtocolError(self._session.endpoint, what))
+            return
         for at, (future, result) in enumerate(zip(futures, results, strict=True)):
             if future.done():
                 continue

@@ -19,7 +19,7 @@ from quorum.apps.catalogue import DECIDE_APP, applications
 from quorum.apps.host import Host
 from quorum.certificate import DecisionCertificate, digest_of, encode_json
 from quorum.entry import Buffer, Header, split_entries
-from quorum.errors import ConfigurationError, NotLeader, QuorumError, RemoteProtocolError
+from quorum.errors import ConfigurationError, LocalProtocolError, NotLeader, QuorumError, RemoteProtocolError
 from quorum.model import NodeId
 from quorum.protocols.raft.messages import Append
 from quorum.protocols.raft.replica import RaftReplica
@@ -403,5 +403,11 @@ class Node:
         )
 
     def set_link_faults(self, blocked_in: tuple[str, ...], blocked_out: tuple[str, ...]) -> None:
-        self.network.faults.blocked_in = blocked_in
-        self.network.faults.blocked_out = blocked_out
+        faults = self.network.faults
+        before = faults.blocked_in
+        faults.blocked_in = blocked_in
+        try:
+            faults.blocked_out = blocked_out
+        except LocalProtocolError:
+            faults.blocked_in = before  # all of it or nothing
+            raise
