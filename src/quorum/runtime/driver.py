@@ -400,8 +400,8 @@ class Driver:
             self.application.restore(self._snapshots.load(mark.index))
         except ValueError as error:
             raise StorageCorrupt(
-                f"{self.node} was to stand at its snapshot of entry {mark.index}, but its applications cannot read "
-                f"it: {error}. Start the release that wrote it, or leave this node out."
+                f"{self.node} was to stand at its snapshot of entry {mark.index}, but its applications cannot "
+                f"read it: {error}. Start the release that wrote it, or leave this node out."
             ) from error
 
     def _fetch(self, effect: effects.FetchSnapshot) -> None:
