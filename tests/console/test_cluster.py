@@ -43,7 +43,7 @@ def test_status_shows_every_node_and_one_leader(run, run_json, at):
     assert sorted(overview["nodes"]) == ["n1", "n2", "n3"]
     assert [node["role"] for node in overview["nodes"].values()].count("leader") == 1
     text = run("status", *at).stdout
-    assert "leader" in text and "fsync p50/p99" in text
+    assert "leader" in text and "sync ms" in text
 
 
 def test_a_value_is_put_swapped_listed_and_deleted(run, run_json, at):

@@ -320,7 +320,7 @@ def _check_choices(cluster: ClusterConfig) -> None:
     if cluster.model == "byzantine":
         raise ConfigurationError(
             'model = "byzantine" was asked for, but this release runs clusters with model = "crash" only. '
-            'Set model = "crash"; `quorum check --model byzantine` examines designs already.'
+            'Set model = "crash", or wait for the Byzantine engine.'
         )
     _check_one_of("engine", cluster.engine, ("raft",))
     _check_one_of("policy", cluster.policy, ("fixed",))

@@ -270,7 +270,7 @@ class Node:
         self._wake()
 
     def on_peer_up(self, node: NodeId) -> None:
-        log.info("connected to %s", node)
+        """Nothing: the network has logged it, and the protocol needs no greeting."""
 
     def on_peer_lost(self, node: NodeId) -> None:
         self.driver.peer_lost(node)
