@@ -8,6 +8,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -190,7 +191,7 @@ def test_no_certificate_outlives_its_authority(keys: Path) -> None:
     keyring.issue(keys, "n3", days=10_000)
     _, dialling = shake_hands(load_tls(keys, "n3").server, load_tls(keys, "n2").client)
     end = ssl.cert_time_to_seconds(dialling.getpeercert()["notAfter"])
-    assert end <= NOW.timestamp() + keyring.AUTHORITY_DAYS * 86_400 + 60
+    assert end <= time.time() + keyring.AUTHORITY_DAYS * 86_400
 
 
 @pytest.mark.parametrize("days", [True, 1.5, "9", 10**9])

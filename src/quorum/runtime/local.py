@@ -193,6 +193,10 @@ class LocalCluster:
             time.sleep(POLL_S)
         for node in pids:
             self.nodes[node].pid_file.unlink(missing_ok=True)
+        for child in self._children.values():
+            if child.pid in pids.values():
+                child.wait()  # it has ended, but a moment may pass until it can be reaped
+        self._reap()
         return ended
 
     def let_go(self) -> None:
