@@ -72,11 +72,11 @@ def plan_of(seed: int, nodes: tuple[int, ...] = NODES) -> Plan:
     draw = Random(f"plan/{seed}")
     count = nodes[seed % len(nodes)]
     clients, pause_ms = draw.choice(LOADS)
+    faults, faults_at_once = ALL_FAULTS, draw.choice((1, 1, 2))
     if is_hostile(seed):
-        clients, pause_ms = 10, 80  # enough operations although the cluster is often without a leader
-    faults = ALL_FAULTS
-    if seed % FEW_FAULTS_EVERY == FEW_FAULTS_EVERY - 1:
-        faults = tuple(sorted(draw.sample(ALL_FAULTS, 3)))
+        clients, pause_ms, faults_at_once = 10, 80, 1
+    elif seed % FEW_FAULTS_EVERY == FEW_FAULTS_EVERY - 1:
+        faults, faults_at_once = tuple(sorted(draw.sample(ALL_FAULTS, 3))), 1
     reads = writes = ""
     if seed % QUORUMS_EVERY == 3:
         system = draw.choice(systems_of(tuple(f"n{i}" for i in range(1, count + 1))))
@@ -95,7 +95,7 @@ def plan_of(seed: int, nodes: tuple[int, ...] = NODES) -> Plan:
         disk=seed % DISK_EVERY == 0,
         message_entries=draw.choice((1, 3, 1024)),
         sync_us=draw.choice((300, 300, 3_000, 15_000)),
-        faults_at_once=draw.choice((1, 1, 2)),
+        faults_at_once=faults_at_once,
         patience_ms=draw.choice((3_000, 3_000, 400)),
     )
 
