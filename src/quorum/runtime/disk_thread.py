@@ -27,6 +27,10 @@ class Worker(Protocol):
         """As `submit`, for a caller that only waits: `done` may be called before this returns."""
         ...
 
+    def submit_aside(self, job: Job, done: Done) -> None:
+        """As `submit`, for a job that is not like the others: how long it takes says nothing about them."""
+        ...
+
     def close(self) -> None:
         """Finish what was submitted, then end."""
         ...
@@ -43,7 +47,7 @@ class Inline:
         else:
             done(None)
 
-    submit_urgent = submit
+    submit_urgent = submit_aside = submit
 
     def close(self) -> None:
         return
@@ -62,6 +66,9 @@ class DiskThread:
         self._jobs.put((job, done))
 
     def submit_urgent(self, job: Job, done: Done) -> None:
+        self.submit(job, done)
+
+    def submit_aside(self, job: Job, done: Done) -> None:
         self.submit(job, done)
 
     def close(self) -> None:
@@ -90,8 +97,9 @@ class Paced(DiskThread):
     FAST_NS = 400_000
     FAST_JOBS = 32
 
-    def __init__(self, post: Post, name: str) -> None:
+    def __init__(self, post: Post, name: str, now_ns: Callable[[], int] = monotonic_ns) -> None:
         super().__init__(post, name)
+        self._now_ns = now_ns
         self._fast_in_a_row = 0
         self._handed_over = 0
 
@@ -100,29 +108,35 @@ class Paced(DiskThread):
 
         def timed() -> None:
             nonlocal took_ns
-            began = monotonic_ns()
+            began = self._now_ns()
             job()
-            took_ns = monotonic_ns() - began
+            took_ns = self._now_ns() - began
 
         def taken(failure: BaseException | None) -> None:
-            self._handed_over -= 1
             self._judge(took_ns)
             done(failure)
 
+        self.submit_aside(timed, taken)
+
+    def submit_aside(self, job: Job, done: Done) -> None:
+        def taken(failure: BaseException | None) -> None:
+            self._handed_over -= 1
+            done(failure)
+
         self._handed_over += 1
-        super().submit(timed, taken)
+        super().submit(job, taken)
 
     def submit_urgent(self, job: Job, done: Done) -> None:
         if self._fast_in_a_row < self.FAST_JOBS or self._handed_over:
             self.submit(job, done)
             return
-        began = monotonic_ns()
+        began = self._now_ns()
         failure: BaseException | None = None
         try:
             job()
         except Exception as error:
             failure = error
-        self._judge(monotonic_ns() - began)
+        self._judge(self._now_ns() - began)
         done(failure)
 
     def _judge(self, took_ns: int) -> None:

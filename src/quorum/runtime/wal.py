@@ -295,7 +295,9 @@ class Wal:
         round_ = self._lay_out(self._staged)
         self._staged = []
         job, answer = partial(self._write, round_), partial(self._on_written, round_, done)
-        if in_background:
+        if round_.plan is not None:  # a new file takes long on any disk
+            self._worker.submit_aside(job, answer)
+        elif in_background:
             self._worker.submit(job, answer)
         else:
             self._worker.submit_urgent(job, answer)
@@ -403,7 +405,7 @@ class Wal:
         doomed = [segment for segment in self._segments if segment.sequence < oldest]
         if doomed:
             del self._segments[: len(doomed)]
-            self._worker.submit(partial(self._remove, doomed), self._on_removed)
+            self._worker.submit_aside(partial(self._remove, doomed), self._on_removed)
 
     def _remove(self, doomed: list[Segment]) -> None:
         """In the worker, oldest first and each durably, so that a crash leaves no gap."""
