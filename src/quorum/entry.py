@@ -28,6 +28,7 @@ KINDS = frozenset((COMMAND, CONFIGURATION, TICK, BARRIER))
 _HEAD = struct.Struct("<QQBBHIqQQQQI8sI")
 _IDENTITY = struct.Struct("<QQBBHIq")
 HEAD_BYTES = _HEAD.size
+_KIND_AT, _FORMAT_AT = 16, 17
 ENTRY_FORMAT = 1
 ENTRY_BYTES_MAX = 16 * 1024 * 1024
 """No entry is larger than this; a head that claims more is damage or an attack."""
@@ -103,6 +104,11 @@ def entry_identity(entry: Buffer) -> tuple[int, int, int, int]:
     """(index, term, kind, time_us) of stored bytes, unchecked; the hot path's only look inside."""
     index, term, kind, _, _, _, time_us = _IDENTITY.unpack_from(entry)
     return index, term, kind, time_us
+
+
+def is_known_form(entry: Buffer) -> bool:
+    """Whether this release can read the entry: its format and its kind are known. Look before it is stored."""
+    return entry[_FORMAT_AT] == ENTRY_FORMAT and entry[_KIND_AT] in KINDS
 
 
 def decode_entry(entry: Buffer) -> tuple[Header, memoryview]:

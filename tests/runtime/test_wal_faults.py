@@ -467,6 +467,19 @@ def test_a_newer_log_format_is_refused():
         disk.start(create=False)
 
 
+@pytest.mark.parametrize(("at", "value"), [(17, 2), (16, 9)], ids=["format", "kind"])
+def test_an_entry_of_a_form_that_is_not_known_is_refused_and_nothing_changed(at, value):
+    """Row 28: it is refused when the log is read, not when the entry is applied."""
+    disk, wal = disk_with(1)
+    newer = entry(3)[:at] + bytes((value,)) + entry(3)[at + 1 :]
+    wal.write_entries(3, [newer])
+    disk.sync(wal)
+    before = disk.files.contents(disk.last_segment())
+    with pytest.raises(ConfigurationError, match="entry 3 .* Start the release that wrote it"):
+        disk.start(create=False)
+    assert disk.files.contents(disk.last_segment()) == before
+
+
 def test_a_segment_that_is_a_symbolic_link_is_refused(tmp_path):
     """Row 29."""
 

@@ -20,8 +20,8 @@ import logging
 
 import msgspec
 
-from quorum.entry import CONFIGURATION, HEAD_BYTES, entry_identity
-from quorum.errors import StorageCorrupt
+from quorum.entry import CONFIGURATION, HEAD_BYTES, entry_identity, is_known_form
+from quorum.errors import ConfigurationError, StorageCorrupt
 from quorum.model import Configuration, decode_configuration
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import Durable, EntryMeta, SnapshotMark
@@ -70,7 +70,7 @@ class _Fold:
         self._snapshot_index = snapshot_index
 
     def segment(self, segment: Segment, scan: SegmentScan) -> None:
-        """Take every record of one segment. Raises StorageCorrupt."""
+        """Take every record of one segment. Raises StorageCorrupt; ConfigurationError for a newer release's."""
         sequence, append, metas = segment.sequence, self.index.append, self.metas
         last, skip = self.index.last, self._snapshot_index
         for kind, term, index, offset, payload in scan.records():
@@ -81,6 +81,12 @@ class _Fold:
                     raise corrupt(segment.path, offset, "an entry is too short to be one") from None
                 if identity[0] != index or identity[1] != term or index > last + 1:
                     raise corrupt(segment.path, offset, f"entry {identity[0]} stands where {last + 1} belongs")
+                if not is_known_form(payload):
+                    raise ConfigurationError(
+                        f"{segment.path} was to be read, but entry {index} at offset {offset} has a form that this "
+                        "release does not know. Nothing was changed. Start the release that wrote it, or a newer "
+                        "one."
+                    )
                 if index <= last:
                     self._cut(index)
                 append(sequence, offset, len(payload))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quorum.entry import CONFIGURATION, HEAD_BYTES, Buffer, decode_entry, entry_identity
+from quorum.entry import CONFIGURATION, HEAD_BYTES, Buffer, decode_entry, entry_identity, is_known_form
 from quorum.errors import RemoteProtocolError
 from quorum.model import Configuration, NodeId, decode_configuration
 from quorum.protocols.effects import FetchSnapshot
@@ -28,7 +28,7 @@ def parse_entries(sender: NodeId, append: Append, entries: tuple[Buffer, ...]) -
     """(term, log time, configuration) of each attached entry.
 
     Raises RemoteProtocolError unless they are dense, after `previous_index`, with terms that do not decrease
-    and are not above the message's, and every configuration can be built.
+    and are not above the message's, every one has a known form, and every configuration can be built.
     """
     parsed: Parsed = []
     expected, least_term = append.previous_index + 1, append.previous_term
@@ -39,6 +39,10 @@ def parse_entries(sender: NodeId, append: Append, entries: tuple[Buffer, ...]) -
         if index != expected or not least_term <= term <= append.term:
             raise RemoteProtocolError(
                 sender, f"sent entry {index} of term {term} after {expected - 1} of term {least_term}"
+            )
+        if not is_known_form(entry):
+            raise RemoteProtocolError(
+                sender, f"sent entry {index} in a form that is not known here. Run the same release on every node."
             )
         configuration = None
         if kind == CONFIGURATION:
