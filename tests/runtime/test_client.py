@@ -13,7 +13,7 @@ from quorum.apps.catalogue import KV_APP
 from quorum.apps.host import OPEN, Host
 from quorum.apps.kv_store import KeyValueStore
 from quorum.entry import COMMAND, ENTRY_BYTES_MAX, Header
-from quorum.errors import ApplicationError, LocalProtocolError, RemoteProtocolError
+from quorum.errors import LocalProtocolError, RemoteProtocolError
 from quorum.runtime.client import BATCH_BYTES_MAX, Client
 from quorum.runtime.messages import Query, Result, Submit
 
@@ -117,25 +117,67 @@ class Unknown:
     """No msgpack type."""
 
 
-@pytest.mark.parametrize("bad", [Unknown(), 1 << 70, "\ud800", bytes(ENTRY_BYTES_MAX)], ids=range(4))
+@pytest.mark.parametrize("bad", [Unknown(), 1 << 70, "\ud800", bytes(ENTRY_BYTES_MAX), None], ids=range(5))
 def test_what_cannot_be_sent_fails_alone(bad):
     async def act(client, node):
         before, wrong, after = await asyncio.gather(
             client.kv.put(b"a", b"1"), client.kv.put(b"b", bad), client.kv.put(b"c", b"3"), return_exceptions=True
         )
         assert type(before) is type(after) is kv.Written
-        assert isinstance(wrong, LocalProtocolError) and "was to be sent, but it" in str(wrong)
+        assert isinstance(wrong, LocalProtocolError) and "was to be sent" in str(wrong)
         assert await client.kv.get(b"b") is None
 
     with_client(act)
 
 
-def test_a_command_of_a_wrong_type_is_refused_alone():
+WRONG = {
+    "a key of text": (lambda client: client.kv.put("text", b"1"), "key='text' of type str, but key is bytes"),
+    "a value that is a number": (lambda client: client.kv.put(b"a", 7), "value=7 of type int"),
+    "text to read": (lambda client: client.kv.get("text"), "Encode it first"),
+    "text to delete": (lambda client: client.kv.delete("text"), "key is bytes"),
+    "an end of text": (lambda client: client.kv.range(b"a", "b"), "end is bytes or None"),
+    "a limit of text": (lambda client: client.kv.range(b"a", None, "3"), "limit is int"),
+    "a swap of text": (lambda client: client.kv.compare_and_swap(b"a", None, "new"), "value is bytes or None"),
+    "an unknown relation": (
+        lambda client: client.kv.txn([kv.Compare(b"a", "value", "==", b"1")], []),
+        "relation is one of =, !=, <, >",
+    ),
+    "text inside a transaction": (lambda client: client.kv.txn([], [kv.Put("k", b"1")]), "key='k'"),
+    "a swap inside a transaction": (
+        lambda client: client.kv.txn([], [], [kv.CompareAndSwap(b"a", None, b"1")]),
+        "otherwise is a list of Put or Delete",
+    ),
+    "a topic of bytes": (lambda client: client.decide(b"topic", b"1"), "topic is str"),
+    "a decision of text": (lambda client: client.decide("topic", "1"), "value is bytes"),
+    "a topic of bytes to read": (lambda client: client.decision(b"topic"), "topic is str"),
+}
+
+
+@pytest.mark.parametrize(("ask", "says"), WRONG.values(), ids=WRONG)
+def test_an_argument_of_a_wrong_type_is_refused_before_anything_is_sent(ask, says):
     async def act(client, node):
-        wrong, right = await asyncio.gather(
-            client.kv.put("text", b"1"), client.kv.put(b"c", b"3"), return_exceptions=True
-        )
-        assert isinstance(wrong, ApplicationError) and type(right) is kv.Written
+        wrong, right = await asyncio.gather(ask(client), client.kv.put(b"c", b"3"), return_exceptions=True)
+        assert isinstance(wrong, LocalProtocolError) and says in str(wrong)
+        assert type(right) is kv.Written
+        assert len(node.bodies) == 1
+
+    with_client(act)
+
+
+def test_any_kind_of_bytes_may_be_written():
+    async def act(client, node):
+        await client.kv.put(bytearray(b"a"), memoryview(b"1"))
+        item = await client.kv.get(b"a")
+        assert item is not None and item.value == b"1"
+
+    with_client(act)
+
+
+def test_the_commands_with_right_types_pass():
+    async def act(client, node):
+        assert (await client.kv.txn([kv.Compare(b"a", "version", "=", 0)], [kv.Put(b"a", b"1")])).succeeded
+        assert (await client.kv.compare_and_swap(b"a", b"1", None)).succeeded
+        assert (await client.kv.range(b"", None, 3)).items == []
 
     with_client(act)
 

@@ -475,7 +475,7 @@ def test_an_entry_of_a_form_that_is_not_known_is_refused_and_nothing_changed(at,
     wal.write_entries(3, [newer])
     disk.sync(wal)
     before = disk.files.contents(disk.last_segment())
-    with pytest.raises(ConfigurationError, match="entry 3 .* Start the release that wrote it"):
+    with pytest.raises(ConfigurationError, match=r"entry 3 .* Start the release that wrote it"):
         disk.start(create=False)
     assert disk.files.contents(disk.last_segment()) == before
 

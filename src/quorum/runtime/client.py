@@ -15,6 +15,7 @@ from quorum.apps.catalogue import DECIDE_APP, KV_APP
 from quorum.apps.decide import Decide, Decision
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES
 from quorum.errors import ApplicationError, LocalProtocolError, QuorumError, RemoteProtocolError
+from quorum.runtime.arguments import checked
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.messages import (
     CertificateRequest,
@@ -105,10 +106,11 @@ class Client:
 
     async def decide(self, topic: str, value: bytes) -> Decision:
         """Propose `value` on `topic`; return the decision, which is the first value that was committed."""
-        return await self.ask("decide", Decide(topic, value), Decision)
+        return await self.ask("decide", checked(Decide(topic, value)), Decision)
 
     async def decision(self, topic: str) -> Decision | None:
         """What was decided on `topic`, read linearizably; None if nothing was."""
+        checked(Decide(topic, b""))
         found = await self.ask("decided", topic, object)
         assert found is None or isinstance(found, Decision)
         return found
@@ -253,7 +255,8 @@ def _fail(futures: Sequence[asyncio.Future[Any]], error: Exception) -> None:
 class KeyValueClient:
     """The key-value store (apps.kv has the semantics). Keys and values are bytes.
 
-    Every call raises ApplicationError for a command that the store refuses, and what Client says.
+    Every call raises LocalProtocolError for an argument of a wrong type, ApplicationError for a command that the
+    store refuses, and what Client says.
     """
 
     def __init__(self, client: Client) -> None:
@@ -261,30 +264,33 @@ class KeyValueClient:
 
     async def put(self, key: bytes, value: bytes) -> kv.Written:
         """Write `value` under `key`."""
-        return await self._ask("kv", kv.Put(key, value), kv.Written)
+        return await self.put_soon(key, value)
 
     def put_soon(self, key: bytes, value: bytes) -> asyncio.Future[kv.Written]:
         """As `put`, without a coroutine for each: for many writes under way at once."""
-        return self._ask("kv", kv.Put(key, value), kv.Written)
+        command = kv.Put(key, value)
+        if type(key) is not bytes or type(value) is not bytes:  # the usual case costs next to nothing
+            checked(command)
+        return self._ask("kv", command, kv.Written)
 
     async def get(self, key: bytes, consistency: str = "linearizable") -> kv.Item | None:
         """The item under `key`, or None. `consistency="stale"` asks only the node at hand."""
-        got = await self._ask(self._read_queue(consistency), kv.Get(key), kv.Got)
+        got = await self._ask(self._read_queue(consistency), checked(kv.Get(key)), kv.Got)
         return got.item
 
     async def range(
         self, start: bytes, end: bytes | None = None, limit: int = 0, consistency: str = "linearizable"
     ) -> kv.Found:
         """Items from `start` up to but without `end` (None: to the last key), ascending."""
-        return await self._ask(self._read_queue(consistency), kv.Range(start, end, limit), kv.Found)
+        return await self._ask(self._read_queue(consistency), checked(kv.Range(start, end, limit)), kv.Found)
 
     async def delete(self, key: bytes) -> kv.Deleted:
         """Remove `key`; the count tells whether it was there."""
-        return await self._ask("kv", kv.Delete(key), kv.Deleted)
+        return await self._ask("kv", checked(kv.Delete(key)), kv.Deleted)
 
     async def compare_and_swap(self, key: bytes, expected: bytes | None, value: bytes | None) -> kv.Swapped:
         """Replace the value if it is `expected`; None means absent, before or after."""
-        return await self._ask("kv", kv.CompareAndSwap(key, expected, value), kv.Swapped)
+        return await self._ask("kv", checked(kv.CompareAndSwap(key, expected, value)), kv.Swapped)
 
     async def txn(
         self,
@@ -293,7 +299,8 @@ class KeyValueClient:
         otherwise: Sequence[kv.Operation] = (),
     ) -> kv.Committed:
         """If all of `compares` hold do `then`, else `otherwise`: atomically, at one revision."""
-        return await self._ask("kv", kv.Txn(list(compares), list(then), list(otherwise)), kv.Committed)
+        command = checked(kv.Txn(list(compares), list(then), list(otherwise)))
+        return await self._ask("kv", command, kv.Committed)
 
     def _read_queue(self, consistency: str) -> str:
         if consistency not in ("linearizable", "stale"):

@@ -83,9 +83,8 @@ class _Fold:
                     raise corrupt(segment.path, offset, f"entry {identity[0]} stands where {last + 1} belongs")
                 if not is_known_form(payload):
                     raise ConfigurationError(
-                        f"{segment.path} was to be read, but entry {index} at offset {offset} has a form that this "
-                        "release does not know. Nothing was changed. Start the release that wrote it, or a newer "
-                        "one."
+                        f"{segment.path} was to be read, but entry {index} at offset {offset} has a form that is "
+                        "not known here. Nothing was changed. Start the release that wrote it, or a newer one."
                     )
                 if index <= last:
                     self._cut(index)

@@ -26,7 +26,7 @@ class _Later:
     """disk_thread.Worker: jobs take simulated time, one after the other."""
 
     def __init__(self, submit: Callable[[Job, Done], None]) -> None:
-        self.submit = self.submit_urgent = submit
+        self.submit = self.submit_urgent = self.submit_aside = submit
 
     def close(self) -> None:
         return
