@@ -14,8 +14,8 @@ from time import perf_counter_ns
 from typing import Any
 
 from quorum.apps import kv
-from quorum.apps.catalogue import KV_APP, applications
-from quorum.apps.host import OPEN, SESSIONS, Host, decode_session
+from quorum.apps.catalogue import KV_APP, new_host
+from quorum.apps.host import OPEN, SESSIONS, decode_session
 from quorum.entry import Batch, decode_entry, entry_identity, split_entries
 from quorum.model import Configuration
 from quorum.protocols import effects, events
@@ -110,7 +110,7 @@ def framed(codec: MessageCodec[Any], message: object, attached: bytes) -> bytes:
 def measure(commands: int) -> dict[str, float]:
     """Microseconds a command by stage, with `commands` puts in a batch."""
     cluster = Cluster()
-    host, wal = Host(applications()), Encoder(0, 0, 0)
+    host, wal = new_host(), Encoder(0, 0, 0)
     at_node, at_client = FrameParser(), FrameParser()
 
     def apply(stored: bytes) -> Any:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from quorum.apps.decide import Decisions
+from quorum.apps.host import Host
 from quorum.apps.kv_store import KeyValueStore
+from quorum.apps.log_clock import LogClock
 from quorum.apps.state_machine import StateMachine
 
 KV_APP = 1
 DECIDE_APP = 2
 
 
-def applications() -> dict[int, StateMachine]:
-    """A fresh, empty set of them. The same on every node of a cluster."""
+def applications(clock: LogClock) -> dict[int, StateMachine]:
+    """A fresh, empty set of them, which tell lease time by `clock`. The same on every node of a cluster."""
     return {KV_APP: KeyValueStore(), DECIDE_APP: Decisions()}
+
+
+def new_host() -> Host:
+    """A host of these applications."""
+    clock = LogClock()
+    return Host(applications(clock), clock=clock)

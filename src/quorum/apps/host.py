@@ -9,12 +9,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
+from operator import index as index_of
 
 import msgspec
 
-from quorum.apps.answer import EXPIRED, OK, Answer, failure, failure_answer
+from quorum.apps.answer import EXPIRED, OK, Answer, Failure, decode_failure, failure, failure_answer
+from quorum.apps.log_clock import LogClock
 from quorum.apps.session import SESSIONS_MAX, Sessions
-from quorum.apps.state_machine import Notice, Outputs, Reply, StateMachine, Task
+from quorum.apps.state_machine import Notice, Outputs, Reply, StateMachine, Task, is_expiring
 from quorum.apps.stream import StreamReader, write_stream
 from quorum.entry import COMMAND, Buffer, Header
 from quorum.errors import ConfigurationError, LocalProtocolError
@@ -29,15 +31,16 @@ CLOSE = b"close"
 """Sent in a session: forgets it. Empty reply."""
 
 APPLICATION_ID_MAX = 65_535
-_HEAD = struct.Struct("<4sQqI")
-_FORMAT = b"QHS1"
+NEVER_US = 1 << 62
+_HEAD = struct.Struct("<4sQqqI")
+_FORMAT = b"QHS2"
 
 
 class Applied(msgspec.Struct, frozen=True, gc=False):
     """What applying one entry gives: the answer to its caller, and what goes to others.
 
     `status` and `body` are an `answer.Answer`; `replies` answer earlier batches (status OK), in the same session
-    or another. Only a batch that was really applied has replies, notices or tasks.
+    or another. First come those of what expired at this entry, then those of the batch, if it was really applied.
     """
 
     status: int
@@ -62,10 +65,16 @@ class Host:
     """Applications by their id (1 to 65535), and the sessions of their clients.
 
     `sessions_max` and the set of applications must be the same on every node of a cluster: they decide what
-    commands do. Raises ConfigurationError for an id or a bound out of range.
+    commands do. `clock` is the one that the applications were given, if any of them is `Expiring`.
+    Raises ConfigurationError for an id or a bound out of range.
     """
 
-    def __init__(self, applications: Mapping[int, StateMachine], sessions_max: int = SESSIONS_MAX) -> None:
+    def __init__(
+        self,
+        applications: Mapping[int, StateMachine],
+        sessions_max: int = SESSIONS_MAX,
+        clock: LogClock | None = None,
+    ) -> None:
         for app in sorted(applications):
             if not SESSIONS < app <= APPLICATION_ID_MAX:
                 raise ConfigurationError(
@@ -77,9 +86,13 @@ class Host:
                 f"sessions_max={sessions_max} was given, but exactly-once needs a session. Use 1 or more."
             )
         self._applications = {app: applications[app] for app in sorted(applications)}
+        self._expiring = {app: each for app, each in self._applications.items() if is_expiring(each)}
         self._sessions = Sessions(sessions_max)
         self._applied_index = 0
-        self._time_us = 0
+        self._clock = clock or LogClock()
+        self._wake_us = NEVER_US
+        self.expiry_failure: Failure | None = None
+        """Why the newest call of an application's `expire` failed; None if it did not. Not part of the state."""
 
     @property
     def applied_index(self) -> int:
@@ -89,7 +102,16 @@ class Host:
     @property
     def time_us(self) -> int:
         """Log time of the newest entry in the state."""
-        return self._time_us
+        return self._clock.log_time_us
+
+    @property
+    def expires_in_us(self) -> int | None:
+        """How much lease time after the newest entry something expires by itself, 0 if it is due; None: nothing
+        will."""
+        if self._wake_us == NEVER_US:
+            return None
+        self._wake_us = self._next_deadline_us()
+        return None if self._wake_us == NEVER_US else max(0, self._wake_us - self._clock.now_us)
 
     @property
     def session_count(self) -> int:
@@ -107,22 +129,9 @@ class Host:
                 "Apply committed entries in order, from the one behind the snapshot."
             )
         self._applied_index = header.index
-        self._time_us = max(self._time_us, header.time_us)
-        if header.kind != COMMAND:
-            return NOTHING
-        if header.app == SESSIONS:
-            return self._apply_to_sessions(header, bytes(body))
-        if header.client == 0:
-            applied = self._run(header, body)
-        else:
-            known = self._sessions.begin(header)
-            if known is not None:
-                return Applied(known.status, known.body)
-            applied = self._run(header, body)
-            self._sessions.finish(header, Answer(applied.status, applied.body))
-        for reply in applied.replies:
-            self._sessions.amend(reply.client, reply.sequence, Answer(OK, reply.body))
-        return applied
+        if self._clock.advance(header) >= self._wake_us:
+            return _joined(self._expire(), self._apply(header, body))
+        return self._apply(header, body)
 
     def query(self, app: int, body: Buffer) -> Answer:
         """Answer reads from the present state; an exception of the application becomes a FAILED answer."""
@@ -137,7 +146,7 @@ class Host:
             return failure_answer(error)
 
     def digest(self) -> bytes:
-        """The root over position, log time, sessions and every application: 32 bytes."""
+        """The root over position, log time, lease time, sessions and every application: 32 bytes."""
         root = blake2b(self._head(), digest_size=32)
         root.update(self._sessions.digest())
         for app, application in self._applications.items():
@@ -164,7 +173,8 @@ class Host:
         `sessions_max`. The host must not be used after that, until a restore succeeds.
         """
         stream = StreamReader(chunks)
-        index, time_us = self._read_head(stream.head())
+        index, log_time_us, lease_time_us = self._read_head(stream.head())
+        self._clock.restore(lease_time_us, log_time_us)
         self._sessions.restore(stream.chunks(SESSIONS))
         for app, application in self._applications.items():
             remaining = stream.chunks(app)
@@ -174,7 +184,71 @@ class Host:
                     f"application {app} was restored, but it left chunks unread. Fetch another snapshot."
                 )
         stream.end()
-        self._applied_index, self._time_us = index, time_us
+        self._applied_index = index
+        self._wake_us = self._next_deadline_us()
+
+    def _apply(self, header: Header, body: Buffer) -> Applied:
+        if header.kind != COMMAND:
+            return NOTHING
+        if header.app == SESSIONS:
+            return self._apply_to_sessions(header, bytes(body))
+        if header.client == 0:
+            applied = self._run(header, body)
+        else:
+            known = self._sessions.begin(header)
+            if known is not None:
+                return Applied(known.status, known.body)
+            applied = self._run(header, body)
+            self._sessions.finish(header, Answer(applied.status, applied.body))
+        self._amend(applied.replies)
+        if header.app in self._expiring:
+            self._wake_us = min(self._wake_us, self._deadline_us(header.app))
+        return applied
+
+    def _amend(self, replies: Iterable[Reply]) -> None:
+        for reply in replies:
+            self._sessions.amend(reply.client, reply.sequence, Answer(OK, reply.body))
+
+    # What expires. `_wake_us` is at most the earliest deadline, so that an entry at which nothing is due costs one
+    # comparison.
+
+    def _expire(self) -> Outputs:
+        """Let every application end what is due, in the order of their ids. An exception of one keeps its outputs
+        back and stops neither the node nor the others; it is the same on every replica."""
+        replies: list[Reply] = []
+        notices: list[Notice] = []
+        tasks: list[Task] = []
+        self.expiry_failure = None
+        for app, application in self._expiring.items():
+            if self._deadline_us(app) > self._clock.now_us:
+                continue
+            try:
+                outputs = application.expire()
+                _check_outputs(outputs)
+            except MemoryError:
+                raise
+            except Exception as error:
+                self.expiry_failure = decode_failure(failure_answer(error).body)
+            else:
+                replies += outputs.replies
+                notices += outputs.notices
+                tasks += outputs.tasks
+        self._amend(replies)
+        self._wake_us = self._next_deadline_us()
+        return Outputs(b"", tuple(replies), tuple(notices), tuple(tasks))
+
+    def _next_deadline_us(self) -> int:
+        return min(map(self._deadline_us, self._expiring), default=NEVER_US)
+
+    def _deadline_us(self, app: int) -> int:
+        """When something in an application ends; NEVER_US if it has no such time, or cannot tell it."""
+        try:
+            deadline_us = self._expiring[app].next_deadline_us
+            return NEVER_US if deadline_us is None else min(index_of(deadline_us), NEVER_US)
+        except MemoryError:
+            raise
+        except Exception:
+            return NEVER_US
 
     def _run(self, header: Header, body: Buffer) -> Applied:
         application = self._applications.get(header.app)
@@ -204,18 +278,32 @@ class Host:
         return Applied(unknown.status, unknown.body)
 
     def _head(self) -> bytes:
-        return _HEAD.pack(_FORMAT, self._applied_index, self._time_us, self._sessions.sessions_max)
+        clock = self._clock
+        return _HEAD.pack(
+            _FORMAT, self._applied_index, clock.log_time_us, clock.now_us, self._sessions.sessions_max
+        )
 
-    def _read_head(self, head: bytes) -> tuple[int, int]:
+    def _read_head(self, head: bytes) -> tuple[int, int, int]:
         if len(head) != _HEAD.size or head[:4] != _FORMAT:
             raise ValueError("a snapshot was to be restored, but its format is not known here. Use its version.")
-        _, index, time_us, sessions_max = _HEAD.unpack(head)
+        _, index, log_time_us, lease_time_us, sessions_max = _HEAD.unpack(head)
         if sessions_max != self._sessions.sessions_max:
             raise ValueError(
                 f"a snapshot made with sessions_max={sessions_max} was to be restored where it is "
                 f"{self._sessions.sessions_max}, which would let replicas diverge. Use one value on every node."
             )
-        return index, time_us
+        return index, log_time_us, lease_time_us
+
+
+def _joined(expired: Outputs, applied: Applied) -> Applied:
+    """What expired at an entry goes out before what the entry itself did."""
+    return Applied(
+        applied.status,
+        applied.body,
+        expired.replies + applied.replies,
+        expired.notices + applied.notices,
+        expired.tasks + applied.tasks,
+    )
 
 
 def _unknown_application(app: int) -> Answer:
@@ -227,15 +315,22 @@ def _check_outputs(outputs: object) -> None:
     if (
         not isinstance(outputs, Outputs)
         or not isinstance(outputs.reply, bytes)
-        or not all(_is_reply(reply) for reply in outputs.replies)
+        or not (isinstance(outputs.replies, tuple) and all(map(_is_reply, outputs.replies)))
+        or not (isinstance(outputs.notices, tuple) and all(map(_is_notice, outputs.notices)))
+        or not isinstance(outputs.tasks, tuple)
     ):
         raise TypeError(
-            "the application returned something else than Outputs with replies of bytes. Correct its apply."
+            "the application returned something else than Outputs with a reply of bytes and tuples of replies, "
+            "notices and tasks. Correct it."
         )
 
 
 def _is_reply(reply: object) -> bool:
     return isinstance(reply, Reply) and isinstance(reply.body, bytes)
+
+
+def _is_notice(notice: object) -> bool:
+    return isinstance(notice, Notice) and isinstance(notice.topic, bytes) and isinstance(notice.body, bytes)
 
 
 def _begun(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 import msgspec
 
@@ -69,3 +69,30 @@ class StateMachine(Protocol):
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the state by one that `snapshot` wrote. Raises ValueError if the chunks are damaged."""
         ...
+
+
+class Expiring(StateMachine, Protocol):
+    """A state machine in which something ends by itself: leases, sessions, held locks.
+
+    It reads lease time from the `log_clock.LogClock` of its host, which it is given at construction. The host
+    calls `expire` at the first entry at which lease time has reached `next_deadline_us`, before that entry's own
+    command, on every replica alike. What `expire` gives goes out with that entry.
+    """
+
+    @property
+    def next_deadline_us(self) -> int | None:
+        """The lease time at which something ends if nothing happens until then; None: nothing will. About O(1)."""
+        ...
+
+    def expire(self) -> Outputs:
+        """End what is due by now; the `reply` of the outputs is ignored. May leave a rest for the next entry.
+
+        An exception leaves the state as it is then and its outputs are lost; the next entry tries again. Since it
+        is a function of the log, all replicas stay alike.
+        """
+        ...
+
+
+def is_expiring(application: StateMachine) -> TypeGuard[Expiring]:
+    """Whether the class of an application has an `expire`; nothing is asked of the object itself."""
+    return callable(getattr(type(application), "expire", None))

@@ -15,8 +15,7 @@ from random import SystemRandom
 from secrets import randbits
 
 from quorum.apps import decide
-from quorum.apps.catalogue import DECIDE_APP, applications
-from quorum.apps.host import Host
+from quorum.apps.catalogue import DECIDE_APP, new_host
 from quorum.certificate import DecisionCertificate, digest_of, encode_json
 from quorum.entry import Buffer, Header, split_entries
 from quorum.errors import ConfigurationError, LocalProtocolError, NotLeader, QuorumError, RemoteProtocolError
@@ -205,7 +204,7 @@ class Node:
             allow_faults=config.allow_faults,
         )
         self.replica = RaftReplica(config.node, SystemRandom(), cluster.raft_settings())
-        self.host = Host(applications())
+        self.host = new_host()
         self.gateway = Gateway(addresses)
         ports = Ports(self.log, self.snapshots, _Transport(self.network), self.timers, self.clock)
         self.driver = Driver(self.replica, ports, self.host, self.gateway, self)

@@ -32,12 +32,13 @@ class _Inode:
         self.dirty: set[int] = set()
 
     def write(self, data: Buffer, offset: int) -> None:
+        if not data:
+            return  # a file does not grow by a write of nothing, wherever it is
         end = offset + len(data)
         if end > len(self.cache):
             self.cache.extend(bytes(end - len(self.cache)))
         self.cache[offset:end] = data
-        if data:
-            self.dirty.update(range(offset // SECTOR_BYTES, (end - 1) // SECTOR_BYTES + 1))
+        self.dirty.update(range(offset // SECTOR_BYTES, (end - 1) // SECTOR_BYTES + 1))
 
     def resize_disk(self) -> None:
         """Let the length of the file reach the disk; what is new reads as zeros there."""

@@ -7,7 +7,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
-from quorum.apps.catalogue import applications
+from quorum.apps.catalogue import new_host
 from quorum.apps.host import Host
 from quorum.checkers.agreement import Agreement, LeaderCompleteness
 from quorum.checkers.progress import Sometimes
@@ -74,7 +74,7 @@ class World:
         return Driver(node.replica, ports, node.host, node.gateway, node, DIGEST_ENTRIES)
 
     def make_host(self) -> Host:
-        return Host(applications())
+        return new_host()
 
     # Time and randomness.
 

@@ -16,7 +16,9 @@ NOTHING = Batch(0, 0, 0, 0, 0, b"")
 
 
 def append_barrier(state: RaftState) -> None:
-    """Order an empty entry of this term."""
+    """Order an empty entry of this term. Log time goes on from there at the pace of this leader's clock, also
+    where a leader before it was ahead."""
+    state.time_ahead_us = max(0, state.last_time_us - state.now_us)
     _order(state, BARRIER, (NOTHING,))
 
 
@@ -48,7 +50,7 @@ def _order(state: RaftState, kind: int, batches: tuple[Batch, ...], tokens: tupl
     Admitted stands before the Persist: followers may commit an entry before the leader's own disk has it.
     """
     first = state.log.last_index + 1
-    time_us = max(state.now_us, state.last_time_us)
+    time_us = max(state.now_us + state.time_ahead_us, state.last_time_us)
     state.last_time_us = time_us
     entries = []
     index, term, epoch = first, state.term, state.configuration.epoch

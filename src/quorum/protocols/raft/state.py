@@ -46,6 +46,7 @@ class RaftState:
         self.log = ReplicaLog()
         self.snapshot: SnapshotMark | None = None
         self.last_time_us = 0
+        self.time_ahead_us = 0
         self.may_vote = True
 
         self.role = FOLLOWER
