@@ -1,74 +1,25 @@
-"""What ends by itself: the host calls `expire` at the entry that moves lease time to the deadline."""
+"""What ends by itself: the host calls `expire` at the entry that moves lease time to the deadline. The logs of
+`apps_log` let 1,000 us pass with every entry."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from hashlib import blake2b
-
 import pytest
 
+from alarms import APP, Alarms
 from apps_log import Log
 from quorum.apps.answer import OK
 from quorum.apps.host import NOTHING, Host
 from quorum.apps.kv_store import KeyValueStore
-from quorum.apps.leases import Leases
 from quorum.apps.log_clock import LogClock
-from quorum.apps.state_machine import Notice, Outputs, Reply, Task, is_expiring
+from quorum.apps.state_machine import Notice, Outputs, Task, is_expiring
 from quorum.entry import BARRIER, TICK
 
-APP = 9
 TTL_US = 100_000
-
-
-class Alarms:
-    """A command is a lease to grant for TTL_US; whoever sent it hears of its end. The logs of `apps_log` let
-    1,000 us pass with every entry."""
-
-    def __init__(self, clock: LogClock) -> None:
-        self.leases = Leases(clock)
-        self.askers: dict[int, tuple[int, int]] = {}
-        self.ended: list[int] = []
-        self.fault: Exception | None = None
-
-    def apply(self, header, body):
-        self.ended.append(-header.index)
-        if body:
-            self.leases.grant(int(body), TTL_US)
-            self.askers[int(body)] = (header.client, header.first_sequence)
-        return Outputs(b"set", notices=(Notice(b"set", bytes(body)),))
-
-    @property
-    def next_deadline_us(self) -> int | None:
-        return self.leases.next_deadline_us
-
-    def expire(self) -> Outputs:
-        if self.fault is not None:
-            raise self.fault
-        ended = self.leases.expire()
-        self.ended += ended
-        replies = tuple(Reply(*self.askers[lease], b"over") for lease in ended)
-        notices = tuple(Notice(b"over", b"%d" % lease) for lease in ended)
-        return Outputs(b"ignored", replies, notices, tuple(Task("ring", b"") for _ in ended))
-
-    def query(self, body):
-        return repr(self.ended).encode()
-
-    def digest(self):
-        return blake2b(self.leases.digest() + repr(self.ended).encode(), digest_size=32).digest()
-
-    def snapshot(self) -> Iterator[bytes]:
-        yield repr(self.ended).encode()
-        yield from self.leases.view().chunks()
-
-    def restore(self, chunks: Iterable[bytes]) -> None:
-        rest = iter(chunks)
-        self.ended = [int(number) for number in next(rest)[1:-1].split(b",") if number]
-        self.leases.load(rest)
 
 
 def host_of(*ids: int) -> tuple[Host, list[Alarms]]:
     clock = LogClock()
-    alarms = [Alarms(clock) for _ in ids]
+    alarms = [Alarms(clock, TTL_US) for _ in ids]
     return Host(dict(zip(ids, alarms)), clock=clock), alarms
 
 
@@ -77,7 +28,7 @@ def let_time_pass(log: Log, entries: int) -> list:
 
 
 def test_the_contract_is_recognised():
-    assert is_expiring(Alarms(LogClock()))
+    assert is_expiring(Alarms(LogClock(), TTL_US))
     assert not is_expiring(KeyValueStore())
 
 
@@ -169,7 +120,7 @@ def test_a_deadline_that_cannot_be_told_stops_nothing():
             raise LookupError
 
     clock = LogClock()
-    log = Log(Host({APP: Confused(clock)}, clock=clock))
+    log = Log(Host({APP: Confused(clock, TTL_US)}, clock=clock))
     log.append(b"5", app=APP)
     assert log.host.expires_in_us is None and let_time_pass(log, 101)[-1] == NOTHING
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from quorum.apps.answer import OK, Answer
+from quorum.apps.answer import OK, Answer, Failure
 from quorum.apps.host import Applied
 from quorum.entry import COMMAND, Batch, Buffer, Header, encode_entry
 from quorum.errors import QuorumError
@@ -186,6 +186,8 @@ class Recorder:
         self.restored: list[bytes] = []
         self.told: list[tuple[object, ...]] = []
         self.state_digest = b"state"
+        self.expires_in_us: int | None = None
+        self.expiry_failure: Failure | None = None
 
     # Application.
 

@@ -91,8 +91,7 @@ class Host:
         self._applied_index = 0
         self._clock = clock or LogClock()
         self._wake_us = NEVER_US
-        self.expiry_failure: Failure | None = None
-        """Why the newest call of an application's `expire` failed; None if it did not. Not part of the state."""
+        self._expiry_failure: Failure | None = None
 
     @property
     def applied_index(self) -> int:
@@ -112,6 +111,12 @@ class Host:
             return None
         self._wake_us = self._next_deadline_us()
         return None if self._wake_us == NEVER_US else max(0, self._wake_us - self._clock.now_us)
+
+    @property
+    def expiry_failure(self) -> Failure | None:
+        """Why what was due could not be expired at the newest entry that tried; None if it could. Not part of the
+        state."""
+        return self._expiry_failure
 
     @property
     def session_count(self) -> int:
@@ -218,7 +223,7 @@ class Host:
         replies: list[Reply] = []
         notices: list[Notice] = []
         tasks: list[Task] = []
-        self.expiry_failure = None
+        self._expiry_failure = None
         for app, application in self._expiring.items():
             if self._deadline_us(app) > self._clock.now_us:
                 continue
@@ -228,7 +233,7 @@ class Host:
             except MemoryError:
                 raise
             except Exception as error:
-                self.expiry_failure = decode_failure(failure_answer(error).body)
+                self._expiry_failure = decode_failure(failure_answer(error).body)
             else:
                 replies += outputs.replies
                 notices += outputs.notices

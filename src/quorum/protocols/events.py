@@ -76,6 +76,10 @@ class TimerFired(Event, frozen=True, gc=False):
     name: str
 
 
+class TickWanted(Event, frozen=True, gc=False):
+    """Something waits for log time to move: a leader orders an entry of kind TICK; nobody else does anything."""
+
+
 class Proposed(Event, frozen=True, gc=False):
     """Batches that wait to be ordered, in arrival order, one token for each."""
 

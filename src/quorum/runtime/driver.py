@@ -27,6 +27,7 @@ from quorum.protocols.replica import Replica
 from quorum.runtime.divergence import Divergence
 from quorum.runtime.messages import Chunk, ChunkRequest, StateDigest
 from quorum.runtime.ports import Application, Clock, Log, Snapshots, Timers, Transport
+from quorum.runtime.ticks import TICK, Ticks
 from quorum.runtime.transfer import Transfer
 
 APPLY_BYTES_MAX = 4 * 1024 * 1024
@@ -120,6 +121,7 @@ class Driver:
         self._checkpoint: events.SnapshotMark | None = None
         self._transfer = Transfer(ports.snapshots, ports.transport)
         self._divergence = Divergence(self.node)
+        self._ticks = Ticks(application, ports.timers, ports.clock)
         self.stopped = False
         self._perform_by_type = {
             effects.Send: self._send,
@@ -173,7 +175,13 @@ class Driver:
         self._read_tokens.append(token)
 
     def timer_fired(self, name: str) -> None:
-        self._events.append(events.TimerFired(self._clock.now_us(), name))
+        if name != TICK:
+            self._events.append(events.TimerFired(self._clock.now_us(), name))
+        elif self._ticks.fired():
+            self._events.append(events.TickWanted(self._clock.now_us()))
+            failure = self.application.expiry_failure
+            if failure is not None:
+                self._observer.degraded(f"what is due does not expire: {failure.kind}: {failure.message}")
 
     def peer_lost(self, node: NodeId) -> None:
         self._events.append(events.PeerLost(self._clock.now_us(), node))
@@ -206,6 +214,8 @@ class Driver:
         if self._start_sync() and self._syncing and self.applied_index < self.commit_index:
             return True
         more = self._apply()
+        if self.replica.leader == self.node:
+            self._ticks.arm(self.applied_index)
         return more or bool(self._events)
 
     def _step(self, event: events.Event) -> None:

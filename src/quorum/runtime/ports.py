@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from quorum.apps.answer import Answer
+from quorum.apps.answer import Answer, Failure
 from quorum.apps.host import Applied
 from quorum.entry import Buffer, Header
 from quorum.model import NodeId
@@ -101,6 +101,16 @@ class Application(Protocol):
     @property
     def time_us(self) -> int:
         """Log time of the newest applied entry."""
+        ...
+
+    @property
+    def expires_in_us(self) -> int | None:
+        """How much lease time after the newest applied entry something expires by itself; None: nothing will."""
+        ...
+
+    @property
+    def expiry_failure(self) -> Failure | None:
+        """Why what was due could not be expired; None if it could."""
         ...
 
     def apply(self, header: Header, body: Buffer) -> Applied: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from quorum.entry import Batch, entry_identity
+from quorum.entry import BARRIER, TICK, Batch, entry_identity
 from quorum.model import Configuration
 from quorum.protocols import events
 from quorum.protocols.effects import Entries, Persist
@@ -16,17 +16,19 @@ BATCH = Batch(1, 0, 0, 0, 1, b"x")
 
 
 class Alone:
-    """A cluster of one, whose disk answers at once; `times` are the log times of what it ordered."""
+    """A cluster of one, whose disk answers at once; `times` and `kinds` are those of what it ordered."""
 
     def __init__(self) -> None:
         self.replica = RaftReplica("a", Random(1))
         self.times: list[int] = []
+        self.kinds: list[int] = []
 
     def step(self, event) -> None:
         persists = self.replica.state.persists
         for effect in self.replica.step(event):
             if type(effect) is Persist and type(effect.record) is Entries:
                 self.times += [entry_identity(entry)[3] for entry in effect.record.entries]
+                self.kinds += [entry_identity(entry)[2] for entry in effect.record.entries]
         if self.replica.state.persists > persists:
             self.step(events.Stored(event.now_us, self.replica.state.persists))
 
@@ -52,3 +54,17 @@ def test_log_time_moves_on_under_a_leader_whose_clock_is_behind_the_log():
     node.lead(SECOND_US, time_us=3600 * SECOND_US)
     assert node.times[-1] == 3600 * SECOND_US
     assert node.order(14 * SECOND_US) == 3603 * SECOND_US
+
+
+def test_a_leader_orders_a_tick_when_one_is_wanted():
+    node = Alone()
+    node.lead(SECOND_US)
+    node.step(events.TickWanted(20 * SECOND_US))
+    assert node.kinds[-2:] == [BARRIER, TICK] and node.times[-1] == 20 * SECOND_US
+    assert node.replica.state.commit_index == node.replica.state.log.last_index
+
+
+def test_nobody_else_orders_one():
+    replica = RaftReplica("a", Random(1))
+    replica.step(events.Started(0, events.Durable(), Configuration(epoch=1, voters=("a", "b"))))
+    assert replica.step(events.TickWanted(1)) == ()

@@ -36,6 +36,7 @@ class RaftReplica:
             events.Received: self._on_received,
             events.Stored: self._on_stored,
             events.Proposed: self._on_proposed,
+            events.TickWanted: self._on_tick_wanted,
             events.ReadRequested: self._on_read_requested,
             events.TimerFired: self._on_timer,
             events.PeerLost: self._on_peer_lost,
@@ -184,6 +185,10 @@ class RaftReplica:
             reads.request(self.state, event.tokens)
         else:
             self.state.out.append(Refused(event.tokens, NotLeader(self.state.leader)))
+
+    def _on_tick_wanted(self, event: events.TickWanted) -> None:
+        if self.state.role == LEADER:
+            replication.append_tick(self.state)
 
     def _on_timer(self, event: events.TimerFired) -> None:
         if event.name == ELECTION:

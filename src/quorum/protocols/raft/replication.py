@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quorum.entry import BARRIER, COMMAND, Batch, encode_entry
+from quorum.entry import BARRIER, COMMAND, TICK, Batch, encode_entry
 from quorum.errors import Overloaded, RemoteProtocolError
 from quorum.model import NodeId
 from quorum.protocols.effects import Admitted, Checkpoint, Compacted, Refused, SetTimer
@@ -20,6 +20,11 @@ def append_barrier(state: RaftState) -> None:
     where a leader before it was ahead."""
     state.time_ahead_us = max(0, state.last_time_us - state.now_us)
     _order(state, BARRIER, (NOTHING,))
+
+
+def append_tick(state: RaftState) -> None:
+    """Order an empty entry that moves log time."""
+    _order(state, TICK, (NOTHING,))
 
 
 def propose(state: RaftState, tokens: tuple[int, ...], batches: tuple[Batch, ...]) -> None:
