@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from quorum.apps.answer import OK, Answer, Failure
 from quorum.apps.host import Applied
+from quorum.apps.state_machine import Notice
 from quorum.entry import COMMAND, Batch, Buffer, Header, encode_entry
 from quorum.errors import QuorumError
 from quorum.model import Configuration, NodeId
@@ -185,6 +186,9 @@ class Recorder:
         self.time_us = 0
         self.restored: list[bytes] = []
         self.told: list[tuple[object, ...]] = []
+        self.moves: list[int] = []
+        self.jumps: list[int] = []
+        self.notices: tuple[Notice, ...] = ()
         self.state_digest = b"state"
         self.expires_in_us: int | None = None
         self.expiry_failure: Failure | None = None
@@ -195,7 +199,7 @@ class Recorder:
         self.trace.append(("apply", header.index))
         self.applied_indexes.append(header.index)
         self.time_us = header.time_us
-        return Applied(OK, bytes(body))
+        return Applied(OK, bytes(body), notices=self.notices)
 
     def query(self, app: int, body: Buffer) -> Answer:
         return Answer(OK, b"answer to " + bytes(body))
@@ -222,6 +226,15 @@ class Recorder:
 
     def unknown(self, tokens: Sequence[int]) -> None:
         self.told.append(("unknown", *tokens))
+
+    def noticed(self, index: int, notices: Sequence[Notice]) -> None:
+        self.told.append(("noticed", index, *(notice.topic for notice in notices)))
+
+    def moved(self) -> None:
+        self.moves.append(self.applied_indexes[-1])
+
+    def jumped(self, index: int) -> None:
+        self.jumps.append(index)
 
     # Observer.
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quorum.apps.state_machine import Notice
 from quorum.errors import (
     ConfigurationError,
     NotLeader,
@@ -19,7 +20,7 @@ from quorum.errors import (
 )
 from quorum.protocols import effects, events
 from quorum.protocols.effects import Entries, HardState, Persist, Reset, Send
-from quorum.runtime.driver import APPLY_BYTES_MAX
+from quorum.runtime.driver import APPLY_BYTES_MAX, LOT_BYTES_MAX
 from quorum.runtime.messages import Chunk, ChunkRequest, StateDigest
 from runtime.driver_world import DriverWorld, batch, entry, mark_at
 
@@ -332,6 +333,36 @@ def test_timers_are_passed_on_both_ways() -> None:
     world.driver.peer_lost("n3")
     world.driver.run()
     assert world.replica.events[-2:] == [events.TimerFired(1_000, "election"), events.PeerLost(1_000, "n3")]
+
+
+# Watchers.
+
+
+def test_watchers_look_at_what_changed_a_few_times_a_round() -> None:
+    """The application keeps its newest changes only: a long round must not outrun whoever watches."""
+    world = DriverWorld().start()
+    world.holds(9, bytes(LOT_BYTES_MAX // 3))
+    world.does(effects.Commit(1, 9))
+    assert world.told_to.applied_indexes == list(range(1, 10))
+    assert world.told_to.moves == [2, 4, 6, 8, 9]
+
+
+def test_notices_go_to_whoever_watches() -> None:
+    world = DriverWorld().start()
+    world.told_to.notices = (Notice(b"bell", b"rings"),)
+    world.holds(2)
+    world.does(effects.Commit(1, 2))
+    assert [told for told in world.told if told[0] == "noticed"] == [
+        ("noticed", 1, b"bell"),
+        ("noticed", 2, b"bell"),
+    ]
+
+
+def test_watchers_hear_of_a_jump_to_a_snapshot() -> None:
+    world = DriverWorld().start()
+    world.snapshots.files[9] = (mark_at(9), b"state at 9")
+    world.does(Persist(Reset(mark_at(9))))
+    assert world.told_to.jumps == [9]
 
 
 # Snapshots.

@@ -8,6 +8,7 @@ import pytest
 
 from quorum.apps.answer import FAILED, OK
 from quorum.apps.host import Applied
+from quorum.apps.state_machine import Notice
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Batch, Buffer, Header, encode_entry
 from quorum.errors import ConfigurationError, NoQuorum, NotLeader, Overloaded, QuorumError
 from quorum.protocols import events
@@ -17,11 +18,16 @@ from quorum.runtime.messages import (
     CertificateRequest,
     Failure,
     LinkFaultRequest,
+    Noticed,
+    Pulse,
+    Pulsed,
     Query,
     Result,
     StatusReply,
     StatusRequest,
     Submit,
+    Unwatch,
+    Watch,
 )
 from runtime.driver_world import DriverWorld
 
@@ -38,6 +44,9 @@ class Desk:
 
     def answer(self, message: object, attached: Sequence[Buffer]) -> None:
         self.answers.append((message, b"".join(attached)))
+
+    def backlog(self) -> int:
+        return 0
 
     def status(self) -> bytes:
         return b'{"node": "n1"}'
@@ -215,3 +224,38 @@ def test_each_client_gets_its_own_answers() -> None:
     node.gateway.receive(other, Submit(7, 1, 0, 0, 0, 1), (b"other",))
     node.gateway.applied(2, HEADER, Applied(OK, b"for the other"))
     assert node.desk.answers == [] and other.answers == [(Result(7, OK), b"for the other")]
+
+
+def test_watches_hear_what_the_driver_tells_until_their_connection_ends() -> None:
+    node = Node()
+    node.ask(Watch(4, 9), b"bell")
+    node.gateway.watches.pump()
+    node.gateway.noticed(12, [Notice(b"bell", b"rings")])
+    node.gateway.watches.pump()
+    node.gateway.jumped(20)
+    node.gateway.watches.pump()
+    assert [message for message, _ in node.desk.answers] == [
+        Noticed([4], 0, True),
+        Noticed([4], 12, False),
+        Noticed([4], 20, True),
+    ]
+    node.gateway.lost(node.desk)
+    node.gateway.jumped(30)
+    node.gateway.watches.pump()
+    assert len(node.desk.answers) == 3
+
+
+def test_a_watch_can_be_ended_where_too_many_requests_wait() -> None:
+    node = Node(requests_max=1)
+    node.ask(Watch(4, 9), b"bell")
+    node.submit(1)
+    assert node.ask(Unwatch(4)) == [] and len(node.gateway.watches) == 0
+    ((failure, _),) = node.ask(Watch(5, 9), b"bell")
+    assert isinstance(failure, Failure) and failure.code == messages.OVERLOADED
+
+
+def test_a_node_that_knows_no_leader_says_so_to_its_watchers() -> None:
+    node = Node()
+    assert node.ask(Pulse(6)) == [(Failure(6, messages.NOT_LEADER), b"")]
+    node.world.replica.leader = "n2"
+    assert node.ask(Pulse(7)) == [(Pulsed(7, 0), b"")]

@@ -28,6 +28,7 @@ class Owner:
         self.woken_us: int | None = None
         self.results: dict[int, tuple[int, bytes]] = {}
         self.errors: dict[int, QuorumError] = {}
+        self.notices: list[tuple[int, int, bytes | None]] = []
         self.session = Session(endpoints, self, SETTINGS)
 
     def connect(self, endpoint: str, delay_us: int) -> None:
@@ -45,6 +46,12 @@ class Owner:
 
     def failed(self, handle: int, error: QuorumError) -> None:
         assert handle not in self.results and handle not in self.errors, "answered twice"
+        self.errors[handle] = error
+
+    def noticed(self, handle: int, index: int, body: bytes | None) -> None:
+        self.notices.append((handle, index, body))
+
+    def watch_failed(self, handle: int, error: QuorumError) -> None:
         self.errors[handle] = error
 
     # Shorthand.

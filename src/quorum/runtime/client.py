@@ -22,12 +22,14 @@ from quorum.runtime.messages import (
     Failure,
     LinkFaultRequest,
     NodeMessage,
+    Noticed,
     Query,
     Result,
     StatusReply,
     StatusRequest,
 )
 from quorum.runtime.session import FOREVER_US, Session
+from quorum.runtime.subscription import TopicWatch
 
 BATCH_COMMANDS_MAX = 1024
 BATCH_BYTES_MAX = 4 * 1024 * 1024
@@ -70,6 +72,7 @@ class Client:
         self._attempt: asyncio.Task[None] | None = None
         self._flushing = False
         self._closed = False
+        self._topics: dict[int, TopicWatch] = {}
         self._inflight: dict[int, tuple[_Queue, list[Any], list[asyncio.Future[Any]]]] = {}
         self._queues = {
             "kv": _Queue(KV_APP, kv.encode_batch, kv.decode_results),
@@ -88,7 +91,7 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection; requests that still wait are cancelled."""
+        """Close the connection; requests that still wait are cancelled, watches end."""
         self._closed = True
         if self._alarm is not None:
             self._alarm.cancel()
@@ -99,6 +102,8 @@ class Client:
             waiting.append(queue.futures)
             queue.items, queue.futures = [], []
         self._inflight.clear()
+        for watch in list(self._topics.values()):
+            await watch.aclose()
         for futures in waiting:
             for future in futures:
                 future.cancel()
@@ -114,6 +119,23 @@ class Client:
         found = await self.ask("decided", topic, object)
         assert found is None or isinstance(found, Decision)
         return found
+
+    def watch_topic(self, app: int, topic: bytes) -> TopicWatch:
+        """Hear of `topic` of an application whenever its `Outputs.notices` name it: only the newest notice, and
+        first of all that the state is to be read. Goes on across connections until it is closed."""
+        if self._closed:
+            raise LocalProtocolError("a watch was begun on a closed client. Open another with quorum.connect.")
+
+        def close() -> None:
+            del self._topics[handle]
+            if not self._closed:
+                self._session.unwatch(self._now_us(), handle)
+                self._dialler.flush()
+
+        handle = self._session.watch_topic(self._now_us(), app, topic)
+        watch = self._topics[handle] = TopicWatch(close)
+        self._dialler.flush()
+        return watch
 
     def ask(self, queue: str, item: Any, expected: type[R]) -> asyncio.Future[R]:
         """Queue one command or read; it leaves at the end of this loop turn, with all others of its kind."""
@@ -237,6 +259,12 @@ class Client:
                 self._enqueue(queue, items[at], future)  # there was no room for it behind the others
             else:
                 future.set_exception(ApplicationError(result.reason, result.message))
+
+    def noticed(self, handle: int, index: int, body: bytes | None) -> None:
+        self._topics[handle].put(index, body)
+
+    def watch_failed(self, handle: int, error: QuorumError) -> None:
+        self._topics.pop(handle).finish(error)
 
     def failed(self, handle: int, error: QuorumError) -> None:
         _, _, futures = self._inflight.pop(handle)
@@ -370,6 +398,8 @@ class NodeConnection:
 
     def _on_messages(self, received: Sequence[tuple[NodeMessage, bytes]]) -> None:
         for message, body in received:
+            if isinstance(message, Noticed):
+                continue  # nothing is watched here
             future = self._waiting.pop(message.request, None)
             if future is not None and not future.done():
                 future.set_result((message, body))

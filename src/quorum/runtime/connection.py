@@ -96,7 +96,8 @@ class FrameConnection(asyncio.Protocol):
     """Frames over one transport.
 
     `send` only appends; what was appended in one turn of the event loop leaves in one write, at `flush` or at the
-    latest in the next turn. `name` is who to blame, an address until the other side has proved more.
+    latest in the next turn. `name` is who to blame, an address until the other side has proved more. `on_drained`
+    is called whenever a connection that was full takes more.
     """
 
     def __init__(self, owner: ConnectionOwner, limits: Limits, complaints: Complaints) -> None:
@@ -107,6 +108,7 @@ class FrameConnection(asyncio.Protocol):
         self.certificate: Mapping[str, Any] | None = None
         self.is_encrypted = False
         self.is_closing = False
+        self.on_drained: Callable[[], None] | None = None
         self._parser = FrameParser(limits.hello_bytes_max, UNKNOWN)
         self._transport: asyncio.Transport | None = None
         self._loop = asyncio.get_running_loop()
@@ -232,6 +234,8 @@ class FrameConnection(asyncio.Protocol):
         self.flush()
         if self._stops_reading and not self._is_blocked and not self.is_closing and self._transport is not None:
             self._transport.resume_reading()
+        if self.on_drained is not None and not self._is_blocked and not self.is_closing:
+            self.on_drained()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_closing = True

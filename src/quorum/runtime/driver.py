@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from quorum.apps.host import Applied
+from quorum.apps.state_machine import Notice
 from quorum.entry import Batch, Buffer, Header, decode_entry
 from quorum.errors import (
     ConfigurationError,
@@ -32,6 +33,8 @@ from quorum.runtime.transfer import Transfer
 
 APPLY_BYTES_MAX = 4 * 1024 * 1024
 """A round applies about this much, so that a long backlog does not stop the heartbeats."""
+LOT_BYTES_MAX = 256 * 1024
+"""After about this much, watchers look at what changed: the application keeps its newest changes only."""
 
 
 class Requests(Protocol):
@@ -44,6 +47,18 @@ class Requests(Protocol):
     def refused(self, tokens: Sequence[int], error: QuorumError) -> None: ...
 
     def unknown(self, tokens: Sequence[int]) -> None: ...
+
+    def noticed(self, index: int, notices: Sequence[Notice]) -> None:
+        """The entry at `index` was applied, and gave notices."""
+        ...
+
+    def moved(self) -> None:
+        """Entries were applied; called a few times a round at most."""
+        ...
+
+    def jumped(self, index: int) -> None:
+        """The state is now that of the snapshot at `index`."""
+        ...
 
 
 class Observer(Protocol):
@@ -350,9 +365,10 @@ class Driver:
             mark = self._checkpoint
             if mark is not None and self.applied_index < mark.index:
                 last = min(last, mark.index)
-            for entry in self._log.read(self.applied_index + 1, last, budget):
+            for entry in self._log.read(self.applied_index + 1, last, LOT_BYTES_MAX):
                 self._apply_entry(entry)
                 budget -= len(entry)
+            self._requests.moved()
             if mark is not None and self.applied_index >= mark.index:
                 self._take_snapshot(mark)
         while self._reads and self._reads[0][0] <= self.applied_index:
@@ -366,6 +382,8 @@ class Driver:
         result = self.application.apply(header, body)
         self.applied_index = index
         self._observer.entry_applied(header)
+        if result.notices:
+            self._requests.noticed(index, result.notices)
         admitted = self._admitted.pop(index, None)
         if admitted is not None:
             token, term = admitted
@@ -443,6 +461,7 @@ class Driver:
         self.applied_index = mark.index
         self.commit_index = max(self.commit_index, mark.index)
         self._observer.stood_at(mark.index)
+        self._requests.jumped(mark.index)
 
     # Digests: a replica whose state differs is named.
 

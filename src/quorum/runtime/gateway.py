@@ -9,6 +9,7 @@ import msgspec
 
 from quorum.apps.answer import OK
 from quorum.apps.host import APPLICATION_ID_MAX, Applied
+from quorum.apps.state_machine import Notice
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Batch, Buffer, Header
 from quorum.errors import NotLeader, Overloaded, QuorumError
 from quorum.model import NodeId
@@ -18,23 +19,22 @@ from quorum.runtime.messages import (
     CertificateRequest,
     Failure,
     LinkFaultRequest,
+    Pulse,
     Query,
     Result,
     StatusReply,
     StatusRequest,
     Submit,
+    Unwatch,
+    Watch,
 )
+from quorum.runtime.watch import WatchHub
+from quorum.runtime.watch_reader import Client
 
 NUMBER_MAX = (1 << 64) - 1
 """What the head of an entry holds of a session id or a sequence number."""
 COUNT_MAX = (1 << 32) - 1
 BODY_BYTES_MAX = ENTRY_BYTES_MAX - HEAD_BYTES
-
-
-class Client(Protocol):
-    """One connection of a client."""
-
-    def answer(self, message: object, attached: Sequence[Buffer]) -> None: ...
 
 
 class Operator(Protocol):
@@ -56,11 +56,18 @@ class _Read(msgspec.Struct, frozen=True, gc=False):
 class Gateway:
     """Gives each request a token, and turns what becomes of it into an answer on its connection.
 
-    `addresses` tells clients where a leader is; a node that is not in it goes by its name.
+    `addresses` tells clients where a leader is; a node that is not in it goes by its name. `watches` tells
+    them what happens; the owner calls its `pump` each turn.
     """
 
-    def __init__(self, addresses: Mapping[NodeId, str] | None = None, requests_max: int = 200_000) -> None:
+    def __init__(
+        self,
+        addresses: Mapping[NodeId, str] | None = None,
+        requests_max: int = 200_000,
+        watches: WatchHub | None = None,
+    ) -> None:
         self._addresses = addresses or {}
+        self.watches = watches or WatchHub()
         self._driver: Driver | None = None
         self._operator: Operator | None = None
         self._requests_max = requests_max
@@ -73,6 +80,9 @@ class Gateway:
             StatusRequest: self._on_status,
             CertificateRequest: self._on_certificate,
             LinkFaultRequest: self._on_link_fault,
+            Watch: self.watches.watch,
+            Unwatch: self._on_unwatch,
+            Pulse: self._on_pulse,
         }
 
     def attach(self, driver: Driver, operator: Operator) -> None:
@@ -81,11 +91,15 @@ class Gateway:
 
     def receive(self, client: Client, message: object, attached: Sequence[Buffer]) -> None:
         """Take one request; the answer comes by `client.answer`, at once or later."""
-        if len(self._submits) + len(self._reads) >= self._requests_max:
+        if len(self._submits) + len(self._reads) >= self._requests_max and not isinstance(message, Unwatch):
             request = getattr(message, "request", 0)
             client.answer(Failure(request, messages.OVERLOADED, "too many requests wait at this node"), ())
             return
         self._handlers[type(message)](client, message, b"".join(attached))
+
+    def lost(self, client: Client) -> None:
+        """The connection of `client` ended."""
+        self.watches.lost(client)
 
     def _on_submit(self, client: Client, submit: Submit, body: bytes) -> None:
         if not (
@@ -118,6 +132,16 @@ class Gateway:
         token = self._token()
         self._reads[token] = read
         self._running().read(token)
+
+    def _on_unwatch(self, client: Client, unwatch: Unwatch, body: bytes) -> None:
+        self.watches.unwatch(client, unwatch.request)
+
+    def _on_pulse(self, client: Client, pulse: Pulse, body: bytes) -> None:
+        """A node that is out of touch would let its watchers wait for ever."""
+        if self._running().replica.leader is None:
+            client.answer(Failure(pulse.request, messages.NOT_LEADER), ())
+        else:
+            self.watches.pulse(client, pulse)
 
     def _on_status(self, client: Client, request: StatusRequest, body: bytes) -> None:
         client.answer(StatusReply(request.request, self._operating().status()), ())
@@ -164,6 +188,15 @@ class Gateway:
         for token in tokens:
             client, request = self._pop(token)
             client.answer(Failure(request, messages.OUTCOME_UNKNOWN, text), ())
+
+    def noticed(self, index: int, notices: Sequence[Notice]) -> None:
+        self.watches.noticed(index, notices)
+
+    def moved(self) -> None:
+        """Nothing yet: what is watched comes with notices."""
+
+    def jumped(self, index: int) -> None:
+        self.watches.jumped(index)
 
     def _pop(self, token: int) -> tuple[Client, int]:
         read = self._reads.pop(token, None)

@@ -82,7 +82,30 @@ class LinkFaultRequest(Wire, frozen=True, gc=False, array_like=True, tag=44):
     blocked_out: tuple[str, ...]
 
 
-ClientMessage = Submit | Query | StatusRequest | CertificateRequest | LinkFaultRequest
+class Watch(Wire, frozen=True, gc=False, array_like=True, tag=50):
+    """Tell me from now on what happens to what is attached: under `request`, until Unwatch or the connection ends.
+
+    For the key-value store that is an encoded apps.kv_watch.Interest. For any other application it is a topic, and
+    the answers are Noticed, the first of them at once.
+    """
+
+    request: int
+    app: int
+
+
+class Unwatch(Wire, frozen=True, gc=False, array_like=True, tag=51):
+    """Tell me no more of this watch. No answer; what is on its way still comes."""
+
+    request: int
+
+
+class Pulse(Wire, frozen=True, gc=False, array_like=True, tag=52):
+    """Are you there, and in touch with a leader? Answered by Pulsed, or Failure NOT_LEADER."""
+
+    request: int
+
+
+ClientMessage = Submit | Query | StatusRequest | CertificateRequest | LinkFaultRequest | Watch | Unwatch | Pulse
 
 
 # From a node to a client.
@@ -111,6 +134,26 @@ class StatusReply(Wire, frozen=True, gc=False, array_like=True, tag=62):
     status: bytes
 
 
+class Noticed(Wire, frozen=True, gc=False, array_like=True, tag=70):
+    """Something happened at entry `index` to the topic of these watches; the newest notice is attached.
+
+    Notices that nobody took in time are left out but for the newest. With `is_gap` none is attached: some may
+    have been missed, as before the first of them, so read the state.
+    """
+
+    requests: list[int]
+    index: int
+    is_gap: bool
+
+
+class Pulsed(Wire, frozen=True, gc=False, array_like=True, tag=71):
+    """The answer to Pulse. Whatever the connection's watches had to hear up to this revision of the key-value
+    store was sent before."""
+
+    request: int
+    revision: int
+
+
 NOT_LEADER = 1
 """Definite: nothing happened here."""
 OVERLOADED = 2
@@ -120,4 +163,4 @@ OUTCOME_UNKNOWN = 3
 REFUSED = 4
 """Definite: asked wrongly; retrying changes nothing."""
 
-NodeMessage = Result | Failure | StatusReply
+NodeMessage = Result | Failure | StatusReply | Noticed | Pulsed

@@ -80,6 +80,9 @@ class _ClientFace:
         head = _NODE_CODEC.encode(message)
         self._connection.send(CHANNEL, head, attached)
 
+    def backlog(self) -> int:
+        return self._connection.connection.bytes_unsent
+
 
 class _TimedLog(Wal):
     """The log, with a record of how long its syncs take."""
@@ -237,6 +240,7 @@ class Node:
         self._scheduled = False
         if self._guarded(self.driver.run) and not self._scheduled:
             self._wake_later()
+        self.gateway.watches.pump()
         self.network.flush()
 
     def _guarded(self, act: Callable[[], object]) -> object:
@@ -279,6 +283,7 @@ class Node:
         face = self._faces.get(client)
         if face is None:
             face = self._faces[client] = _ClientFace(client)
+            client.connection.on_drained = self._wake
         receive, decode = self.gateway.receive, _CLIENT_CODEC.decode
         for _, head, body in frames:
             message = decode(head, client.name)
@@ -293,7 +298,9 @@ class Node:
         self._wake()
 
     def on_client_lost(self, client: ClientConnection) -> None:
-        self._faces.pop(client, None)
+        face = self._faces.pop(client, None)
+        if face is not None:
+            self.gateway.lost(face)
 
     # What the driver observes (runtime.driver.Observer).
 

@@ -16,7 +16,8 @@ from quorum.apps.host import OPEN, SESSIONS, decode_session
 from quorum.apps.session import SESSION_ANSWERS_MAX
 from quorum.errors import LocalProtocolError, NotLeader, OutcomeUnknown, Overloaded, QuorumError, SessionExpired
 from quorum.runtime import messages
-from quorum.runtime.messages import Failure, NodeMessage, Query, Result, StatusReply, Submit
+from quorum.runtime.messages import Failure, NodeMessage, Noticed, Pulsed, Query, Result, StatusReply, Submit
+from quorum.runtime.watching import Watching
 
 FOREVER_US = 1 << 62
 AHEAD_MAX = SESSION_ANSWERS_MAX // 2
@@ -57,6 +58,14 @@ class Wire(Protocol):
     def finished(self, handle: int, status: int, body: bytes) -> None: ...
 
     def failed(self, handle: int, error: QuorumError) -> None: ...
+
+    def noticed(self, handle: int, index: int, body: bytes | None) -> None:
+        """As watching.Owner."""
+        ...
+
+    def watch_failed(self, handle: int, error: QuorumError) -> None:
+        """As watching.Owner."""
+        ...
 
 
 class _Pending:
@@ -104,6 +113,7 @@ class Session:
         self._leaderless_us = FOREVER_US
         self._open_us = FOREVER_US
         self._due_us = FOREVER_US
+        self._watching = Watching(wire, self._request)
 
     # From the owner.
 
@@ -128,6 +138,19 @@ class Session:
         self._add(request, _Pending(Query(request, app, stale), body, now_us + timeout_us))
         return request
 
+    def watch_topic(self, now_us: int, app: int, topic: bytes) -> int:
+        """Watch a topic of an application until `unwatch`: `Wire.noticed` tells what happens to it, under the
+        returned handle."""
+        self.now_us = now_us
+        handle = self._watching.watch_topic(now_us, app, topic)
+        self._schedule()
+        return handle
+
+    def unwatch(self, now_us: int, handle: int) -> None:
+        """End a watch; nothing more is heard of it."""
+        self.now_us = now_us
+        self._watching.unwatch(handle)
+
     def connected(self, now_us: int) -> None:
         """The connection asked for is open: everything unanswered goes out again, in order."""
         self.now_us = now_us
@@ -140,6 +163,7 @@ class Session:
         for pending in self._pending.values():
             self._take_back(pending)
             pending.resend_us = FOREVER_US
+        self._watching.connected(now_us)  # first: what is ordered after a watch began is seen by it
         self._transmit_waiting()
         self._schedule()
 
@@ -154,11 +178,22 @@ class Session:
         """An answer. One that nobody waits for any more is ignored."""
         self.now_us = now_us
         self._heard_us = now_us
+        if isinstance(message, Noticed):
+            self._watching.noticed(message, body)
+            return
+        if isinstance(message, Pulsed):
+            self._failures = self._redirects = 0
+            self._leaderless_us = FOREVER_US
+            self._watching.pulsed(now_us, message)
+            self._schedule()
+            return
         if message.request == self._opening and self._opening:
             self._on_opened(message, body)
             return
         pending = self._pending.get(message.request)
         if pending is None:
+            if isinstance(message, Failure):
+                self._on_watch_failure(message)
             return
         match message:
             case Result(status=status):
@@ -176,7 +211,11 @@ class Session:
         for request, pending in [item for item in self._pending.items() if item[1].deadline_us <= now_us]:
             self._forget(request, pending)
             self._wire.failed(request, self._timeout_error(pending))
-        waiting = self._opening or any(pending.sent for pending in self._pending.values())
+        waiting = (
+            self._opening
+            or self._watching.awaits_answer
+            or any(pending.sent for pending in self._pending.values())
+        )
         if self._connected and waiting and now_us - self._heard_us >= self._settings.silence_us:
             self._connected = False
             self._rotate()
@@ -188,6 +227,7 @@ class Session:
                     self._take_back(pending)
                     pending.resend_us = FOREVER_US
             self._transmit_waiting()
+            self._watching.tick(now_us)
         self._schedule()
 
     @property
@@ -287,6 +327,17 @@ class Session:
             if self._is_full:
                 self._transmit_waiting()
 
+    def _on_watch_failure(self, failure: Failure) -> None:
+        if self._watching.failed(self.now_us, failure):
+            self._schedule()
+        elif self._watching.is_pulse(failure.request):
+            self._watching.pulse_failed(self.now_us)
+            self._failures += 1
+            if self._may_wait(failure.leader):
+                self._schedule()
+            else:
+                self._redirect(failure.leader)
+
     def _open_session(self) -> None:
         self._open_us = FOREVER_US
         self._opening = self._request()
@@ -375,6 +426,7 @@ class Session:
         self.endpoint = endpoint
         self._turn = self._endpoints.index(endpoint)
         self._opening = 0
+        self._watching.disconnected()
         self._wire.connect(endpoint, delay_us)
 
     def _pause(self) -> int:
@@ -385,8 +437,10 @@ class Session:
         due = self._open_us if self._connected else FOREVER_US
         for pending in self._pending.values():
             due = min(due, pending.deadline_us, pending.resend_us)
-        if self._connected and (self._pending or self._opening):
-            due = min(due, self._heard_us + self._settings.silence_us)
+        if self._connected:
+            due = min(due, self._watching.due_us)
+            if self._pending or self._opening or self._watching.awaits_answer:
+                due = min(due, self._heard_us + self._settings.silence_us)
         self._due_us = due
         if due < FOREVER_US:
             self._wire.wake(max(1_000, due - self.now_us))

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from quorum.sim.world import World
 
 CONNECT_US = 400
+CLOSE_US = 600
+MESSAGE_BYTES = 32
+"""What the head of a message counts, about."""
 
 
 class Connection:
@@ -25,17 +28,38 @@ class Connection:
         self.life = node.life
         self.open = True
         self._free_at = 0
+        self._travelling = 0
 
     def answer(self, message: object, attached: Sequence[Buffer]) -> None:
         """From the node to the client (runtime.gateway.Client)."""
         if self.open:
-            world = self.client.world
-            world.schedule(self._delay(), self.client.hear, self, message, b"".join(attached))
+            body = b"".join(attached)
+            self._travelling += len(body) + MESSAGE_BYTES
+            self.client.world.schedule(self._delay(), self._reach, message, body)
+
+    def backlog(self) -> int:
+        """How much travels to the client (runtime.watch_reader.Client)."""
+        return self._travelling
+
+    def close(self) -> None:
+        """The client wants no more of this connection; the node notices a little later."""
+        self.open = False
+        self.client.world.schedule(CLOSE_US, self._end)
 
     def ask(self, message: object, body: bytes) -> None:
         """From the client to the node."""
         if self.open:
             self.client.world.schedule(self._delay(), self._arrive, message, body)
+
+    def _reach(self, message: object, body: bytes) -> None:
+        self._travelling -= len(body) + MESSAGE_BYTES
+        self.client.hear(self, message, body)
+        if self.open and self.node.life == self.life:
+            self.node.drained()
+
+    def _end(self) -> None:
+        if self.node.is_up and self.node.life == self.life:
+            self.node.client_lost(self)
 
     def _arrive(self, message: object, body: bytes) -> None:
         node = self.node
@@ -77,7 +101,7 @@ class SimClient:
 
     def connect(self, endpoint: str, delay_us: int) -> None:
         if self._connection is not None:
-            self._connection.open = False
+            self._connection.close()
             self._connection = None
         self._attempt += 1
         self.world.schedule(delay_us + CONNECT_US, self._connected, endpoint, self._attempt)
@@ -109,6 +133,12 @@ class SimClient:
 
     def failed(self, handle: int, error: QuorumError) -> None:
         self._on_answer(handle, 0, b"", error)
+
+    def noticed(self, handle: int, index: int, body: bytes | None) -> None:
+        """Nothing: a client that watches topics says what it does then."""
+
+    def watch_failed(self, handle: int, error: QuorumError) -> None:
+        """Nothing, as `noticed`."""
 
     # What its connections bring.
 

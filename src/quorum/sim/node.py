@@ -195,6 +195,18 @@ class SimNode:
             self.gateway.receive(client, message, attached)  # type: ignore[arg-type]
             self._run()
 
+    def client_lost(self, client: object) -> None:
+        """The connection of a client ended."""
+        if self.paused:
+            self._backlog.append((self.client_lost, (client,)))
+        elif self.gateway is not None:
+            self.gateway.lost(client)  # type: ignore[arg-type]
+
+    def drained(self) -> None:
+        """A connection of a client took something."""
+        if self.gateway is not None and not self.paused:
+            self.gateway.watches.pump()
+
     def fire(self, timers: SimTimers, name: str, generation: int) -> None:
         if self.driver is None or timers is not self._timers or not timers.is_current(name, generation):
             return
@@ -231,6 +243,8 @@ class SimNode:
         driver = self.driver
         while driver is not None and driver is self.driver and driver.run():
             pass
+        if self.gateway is not None:
+            self.gateway.watches.pump()
 
     # The operator's face (runtime.gateway.Operator).
 
