@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from quorum.errors import ConfigurationError
+from quorum.runtime import local
 from quorum.runtime.local import LocalCluster
 from quorum.runtime.setup import init_cluster
 
@@ -26,6 +27,16 @@ def test_a_pid_file_that_names_no_node_of_ours_is_not_believed(content, cluster)
     assert cluster.running() == {}
     assert cluster.signal("n1", signal.SIGTERM) is False
     assert cluster.stop_all() == {}
+
+
+def test_a_process_that_was_just_started_runs_even_while_it_has_no_command_line(cluster, monkeypatch):
+    """For a moment after it began the system shows none."""
+    monkeypatch.setattr(local, "_command_of", lambda pid: "")
+    pid = cluster.start("n1", bootstrap=True)
+    assert cluster.running() == {"n1": pid} and cluster.failures(["n1"]) == {}
+    cluster.signal("n1", signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert cluster.running() == {}
 
 
 def test_a_cluster_without_its_node_files_is_refused(cluster):

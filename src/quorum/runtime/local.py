@@ -110,6 +110,8 @@ class LocalCluster:
         except (OSError, ValueError):
             return None
         self._reap()
+        if pid in self._children:  # a process that has just been started may have no command line yet
+            return pid
         ours = f"quorum node --config {local.path}"
         return pid if pid > 0 and ours in _command_of(pid) else None
 
