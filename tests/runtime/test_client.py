@@ -10,7 +10,7 @@ import pytest
 from quorum.apps import kv
 from quorum.apps.answer import OK
 from quorum.apps.catalogue import KV_APP
-from quorum.apps.host import OPEN, Host
+from quorum.apps.host import CLOSE, OPEN, Host
 from quorum.apps.kv_store import KeyValueStore
 from quorum.entry import COMMAND, ENTRY_BYTES_MAX, Header
 from quorum.errors import LocalProtocolError, RemoteProtocolError
@@ -37,7 +37,7 @@ class OneNode:
     def flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         for message, body in waiting:
-            if body != OPEN:
+            if body not in (OPEN, CLOSE):
                 self.bodies.append(body)
             if self._answers or body == OPEN:
                 reply = self._answer(message, body)
@@ -205,3 +205,21 @@ def test_an_answer_that_is_none_fails_its_requests():
         await act(client, node)
 
     with_client(opened)
+
+
+def test_a_client_that_only_reads_leaves_no_session_and_one_that_writes_gives_it_back():
+    hosts = []
+
+    async def read(client, node):
+        hosts.append(node.host)
+        await client.kv.get(b"a")
+        assert node.host.session_count == 0
+
+    async def write(client, node):
+        hosts.append(node.host)
+        await client.kv.put(b"a", b"1")
+        assert node.host.session_count == 1
+
+    with_client(read)
+    with_client(write)
+    assert [host.session_count for host in hosts] == [0, 0]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorum.apps.answer import EXPIRED, FAILED, OK
-from quorum.apps.host import OPEN, SESSIONS
+from quorum.apps.host import CLOSE, OPEN, SESSIONS
 from quorum.errors import LocalProtocolError, NotLeader, OutcomeUnknown, Overloaded, QuorumError, SessionExpired
 from quorum.runtime import messages
 from quorum.runtime.messages import Failure, Query, Result, StatusReply, Submit
@@ -57,10 +57,10 @@ class Owner:
     # Shorthand.
 
     def begin(self, client: int = 50) -> Owner:
-        """Connect, and open a session."""
+        """Connected, in a session that is open."""
         self.session.start(self.now_us)
         self.connected()
-        self.opened(client)
+        self.session.client = client
         return self
 
     def connected(self) -> None:
@@ -115,21 +115,71 @@ def test_a_session_is_opened_before_the_first_batch_is_sent() -> None:
     assert owner.session.unanswered == 1 and handle not in owner.results
 
 
-def test_reads_need_no_session() -> None:
+def test_who_only_reads_opens_no_session() -> None:
     owner = Owner()
     owner.session.start(0)
     owner.connected()
-    owner.take()
+    assert owner.take() == []
     handle = owner.session.query(0, 1, b"key")
+    assert owner.take() == [(Query(handle, 1, False), b"key")]
+    owner.reconnect()
     assert owner.take() == [(Query(handle, 1, False), b"key")]
     owner.hear(Result(handle, OK), b"value")
     assert owner.results == {handle: (OK, b"value")}
+    owner.session.close(0)
+    assert owner.take() == []
+
+
+def test_the_first_batches_open_one_session_and_follow_it_in_order() -> None:
+    owner = Owner()
+    owner.session.start(0)
+    owner.connected()
+    owner.submit(b"x")
+    owner.submit(b"y")
+    assert len(owner.sent) == 1
+    owner.opened(50)
+    assert owner.submitted() == [(50, 1, 1, b"x"), (50, 2, 1, b"y")]
+
+
+def test_an_opening_that_has_no_leader_is_repeated_once_for_all_batches() -> None:
+    owner = Owner()
+    owner.session.start(0)
+    owner.connected()
+    owner.submit(b"x")
+    ((opening, _),) = owner.take()
+    owner.hear(Failure(opening.request, messages.NOT_LEADER, "", None))  # type: ignore[attr-defined]
+    owner.submit(b"y")
+    assert owner.take() == []
+    owner.wait(SETTINGS.retry_us)
+    owner.opened(50)
+    assert owner.submitted() == [(50, 1, 1, b"x"), (50, 2, 1, b"y")]
+
+
+def test_a_session_is_given_back_at_the_end() -> None:
+    """Else the cluster keeps it until 10,000 others have come."""
+    owner = Owner().begin()
+    handle = owner.submit(b"x")
+    owner.hear(Result(handle, OK))
+    owner.take()
+    owner.session.close(0)
+    ((closing, body),) = owner.take()
+    assert isinstance(closing, Submit) and (closing.app, closing.client, body) == (SESSIONS, 50, CLOSE)
+    owner.session.close(0)
+    assert owner.take() == []
+
+
+def test_a_session_that_is_not_connected_ends_without_a_word() -> None:
+    owner = Owner().begin()
+    owner.session.disconnected(0)
+    owner.session.close(0)
+    assert owner.take() == []
 
 
 def test_a_session_that_cannot_be_opened_here_is_opened_at_the_leader() -> None:
     owner = Owner()
     owner.session.start(0)
     owner.connected()
+    owner.submit(b"x")
     ((opening, _),) = owner.take()
     owner.hear(Failure(opening.request, messages.NOT_LEADER, "", "c:1"))  # type: ignore[attr-defined]
     assert owner.connects[-1] == ("c:1", 0)
@@ -358,8 +408,7 @@ def test_a_batch_that_was_never_sent_has_a_definite_outcome() -> None:
     owner.wait(5_000)
     assert isinstance(owner.errors[handle], NotLeader)
     owner.connected()
-    owner.opened()
-    assert owner.submitted() == []
+    assert owner.take() == []
 
 
 def test_a_read_that_is_not_answered_in_time_has_a_definite_outcome() -> None:

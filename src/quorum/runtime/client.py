@@ -91,7 +91,10 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connection; requests that still wait are cancelled, watches end."""
+        """Close the session and the connection; requests that still wait are cancelled, watches end."""
+        if not self._closed:
+            self._session.close(self._now_us())
+            self._dialler.flush()  # it leaves before the connection ends; whether it arrives is not waited for
         self._closed = True
         if self._alarm is not None:
             self._alarm.cancel()

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from quorum.apps.answer import EXPIRED, OK
-from quorum.apps.host import OPEN, SESSIONS, decode_session
+from quorum.apps.host import CLOSE, OPEN, SESSIONS, decode_session
 from quorum.apps.session import SESSION_ANSWERS_MAX
 from quorum.errors import LocalProtocolError, NotLeader, OutcomeUnknown, Overloaded, QuorumError, SessionExpired
 from quorum.runtime import messages
@@ -83,7 +83,8 @@ class _Pending:
 
 
 class Session:
-    """Requests in, answers out, exactly once.
+    """Requests in, answers out, exactly once. The cluster learns of the session with its first batch, not before:
+    who only reads leaves nothing there.
 
     I1  an unanswered batch is only ever sent again under its own sequence number.
     """
@@ -158,7 +159,7 @@ class Session:
         if self.endpoint == self._lost_endpoint:
             self._lost_endpoint = ""
         self._heard_us = now_us
-        if self.client == 0:
+        if self.client == 0 and self._has_batches():
             self._open_session()
         for pending in self._pending.values():
             self._take_back(pending)
@@ -230,6 +231,14 @@ class Session:
             self._watching.tick(now_us)
         self._schedule()
 
+    def close(self, now_us: int) -> None:
+        """Give the session back, so that the cluster need not keep it; nobody waits for the answer."""
+        self.now_us = now_us
+        if self._connected and self.client:
+            request, sequence = self._request(), self._next_sequence
+            self._wire.transmit(Submit(request, SESSIONS, self.client, sequence, self._acked_below(), 1), CLOSE)
+            self.client = 0
+
     @property
     def unanswered(self) -> int:
         return len(self._pending)
@@ -242,7 +251,10 @@ class Session:
         self._pending[request] = pending
         if len(self._pending) == 1 or pending.deadline_us < self._due_us:
             self._schedule()
-        if self._connected and not self._is_full and self._may_send(pending):
+        if self._connected and not self._may_send(pending):
+            if not self._opening and self._open_us == FOREVER_US:
+                self._open_session()
+        elif self._connected and not self._is_full:
             acked_below = self._acked_below()
             self._is_full = not self._has_room(pending, acked_below)
             if not self._is_full:
@@ -250,6 +262,9 @@ class Session:
 
     def _may_send(self, pending: _Pending) -> bool:
         return self.client != 0 or type(pending.message) is Query
+
+    def _has_batches(self) -> bool:
+        return any(type(pending.message) is Submit for pending in self._pending.values())
 
     def _has_room(self, pending: _Pending, acked_below: int) -> bool:
         message = pending.message
@@ -370,7 +385,8 @@ class Session:
                         "applied. Read the state before repeating it."
                     ),
                 )
-        self._open_session()
+        if self._has_batches():
+            self._open_session()
 
     def _timeout_error(self, pending: _Pending) -> QuorumError:
         if pending.doubtful:
