@@ -101,6 +101,8 @@ class _World(World):
 class _Nobody:
     """The answer to a forwarded proposal is read from the log instead."""
 
+    identity = ""
+
     def answer(self, message: object, attached: Sequence[Buffer]) -> None:
         return
 

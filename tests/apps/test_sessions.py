@@ -22,7 +22,7 @@ from quorum.apps.answer import (
     failure,
     reply_of,
 )
-from quorum.apps.host import CLOSE, OPEN, SESSIONS, TOUCH, Host, decode_session
+from quorum.apps.host import CLOSE, OPEN, SESSIONS, TOUCH, Host, decode_session, opening
 from quorum.apps.state_machine import Outputs, Reply
 from quorum.errors import ApplicationError, LocalProtocolError, OutcomeUnknown, SessionExpired
 
@@ -74,6 +74,25 @@ def test_a_session_is_named_by_the_index_of_the_entry_that_opened_it():
     log.append(b"first")
     assert decode_session(log.append(OPEN, app=SESSIONS).body) == 2
     assert decode_session(log.append(OPEN, app=SESSIONS).body) == 3
+
+
+def test_a_session_belongs_to_the_client_it_was_opened_for():
+    log, _ = new_log()
+    first, second = decode_session(log.append(opening("client.a"), app=SESSIONS).body), log.open()
+    assert (log.host.session_owner(first), log.host.session_owner(second)) == ("client.a", "")
+    log.append(b"x", client=first, first_sequence=1)
+    twin = restored(log.host)
+    assert twin.session_owner(first) == "client.a" and twin.digest() == log.host.digest()
+    log.append(CLOSE, app=SESSIONS, client=first)
+    assert log.host.session_owner(first) is None
+
+
+def test_an_opening_that_no_node_writes_opens_nothing_or_is_read_the_same_everywhere():
+    log, _ = new_log()
+    assert log.append(OPEN + b" " + b"x" * 300, app=SESSIONS).status == FAILED
+    assert log.append(OPEN + b"ed", app=SESSIONS).status == FAILED
+    odd = decode_session(log.append(OPEN + b" \xff", app=SESSIONS).body)
+    assert log.host.session_owner(odd) == "\ufffd"
 
 
 def test_a_retry_is_answered_and_not_applied():

@@ -192,8 +192,12 @@ class Recorder:
         self.state_digest = b"state"
         self.expires_in_us: int | None = None
         self.expiry_failure: Failure | None = None
+        self.owners: dict[int, str] = {}
 
     # Application.
+
+    def session_owner(self, client: int) -> str | None:
+        return self.owners.get(client)
 
     def apply(self, header: Header, body: Buffer) -> Applied:
         self.trace.append(("apply", header.index))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from quorum.apps.answer import FAILED, OK
-from quorum.apps.host import Applied
+from quorum.apps.host import OPEN, SESSIONS, Applied, opening
 from quorum.apps.state_machine import Notice
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Batch, Buffer, Header, encode_entry
 from quorum.errors import ConfigurationError, NoQuorum, NotLeader, Overloaded, QuorumError
@@ -37,7 +37,8 @@ HEADER = Header(5, 1, 1, 1, 1, 0, 0, 0, 0, 0, 1, b"")
 class Desk:
     """A client's connection, and the operator's face of the node."""
 
-    def __init__(self) -> None:
+    def __init__(self, identity: str = "client.admin") -> None:
+        self.identity = identity
         self.answers: list[tuple[object, bytes]] = []
         self.faults: list[tuple[tuple[str, ...], tuple[str, ...]]] = []
         self.refusal: QuorumError | None = None
@@ -67,6 +68,7 @@ class Node:
 
     def __init__(self, requests_max: int = 100) -> None:
         self.world = DriverWorld().start()
+        self.world.driver.applied_index = 34
         self.desk = Desk()
         self.gateway = Gateway({"n2": "10.0.0.2:7000"}, requests_max)
         self.gateway.attach(self.world.driver, self.desk)
@@ -83,6 +85,51 @@ class Node:
     def proposed(self) -> events.Proposed:
         self.world.driver.run()
         return next(event for event in self.world.replica.events if isinstance(event, events.Proposed))
+
+
+def failure_of(answers: list[tuple[object, bytes]]) -> Failure:
+    ((failure, _),) = answers
+    assert isinstance(failure, Failure)
+    return failure
+
+
+def test_a_session_is_opened_in_the_name_that_the_certificate_proves() -> None:
+    node = Node()
+    for body in (OPEN, OPEN + b" client.other", OPEN + b"!"):
+        assert node.ask(Submit(1, SESSIONS, 0, 0, 0, 1), body) == []
+    node.desk.identity = ""
+    assert node.ask(Submit(2, SESSIONS, 0, 0, 0, 1), OPEN + b" client.other") == []
+    assert [batch.body for batch in node.proposed().batches] == [opening("client.admin")] * 3 + [OPEN]
+
+
+@pytest.mark.parametrize("app", [1, SESSIONS], ids=["a batch", "closing"])
+def test_a_session_of_another_client_is_refused(app: int) -> None:
+    node = Node()
+    node.world.told_to.owners[34] = "client.other"
+    failure = failure_of(node.ask(Submit(1, app, 34, 1, 1, 1), b"close"))
+    assert (failure.request, failure.code) == (1, messages.REFUSED)
+    assert "client.admin did not open it" in failure.text
+    node.submit(2)
+    assert len(node.proposed().batches) == 1
+
+
+def test_a_session_of_ones_own_or_of_nobody_or_gone_for_good_is_passed_on() -> None:
+    node = Node()
+    node.world.told_to.owners.update({30: "client.admin", 31: ""})
+    for session in (30, 31, 32):
+        assert node.ask(Submit(1, 1, session, 1, 1, 1), b"body") == []
+
+
+def test_a_session_that_is_not_applied_here_yet_is_no_reason_to_guess() -> None:
+    """Its owner will be known once this node has applied the entry that opened it."""
+    node = Node()
+    node.world.replica.leader = "n2"
+    failure = failure_of(node.ask(Submit(1, 1, 35, 1, 1, 1), b"body"))
+    assert (failure.code, failure.leader) == (messages.NOT_LEADER, "10.0.0.2:7000")
+    node.world.replica.leader = "n1"
+    assert failure_of(node.ask(Submit(2, 1, 35, 1, 1, 1), b"body")).code == messages.OVERLOADED
+    node.world.told_to.owners[35] = "client.admin"
+    assert node.ask(Submit(3, 1, 35, 1, 1, 1), b"body") == []
 
 
 def test_a_batch_is_proposed_as_it_was_sent() -> None:
@@ -190,6 +237,7 @@ def test_a_batch_with_numbers_that_no_entry_holds_is_refused(submit: Submit) -> 
 def test_the_largest_numbers_that_are_let_in_can_be_encoded() -> None:
     node = Node()
     most = (1 << 64) - 1
+    node.world.told_to.owners[most] = node.desk.identity
     assert node.ask(Submit(3, 65_535, most, most, most, (1 << 32) - 1), b"body") == []
     (batch,) = node.proposed().batches
     assert len(encode_entry(1, 1, 1, 0, 0, 0, batch)) == HEAD_BYTES + 4

@@ -24,13 +24,15 @@ from quorum.errors import ConfigurationError, LocalProtocolError
 SESSIONS = 0
 """The application id of client sessions. Its batches are one of the three bodies below."""
 OPEN = b"open"
-"""Opens a session; the reply is its id (`decode_session`). Send it with client 0."""
+"""Opens a session; the reply is its id (`decode_session`). Send it with client 0. The node that takes it adds
+whose session it is (`opening`), so that no client can open one in another's name."""
 TOUCH = b"touch"
 """Sent in a session: keeps it from becoming the least recently used. Empty reply."""
 CLOSE = b"close"
 """Sent in a session: forgets it. Empty reply."""
 
 APPLICATION_ID_MAX = 65_535
+OWNER_BYTES_MAX = 255
 NEVER_US = 1 << 62
 _HEAD = struct.Struct("<4sQqqI")
 _FORMAT = b"QHS2"
@@ -59,6 +61,11 @@ _DECODE_SESSION = msgspec.msgpack.Decoder(int)
 def decode_session(reply: Buffer) -> int:
     """The session id in the reply to OPEN. Raises msgspec.DecodeError if it is none."""
     return _DECODE_SESSION.decode(reply)
+
+
+def opening(owner: str) -> bytes:
+    """The body that opens a session for the client of this name ("": nobody vouches for a name)."""
+    return OPEN + b" " + owner.encode() if owner else OPEN
 
 
 class Host:
@@ -122,6 +129,10 @@ class Host:
     def session_count(self) -> int:
         """How many client sessions are open."""
         return len(self._sessions)
+
+    def session_owner(self, client: int) -> str | None:
+        """Who opened the session `client`; None if it is not in this state."""
+        return self._sessions.owner(client)
 
     def apply(self, header: Header, body: Buffer) -> Applied:
         """Apply one committed entry. Entries come in log order; never raises for what a client sent.
@@ -271,8 +282,9 @@ class Host:
         return Applied(OK, outputs.reply, outputs.replies, outputs.notices, outputs.tasks)
 
     def _apply_to_sessions(self, header: Header, body: bytes) -> Applied:
-        if body == OPEN:
-            return Applied(OK, _ENCODE.encode(self._sessions.open(header.index)))
+        if body == OPEN or (body.startswith(OPEN + b" ") and len(body) <= len(OPEN) + 1 + OWNER_BYTES_MAX):
+            owner = body[len(OPEN) + 1 :].decode(errors="replace")
+            return Applied(OK, _ENCODE.encode(self._sessions.open(header.index, owner)))
         if body == TOUCH:
             self._sessions.begin(header)
             return NOTHING if header.client in self._sessions else Applied(EXPIRED, b"")

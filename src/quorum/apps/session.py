@@ -1,7 +1,8 @@
 """Client sessions: they make a command that is sent again apply exactly once.
 
-A session is opened through the log and named by the index of the entry that opened it. It keeps the answer to
-each batch until the client acknowledges it, so that a retry is answered and not applied. Source: Ongaro,
+A session is opened through the log and named by the index of the entry that opened it. It belongs to whoever
+opened it: `owner` is the name under which that client was known to the node it asked. It keeps the answer to each
+batch until the client acknowledges it, so that a retry is answered and not applied. Source: Ongaro,
 "Consensus: Bridging Theory and Practice" (2014), section 6.3.
 
 What is kept is bounded, by log order alone, so that every replica forgets the same at the same entry:
@@ -40,6 +41,7 @@ class SessionRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
     used: int
     acked: int
     answers: list[tuple[int, int, bytes]]
+    owner: str = ""
 
 
 _ENCODE = msgspec.msgpack.Encoder()
@@ -49,10 +51,10 @@ _DECODE = msgspec.msgpack.Decoder(list[SessionRecord])
 class Session:
     """One client: `used` is the index of its newest entry, every batch below `acked` has been answered."""
 
-    __slots__ = ("acked", "answers", "client", "digest", "era", "size", "used")
+    __slots__ = ("acked", "answers", "client", "digest", "era", "owner", "size", "used")
 
     def __init__(
-        self, client: int, used: int, acked: int, answers: dict[int, Answer], size: int, era: int
+        self, client: int, used: int, acked: int, answers: dict[int, Answer], size: int, era: int, owner: str
     ) -> None:
         self.client = client
         self.used = used
@@ -60,12 +62,13 @@ class Session:
         self.answers = answers
         self.size = size
         self.era = era
+        self.owner = owner
         self.digest: bytes | None = None
 
     def record(self) -> bytes:
         """The canonical bytes."""
         answers = [(first, answer.status, answer.body) for first, answer in self.answers.items()]
-        return _ENCODE.encode(SessionRecord(self.client, self.used, self.acked, answers))
+        return _ENCODE.encode(SessionRecord(self.client, self.used, self.acked, answers, self.owner))
 
 
 class Sessions:
@@ -89,12 +92,17 @@ class Sessions:
         """What all kept answers count together."""
         return self._size
 
-    def open(self, index: int) -> int:
-        """Open the session of the entry at `index` and return its name, `index`."""
+    def owner(self, client: int) -> str | None:
+        """Who opened a session; None if it is not known (any more)."""
+        session = self._sessions.get(client)
+        return None if session is None else session.owner
+
+    def open(self, index: int, owner: str = "") -> int:
+        """Open the session of the entry at `index` for `owner`, and return its name, `index`."""
         assert index not in self._sessions, "an index opens one session"
         if len(self._sessions) >= self.sessions_max:
             self._evict_oldest()
-        self._sessions[index] = Session(index, index, 0, {}, 0, self._era)
+        self._sessions[index] = Session(index, index, 0, {}, 0, self._era, owner)
         return index
 
     def close(self, client: int) -> None:
@@ -158,7 +166,7 @@ class Sessions:
                 answers = {first: Answer(status, body) for first, status, body in record.answers}
                 size = sum(map(_cost, answers.values()))
                 sessions[record.client] = Session(
-                    record.client, record.used, record.acked, answers, size, self._era
+                    record.client, record.used, record.acked, answers, size, self._era, record.owner
                 )
         self._sessions = sessions
         self._size = sum(session.size for session in sessions.values())
@@ -169,7 +177,8 @@ class Sessions:
         if session is None:
             return None
         if session.era != self._era:
-            session = Session(client, session.used, session.acked, session.answers.copy(), session.size, self._era)
+            kept = session.answers.copy()
+            session = Session(client, session.used, session.acked, kept, session.size, self._era, session.owner)
             self._sessions[client] = session
         session.digest = None
         return session

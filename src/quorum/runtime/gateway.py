@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from quorum.apps.answer import OK
-from quorum.apps.host import APPLICATION_ID_MAX, Applied
+from quorum.apps.host import APPLICATION_ID_MAX, OPEN, SESSIONS, Applied, opening
 from quorum.apps.state_machine import Notice
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Batch, Buffer, Header
 from quorum.errors import NotLeader, Overloaded, QuorumError
@@ -119,10 +119,37 @@ class Gateway:
             text = f"a batch of {len(body)} bytes was sent, at most {BODY_BYTES_MAX} fit. Send smaller batches."
             client.answer(Failure(submit.request, messages.REFUSED, text), ())
             return
+        if submit.app == SESSIONS and body.startswith(OPEN):
+            body = opening(client.identity)
+        elif submit.client:
+            failure = self._not_the_owner(client, submit)
+            if failure is not None:
+                client.answer(failure, ())
+                return
         token = self._token()
         self._submits[token] = (client, submit.request)
         batch = Batch(submit.app, submit.client, submit.first_sequence, submit.acked_below, submit.count, body)
         self._running().propose(token, batch)
+
+    def _not_the_owner(self, client: Client, submit: Submit) -> Failure | None:
+        """Why this client may not use the session it names; None if it may.
+
+        A session never changes hands, so what holds here holds when the batch is applied, too. One that is not in
+        a state which has reached its index is gone for good: its batch will be answered as expired. One that was
+        opened without a name, in plain text, is anybody's.
+        """
+        driver = self._running()
+        owner = driver.application.session_owner(submit.client)
+        if owner in ("", client.identity) or (owner is None and submit.client <= driver.applied_index):
+            return None
+        if owner is not None:
+            who = client.identity or "this client"
+            text = f"a batch was sent in session {submit.client}, but {who} did not open it. Open your own."
+            return Failure(submit.request, messages.REFUSED, text)
+        if driver.replica.leader != driver.node:
+            return self._failure(submit.request, NotLeader(driver.replica.leader))
+        text = f"{driver.node} leads, but has not applied entry {submit.client}, which opens the session. Retry."
+        return Failure(submit.request, messages.OVERLOADED, text)
 
     def _on_query(self, client: Client, query: Query, body: bytes) -> None:
         read = _Read(client, query, body)

@@ -71,10 +71,11 @@ class _Transport:
 class _ClientFace:
     """gateway.Client over one connection."""
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "identity")
 
     def __init__(self, connection: ClientConnection) -> None:
         self._connection = connection
+        self.identity = connection.name if connection.is_authenticated else ""
 
     def answer(self, message: object, attached: Sequence[Buffer]) -> None:
         head = _NODE_CODEC.encode(message)

@@ -11,6 +11,11 @@ from quorum.entry import Buffer
 class Client(Protocol):
     """One connection of a client."""
 
+    @property
+    def identity(self) -> str:
+        """The name that its certificate proves; "" where nothing does."""
+        ...
+
     def answer(self, message: object, attached: Sequence[Buffer]) -> None: ...
 
     def backlog(self) -> int:

@@ -24,6 +24,7 @@ class Connection:
 
     def __init__(self, client: SimClient, node: SimNode) -> None:
         self.client = client
+        self.identity = client.name
         self.node = node
         self.life = node.life
         self.open = True
