@@ -91,6 +91,21 @@ def test_a_history_without_a_linearization_fails_the_run():
         campaign._check_history(history)
 
 
+def test_a_client_may_have_several_operations_open():
+    outcome, history, _ = run_seed(Plan(3, nodes=3, seconds=20, clients=2, pause_ms=20, in_flight=4))
+    assert outcome.failure == ""
+    operations = history.operations()
+    of_one = [op for op in operations if op.process.startswith("c1.")]
+    assert len({op.process.split(".")[1] for op in of_one}) == 4
+    ends = sorted((op.invoked_ns, 1) for op in of_one) + sorted((op.completed_ns, -1) for op in of_one)
+    open_now = most = 0
+    for _, change in sorted(ends):
+        open_now += change
+        most = max(most, open_now)
+    assert 2 <= most <= 4
+    assert outcome.replay.endswith("--in-flight 4")
+
+
 def test_faults_may_overlap_and_are_over_in_the_calm():
     plan = Plan(5, nodes=3, seconds=30, clients=2, faults=("slow-disk", "clock"), faults_at_once=3)
     outcome, _, world = run_seed(plan)

@@ -6,7 +6,9 @@ from random import Random
 
 from quorum.sim import branches
 from quorum.sim.campaign import Outcome, Plan, run_seed
+from quorum.sim.disk_log import TORN_WRITE
 from quorum.sim.faults import ALL_FAULTS
+from quorum.sim.storage import SYNC_IN_PLACE
 from quorum.sim.world import World
 from quorum.systems import classic
 from quorum.systems.system import QuorumSystem
@@ -39,7 +41,8 @@ EXPECTED = (
     branches.DUPLICATE,
     branches.LOST_TAIL,
     branches.TORN_TAIL,
-    branches.TORN_WRITE,
+    TORN_WRITE,
+    SYNC_IN_PLACE,
     STRIKES,
     LOSES,
     *(f"fault {kind}" for kind in ALL_FAULTS),
@@ -97,6 +100,7 @@ def plan_of(seed: int, nodes: tuple[int, ...] = NODES) -> Plan:
         sync_us=draw.choice((300, 300, 3_000, 15_000)),
         faults_at_once=faults_at_once,
         patience_ms=draw.choice((3_000, 3_000, 400)),
+        in_flight=draw.choice((1, 1, 3)),
     )
 
 

@@ -26,8 +26,9 @@ SEEDS_PER_TASK = 2
 _ABOUT = {
     "nodes": "Nodes n1, n2, ...",
     "seconds": "Simulated seconds; the last ones are calm.",
-    "clients": "Clients with one operation open.",
-    "pause_ms": "A client's mean pause.",
+    "clients": "Clients, each with one session.",
+    "in_flight": "Operations that each client has open at once.",
+    "pause_ms": "A client's mean pause between operations, for each that it may have open.",
     "reads": 'Which nodes elect, such as "choose(3, n1, n2, n3, n4)".',
     "writes": "Which nodes commit; one side alone: the other follows.",
     "stale": "Any node answers reads: the history must be refuted.",

@@ -34,7 +34,6 @@ DUPLICATE = "retry answered as a duplicate"
 LOST_TAIL = "unsynced entries lost in a crash"
 TORN_TAIL = "torn unsynced tail at restart"
 NO_VOTE = "restarted without a vote"
-TORN_WRITE = "power cut in the middle of a write"
 
 
 class Branches:

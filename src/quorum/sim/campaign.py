@@ -25,11 +25,12 @@ _USUAL = (
     ("sync_us", 300),
     ("faults_at_once", 1),
     ("patience_ms", 3000),
+    ("in_flight", 1),
 )
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What one seed runs. `seconds` are simulated; `clients` have one operation open each.
+    """What one seed runs. `seconds` are simulated; `clients` have `in_flight` operations open each.
 
     `wire`: messages travel as bytes. `disk`: nodes keep the production log on a simulated disk.
     `message_entries`: how many entries one message holds at most. `sync_us`: how long a sync takes, at least.
@@ -53,6 +54,7 @@ class Plan(msgspec.Struct, frozen=True):
     sync_us: int = 300
     faults_at_once: int = 1
     patience_ms: int = 3000
+    in_flight: int = 1
 
     def replay_command(self) -> str:
         """The one line that runs this seed again."""
@@ -116,7 +118,7 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
     stop_us = plan.seconds * SECOND_US - CALM_US
     session = SessionSettings(silence_us=plan.patience_ms * 1000)
     workers = [
-        Worker(world, f"c{i}", history, plan.pause_ms * 1000, stop_us, plan.stale, session)
+        Worker(world, f"c{i}", history, plan.pause_ms * 1000, stop_us, plan.stale, session, plan.in_flight)
         for i in range(1, plan.clients + 1)
     ]
     nemeses = [Nemesis(world, plan.faults, stop_us) for _ in range(plan.faults_at_once)]

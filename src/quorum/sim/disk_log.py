@@ -14,10 +14,11 @@ from quorum.runtime.disk_thread import Done, Job
 from quorum.runtime.files import Files
 from quorum.runtime.wal import Wal
 from quorum.sim.disk import PowerCut, SimFiles
-from quorum.sim.storage import Later, SimSnapshots
+from quorum.sim.storage import SYNC_IN_PLACE, Later, Reached, SimSnapshots, ends_in_place
 
 SEGMENT_BYTES = 16 * 1024
 """Small, so that a run begins new segments and drops old ones."""
+TORN_WRITE = "power cut in the middle of a write"
 CUT_CALLS_MAX = 4
 """A power cut comes before one of so many calls of the write under way, or after the last."""
 
@@ -25,8 +26,9 @@ CUT_CALLS_MAX = 4
 class _Later:
     """disk_thread.Worker: jobs take simulated time, one after the other."""
 
-    def __init__(self, submit: Callable[[Job, Done], None]) -> None:
-        self.submit = self.submit_urgent = self.submit_aside = submit
+    def __init__(self, submit: Callable[[Job, Done], None], submit_urgent: Callable[[Job, Done], None]) -> None:
+        self.submit = self.submit_aside = submit
+        self.submit_urgent = submit_urgent
 
     def close(self) -> None:
         return
@@ -55,13 +57,13 @@ class DiskLog:
     """ports.Log with the lives of one node: each begins with `recover` and ends with `crash`."""
 
     def __init__(
-        self, node: NodeId, random: Random, later: Later, snapshots: SimSnapshots, torn: Callable[[], None]
+        self, node: NodeId, random: Random, later: Later, snapshots: SimSnapshots, reached: Reached
     ) -> None:
         self._node = node
         self._random = random
         self._later = later
         self._snapshots = snapshots
-        self._torn = torn
+        self._reached = reached
         self._log: Wal | None = None
         self._jobs: deque[tuple[Job, Done]] = deque()
         self._lives = 0
@@ -71,7 +73,8 @@ class DiskLog:
 
     def recover(self) -> Durable:
         create = self._log is None
-        self._log = _Log(self.files, self._node, self._snapshots.newest(), create, _Later(self._submit))
+        worker = _Later(self._submit, self._submit_urgent)
+        self._log = _Log(self.files, self._node, self._snapshots.newest(), create, worker)
         return self._log.recover()
 
     def _submit(self, job: Job, done: Done) -> None:
@@ -79,10 +82,18 @@ class DiskLog:
         delay = self.sync_us + int(self._random.random() * self.sync_jitter_us)
         self._later(delay, self._work, self._lives)
 
-    def _work(self, life: int) -> None:
-        if life != self._lives:
+    def _submit_urgent(self, job: Job, done: Done) -> None:
+        if self._jobs or not ends_in_place(self._random, self.sync_us):
+            self._submit(job, done)
             return
-        job, done = self._jobs.popleft()
+        self._reached(SYNC_IN_PLACE)
+        self._do(job, done)
+
+    def _work(self, life: int) -> None:
+        if life == self._lives:
+            self._do(*self._jobs.popleft())
+
+    def _do(self, job: Job, done: Done) -> None:
         try:
             job()
         except Exception as error:
@@ -98,7 +109,7 @@ class DiskLog:
             try:
                 self._jobs[0][0]()
             except PowerCut:
-                self._torn()
+                self._reached(TORN_WRITE)
         self._jobs.clear()
         self.files.crash(self._random)
 

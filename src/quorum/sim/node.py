@@ -16,7 +16,6 @@ from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings
 from quorum.runtime.driver import Driver, Ports
 from quorum.runtime.gateway import Gateway
-from quorum.sim.branches import TORN_WRITE
 from quorum.sim.client import Connection
 from quorum.sim.disk_log import DiskLog
 from quorum.sim.storage import SimLog, SimSnapshots
@@ -101,9 +100,9 @@ class SimNode:
         self.snapshots = SimSnapshots(random, self._later)
         self.log: SimLog | DiskLog
         if world.disk:
-            self.log = DiskLog(node, random, self._later, self.snapshots, self._torn)
+            self.log = DiskLog(node, random, self._later, self.snapshots, world.sometimes.reached)
         else:
-            self.log = SimLog(random, self._later, self.snapshots)
+            self.log = SimLog(random, self._later, self.snapshots, world.sometimes.reached)
         self.life = 0
         self._lost = (0, 0)
         self._starting = False
@@ -235,9 +234,6 @@ class SimNode:
         self.world.count(("disk", self.node))
         act(*arguments)
         self._run()
-
-    def _torn(self) -> None:
-        self.world.sometimes.reached(TORN_WRITE)
 
     def _run(self) -> None:
         driver = self.driver

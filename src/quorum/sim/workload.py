@@ -20,7 +20,8 @@ TIMEOUT_US = 5_000_000
 
 
 class Worker:
-    """One client with one operation at a time. After an unknown outcome it goes on under a new name."""
+    """One client with `in_flight` operations open at once. Each of them is a process of its own in the history,
+    and after an unknown outcome it goes on under a new name."""
 
     def __init__(
         self,
@@ -31,6 +32,7 @@ class Worker:
         stop_us: int,
         stale: bool,
         settings: SessionSettings | None = None,
+        in_flight: int = 1,
     ) -> None:
         self.world = world
         self.name = name
@@ -42,59 +44,59 @@ class Worker:
         self.client = SimClient(world, name, self._on_answer, settings)
         self.answered = 0
         self.unknown = 0
-        self._lives = 0
+        self._lives = [0] * in_flight
         self._writes = 0
-        self._open: tuple[str, str, object] | None = None
+        self._open: dict[int, tuple[int, str, str, object]] = {}
         self._seen: dict[str, str | None] = {}
 
     def start(self) -> None:
         self.client.start()
-        self.world.schedule(self.random.randrange(self.pause_us) + 1, self._next)
+        for place in range(len(self._lives)):
+            self.world.schedule(self.random.randrange(self.pause_us) + 1, self._next, place)
 
-    def _process(self) -> str:
-        return f"{self.name}.{self._lives}"
+    def _process(self, place: int) -> str:
+        return f"{self.name}.{place}.{self._lives[place]}"
 
-    def _next(self) -> None:
+    def _next(self, place: int) -> None:
         """Ask the next operation: half reads; the rest writes, swaps from a value seen, and deletes."""
         if self.world.now_us >= self.stop_us:
             return
         key = KEYS[self.random.randrange(len(KEYS))]
         dice = self.random.random()
         if dice < 0.5:
-            self._ask("read", key, None, kv.Get(key.encode()))
+            self._ask(place, "read", key, None, kv.Get(key.encode()))
             return
         self._writes += 1
         value = f"{self.name}-{self._writes}"
         if dice < 0.75:
-            self._ask("write", key, value, kv.Put(key.encode(), value.encode()))
+            self._ask(place, "write", key, value, kv.Put(key.encode(), value.encode()))
         elif dice < 0.95:
             old = self._seen.get(key)
             expected = None if old is None else old.encode()
-            self._ask("cas", key, [old, value], kv.CompareAndSwap(key.encode(), expected, value.encode()))
+            swap = kv.CompareAndSwap(key.encode(), expected, value.encode())
+            self._ask(place, "cas", key, [old, value], swap)
         else:
-            self._ask("delete", key, None, kv.Delete(key.encode()))
+            self._ask(place, "delete", key, None, kv.Delete(key.encode()))
 
-    def _ask(self, f: str, key: str, value: object, command: kv.Command) -> None:
-        self.history.record(self._process(), "invoke", f, key, value, self.world.now_us * 1000)
-        self._open = (f, key, value)
+    def _ask(self, place: int, f: str, key: str, value: object, command: kv.Command) -> None:
+        self.history.record(self._process(place), "invoke", f, key, value, self.world.now_us * 1000)
         session, now = self.client.session, self.world.now_us
         if isinstance(command, kv.Get):
-            session.query(now, KV_APP, kv.encode_query([command]), self.stale, TIMEOUT_US)
+            handle = session.query(now, KV_APP, kv.encode_query([command]), self.stale, TIMEOUT_US)
         else:
-            session.submit(now, KV_APP, 1, kv.encode_batch([command]), TIMEOUT_US)
+            handle = session.submit(now, KV_APP, 1, kv.encode_batch([command]), TIMEOUT_US)
+        self._open[handle] = (place, f, key, value)
 
     def _on_answer(self, handle: int, status: int, body: bytes, error: QuorumError | None) -> None:
-        assert self._open is not None, "an answer without a question"
-        f, key, value = self._open
-        self._open = None
+        place, f, key, value = self._open.pop(handle)
         kind, value = self._judge(f, key, value, status, body, error)
-        self.history.record(self._process(), kind, f, key, value, self.world.now_us * 1000)
+        self.history.record(self._process(place), kind, f, key, value, self.world.now_us * 1000)
         if kind == "info":
-            self._lives += 1
+            self._lives[place] += 1
             self.unknown += 1
         else:
             self.answered += 1
-        self.world.schedule(self.random.randrange(2 * self.pause_us) + 1, self._next)
+        self.world.schedule(self.random.randrange(2 * self.pause_us) + 1, self._next, place)
 
     def _judge(
         self, f: str, key: str, value: object, status: int, body: bytes, error: QuorumError | None
