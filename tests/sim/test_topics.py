@@ -98,7 +98,7 @@ def test_whoever_watches_a_node_that_crashes_hears_of_the_last_ring_elsewhere():
     for seed in range(8):
         scene = Scene(seed)
         listener = Listener(scene.world, "l1", b"bell")
-        scene.wait()
+        scene.wait(3 * SECOND_US)
         for _ in range(4):
             scene.ring()
             scene.wait(200_000)
