@@ -23,9 +23,9 @@ def table(leases_max: int = 1000) -> tuple[Leases, LogClock]:
 def test_a_lease_ends_when_its_time_is_over():
     leases, clock = table()
     assert leases.grant(7, SECOND_US) is None
-    clock.restore(SECOND_US - 1, 0)
+    clock.restore(SECOND_US - 1, 0, 0)
     assert leases.expire() == [] and leases.remaining_us(7) == 1
-    clock.restore(SECOND_US, 0)
+    clock.restore(SECOND_US, 0, 0)
     assert leases.remaining_us(7) == 0
     assert leases.expire() == [7] and 7 not in leases and leases.next_deadline_us is None
 
@@ -33,10 +33,10 @@ def test_a_lease_ends_when_its_time_is_over():
 def test_a_lease_that_is_kept_alive_lasts_its_whole_time_again():
     leases, clock = table()
     leases.grant(7, SECOND_US)
-    clock.restore(900_000, 0)
+    clock.restore(900_000, 0, 0)
     assert leases.keep_alive(7) == SECOND_US
     assert leases.next_deadline_us == 1_900_000
-    clock.restore(1_800_000, 0)
+    clock.restore(1_800_000, 0, 0)
     assert leases.expire() == []
 
 
@@ -45,7 +45,7 @@ def test_a_lease_that_is_gone_cannot_be_kept_alive():
     leases.grant(7, SECOND_US)
     assert leases.revoke(7) and not leases.revoke(7)
     assert leases.keep_alive(7) is None and leases.ttl_us(7) is None and leases.remaining_us(7) is None
-    clock.restore(2 * SECOND_US, 0)
+    clock.restore(2 * SECOND_US, 0, 0)
     assert leases.expire() == []
 
 
@@ -75,7 +75,7 @@ def test_one_call_ends_a_bounded_number():
     leases, clock = table(leases_max=3 * EXPIRED_MAX)
     for lease_id in range(1, EXPIRED_MAX + 11):
         leases.grant(lease_id, SECOND_US)
-    clock.restore(SECOND_US, 0)
+    clock.restore(SECOND_US, 0, 0)
     assert leases.expire() == list(range(1, EXPIRED_MAX + 1))
     assert leases.next_deadline_us == SECOND_US
     assert leases.expire() == list(range(EXPIRED_MAX + 1, EXPIRED_MAX + 11))
@@ -135,7 +135,7 @@ class AgainstADict(RuleBasedStateMachine):
 
     @rule(gap_us=st.integers(0, 3 * TTL_US_MIN), limit=st.sampled_from([1, 2, 100]))
     def time_passes(self, gap_us, limit):
-        self.clock.restore(self.clock.now_us + gap_us, 0)
+        self.clock.restore(self.clock.now_us + gap_us, 0, 0)
         due = sorted((deadline, lease_id) for lease_id, (_, deadline) in self.oracle.items())
         due = [lease_id for deadline, lease_id in due if deadline <= self.clock.now_us][:limit]
         assert self.leases.expire(limit) == due

@@ -95,7 +95,6 @@ class Host:
         self._applications = {app: applications[app] for app in sorted(applications)}
         self._expiring = {app: each for app, each in self._applications.items() if is_expiring(each)}
         self._sessions = Sessions(sessions_max)
-        self._applied_index = 0
         self._clock = clock or LogClock()
         self._wake_us = NEVER_US
         self._expiry_failure: Failure | None = None
@@ -103,7 +102,7 @@ class Host:
     @property
     def applied_index(self) -> int:
         """The index of the newest entry in the state."""
-        return self._applied_index
+        return self._clock.index
 
     @property
     def time_us(self) -> int:
@@ -139,12 +138,11 @@ class Host:
 
         Raises LocalProtocolError for an entry at or below `applied_index`.
         """
-        if header.index <= self._applied_index:
+        if header.index <= self._clock.index:
             raise LocalProtocolError(
-                f"entry {header.index} was to be applied, but entry {self._applied_index} is in the state. "
+                f"entry {header.index} was to be applied, but entry {self._clock.index} is in the state. "
                 "Apply committed entries in order, from the one behind the snapshot."
             )
-        self._applied_index = header.index
         if self._clock.advance(header) >= self._wake_us:
             return _joined(self._expire(), self._apply(header, body))
         return self._apply(header, body)
@@ -190,7 +188,7 @@ class Host:
         """
         stream = StreamReader(chunks)
         index, log_time_us, lease_time_us = self._read_head(stream.head())
-        self._clock.restore(lease_time_us, log_time_us)
+        self._clock.restore(lease_time_us, log_time_us, index)
         self._sessions.restore(stream.chunks(SESSIONS))
         for app, application in self._applications.items():
             remaining = stream.chunks(app)
@@ -200,7 +198,6 @@ class Host:
                     f"application {app} was restored, but it left chunks unread. Fetch another snapshot."
                 )
         stream.end()
-        self._applied_index = index
         self._wake_us = self._next_deadline_us()
 
     def _apply(self, header: Header, body: Buffer) -> Applied:
@@ -296,9 +293,7 @@ class Host:
 
     def _head(self) -> bytes:
         clock = self._clock
-        return _HEAD.pack(
-            _FORMAT, self._applied_index, clock.log_time_us, clock.now_us, self._sessions.sessions_max
-        )
+        return _HEAD.pack(_FORMAT, clock.index, clock.log_time_us, clock.now_us, self._sessions.sessions_max)
 
     def _read_head(self, head: bytes) -> tuple[int, int, int]:
         if len(head) != _HEAD.size or head[:4] != _FORMAT:

@@ -52,6 +52,10 @@ class Leases:
         self._heap: list[tuple[int, int]] = []
         self._records = Leaves()
 
+    def empty(self) -> Leases:
+        """A new table with the same clock and bound."""
+        return Leases(self._clock, self._leases_max)
+
     def __len__(self) -> int:
         """The number of leases."""
         return len(self._leases)

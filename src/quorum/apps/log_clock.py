@@ -21,20 +21,22 @@ GAP_US_MAX = 2 * TICK_US_MAX
 
 
 class LogClock:
-    """Microseconds of lease time since the first entry of the log.
+    """Microseconds of lease time since the first entry of the log; `index` is that of the newest entry.
 
     I1  neither `now_us` nor `log_time_us` ever decreases.
     I2  `now_us` is a function of the log's kinds and log times alone.
     """
 
-    __slots__ = ("log_time_us", "now_us")
+    __slots__ = ("index", "log_time_us", "now_us")
 
     def __init__(self) -> None:
         self.now_us = 0
         self.log_time_us = 0
+        self.index = 0
 
     def advance(self, header: Header) -> int:
         """Move on to the entry with this header; return lease time there."""
+        self.index = header.index
         gap_us = header.time_us - self.log_time_us
         if gap_us > 0:
             self.log_time_us = header.time_us
@@ -42,6 +44,6 @@ class LogClock:
                 self.now_us += gap_us if gap_us < GAP_US_MAX else GAP_US_MAX
         return self.now_us
 
-    def restore(self, now_us: int, log_time_us: int) -> None:
+    def restore(self, now_us: int, log_time_us: int, index: int) -> None:
         """Stand where a snapshot was made."""
-        self.now_us, self.log_time_us = now_us, log_time_us
+        self.now_us, self.log_time_us, self.index = now_us, log_time_us, index
