@@ -121,6 +121,22 @@ def test_replay_takes_every_option_that_a_plan_prints(run, monkeypatch):
     assert taken == [asked]
 
 
+def test_a_refuted_history_is_shown_by_its_key_and_window_and_whole_in_json(run, run_json):
+    options = ("--nodes", 3, "--seconds", 25, "--clients", 4, "--stale")
+    for result in (
+        run("simulate", "--workers", 1, "--seeds", 1, *options),
+        run("replay", "--seed", 0, "--trace", 0, *options),
+    ):
+        assert result.exit_code == 1
+        assert "key 'y' is not linearizable" in result.stdout and "\n  stuck " in result.stdout
+        assert len(result.stdout.splitlines()) < 30 and max(map(len, result.stdout.splitlines())) < 130
+    code, found = run_json("simulate", "--workers", 1, "--seeds", 1, *options)
+    (failed,) = found["failed"]
+    assert (code, failed["failing_key"]) == (1, "y")
+    assert {"role", "process", "f", "value", "invoke", "complete"} <= set(failed["window"][0])
+    assert failed["replay"].startswith("quorum replay --seed 0 ")
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

@@ -9,6 +9,7 @@ import click
 from quorum.checkers.history import read_history
 from quorum.checkers.linearizability import STEPS_MAX, check_linearizable
 from quorum.console.command import AnswerNo, command, print_json
+from quorum.console.window import window_lines
 
 
 @command("judge", "quorum judge history.jsonl")
@@ -28,16 +29,7 @@ def judge(history: str, steps: int, as_json: bool) -> None:
         click.echo(f"{verdict.verdict}: {verdict.operations} operations")
         if verdict.verdict != "linearizable":
             click.echo(f"key {verdict.failing_key!r}")
-        for operation in verdict.window or ():
-            click.echo("  " + _described(operation))
+        for line in window_lines(verdict.window or ()):
+            click.echo(f"  {line}")
     if not verdict:
         raise AnswerNo
-
-
-def _described(operation: dict[str, object]) -> str:
-    asked = f"{operation['f']} {operation['value']!r}"
-    ended = operation["complete"] if operation["complete"] is not None else "never"
-    return (
-        f"{operation['role']:<11}{operation['process']!s:<12}{asked:<40}{operation['outcome']:<5}"
-        f"from {operation['invoke']} to {ended} ns"
-    )

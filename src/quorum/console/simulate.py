@@ -14,12 +14,14 @@ import click
 import msgspec
 
 from quorum.console.command import AnswerNo, Decorated, command, print_json
+from quorum.console.window import window_lines
 from quorum.errors import ConfigurationError
 from quorum.sim.campaign import Outcome, Plan, configuration_of, run_seed
 from quorum.sim.faults import ALL_FAULTS, FAULTS
 from quorum.systems.build import build
 
 TRACE_CHARACTERS_MAX = 160
+FAILURE_CHARACTERS_MAX = 1000
 SEEDS_PER_TASK = 2
 
 
@@ -135,7 +137,8 @@ def _report(outcomes: list[Outcome], seconds: float, as_json: bool) -> None:
     }
     rate = round(total["events"] / max(seconds, 1e-9))
     if as_json:
-        failures = [{"seed": done.seed, "failure": done.failure, "replay": done.replay} for done in failed]
+        names = ("seed", "failure", "replay", "failing_key", "window")
+        failures = [{name: getattr(done, name) for name in names} for done in failed]
         sometimes: dict[str, int] = {}
         for outcome in outcomes:
             for name, count in outcome.sometimes.items():
@@ -152,7 +155,9 @@ def _report(outcomes: list[Outcome], seconds: float, as_json: bool) -> None:
         )
         return
     for outcome in failed:
-        click.echo(f"seed {outcome.seed} failed: {outcome.failure[:2000]}")
+        click.echo(f"seed {outcome.seed} failed: {outcome.failure[:FAILURE_CHARACTERS_MAX]}")
+        for line in window_lines(outcome.window or ()):
+            click.echo(f"  {line}")
         click.echo(f"  {outcome.replay}")
     click.echo(
         f"{len(outcomes)} seeds, {len(failed)} failed: {total['operations']} operations, "
@@ -187,7 +192,10 @@ def replay(
             f"decided, {outcome.leaders} leaders, {outcome.events} events"
         )
         click.echo(f"trace {outcome.trace}")
-        click.echo(f"failed: {outcome.failure}" if outcome.failure else "every claim held")
+        failed = f"failed: {outcome.failure[:FAILURE_CHARACTERS_MAX]}"
+        click.echo(failed if outcome.failure else "every claim held")
+        for line in window_lines(outcome.window or ()):
+            click.echo(f"  {line}")
     if outcome.failure:
         raise AnswerNo
 

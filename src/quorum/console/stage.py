@@ -11,6 +11,7 @@ import click
 
 from quorum.console.drill import Findings
 from quorum.console.watch import Event
+from quorum.console.window import window_lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -101,4 +102,6 @@ def summary(findings: Findings, more: tuple[tuple[str, str], ...] = ()) -> None:
     console.print(table)
     for problem in findings.problems:
         click.echo(f"problem: {problem}")
+    for line in window_lines(findings.history.window or ()):
+        click.echo(f"  {line}")
     click.echo(f"verdict: {findings.verdict}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
-from quorum.checkers.history import History
-from quorum.checkers.linearizability import check_linearizable
+from quorum.checkers.history import History, Key
+from quorum.checkers.linearizability import Verdict, check_linearizable
 from quorum.checkers.violation import Violation
 from quorum.errors import ConfigurationError
 from quorum.model import Configuration
@@ -76,7 +77,8 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What one seed showed. `failure` is empty when every claim held."""
+    """What one seed showed. `failure` is empty when every claim held; `failing_key` and `window` are those of the
+    history's checkers.linearizability.Verdict where that was the claim."""
 
     seed: int
     failure: str
@@ -89,6 +91,18 @@ class Outcome(msgspec.Struct, frozen=True):
     simulated_us: int
     sometimes: dict[str, int]
     replay: str
+    failing_key: Key = None
+    window: tuple[dict[str, Any], ...] | None = None
+
+
+class Refuted(Violation):
+    """The history of a run is not linearizable, or too hard to judge."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        operations = f", see {len(verdict.window)} of its operations" if verdict.window else ""
+        detail = f"key {verdict.failing_key!r} is {verdict.verdict}{operations}"
+        super().__init__("the history is linearizable", detail)
+        self.verdict = verdict
 
 
 MakeWorld = Callable[[int, Configuration, Settings, int, bool, bool], World]
@@ -125,6 +139,7 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
     for number, nemesis in enumerate(nemeses[1:], 2):
         nemesis.random = world.random(f"nemesis {number}")
     world.schedule(stop_us + 1, _set_disks, world, plan)
+    verdict: Verdict | None = None
     try:
         world.boot()
         for worker in workers:
@@ -137,9 +152,10 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
         failure = ""
     except Violation as violation:
         failure = str(violation)
+        verdict = violation.verdict if isinstance(violation, Refuted) else None
     except AssertionError as error:
         failure = f"an invariant of the code broke: {error}"
-    return _outcome(plan, failure, world, workers), history, world
+    return _outcome(plan, failure, verdict, world, workers), history, world
 
 
 def _set_disks(world: World, plan: Plan) -> None:
@@ -168,12 +184,11 @@ def _check_progress(world: World, workers: list[Worker]) -> None:
 
 def _check_history(history: History) -> None:
     verdict = check_linearizable(history)
-    if verdict.verdict != "linearizable":
-        detail = f"key {verdict.failing_key!r} is {verdict.verdict}: {verdict.window}"
-        raise Violation("the history is linearizable", detail)
+    if not verdict:
+        raise Refuted(verdict)
 
 
-def _outcome(plan: Plan, failure: str, world: World, workers: list[Worker]) -> Outcome:
+def _outcome(plan: Plan, failure: str, verdict: Verdict | None, world: World, workers: list[Worker]) -> Outcome:
     return Outcome(
         seed=plan.seed,
         failure=failure,
@@ -186,4 +201,6 @@ def _outcome(plan: Plan, failure: str, world: World, workers: list[Worker]) -> O
         simulated_us=world.now_us,
         sometimes=dict(sorted(world.sometimes.counts.items())),
         replay=plan.replay_command(),
+        failing_key=verdict.failing_key if verdict is not None else None,
+        window=verdict.window if verdict is not None else None,
     )
