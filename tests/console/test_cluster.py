@@ -118,9 +118,31 @@ def test_a_killed_node_is_named_and_up_starts_it_again(run, run_json, folder, at
     code, overview = run_json("status", *at)
     assert overview["nodes"]["n2"]["reachable"] is False
     assert any(text.startswith("n2 is unreachable") for text in overview["warnings"])
-    assert run_json("up", "--folder", folder)[1]["started"] == ["n2"]
+    for number in range(20):
+        assert run("kv", "put", "missed", number, *at).exit_code == 0
+    told = run_json("up", "--folder", folder)[1]
+    assert told["started"] == ["n2"] and told["not_ready"] == {}
     code, overview = run_json("status", *at)
     assert code == 0 and overview["nodes"]["n2"]["reachable"]
+    assert overview["warnings"] == [], "n2 is linked and has caught up"
+
+
+def test_a_command_without_a_quorum_says_soon_what_it_waits_for(run, run_json, folder, at):
+    cluster = LocalCluster(folder / "cluster.toml")
+    for node in ("n1", "n2"):
+        cluster.signal(node, signal.SIGKILL)
+    try:
+        asked = run("kv", "get", "a", "--timeout", 4, *at)
+        assert asked.exit_code == 1
+        waiting, error = asked.stderr.splitlines()
+        assert waiting.startswith(
+            "waiting for a leader: of 3 nodes answer n3, missing n1 (connection refused), n2"
+        )
+        assert error.startswith("Error: a quorum was asked for")
+        code, told = run_json("kv", "get", "a", "--timeout", 4, *at)
+        assert code == 1 and told["error"]["kind"] == "NoQuorum"
+    finally:
+        assert run("up", "--folder", folder).exit_code == 0
 
 
 @pytest.mark.parametrize("garbage", [b"\xff" * 64, b"GET / HTTP/1.1\r\n\r\n", (2**31).to_bytes(4, "little") * 4])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from quorum.console.inquiry import Silence, leader_of, no_quorum
+from quorum.console.inquiry import Silence, leader_of, no_quorum, waiting_line
+from quorum.console.local import not_ready
 from quorum.console.status import overview_of
 from quorum.runtime.setup import init_cluster
 from quorum.runtime.status import NodeStatus
@@ -54,6 +55,35 @@ def cluster(**answers):
 def test_a_calm_cluster_is_healthy_and_says_nothing():
     overview = overview_of(cluster(), ELECTION_US)
     assert (overview.healthy, overview.leader, overview.warnings) == (True, "n1", [])
+
+
+def test_who_waits_for_a_leader_is_told_which_nodes_answer():
+    line = waiting_line({"n1": status("n1"), "n2": Silence("n2", "connection refused"), "n3": status("n3")})
+    assert line == "waiting for a leader: of 3 nodes answer n1, n3, missing n2 (connection refused)"
+
+
+LINKED = {
+    "n1": status("n1", role="leader", connected=("n2", "n3")),
+    "n2": status("n2", connected=("n1", "n3")),
+    "n3": status("n3", connected=("n1", "n2")),
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (Silence("n3", "connection refused"), "does not answer yet"),
+        (status("n3", connected=("n1",)), "has no link to n2 yet"),
+        (status("n3", connected=("n1", "n2"), applied_index=4), "has applied 4 of 10 entries"),
+        (status("n3", connected=("n1", "n2"), may_vote=False), "waits for a leader to confirm its log"),
+    ],
+)
+def test_a_node_is_ready_when_it_is_linked_to_all_that_run_and_has_caught_up(answer, why):
+    assert not_ready(LINKED, ("n1", "n2", "n3"), committed=10) == {}
+    assert not_ready(LINKED | {"n3": answer}, ("n1", "n2", "n3"), committed=10) == {"n3": why}
+    assert not_ready(LINKED | {"n3": answer}, ("n1", "n2"), committed=10) == {}, (
+        "one that is down is not waited for"
+    )
 
 
 def test_of_two_that_claim_to_lead_the_higher_term_is_believed():

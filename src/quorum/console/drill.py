@@ -17,7 +17,7 @@ from quorum.checkers.history import History
 from quorum.checkers.linearizability import Verdict, check_linearizable
 from quorum.console.inquiry import Silence, answering
 from quorum.console.load import Load
-from quorum.console.local import wait_for_leader
+from quorum.console.local import wait_until_ready
 from quorum.console.watch import Event, Watch
 from quorum.errors import ConfigurationError, QuorumError
 from quorum.runtime.connect import Place, at_config
@@ -221,7 +221,7 @@ async def arena(
 ) -> AsyncIterator[Arena]:
     """A cluster of `nodes` processes in a folder of its own, gone at the end, whatever happens.
 
-    mTLS, durable, faults allowed. It has a leader when this enters; clients are not started yet.
+    mTLS, durable, faults allowed. Every node is ready when this enters; clients are not started yet.
     """
     folder = Path(tempfile.mkdtemp(prefix="quorum-drill-"))
     try:
@@ -230,7 +230,7 @@ async def arena(
         try:
             started = cluster.start_all(with_parent=True)
             place = at_config(layout.cluster)
-            await wait_for_leader(cluster, started, START_TIMEOUT_S)
+            await wait_until_ready(cluster, started, START_TIMEOUT_S)
             cluster.first_start_done()
             watch, load = Watch(place, on_event), Load(place, clients, seed, stale)
             watch.start()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+import click
 import msgspec
 
 from quorum.errors import NoQuorum, NotLeader, Overloaded, QuorumError
@@ -16,6 +18,7 @@ from quorum.runtime.connect import Place, at_config
 from quorum.runtime.status import NodeStatus, decode_status
 
 STATUS_TIMEOUT_S = 2.0
+NOTICE_S = 1.5
 R = TypeVar("R")
 
 
@@ -37,7 +40,8 @@ async def ask_node(place: Place, node: str, timeout: float = STATUS_TIMEOUT_S) -
     except TimeoutError:
         return Silence(node, "does not answer")
     except OSError as error:
-        return Silence(node, (error.strerror or str(error) or type(error).__name__).lower())
+        reason = os.strerror(error.errno) if error.errno else error.strerror or str(error) or type(error).__name__
+        return Silence(node, reason.lower())
     except (QuorumError, msgspec.DecodeError) as error:
         return Silence(node, str(error))
 
@@ -75,16 +79,39 @@ def run_client(config: Path | None, timeout: float, act: Callable[[Client], Coro
 
 async def _act(place: Place, timeout: float, act: Callable[[Client], Coroutine[Any, Any, R]]) -> R:
     async with place.client(timeout) as client:
+        notice = asyncio.create_task(_say_what_is_missing(place, client, timeout))
         try:
             return await act(client)
         except (NotLeader, Overloaded):
             answers = await ask_all(place)
+        finally:
+            notice.cancel()
     if leader_of(answers) is not None:
         raise Overloaded(
             f"an answer was asked for, but none came within {timeout:g} s although a node leads. Retry, with a "
             "longer --timeout."
         )
     raise no_quorum(answers)
+
+
+async def _say_what_is_missing(place: Place, client: Client, timeout: float) -> None:
+    """Nobody should wait in silence: where a request is not answered because nobody leads, say so once."""
+    pause_s = NOTICE_S
+    while True:
+        await asyncio.sleep(pause_s)
+        if client.unanswered:
+            answers = await ask_all(place)
+            if client.unanswered and leader_of(answers) is None:
+                click.echo(f"{waiting_line(answers)}; giving up {timeout:g} s after the request", err=True)
+                return
+        pause_s *= 2
+
+
+def waiting_line(answers: Answers) -> str:
+    """That a leader is waited for, and what is known of the nodes."""
+    here = ", ".join(status.node for status in answering(answers)) or "none"
+    missing = ", ".join(f"{silence.node} ({silence.reason})" for silence in silent(answers)) or "nobody"
+    return f"waiting for a leader: of {len(answers)} nodes answer {here}, missing {missing}"
 
 
 def no_quorum(answers: Answers) -> NoQuorum:

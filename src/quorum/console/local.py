@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from quorum.console.command import AnswerNo, command, print_json, seconds_option
-from quorum.console.inquiry import Answers, ask_all, leader_of, no_quorum
+from quorum.console.inquiry import Answers, Silence, answering, ask_all, leader_of, no_quorum
 from quorum.errors import ConfigurationError
 from quorum.runtime.connect import SCHEME, at_config
 from quorum.runtime.local import GRACE_S, LocalCluster
@@ -29,11 +32,12 @@ FOLDER = click.option(
 @click.option("--nodes", type=int, help="How many nodes a new cluster has.  [default: 5]")
 @click.option("--model", default="crash", help="What a faulty node may do: crash.")
 @click.option("--insecure", is_flag=True, help="A new cluster without TLS.")
-@seconds_option("--timeout", 30.0, "Seconds to wait for a leader.")
+@seconds_option("--timeout", 30.0, "Seconds to wait until all are ready.")
 def up(folder: Path, nodes: int | None, model: str, insecure: bool, timeout: float, as_json: bool) -> None:
-    """Start a local cluster that stays, or what is missing of it, and wait until it has a leader.
+    """Start a local cluster that stays, or what is missing of it, and wait until every node is ready.
 
-    The first time it writes the configuration and keys. Nodes that run are left alone; data is kept.
+    Ready is a node that has links to the others and has caught up with the leader. The first time this writes the
+    configuration and keys. Nodes that run are left alone; data is kept.
     """
     path = folder / CLUSTER_FILE
     if not path.exists():
@@ -46,40 +50,88 @@ def up(folder: Path, nodes: int | None, model: str, insecure: bool, timeout: flo
         )
     with cluster.exclusive():
         started = cluster.start_all()
-        answers = asyncio.run(wait_for_leader(cluster, started, timeout))
+        with _waiting(as_json) as show:
+            answers, waiting = asyncio.run(wait_until_ready(cluster, started, timeout, show))
         failed = cluster.failures(started)
         if leader_of(answers) is not None and not failed:
             cluster.first_start_done()
         cluster.let_go()
-    _report(cluster, started, answers, failed, as_json)
+    _report(cluster, started, answers, failed, waiting, as_json)
     if failed:
         raise AnswerNo
 
 
-async def wait_for_leader(cluster: LocalCluster, started: tuple[str, ...], timeout: float = 30.0) -> Answers:
-    """Wait until a leader answers and every node of `started` has answered or stopped.
+async def wait_until_ready(
+    cluster: LocalCluster,
+    started: tuple[str, ...],
+    timeout: float = 30.0,
+    show: Callable[[str], None] = lambda text: None,
+) -> tuple[Answers, dict[str, str]]:
+    """Wait until a leader answers and every node that runs is linked to the others and has applied what was
+    committed when the leader was seen first. Returns who is not ready after `timeout` seconds, and why.
 
-    Raises NoQuorum when no leader answers after `timeout` seconds, or earlier when too many have stopped.
+    `show` is told what is waited for. Raises NoQuorum when no leader answers in time, or earlier when too many
+    have stopped.
     """
     place = at_config(cluster.path)
     deadline = time.monotonic() + timeout
+    committed: int | None = None
     while True:
         answers = await ask_all(place, timeout=POLL_S * 5)
-        silent = [node for node in started if not hasattr(answers[node], "role")]
-        stopped = cluster.failures(silent)
+        running = cluster.running()
+        stopped = cluster.failures([node for node in started if node not in running])
         leader = leader_of(answers)
         is_late = time.monotonic() >= deadline
-        if leader is not None and (is_late or len(stopped) == len(silent)):
-            return answers
-        if leader is None and (is_late or len(stopped) == len(cluster.nodes)):
+        if leader is not None:
+            committed = leader.commit_index if committed is None else committed
+            waiting = not_ready(answers, tuple(running), committed)
+            if is_late or not waiting:
+                return answers, waiting
+            show("; ".join(f"{node} {why}" for node, why in waiting.items()))
+        elif is_late or not running:
             reasons = "".join(f" {node}: {reason}" for node, reason in stopped.items())
             error = no_quorum(answers)
             raise type(error)(f"{error}{reasons}", error.missing)
+        else:
+            show(f"no leader yet, {len(answering(answers))} of {len(answers)} nodes answer")
         await asyncio.sleep(POLL_S)
 
 
+def not_ready(answers: Answers, running: Collection[str], committed: int) -> dict[str, str]:
+    """Those of `running` that are not ready, and why: silent, without a link, or behind entry `committed`."""
+    found: dict[str, str] = {}
+    for node in running:
+        answer = answers[node]
+        if isinstance(answer, Silence):
+            found[node] = "does not answer yet"
+        elif missing := sorted(set(running) - {node} - set(answer.connected)):
+            found[node] = f"has no link to {', '.join(missing)} yet"
+        elif answer.applied_index < committed:
+            found[node] = f"has applied {answer.applied_index} of {committed} entries"
+        elif not answer.may_vote:
+            found[node] = "waits for a leader to confirm its log"
+    return found
+
+
+@contextmanager
+def _waiting(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Shows on stderr what is waited for; nothing where that is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda text: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("starting the nodes") as status:
+        yield status.update
+
+
 def _report(
-    cluster: LocalCluster, started: tuple[str, ...], answers: Answers, failed: dict[str, str], as_json: bool
+    cluster: LocalCluster,
+    started: tuple[str, ...],
+    answers: Answers,
+    failed: dict[str, str],
+    waiting: dict[str, str],
+    as_json: bool,
 ) -> None:
     pids = cluster.running()
     leader = leader_of(answers)
@@ -99,6 +151,7 @@ def _report(
                 "leader": leader.node if leader else None,
                 "started": list(started),
                 "failed": failed,
+                "not_ready": waiting,
                 "nodes": {
                     node: {
                         "address": str(config.member(node).advertise),
@@ -129,6 +182,8 @@ def _report(
     click.echo(f"stop it by    quorum down --folder {cluster.folder}")
     for node, reason in failed.items():
         click.echo(f"{node} was started, but it stopped. {reason}", err=True)
+    for node, why in waiting.items():
+        click.echo(f"{node} runs, but {why}. Look with `quorum status`.", err=True)
     if failed:
         click.echo("The other nodes run on. Repair this, then run `quorum up` again.", err=True)
 

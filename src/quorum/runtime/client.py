@@ -112,6 +112,11 @@ class Client:
                 future.cancel()
         await self._dialler.aclose()
 
+    @property
+    def unanswered(self) -> int:
+        """How many batches wait for an answer."""
+        return len(self._inflight)
+
     async def decide(self, topic: str, value: bytes) -> Decision:
         """Propose `value` on `topic`; return the decision, which is the first value that was committed."""
         return await self.ask("decide", checked(Decide(topic, value)), Decision)
