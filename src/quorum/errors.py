@@ -76,6 +76,15 @@ class SessionExpired(QuorumError):
     """The cluster no longer knows this client session, so a retry could be applied twice."""
 
 
+class LockBusy(QuorumError):
+    """Somebody else held the lock until the time to wait for it was over."""
+
+
+class LockLost(QuorumError):
+    """A lock may not be held any more: its session was not kept alive in time, or the cluster ended it. What was
+    done meanwhile may have met what the next holder did, unless its resource looks at tokens."""
+
+
 class ApplicationError(QuorumError):
     """The replicated application raised; the command is in the log and changed what it changed."""
 

@@ -8,15 +8,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from quorum.apps import decide, kv
+from quorum.apps import decide, kv, lock
 from quorum.apps.answer import Answer, reply_of
 from quorum.apps.batch import Refused
-from quorum.apps.catalogue import DECIDE_APP, KV_APP
+from quorum.apps.catalogue import DECIDE_APP, KV_APP, LOCK_APP
 from quorum.apps.decide import Decide, Decision
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES
 from quorum.errors import ApplicationError, LocalProtocolError, QuorumError, RemoteProtocolError
 from quorum.runtime.arguments import checked
 from quorum.runtime.dialler import Dialler
+from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.messages import (
     CertificateRequest,
     Failure,
@@ -80,6 +81,8 @@ class Client:
             "kv stale": _Queue(KV_APP, kv.encode_query, kv.decode_results, query=True, stale=True),
             "decide": _Queue(DECIDE_APP, decide.encode_batch, decide.decode_results),
             "decided": _Queue(DECIDE_APP, decide.encode_query, decide.decode_answers, query=True),
+            "lock": _Queue(LOCK_APP, lock.encode_batch, lock.decode_results),
+            "lock read": _Queue(LOCK_APP, lock.encode_query, lock.decode_results, query=True),
         }
         self.kv = KeyValueClient(self)
         self._session.start(self._now_us())
@@ -127,6 +130,15 @@ class Client:
         found = await self.ask("decided", topic, object)
         assert found is None or isinstance(found, Decision)
         return found
+
+    def lock(self, name: str, ttl: float = 10.0, wait: float | None = None, value: bytes = b"") -> Lock:
+        """A lock, to be used as `async with`: see runtime.lock_client.Lock. `wait` bounds the seconds in its queue
+        (None: no bound, 0: do not queue); then LockBusy is raised."""
+        return Lock(self, name, ttl, wait, value)
+
+    def election(self, name: str, ttl: float = 10.0) -> Election:
+        """An election: see runtime.lock_client.Election."""
+        return Election(self, name, ttl)
 
     def watch_topic(self, app: int, topic: bytes) -> TopicWatch:
         """Hear of `topic` of an application whenever its `Outputs.notices` name it: only the newest notice, and

@@ -15,7 +15,9 @@ from quorum.runtime.client import Client, KeyValueClient, NodeConnection
 from quorum.runtime.config import Address, find_config, load_cluster, load_node, parse_address
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.keyring import CLIENT_PREFIX, TlsContexts, load_tls
+from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.setup import ADMIN, KEYS_FOLDER, NODE_FILE
+from quorum.runtime.sync_lock import SyncElection, SyncLock
 
 SCHEME = "quorum://"
 TIMEOUT_S = 10.0
@@ -76,6 +78,15 @@ class Connection:
             self._sync = SyncClient(self._place, self._timeout)
         return self._sync
 
+    def lock(self, name: str, ttl: float = 10.0, wait: float | None = None, value: bytes = b"") -> Lock:
+        """A lock, to be used as `async with`: see runtime.lock_client.Lock. `wait` bounds the seconds in its queue
+        (None: no bound, 0: do not queue); then LockBusy is raised."""
+        return self._client().lock(name, ttl, wait, value)
+
+    def election(self, name: str, ttl: float = 10.0) -> Election:
+        """An election: see runtime.lock_client.Election."""
+        return self._client().election(name, ttl)
+
     async def decide(self, topic: str, value: bytes) -> Decision:
         """Propose `value` on `topic`; return the decision, which is the first value that was committed."""
         return await self._client().decide(topic, value)
@@ -125,6 +136,14 @@ class SyncClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def lock(self, name: str, ttl: float = 10.0, wait: float | None = None, value: bytes = b"") -> SyncLock:
+        """A lock, to be used as `with`: see runtime.sync_lock.SyncLock."""
+        return SyncLock(self, self._client.lock(name, ttl, wait, value))
+
+    def election(self, name: str, ttl: float = 10.0) -> SyncElection:
+        """An election: see runtime.sync_lock.SyncElection."""
+        return SyncElection(self, self._client.election(name, ttl))
+
     def decide(self, topic: str, value: bytes) -> Decision:
         """As Connection.decide."""
         return self.call(lambda client: client.decide(topic, value))
@@ -134,10 +153,15 @@ class SyncClient:
         return self.call(lambda client: client.decision(topic))
 
     def call(self, request: Callable[[Client], Coroutine[Any, Any, R]]) -> R:
-        """Run one request on the client's thread and wait for its answer."""
+        """Run one request on the client's thread and wait for its answer. Who stops waiting, cancels it."""
         if self._closed:
             raise LocalProtocolError("a request was made on a closed client. Open another with quorum.connect.")
-        return asyncio.run_coroutine_threadsafe(request(self._client), self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(request(self._client), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
 
     def close(self) -> None:
         """End the session and its thread. More than once is fine."""
