@@ -33,7 +33,9 @@ class Configuration(msgspec.Struct, frozen=True):
     `voters` count and store, `learners` store only, `witnesses` count without application state.
     `reads` (election quorums) and `writes` (replication quorums) are expressions over the voters and
     witnesses; empty text means the weighted majority. `outgoing` is set while a change is under way: both
-    configurations must then agree (joint consensus; Ongaro 2014, section 4.3).
+    configurations must then agree (joint consensus; Ongaro 2014, section 4.3). `addresses` says where members
+    that joined later are dialled ("host:port"); the others stand in cluster.toml. `priorities` (1 where none is
+    given) say who should lead among those whose logs agree; 0 never leads. They count no votes.
     """
 
     epoch: int = 0
@@ -44,6 +46,8 @@ class Configuration(msgspec.Struct, frozen=True):
     writes: str = ""
     weights: tuple[tuple[NodeId, int], ...] = ()
     outgoing: Configuration | None = None
+    addresses: tuple[tuple[NodeId, str], ...] = ()
+    priorities: tuple[tuple[NodeId, int], ...] = ()
 
     @property
     def members(self) -> tuple[NodeId, ...]:
@@ -60,6 +64,23 @@ class Configuration(msgspec.Struct, frozen=True):
         if self.outgoing is not None:
             counted |= set(self.outgoing.electors)
         return tuple(sorted(counted))
+
+    @property
+    def candidates(self) -> tuple[NodeId, ...]:
+        """Every node that may lead: voters, outgoing ones included, but for those of priority 0."""
+        may = set(self.voters)
+        if self.outgoing is not None:
+            may |= set(self.outgoing.candidates)
+        return tuple(sorted(node for node in may if self.priority(node) > 0))
+
+    def priority(self, node: NodeId) -> int:
+        """How much `node` is wanted as leader."""
+        return next((priority for other, priority in self.priorities if other == node), 1)
+
+    def address(self, node: NodeId) -> str | None:
+        """Where `node` is dialled, if the log says so."""
+        known = next((address for other, address in self.addresses if other == node), None)
+        return known if known is not None or self.outgoing is None else self.outgoing.address(node)
 
 
 _ENCODE_CONFIGURATION = msgspec.msgpack.Encoder(order="deterministic")

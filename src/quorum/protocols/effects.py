@@ -45,12 +45,14 @@ class Persist(Effect, frozen=True, gc=False):
 
 
 class Send(Effect, frozen=True, gc=False):
-    """Send `message` to `to`. With `first <= last` the driver attaches those stored entries as they are."""
+    """Send `message` to `to`. With `first <= last` the driver attaches those stored entries: as they are, or
+    with `hollow` without the bodies of their commands (for a witness)."""
 
     to: NodeId
     message: object
     first: int = 1
     last: int = 0
+    hollow: bool = False
 
 
 class SetTimer(Effect, frozen=True, gc=False):
@@ -75,10 +77,16 @@ class Admitted(Effect, frozen=True, gc=False):
 
 
 class Refused(Effect, frozen=True, gc=False):
-    """Definite: the requests of `tokens` were not and will not be ordered by this node."""
+    """The requests of `tokens` are not done: definitely, unless `error` is an OutcomeUnknown."""
 
     tokens: tuple[int, ...]
     error: QuorumError
+
+
+class Completed(Effect, frozen=True, gc=False):
+    """What the requests of `tokens` asked of the protocol itself (a change, a transfer) is done."""
+
+    tokens: tuple[int, ...]
 
 
 class ReadReady(Effect, frozen=True, gc=False):

@@ -88,13 +88,17 @@ class Proposed(Event, frozen=True, gc=False):
 
 
 class ReadRequested(Event, frozen=True, gc=False):
-    """Linearizable reads wait for an index at which they may be served."""
+    """Linearizable reads wait for an index at which they may be served.
+
+    With `here` this node is to serve them whatever its role: a follower then asks its leader for the index.
+    """
 
     tokens: tuple[int, ...]
+    here: bool = False
 
 
 class ChangeProposed(Event, frozen=True, gc=False):
-    """A new configuration is wanted."""
+    """The configuration `change` is wanted in place of the present one, whose epoch it follows."""
 
     token: int
     change: Configuration

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quorum.model import NodeId
 from quorum.protocols.effects import SetTimer
-from quorum.protocols.raft import replication
+from quorum.protocols.raft import lease, replication
 from quorum.protocols.raft.messages import RequestVote, VoteReply
 from quorum.protocols.raft.progress import Progress
 from quorum.protocols.raft.state import (
@@ -27,7 +27,7 @@ def on_election_timer(state: RaftState) -> None:
     if state.role == LEADER:
         return
     if state.now_us >= state.election_deadline_us:
-        if state.node in state.electors and state.may_vote:
+        if state.node in state.candidates and state.may_vote:
             campaign(state)
         else:
             state.draw_election_deadline()
@@ -45,16 +45,18 @@ def on_peer_lost(state: RaftState, node: NodeId) -> None:
             progress.probe(progress.match + 1)
     elif node == state.leader:
         state.leader = None
-        state.leader_heard_us = NEVER
+        if not state.settings.lease_reads:  # the lost leader may live, and count on the promise to wait
+            state.leader_heard_us = NEVER
         state.election_deadline_us = state.now_us + _succession_delay(state, node)
         state.set_election_timer()
 
 
 def _succession_delay(state: RaftState, lost: NodeId) -> int:
-    """The survivors stand one after the other, in the order of their names, so that they do not split the vote;
-    even the first waits a little, until the others have seen the connection close, too."""
+    """The survivors stand one after the other, by priority and name, so that they do not split the vote; even the
+    first waits a little, until the others have seen the connection close, too."""
     spread = state.settings.lost_leader_spread_us
-    survivors = sorted(state.electors - {lost})
+    priority = state.configuration.priority
+    survivors = sorted(state.candidates - {lost}, key=lambda node: (-priority(node), node))
     place = survivors.index(state.node) if state.node in survivors else len(survivors)
     return place * spread + spread // 4 + state.random.randrange(spread // 4 + 1)
 
@@ -79,7 +81,16 @@ def _draw_retry_deadline(state: RaftState) -> None:
     state.election_deadline_us = state.now_us + pause + state.random.randrange(pause)
 
 
-def _stand(state: RaftState) -> None:
+def on_timeout_now(state: RaftState, sender: NodeId, term: int) -> None:
+    """The leader of this term hands over: stand without asking first (Ongaro 2014, section 3.10)."""
+    if term == state.term and sender == state.leader and state.node in state.candidates and state.may_vote:
+        state.leader = None
+        _draw_retry_deadline(state)
+        state.set_election_timer()
+        _stand(state, ordered=True)
+
+
+def _stand(state: RaftState, ordered: bool = False) -> None:
     """Enter a new term as candidate. The own vote is durable before anybody is asked (section 5.2)."""
     state.enter_term(state.term + 1)
     state.role = CANDIDATE
@@ -87,11 +98,11 @@ def _stand(state: RaftState) -> None:
     state.tally = Tally(state.system.reads)
     state.persist_hard_state()
     state.vote_persist = state.persists
-    _ask(state, state.term, pre=False)
+    _ask(state, state.term, pre=False, ordered=ordered)
 
 
-def _ask(state: RaftState, term: int, pre: bool) -> None:
-    request = RequestVote(term, state.log.last_index, state.log.last_term, pre)
+def _ask(state: RaftState, term: int, pre: bool, ordered: bool = False) -> None:
+    request = RequestVote(term, state.log.last_index, state.log.last_term, pre, ordered)
     for node in state.others:
         if node in state.electors:
             state.send(node, request)
@@ -105,11 +116,11 @@ def on_own_vote_stored(state: RaftState) -> None:
 
 def on_request_vote(state: RaftState, sender: NodeId, request: RequestVote) -> None:
     """Grant a vote to a candidate whose log is at least as up-to-date (section 5.4.1), once a term, and to
-    nobody while a leader is heard (Ongaro 2014, section 4.2.3)."""
+    nobody while a leader is heard (Ongaro 2014, section 4.2.3), unless that leader asked for it."""
     if request.term < state.term:
         state.send(sender, VoteReply(state.term, False, request.pre))
         return
-    if request.term > state.term and state.in_lease():
+    if request.term > state.term and state.in_lease() and not request.ordered:
         # Not even the newer term is taken, but a lagging candidate must learn ours.
         state.send(sender, VoteReply(state.term, False, request.pre))
         return
@@ -164,6 +175,8 @@ def _lead(state: RaftState) -> None:
     state.campaigns_failed = 0
     state.quorum_checked_us = state.now_us
     state.round = 0
+    lease.forget(state)
+    state.preferred = (None, state.now_us)
     state.progress = {node: Progress(state.log.last_index + 1) for node in state.others}
     state.acked = dict.fromkeys(state.others, 0) | {state.node: state.stored_index}
     state.uncommitted_bytes = state.log.size(state.commit_index + 1, state.log.last_index)

@@ -7,6 +7,7 @@ from quorum.errors import RemoteProtocolError
 from quorum.model import Configuration, NodeId, decode_configuration
 from quorum.protocols.effects import FetchSnapshot
 from quorum.protocols.events import SnapshotMark
+from quorum.protocols.raft import reads
 from quorum.protocols.raft.messages import Append, AppendReply, SnapshotOffer
 from quorum.protocols.raft.replication import checkpoint_if_due
 from quorum.protocols.raft.state import FOLLOWER, RaftState
@@ -22,6 +23,8 @@ def hear_leader(state: RaftState, leader: NodeId) -> None:
         state.campaigns_failed = 0
     state.leader_heard_us = state.now_us
     state.draw_election_deadline()
+    if state.reads_asked:
+        reads.ask_again(state)
 
 
 def parse_entries(sender: NodeId, append: Append, entries: tuple[Buffer, ...]) -> Parsed:

@@ -17,12 +17,14 @@ class RequestVote(Message, frozen=True, gc=False, array_like=True, tag=1):
     """Candidate to electors: asks for a vote in `term` (section 5.2).
 
     With `pre` it asks whether a vote would be granted in `term`, which the candidate has not entered yet
-    (Ongaro 2014, section 9.6).
+    (Ongaro 2014, section 9.6). With `ordered` the leader told the candidate to stand: a vote may be given although
+    that leader is still heard (section 3.10).
     """
 
     last_index: int
     last_term: int
     pre: bool
+    ordered: bool = False
 
 
 class VoteReply(Message, frozen=True, gc=False, array_like=True, tag=2):
@@ -64,4 +66,23 @@ class SnapshotOffer(Message, frozen=True, gc=False, array_like=True, tag=5):
     mark: SnapshotMark
 
 
-RaftMessage = RequestVote | VoteReply | Append | AppendReply | SnapshotOffer
+class TimeoutNow(Message, frozen=True, gc=False, array_like=True, tag=6):
+    """Leader to a candidate that has its whole log: stand at once (Ongaro 2014, section 3.10)."""
+
+
+class ReadIndexRequest(Message, frozen=True, gc=False, array_like=True, tag=7):
+    """Follower to leader: at which index may I serve the reads I call `number`? (Ongaro 2014, section 6.4)"""
+
+    number: int
+
+
+class ReadIndexReply(Message, frozen=True, gc=False, array_like=True, tag=8):
+    """Leader to follower: the reads `number` are linearizable once `index` is applied."""
+
+    number: int
+    index: int
+
+
+RaftMessage = (
+    RequestVote | VoteReply | Append | AppendReply | SnapshotOffer | TimeoutNow | ReadIndexRequest | ReadIndexReply
+)

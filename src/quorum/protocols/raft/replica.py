@@ -11,12 +11,21 @@ from random import Random
 from typing import Any
 
 from quorum.entry import CONFIGURATION, Batch, Buffer, encode_entry
-from quorum.errors import ConfigurationError, LocalProtocolError, NotLeader, RemoteProtocolError
+from quorum.errors import ConfigurationError, LocalProtocolError, NotLeader, Overloaded, RemoteProtocolError
 from quorum.model import Configuration, NodeId, encode_configuration
 from quorum.protocols import events
 from quorum.protocols.effects import Effect, Refused, RoleChanged
-from quorum.protocols.raft import election, follower, reads, replication
-from quorum.protocols.raft.messages import Append, AppendReply, RequestVote, SnapshotOffer, VoteReply
+from quorum.protocols.raft import change, election, follower, lease, reads, replication, transfer
+from quorum.protocols.raft.messages import (
+    Append,
+    AppendReply,
+    ReadIndexReply,
+    ReadIndexRequest,
+    RequestVote,
+    SnapshotOffer,
+    TimeoutNow,
+    VoteReply,
+)
 from quorum.protocols.raft.settings import Settings
 from quorum.protocols.raft.state import ELECTION, HEARTBEAT, LEADER, RaftState
 from quorum.systems.build import build
@@ -44,6 +53,8 @@ class RaftReplica:
             events.CheckpointFailed: self._on_checkpoint_failed,
             events.Installed: self._on_installed,
             events.Started: self._on_started,
+            events.ChangeProposed: self._on_change_proposed,
+            events.TransferRequested: self._on_transfer_requested,
         }
 
     @property
@@ -67,6 +78,8 @@ class RaftReplica:
         state.out = []
         term, commit_index = state.term, state.commit_index
         handler(event)
+        if state.commit_index > commit_index:
+            change.on_commit(state)
         assert state.term >= term, "I1: the term went backwards"
         assert state.commit_index >= commit_index, "I1: the commit index went backwards"
         self._announce()
@@ -78,8 +91,11 @@ class RaftReplica:
         now = (state.role, state.term, state.leader)
         if now != self._announced:
             self._announced = now
+            reads.refuse_all(state)
             if state.role != LEADER:
-                reads.refuse_all(state)
+                change.abandon(state)
+                transfer.abandon(state)
+                lease.forget(state)
             state.out.insert(0, RoleChanged(*now))
 
     def _on_started(self, event: events.Started) -> None:
@@ -96,6 +112,8 @@ class RaftReplica:
             state.term, state.vote, state.may_vote = state.log.last_term, None, False
         if state.term == 0 and event.bootstrap is not None:
             self._bootstrap(event.bootstrap)
+        if state.settings.lease_reads:
+            state.leader_heard_us = state.now_us  # a promise to wait, given in the last life, holds in this one
         state.draw_election_deadline()
         state.set_election_timer()
 
@@ -124,6 +142,8 @@ class RaftReplica:
                 self._see_term(message.term)
                 if state.role == LEADER and message.term == state.term:
                     replication.on_append_reply(state, sender, message)
+                    if state.pending_change is not None or state.transfer is not None:
+                        self._on_progress(sender)
             case RequestVote():
                 election.on_request_vote(state, sender, message)
             case VoteReply():
@@ -134,6 +154,13 @@ class RaftReplica:
                 follower.check_offer(sender, message)
                 if self._is_from_leader(sender, message.term, message.round):
                     follower.on_snapshot_offer(state, sender, message)
+            case TimeoutNow():
+                election.on_timeout_now(state, sender, message.term)
+            case ReadIndexRequest():
+                if state.role == LEADER and message.term == state.term:
+                    reads.request(state, ((sender, message.number),))
+            case ReadIndexReply():
+                reads.on_index(state, sender, message)
             case _:
                 raise RemoteProtocolError(sender, f"sent a {type(message).__name__}, which is not Raft's")
 
@@ -143,6 +170,14 @@ class RaftReplica:
             follower.check_against_committed(self.state, sender, message, parsed)
         if self._is_from_leader(sender, message.term, message.round):
             follower.on_append(self.state, sender, message, attached, parsed)
+
+    def _on_progress(self, node: NodeId) -> None:
+        """A follower answered: a change may wait for it to catch up, a transfer for its last entry."""
+        state = self.state
+        progress = state.progress.get(node)
+        if progress is not None:
+            change.on_progress(state, node, progress.match)
+            transfer.on_progress(state, node)
 
     def _is_from_leader(self, sender: NodeId, term: int, round: int) -> bool:
         """Whether `sender` leads this node's term, entering it first. A deposed leader is told our term.
@@ -155,15 +190,21 @@ class RaftReplica:
         if term < state.term:
             state.send(sender, AppendReply(state.term, round, False, 0))
             return False
-        self._see_term(term)
+        self._see_term(term, sender)
         return True
 
-    def _see_term(self, term: int) -> None:
-        """Enter a newer term as a follower (section 5.1); durable before anything else is said in it."""
+    def _see_term(self, term: int, leader: NodeId | None = None) -> None:
+        """Enter a newer term as a follower (section 5.1); durable before anything else is said in it.
+
+        A node that joins without a log gives the vote of its first term to the leader that it meets: should its
+        disk have been emptied, it may have voted in that term already.
+        """
         state = self.state
         if term > state.term:
             state.enter_term(term)
             state.become_follower(None)
+            if state.log.last_index == 0:
+                state.vote = leader
             state.persist_hard_state()
 
     def _on_stored(self, event: events.Stored) -> None:
@@ -183,6 +224,8 @@ class RaftReplica:
     def _on_read_requested(self, event: events.ReadRequested) -> None:
         if self.state.role == LEADER:
             reads.request(self.state, event.tokens)
+        elif event.here:
+            reads.ask_leader(self.state, event.tokens)
         else:
             self.state.out.append(Refused(event.tokens, NotLeader(self.state.leader)))
 
@@ -190,11 +233,32 @@ class RaftReplica:
         if self.state.role == LEADER:
             replication.append_tick(self.state)
 
+    def _on_change_proposed(self, event: events.ChangeProposed) -> None:
+        if self.state.role != LEADER:
+            self.state.out.append(Refused((event.token,), NotLeader(self.state.leader)))
+        elif self.state.transfer is not None:
+            error = Overloaded(
+                f"epoch {event.change.epoch} was proposed, but leadership is moving to "
+                f"{self.state.transfer.target}. Propose it there."
+            )
+            self.state.out.append(Refused((event.token,), error))
+        else:
+            change.propose(self.state, event.token, event.change)
+
+    def _on_transfer_requested(self, event: events.TransferRequested) -> None:
+        if self.state.role == LEADER:
+            transfer.request(self.state, event.token, event.target)
+        else:
+            self.state.out.append(Refused((event.token,), NotLeader(self.state.leader)))
+
     def _on_timer(self, event: events.TimerFired) -> None:
         if event.name == ELECTION:
             election.on_election_timer(self.state)
         elif event.name == HEARTBEAT and self.state.role == LEADER:
             replication.on_heartbeat_timer(self.state)
+            if self.state.role == LEADER:
+                change.on_heartbeat(self.state)
+                transfer.on_heartbeat(self.state)
 
     def _on_peer_lost(self, event: events.PeerLost) -> None:
         election.on_peer_lost(self.state, event.node)

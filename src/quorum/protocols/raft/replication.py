@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from quorum.entry import BARRIER, COMMAND, TICK, Batch, encode_entry
+from quorum.entry import BARRIER, COMMAND, CONFIGURATION, TICK, Batch, encode_entry
 from quorum.errors import Overloaded, RemoteProtocolError
-from quorum.model import NodeId
+from quorum.model import Configuration, NodeId, encode_configuration
 from quorum.protocols.effects import Admitted, Checkpoint, Compacted, Refused, SetTimer
 from quorum.protocols.events import SnapshotMark
-from quorum.protocols.raft import reads, sending
+from quorum.protocols.raft import lease, reads, sending
 from quorum.protocols.raft.messages import AppendReply
 from quorum.protocols.raft.progress import PROBE, REPLICATE, SNAPSHOT, Progress
 from quorum.protocols.raft.state import HEARTBEAT, RaftState
@@ -30,8 +30,16 @@ def append_tick(state: RaftState) -> None:
 def propose(state: RaftState, tokens: tuple[int, ...], batches: tuple[Batch, ...]) -> None:
     """Order client batches, as long as the uncommitted bytes stay within their cap.
 
-    What does not fit is refused at once: definite, and the client may retry.
+    What does not fit is refused at once: definite, and the client may retry. So is everything while leadership is
+    being handed over.
     """
+    if state.transfer is not None:
+        error = Overloaded(
+            f"{len(batches)} batches were proposed, but leadership is moving to {state.transfer.target}. Retry "
+            "after a pause."
+        )
+        state.out.append(Refused(tokens, error))
+        return
     room = state.settings.uncommitted_bytes_max - state.uncommitted_bytes
     fit = 0
     for batch in batches:
@@ -49,7 +57,19 @@ def propose(state: RaftState, tokens: tuple[int, ...], batches: tuple[Batch, ...
         _order(state, COMMAND, batches[:fit], tokens[:fit])
 
 
-def _order(state: RaftState, kind: int, batches: tuple[Batch, ...], tokens: tuple[int, ...] = ()) -> None:
+def order_configuration(state: RaftState, configuration: Configuration) -> None:
+    """Append a configuration; it counts from now on, for this very entry too (Raft, section 6)."""
+    body = encode_configuration(configuration)
+    _order(state, CONFIGURATION, (Batch(0, 0, 0, 0, 1, body),), configuration=configuration)
+
+
+def _order(
+    state: RaftState,
+    kind: int,
+    batches: tuple[Batch, ...],
+    tokens: tuple[int, ...] = (),
+    configuration: Configuration | None = None,
+) -> None:
     """Append entries of this term; send them before they are durable here; count ourselves on Stored.
 
     Admitted stands before the Persist: followers may commit an entry before the leader's own disk has it.
@@ -58,15 +78,18 @@ def _order(state: RaftState, kind: int, batches: tuple[Batch, ...], tokens: tupl
     time_us = max(state.now_us + state.time_ahead_us, state.last_time_us)
     state.last_time_us = time_us
     entries = []
-    index, term, epoch = first, state.term, state.configuration.epoch
+    index, term = first, state.term
+    epoch = state.configuration.epoch if configuration is None else configuration.epoch
     for batch in batches:
         entry = encode_entry(index, term, kind, epoch, time_us, state.random.getrandbits(64), batch)
         state.log.append(term, len(entry))
         state.uncommitted_bytes += len(entry)
         entries.append(entry)
         index += 1
-    for node in state.others:
-        sending.send_entries(state, node, state.progress[node])
+    if configuration is not None:
+        state.add_configuration(first, configuration)
+    for node, progress in state.progress.items():
+        sending.send_entries(state, node, progress)
     if tokens:
         state.out.append(Admitted(tokens, first, term))
     state.persist_entries(first, tuple(entries))
@@ -83,6 +106,8 @@ def on_heartbeat_timer(state: RaftState) -> None:
         state.quorum_checked_us = state.now_us
         for progress in state.progress.values():
             progress.active = False
+    if state.settings.lease_reads:
+        lease.begin_round(state)
     for node, progress in state.progress.items():
         if progress.state == PROBE:
             progress.probe_sent = False

@@ -28,7 +28,7 @@ def send_entries(state: RaftState, node: NodeId, progress: Progress) -> None:
             return
         last, size = log.extent(first, settings.message_bytes_max, settings.message_entries_max)
         message = Append(state.term, first - 1, previous_term, state.commit_index, state.round)
-        state.out.append(Send(node, message, first, last))
+        state.out.append(Send(node, message, first, last, node in state.witnesses))
         if progress.state == PROBE:
             progress.probe_sent = True
             return

@@ -6,13 +6,17 @@ import msgspec
 
 from quorum.errors import ConfigurationError
 
+_MAY_BE_ZERO = frozenset(("lost_leader_spread_us", "log_kept_entries", "lease_reads", "clock_drift_ppm"))
+
 
 class Settings(msgspec.Struct, frozen=True):
     """Times in microseconds, sizes in bytes.
 
     The election timeout covers partitions; a leader whose process dies is replaced at once, because its closed
     connections are a hint (PeerLost): the survivors then stand `lost_leader_spread_us` apart. `log_kept_entries`
-    stay in the log after a snapshot, for slow followers.
+    stay in the log after a snapshot, for slow followers. A member that is to vote gets `catch_up_timeout_us` to
+    catch up. `lease_reads` must be the same on every node, and no clock may run faster than another by more than
+    `clock_drift_ppm` millionths (see lease.py).
     """
 
     heartbeat_us: int = 100_000
@@ -26,11 +30,14 @@ class Settings(msgspec.Struct, frozen=True):
     snapshot_entries: int = 100_000
     snapshot_bytes: int = 256 * 1024 * 1024
     log_kept_entries: int = 5_000
+    catch_up_timeout_us: int = 600_000_000
+    lease_reads: bool = False
+    clock_drift_ppm: int = 10_000
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            if value < (0 if name in {"lost_leader_spread_us", "log_kept_entries"} else 1):
+            if value < (0 if name in _MAY_BE_ZERO else 1):
                 raise ConfigurationError(
                     f"{name}={value} was asked for, but it must be positive. Give a larger value."
                 )

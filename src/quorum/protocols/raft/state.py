@@ -26,6 +26,44 @@ ELECTION = "election"
 HEARTBEAT = "heartbeat"
 NEVER = -(1 << 62)
 
+Reader = int | tuple[NodeId, int]
+"""Who waits for a read index: a token of this node's driver, or a follower and the number of its request."""
+
+
+class PendingChange:
+    """A change of the configuration, as the leader who was asked for it remembers it.
+
+    `arriving` are to vote and catch up first; `rounds` says up to which entry each must come, and since when.
+    `entered`: the joint configuration, or the last one, is in the log.
+    """
+
+    __slots__ = ("arriving", "deadline_us", "entered", "ready", "rounds", "target", "token")
+
+    def __init__(self, token: int, target: Configuration, arriving: frozenset[NodeId], deadline_us: int) -> None:
+        self.token = token
+        self.target = target
+        self.arriving = arriving
+        self.deadline_us = deadline_us
+        self.ready: set[NodeId] = set()
+        self.rounds: dict[NodeId, tuple[int, int]] = {}
+        self.entered = False
+
+    def begin_round(self, node: NodeId, index: int, now_us: int) -> None:
+        """`node` must come up to `index`, the newest entry now."""
+        self.rounds[node] = (index, now_us)
+
+
+class Transfer:
+    """Leadership is to move to `target` by `deadline_us`; `told`: it may stand."""
+
+    __slots__ = ("deadline_us", "target", "token", "told")
+
+    def __init__(self, target: NodeId, token: int | None, deadline_us: int) -> None:
+        self.target = target
+        self.token = token
+        self.deadline_us = deadline_us
+        self.told = False
+
 
 class RaftState:
     """Durable: `term`, `vote`, the log, the snapshot mark. Everything else is volatile (Raft, figure 2).
@@ -74,10 +112,20 @@ class RaftState:
         self.uncommitted_bytes = 0
         self.quorum_checked_us = 0
         self.round = 0
-        self.reads_waiting: list[int] = []
-        self.reads_confirming: list[int] = []
+        self.reads_waiting: list[Reader] = []
+        self.reads_confirming: list[Reader] = []
         self.confirming_round = 0
         self.confirming_index = 0
+        self.reads_asked: dict[int, tuple[tuple[int, ...], int]] = {}
+        self.reads_asked_last = 0
+
+        self.pending_change: PendingChange | None = None
+        self.departing: dict[NodeId, tuple[int, int]] = {}
+        self.transfer: Transfer | None = None
+        self.preferred: tuple[NodeId | None, int] = (None, 0)
+        self.round_began_us: dict[int, int] = {}
+        self.lease_from_us = NEVER
+        self.lease_given_up = False
 
     # Configuration: always the newest in the log, committed or not (Raft, section 6).
 
@@ -87,6 +135,10 @@ class RaftState:
         self.system: QuorumSystem = build(configuration)
         self.committed: Callable[[Mapping[NodeId, int]], int] = compile_committed(self.system.writes)
         self.electors = frozenset(configuration.electors)
+        self.candidates = frozenset(configuration.candidates)
+        self.witnesses = frozenset(configuration.witnesses)
+        if configuration.outgoing is not None:
+            self.witnesses |= frozenset(configuration.outgoing.witnesses)
         self.others = tuple(node for node in configuration.members if node != self.node)
 
     def add_configuration(self, index: int, configuration: Configuration) -> None:
@@ -177,7 +229,17 @@ class RaftState:
     def draw_election_deadline(self) -> None:
         """Wait for one to two election timeouts (Raft, section 5.2: randomised, against split votes)."""
         timeout = self.settings.election_timeout_us
-        self.election_deadline_us = self.now_us + timeout + self.random.randrange(timeout)
+        self.election_deadline_us = self.now_us + timeout + self.random.randrange(timeout) + self._deference_us()
+
+    def _deference_us(self) -> int:
+        """How long this node lets those of a higher priority stand first."""
+        if not self.configuration.priorities:
+            return 0
+        priority = self.configuration.priority
+        own = priority(self.node)
+        return len({priority(node) for node in self.candidates if priority(node) > own}) * (
+            self.settings.election_timeout_us // 2
+        )
 
     def set_election_timer(self) -> None:
         self.out.append(SetTimer(ELECTION, max(1, self.election_deadline_us - self.now_us)))
@@ -206,7 +268,8 @@ class RaftState:
         (Ongaro 2014, section 4.2.3). A leader that checks its quorum is in its own lease."""
         if self.role == LEADER:
             return True
-        return self.leader is not None and self.now_us - self.leader_heard_us < self.settings.election_timeout_us
+        heard = self.leader is not None or self.settings.lease_reads
+        return heard and self.now_us - self.leader_heard_us < self.settings.election_timeout_us
 
     def commit(self, index: int) -> None:
         """Everything up to `index` is decided."""
