@@ -4,14 +4,33 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 
-.PHONY: demo test check lint types bench campaign lock clean
+COMPILED := .venv-compiled
+
+.PHONY: demo test check check-compiled lint types compiled bench campaign lock clean
 
 $(VENV)/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	QUORUM_PURE=1 $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m compileall -q src
 	touch $@
+
+# The package as it is installed from a wheel: its hot modules compiled.
+$(COMPILED)/.installed: $(VENV)/.installed setup.py $(shell find src -name '*.py')
+	$(PYTHON) -m venv $(COMPILED)
+	$(COMPILED)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	rm -rf build
+	$(COMPILED)/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--force-reinstall .
+	$(COMPILED)/bin/python -m compileall -q $(COMPILED)/lib/python*/site-packages/quorum
+	touch $@
+
+compiled: $(COMPILED)/.installed
+	$(COMPILED)/bin/quorum version
+
+check-compiled: $(COMPILED)/.installed
+	QUORUM_PURE_PYTHON=$(CURDIR)/$(BIN)/python $(COMPILED)/bin/python -m pytest -n $(WORKERS) --dist worksteal \
+		-m "not slow and not cluster" tests/protocols tests/runtime tests/apps tests/sim
 
 demo: $(VENV)/.installed
 	$(BIN)/quorum demo
@@ -23,15 +42,15 @@ check: lint types
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not cluster"
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff check src tests bench examples
-	$(BIN)/ruff format --check src tests bench examples
+	$(BIN)/ruff check src tests bench examples setup.py
+	$(BIN)/ruff format --check src tests bench examples setup.py
 
 types: $(VENV)/.installed
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps "pysyncobj>=0.3.14,<0.4"
-	$(BIN)/python bench/crash.py
+bench: $(COMPILED)/.installed
+	$(COMPILED)/bin/pip install --quiet --disable-pip-version-check --no-deps "pysyncobj>=0.3.14,<0.4"
+	$(COMPILED)/bin/python bench/crash.py
 
 campaign: $(VENV)/.installed
 	$(BIN)/python -m tests.simulation.campaign
@@ -41,4 +60,4 @@ lock:
 		--no-emit-index-url --no-emit-find-links --no-header --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) build dist .quorum
+	rm -rf $(VENV) $(COMPILED) build dist .quorum

@@ -12,8 +12,12 @@ from quorum.console.command import command, print_json
 
 @command("version", "quorum version --json")
 def version(as_json: bool) -> None:
-    """Print the version."""
+    """Print the version, and whether the hot modules are compiled."""
+    from quorum.protocols import log
+
+    compiled = not str(log.__file__).endswith(".py")
     if as_json:
-        print_json({"version": quorum.__version__, "python": platform.python_version()})
+        print_json({"version": quorum.__version__, "python": platform.python_version(), "compiled": compiled})
     else:
-        click.echo(f"quorum {quorum.__version__}, Python {platform.python_version()}")
+        kind = "compiled" if compiled else "pure Python"
+        click.echo(f"quorum {quorum.__version__} ({kind}), Python {platform.python_version()}")

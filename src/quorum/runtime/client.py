@@ -168,7 +168,9 @@ class Client:
     def _enqueue(self, queue: _Queue, item: Any, future: asyncio.Future[Any]) -> None:
         queue.items.append(item)
         queue.futures.append(future)
-        if not self._flushing:
+        if not self._inflight and not self._flushing:
+            self._flush()  # nothing is under way that others could join
+        elif not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
 

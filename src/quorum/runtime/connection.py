@@ -146,14 +146,15 @@ class FrameConnection(asyncio.Protocol):
         self._rename(name)
         self._parser.bytes_max = self.limits.frame_bytes_max
 
-    def send(self, buffers: Sequence[Buffer]) -> None:
-        """Append to what leaves at the next flush. On a closed connection nothing happens."""
+    def send(self, buffers: Sequence[Buffer], *, caller_flushes: bool = False) -> None:
+        """Append to what leaves at the next flush: the caller's, if it says so, else one in the next loop turn.
+        On a closed connection nothing happens."""
         if self.is_closing or self._transport is None:
             return
         for buffer in buffers:
             self._unsent_bytes += len(buffer)
         self._unsent += buffers
-        if not self._flush_is_due:
+        if not self._flush_is_due and not caller_flushes:
             self._flush_is_due = True
             self._loop.call_soon(self._flush_due)
         if self._unsent_bytes > self._unsent_max:

@@ -50,10 +50,11 @@ class Dialler:
         self._connection = session
 
     def send(self, message: object, body: bytes) -> None:
-        """Put one message behind the others; it leaves at `flush`."""
+        """Put one message behind the others; it leaves at `flush`, which the caller owes."""
         if self._connection is not None and self._connection.connection is not None:
             head = _CLIENT_CODEC.encode(message)
-            self._connection.connection.send(encode_frame(CHANNEL, head, (body,) if body else ()))
+            frame = encode_frame(CHANNEL, head, (body,) if body else ())
+            self._connection.connection.send(frame, caller_flushes=True)
 
     def flush(self) -> None:
         if self._connection is not None and self._connection.connection is not None:

@@ -209,6 +209,15 @@ class Driver:
         """Do everything that waits. Returns whether more is left for another round at once."""
         if self.stopped:
             return False
+        self._take_waiting()
+        more = self._finish_round()
+        while self._events and not self._syncing and not self.stopped:
+            self._take_waiting()  # a sync that ended within the round: what it completes need not wait for a turn
+            more = self._finish_round()
+        return more
+
+    def _take_waiting(self) -> None:
+        """Step every event that waits, then all proposals at once, then all reads at once."""
         waiting = self._events
         while waiting or self._proposed or self._read_tokens:
             while waiting:
@@ -220,7 +229,6 @@ class Driver:
             if self._read_tokens:
                 read_tokens, self._read_tokens = tuple(self._read_tokens), []
                 self._step(events.ReadRequested(self._clock.now_us(), read_tokens))
-        return self._finish_round()
 
     def _finish_round(self) -> bool:
         """Send, then sync, so that replication overlaps it; apply in a round of its own where a sync is now under
@@ -274,9 +282,10 @@ class Driver:
         self._dirty = False
         self._syncing = True
         staged, replica_staged = self._staged, self._replica_staged
-        # A leader has followers and clients to serve meanwhile; a follower's next act waits for this.
-        leads = self.replica.leader == self.node
-        self._log.sync(lambda error: self._on_synced(staged, replica_staged, error), in_background=leads)
+        # A leader has other requests to serve meanwhile. A follower's next act waits for this sync, and so does
+        # that of a leader with a single request: handing it to a thread and back costs more than it saves.
+        busy = len(self._admitted) > 1
+        self._log.sync(lambda error: self._on_synced(staged, replica_staged, error), in_background=busy)
         return True
 
     def _on_synced(self, staged: int, replica_staged: int, error: BaseException | None) -> None:

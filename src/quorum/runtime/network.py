@@ -106,7 +106,8 @@ class Network:
 
     Of two nodes the one with the smaller id dials, again and again with growing pauses, until `close`. A newer
     connection of a node replaces the older one. `peers` are the other nodes and where they listen; `incarnation`
-    must grow from life to life. Without `tls` nobody is authenticated: for loopback only.
+    must grow from life to life. Without `tls` nobody is authenticated: for loopback only. With `caller_flushes`
+    the caller flushes after whatever it sends, which saves a loop turn.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Network:
         allow_faults: bool = False,
         limits: Limits | None = None,
         rng: Random | None = None,
+        caller_flushes: bool = False,
     ) -> None:
         self.node = node
         self.cluster_id = cluster_id
@@ -139,6 +141,7 @@ class Network:
         self._dirty: dict[FrameConnection, None] = {}
         self._dialling: list[asyncio.Task[None]] = []
         self.is_closing = False
+        self.caller_flushes = caller_flushes
         server = tls.server if tls is not None else None
         self._listener = Listener(listen, server, self._greet, self.limits, self.complaints)
 
@@ -184,11 +187,11 @@ class Network:
         link = self._links.get(node)
         if link is None or node in self.faults.blocked_out:
             return
-        link.connection.send(encode_frame(channel, head, attached))
+        link.connection.send(encode_frame(channel, head, attached), caller_flushes=self.caller_flushes)
         self._dirty[link.connection] = None
 
     def flush(self) -> None:
-        """Write what was sent to nodes and clients, one write a connection; else it leaves next turn."""
+        """Write what was sent to nodes and clients, one write a connection."""
         if self._dirty:
             dirty, self._dirty = self._dirty, {}
             for connection in dirty:
@@ -327,7 +330,8 @@ class ClientConnection:
 
     def send(self, channel: int, head: bytes, attached: Sequence[Buffer] = ()) -> None:
         """Send one frame at the next flush of the network. Once the client is gone it vanishes."""
-        self.connection.send(encode_frame(channel, head, attached))
+        frame = encode_frame(channel, head, attached)
+        self.connection.send(frame, caller_flushes=self._network.caller_flushes)
         self._network.mark_dirty(self.connection)
 
     def close(self) -> None:

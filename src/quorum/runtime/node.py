@@ -8,10 +8,9 @@ import logging
 import os
 import resource
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from random import SystemRandom
+from random import Random, SystemRandom
 from secrets import randbits
 
 from quorum.apps import decide
@@ -83,22 +82,6 @@ class _ClientFace:
 
     def backlog(self) -> int:
         return self._connection.connection.bytes_unsent
-
-
-class _TimedLog(Wal):
-    """The log, with a record of how long its syncs take."""
-
-    def measure(self) -> None:
-        self.sync_us: deque[int] = deque(maxlen=SYNCS_KEPT)
-
-    def sync(self, done: Callable[[BaseException | None], None], in_background: bool = True) -> None:
-        began = time.monotonic_ns()
-
-        def timed(error: BaseException | None) -> None:
-            self.sync_us.append((time.monotonic_ns() - began) // 1000)
-            done(error)
-
-        super().sync(timed, in_background)
 
 
 def _calm_collector() -> None:
@@ -182,7 +165,8 @@ class Node:
         config, cluster = self.config, self.cluster
         files = RealFiles()
         self.snapshots = SnapshotStore(files, folder.snapshots_path, cluster.cluster_id, post=self._post)
-        self.log = _TimedLog(
+        self.sync_us: deque[int] = deque(maxlen=SYNCS_KEPT)
+        self.log = Wal(
             files,
             folder.wal_path,
             cluster.cluster_id,
@@ -191,8 +175,8 @@ class Node:
             create=not folder.used,
             nonce=randbits(32),
             post=self._post,
+            watch_sync=self.sync_us.append,
         )
-        self.log.measure()
         peers = cluster.peers(config.node)
         addresses = {member.id: str(member.advertise) for member in cluster.members}
         self.clock = SystemClock()
@@ -206,8 +190,9 @@ class Node:
             tls,  # type: ignore[arg-type]
             self,
             allow_faults=config.allow_faults,
+            caller_flushes=True,
         )
-        self.replica = RaftReplica(config.node, SystemRandom(), cluster.raft_settings())
+        self.replica = RaftReplica(config.node, Random(SystemRandom().getrandbits(256)), cluster.raft_settings())
         self.host = new_host()
         self.gateway = Gateway(addresses)
         ports = Ports(self.log, self.snapshots, _Transport(self.network), self.timers, self.clock)
@@ -343,7 +328,7 @@ class Node:
     def status(self) -> bytes:
         state = self.replica.state
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        syncs = sorted(self.log.sync_us) or [0]
+        syncs = sorted(self.sync_us) or [0]
         blocked = set(self.network.faults.blocked_in) | set(self.network.faults.blocked_out)
         return encode_status(
             NodeStatus(

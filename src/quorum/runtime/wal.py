@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from time import monotonic_ns
 
 from quorum.entry import Buffer, entry_identity
 from quorum.errors import ConfigurationError, LocalProtocolError, StorageCorrupt, StorageError, StorageFullError
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import Durable, SnapshotMark
-from quorum.runtime.disk_thread import Post, paced_worker_for
+from quorum.runtime.disk_thread import Post, Worker, paced_worker_for
 from quorum.runtime.files import Files, durably, refusal
 from quorum.runtime.wal_index import EntryIndex, TailCache
 from quorum.runtime.wal_records import (
@@ -81,7 +82,8 @@ class Wal:
     says that a missing log is a new one; without it a missing log is StorageCorrupt. `nonce` is drawn at random
     (32 bits) in production: with it no client can write a value that looks like a record of this log. `post`
     runs a callable on the loop (`loop.call_soon_threadsafe`); without it everything happens inline,
-    deterministically.
+    deterministically, unless a `worker` is given. `watch_sync` hears how long each fdatasync took, in
+    microseconds, from the thread that did it.
 
     I1  the cache holds every entry above `_stored_last`, so nothing is read that was not synced.
     I2  while a round is under way no other begins.
@@ -100,6 +102,8 @@ class Wal:
         cache_bytes: int = CACHE_BYTES,
         nonce: int = 0,
         post: Post | None = None,
+        worker: Worker | None = None,
+        watch_sync: Callable[[int], object] | None = None,
     ) -> None:
         if segment_bytes not in _SEGMENT_BYTES_RANGE or len(cluster) > _NAME_CHARACTERS_MAX:
             raise ConfigurationError(
@@ -116,7 +120,8 @@ class Wal:
         self._nonce = nonce
         self._segment_bytes = segment_bytes
         self._post = post
-        self._worker = paced_worker_for(post, f"wal-{node}")
+        self._worker = worker or paced_worker_for(post, f"wal-{node}")
+        self._watch_sync = watch_sync
         self._segments: list[Segment] = []
         self._index = EntryIndex()
         self._cache = TailCache(cache_bytes)
@@ -346,7 +351,10 @@ class Wal:
             files.pwritev(round_.segment.handle, round_.encoder.parts, round_.offset)
         except OSError as error:
             raise refusal(error, f"{folder} was to take new records") from error
+        began_ns = monotonic_ns() if self._watch_sync is not None else 0
         durably(files.fdatasync, round_.segment.handle, round_.segment.path)
+        if self._watch_sync is not None:
+            self._watch_sync((monotonic_ns() - began_ns) // 1000)
         if round_.clears_doubt and DOUBT_NAME in files.names(folder):
             files.unlink(f"{folder}/{DOUBT_NAME}")
             durably(files.fsync_dir, folder, folder)

@@ -11,7 +11,6 @@ from quorum.model import NodeId
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import Durable, SnapshotMark
 from quorum.runtime.disk_thread import Done, Job
-from quorum.runtime.files import Files
 from quorum.runtime.wal import Wal
 from quorum.sim.disk import PowerCut, SimFiles
 from quorum.sim.storage import SYNC_IN_PLACE, Later, Reached, SimSnapshots, ends_in_place
@@ -34,25 +33,6 @@ class _Later:
         return
 
 
-class _Log(Wal):
-    """The write-ahead log with a worker of simulated time instead of a thread."""
-
-    def __init__(
-        self, files: Files, node: NodeId, snapshot: SnapshotMark | None, create: bool, worker: _Later
-    ) -> None:
-        super().__init__(
-            files,
-            f"{node}/wal",
-            "simulation",
-            node,
-            snapshot=snapshot,
-            create=create,
-            segment_bytes=SEGMENT_BYTES,
-            nonce=1,
-        )
-        self._worker = worker
-
-
 class DiskLog:
     """ports.Log with the lives of one node: each begins with `recover` and ends with `crash`."""
 
@@ -73,8 +53,17 @@ class DiskLog:
 
     def recover(self) -> Durable:
         create = self._log is None
-        worker = _Later(self._submit, self._submit_urgent)
-        self._log = _Log(self.files, self._node, self._snapshots.newest(), create, worker)
+        self._log = Wal(
+            self.files,
+            f"{self._node}/wal",
+            "simulation",
+            self._node,
+            snapshot=self._snapshots.newest(),
+            create=create,
+            segment_bytes=SEGMENT_BYTES,
+            nonce=1,
+            worker=_Later(self._submit, self._submit_urgent),
+        )
         return self._log.recover()
 
     def _submit(self, job: Job, done: Done) -> None:

@@ -8,7 +8,8 @@ every change).
 
 from __future__ import annotations
 
-import msgspec
+from typing import NamedTuple
+
 from msgspec.structs import replace
 
 from quorum.errors import ConfigurationError, OutcomeUnknown, Overloaded, QuorumError
@@ -24,7 +25,7 @@ DEPARTED_BEATS = 10
 """A member that has left is told so for at most so many election timeouts."""
 
 
-class Decides(msgspec.Struct, frozen=True):
+class Decides(NamedTuple):
     """The part of a configuration that says which sets of nodes decide."""
 
     voters: frozenset[NodeId]
