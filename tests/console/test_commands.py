@@ -116,8 +116,9 @@ def test_an_unknown_command_is_asked_wrongly(run):
 def test_version_is_that_of_the_package(run, run_json):
     import quorum
 
-    assert run("version").stdout.startswith(f"quorum {quorum.__version__}, Python ")
-    assert run_json("version")[1]["version"] == quorum.__version__
+    assert run("version").stdout.startswith(f"quorum {quorum.__version__} (")
+    found = run_json("version")[1]
+    assert found["version"] == quorum.__version__ and isinstance(found["compiled"], bool)
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "0", "1e9"])

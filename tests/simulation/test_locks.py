@@ -15,11 +15,12 @@ from quorum.sim.faults import ALL_FAULTS, Nemesis
 from quorum.sim.world import World
 from simulation.lock_workload import LOCKS, SECOND_US, TTL_US, LockWorker, Script, Setup, Step, Write
 
-CALM_US = 15 * SECOND_US
+CALM_US = 25 * SECOND_US
+"""Long enough for everybody who queues to hold the lock in turn."""
 
 
 def run(
-    seed: int, faults: tuple[str, ...], nodes: int = 3, seconds: int = 60, make: type[LockWorker] = LockWorker
+    seed: int, faults: tuple[str, ...], nodes: int = 3, seconds: int = 70, make: type[LockWorker] = LockWorker
 ) -> list[LockWorker]:
     """The workers after a run in which every node ended alike and every worker was answered."""
     names = tuple(f"n{number}" for number in range(1, nodes + 1))
