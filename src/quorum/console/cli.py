@@ -15,6 +15,8 @@ _COMMANDS = {
     "drill": ("drill_command:drill", "Put a real cluster under fire, and judge what its clients saw."),
     "status": ("status:status", "Show every node of a cluster as it sees itself."),
     "kv": ("kv:kv", "Use the key-value store."),
+    "lock": ("lock:lock", "Hold a lock while a command runs, or until told to stop."),
+    "elect": ("elect:elect", "Campaign for a leadership and hold it, or see who leads."),
     "decide": ("decide:decide", "Decide a topic once and for all, or read its decision."),
     "simulate": ("simulate:simulate", "Run seeded fault campaigns on a simulated cluster."),
     "replay": ("simulate:replay", "Run one seed again and show its last events."),

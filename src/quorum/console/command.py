@@ -128,3 +128,11 @@ def print_json(value: Any) -> None:
     import msgspec
 
     click.echo(msgspec.json.encode(value))
+
+
+def text_of(data: bytes) -> tuple[str, str]:
+    """Bytes as they are shown, and how: as text, or hexadecimal where they are no UTF-8."""
+    try:
+        return data.decode(), "text"
+    except UnicodeDecodeError:
+        return data.hex(), "hex"

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from quorum.console.loop import run_interruptibly
 from quorum.errors import NoQuorum, NotLeader, Overloaded, QuorumError
 from quorum.runtime.client import Client
 from quorum.runtime.config import find_config
@@ -75,6 +76,16 @@ def run_client(config: Path | None, timeout: float, act: Callable[[Client], Coro
     """
     place = at_config(find_config(config))
     return asyncio.run(_act(place, timeout, act))
+
+
+def hold_client(config: Path | None, timeout: float, act: Callable[[Client], Coroutine[Any, Any, R]]) -> R | None:
+    """As `run_client`, until it ends or SIGINT or SIGTERM ask for that, which gives None: `act` is cancelled and
+    cleans up first."""
+    place = at_config(find_config(config))
+    try:
+        return run_interruptibly(_act(place, timeout, act))
+    except KeyboardInterrupt:
+        return None
 
 
 async def _act(place: Place, timeout: float, act: Callable[[Client], Coroutine[Any, Any, R]]) -> R:

@@ -130,7 +130,7 @@ class Lock:
                 self._token = await self._queue(end_s)
             self._session.check()
         except BaseException:
-            self._session.close_soon()
+            await self._session.close()  # or the place in the queue would be kept until its time is over
             self._token, self._is_used = 0, False
             raise
         return self._token

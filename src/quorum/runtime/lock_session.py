@@ -18,7 +18,8 @@ covers clocks of which one runs up to a ninth faster than the other."""
 KEPT_ALIVE = 0.3
 """The part of its time after which a session is prolonged."""
 RETRY_S = 0.05
-CLOSE_S = 5.0
+CLOSE_S = 2.0
+"""Giving up is waited for so long, also by who is cancelled."""
 TTL_S_MIN, TTL_S_MAX = 0.1, 366 * 24 * 3600.0
 R = TypeVar("R")
 
