@@ -24,8 +24,8 @@ ACCOUNT = b"account"
 async def write_fenced(client: Connection, key: bytes, value: bytes, token: int) -> bool:
     """The resource: write unless a holder with a larger token has written. False if one has.
 
-    One transaction looks at the largest token seen and remembers this one. Eight bytes, the most significant first,
-    compare as the numbers do; where no token was seen yet the comparison does not hold.
+    One transaction looks at the largest token seen and remembers this one. Eight bytes, the most significant
+    first, compare as the numbers do; where no token was seen yet the comparison does not hold.
     """
     guard, mine = key + b"/token", token.to_bytes(8, "big")
     outcome = await client.kv.txn(
@@ -37,7 +37,7 @@ async def write_fenced(client: Connection, key: bytes, value: bytes, token: int)
 
 
 async def careless_holder(config: str) -> None:
-    """Takes the lock, waits until it is told to go on, and writes without asking whether the lock is still held."""
+    """Takes the lock, waits until it is told to go on, and writes without asking whether it still holds it."""
     async with quorum.connect(config=config) as client:
         lock = client.lock("account", ttl=1)
         token = await lock.acquire()
