@@ -113,11 +113,44 @@ def test_an_unknown_command_is_asked_wrongly(run):
     assert "No such command" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("vanish",), "No such command"),
+        (("kv", "vanish"), "No such command"),
+        ((), "No such option"),
+        (("kv", "get"), "Missing argument"),
+        (("kv", "get", "a", "b"), "unexpected extra argument"),
+        (("kv", "get", "a", "--timeout", "x"), "not a valid float"),
+        (("kv", "cas", "a", "b"), "Give: KEY EXPECTED VALUE"),
+    ],
+)
+def test_a_usage_error_is_told_in_json_too_where_that_was_asked_for(arguments, says, run, run_json, here):
+    code, told = run_json(*arguments)
+    assert code == 2 and told["error"]["kind"] == "UsageError"
+    assert says in told["error"]["text"]
+    assert run(*arguments, "--json").stderr.startswith("Usage: ")
+
+
+def test_an_argument_that_is_no_text_is_told_in_json_all_the_same(run_json, here):
+    code, made = run_json("init", "--nodes", 1, "--folder", "a\udcff")
+    assert code == 0 and made["cluster"] == "a\\udcff/cluster.toml"
+    assert (here / "a\udcff" / "cluster.toml").exists()
+
+
+@pytest.mark.parametrize("arguments", [("status", "--config"), ("down", "--folder"), ("up", "--folder")])
+def test_a_name_that_no_file_can_have_is_asked_wrongly_and_not_repeated_at_length(arguments, run, here):
+    result = run(*arguments, "x" * 5000)
+    assert result.exit_code == 2 and len(result.stderr) < 800
+    assert "xxx..." in result.stderr
+
+
 def test_version_is_that_of_the_package(run, run_json):
     import quorum
 
     assert run("version").stdout.startswith(f"quorum {quorum.__version__} (")
     found = run_json("version")[1]
+    assert run("--version").stdout == f"quorum {quorum.__version__}\n"
     assert found["version"] == quorum.__version__ and isinstance(found["compiled"], bool)
 
 

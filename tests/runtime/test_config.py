@@ -441,7 +441,7 @@ def test_a_mistake_in_the_cluster_file_names_that_file(folder: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"cluster\.toml: "):
         load_node(folder / "n1" / "node.toml")
     (folder / "cluster.toml").unlink()
-    with pytest.raises(ConfigurationError, match=r"cluster\.toml' was to be read.*quorum init"):
+    with pytest.raises(ConfigurationError, match=r"cluster\.toml was to be read.*quorum init"):
         load_node(folder / "n1" / "node.toml")
 
 

@@ -43,7 +43,7 @@ def test_a_path_that_leads_to_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     for path, said in (
         (tmp_path / "none", "No such file.*quorum init"),
-        (tmp_path, "is a folder. Name the file: .*cluster.toml"),
+        (tmp_path, "is a folder. Name the file, such as .*cluster.toml"),
         (tmp_path / "pipe", "no regular file"),
         (tmp_path / "loop", "failed"),
         (Path("a\0b"), "null"),

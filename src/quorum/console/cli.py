@@ -6,6 +6,9 @@ from importlib import import_module
 
 import click
 
+from quorum import __version__
+from quorum.console.command import Group
+
 _COMMANDS = {
     "init": ("setup:init", "Write the configuration, keys and certificates of a new cluster."),
     "node": ("node:node", "Run one node until SIGTERM or SIGINT."),
@@ -25,7 +28,7 @@ _COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """Lists its commands from a table, and imports one when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -48,6 +51,7 @@ CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"]}
 
 
 @click.group(cls=LazyGroup, context_settings=CONTEXT, epilog="Example: quorum demo")
+@click.version_option(__version__, message="quorum %(version)s")
 def main() -> None:
     """Decisions among N nodes of which up to T may crash.
 

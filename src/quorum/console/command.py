@@ -6,7 +6,8 @@ Exit codes: 0 done; 1 the answer is no; 2 asked wrongly; 3 a node found damaged 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -57,15 +58,45 @@ def explain(error: QuorumError) -> str:
     return str(error)
 
 
+@contextmanager
+def _usage_errors_in_json(is_asked: bool) -> Iterator[None]:
+    """With `--json` a wrong option is told in JSON, too, before click says it to people and exits with 2."""
+    try:
+        yield
+    except click.UsageError as error:
+        if is_asked:
+            print_json({"error": {"kind": "UsageError", "text": error.format_message()}})
+        raise
+
+
+class Group(click.Group):
+    """A group of commands; a name that it does not know is a usage error."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _usage_errors_in_json("--json" in args):
+            return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        with _usage_errors_in_json("--json" in args):
+            return super().resolve_command(ctx, args)
+
+
 class Command(click.Command):
     """A command that turns every error of the package into text on stderr and an exit code, without traceback.
 
     With `--json` the error is one JSON object on stdout, too.
     """
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _usage_errors_in_json("--json" in args):
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _usage_errors_in_json(bool(ctx.params.get("as_json"))):
+                return super().invoke(ctx)
         except AnswerNo:
             ctx.exit(NO)
         except QuorumError as error:
@@ -73,7 +104,7 @@ class Command(click.Command):
         except OSError as error:
             if error.errno == errno.EPIPE:  # whoever read our output has seen enough
                 raise
-            where = f" {error.filename}:" if error.filename is not None else ""
+            where = f" {str(error.filename)[:300]}:" if error.filename is not None else ""
             reason = (error.strerror or str(error)).lower()
             text = f"`{ctx.info_name}` was to run, but the system refuses:{where} {reason}. Check path and rights."
             _fail(ctx, "OSError", text, NO)
@@ -124,10 +155,24 @@ def with_cluster(function: Decorated) -> Decorated:
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on one line of stdout."""
+    """One JSON object on one line of stdout. Half characters, as in an argument that is no UTF-8, are escaped."""
     import msgspec
 
-    click.echo(msgspec.json.encode(value))
+    try:
+        click.echo(msgspec.json.encode(value))
+    except UnicodeEncodeError:
+        click.echo(msgspec.json.encode(_whole(msgspec.to_builtins(value))))
+
+
+def _whole(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode()
+        case dict():
+            return {_whole(key): _whole(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_whole(item) for item in value]
+    return value
 
 
 def text_of(data: bytes) -> tuple[str, str]:

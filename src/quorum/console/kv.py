@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from quorum.apps.kv import Item, prefix_end
-from quorum.console.command import AnswerNo, Decorated, command, print_json, with_cluster
+from quorum.console.command import AnswerNo, Decorated, Group, command, print_json, with_cluster
 from quorum.console.inquiry import run_client
 from quorum.errors import ConfigurationError
 
@@ -18,7 +18,7 @@ STALE = click.option("--stale", is_flag=True, help="Ask only the node at hand, w
 HEX = click.option("--hex", "as_hex", is_flag=True, help="Keys and values are hexadecimal.")
 
 
-@click.group(epilog="Example: quorum kv put greeting hello")
+@click.group(cls=Group, epilog="Example: quorum kv put greeting hello")
 def kv() -> None:
     """Use the key-value store. Reads are linearizable unless --stale is given."""
 

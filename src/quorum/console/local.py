@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -17,6 +18,7 @@ from quorum.errors import ConfigurationError
 from quorum.runtime.connect import SCHEME, at_config
 from quorum.runtime.local import GRACE_S, LocalCluster
 from quorum.runtime.setup import CLUSTER_FILE, init_cluster
+from quorum.runtime.toml import shown_path
 
 POLL_S = 0.1
 FOLDER = click.option(
@@ -40,7 +42,7 @@ def up(folder: Path, nodes: int | None, model: str, insecure: bool, timeout: flo
     configuration and keys. Nodes that run are left alone; data is kept.
     """
     path = folder / CLUSTER_FILE
-    if not path.exists():
+    if not os.path.exists(path):  # unlike Path.exists it takes any name
         init_cluster(folder, nodes=5 if nodes is None else nodes, model=model, insecure=insecure)
     cluster = LocalCluster(path)
     if nodes is not None and nodes != len(cluster.nodes):
@@ -194,9 +196,10 @@ def _report(
 def down(folder: Path, grace: float, as_json: bool) -> None:
     """Stop the local cluster; its data stays. Exit 0 also when nothing ran."""
     path = folder / CLUSTER_FILE
-    if not path.exists():
+    if not os.path.exists(path):
         raise ConfigurationError(
-            f"the cluster in {folder} was to be stopped, but there is no {path}. Name its folder by --folder."
+            f"the cluster in {shown_path(folder)} was to be stopped, but it holds no {CLUSTER_FILE}. Name its "
+            "folder by --folder."
         )
     cluster = LocalCluster(path)
     with cluster.exclusive():

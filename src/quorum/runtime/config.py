@@ -202,7 +202,7 @@ def find_config(explicit: Path | str | None = None, environ: Mapping[str, str] =
                 f"name its cluster.toml by --config or {ENVIRONMENT_VARIABLE}."
             ) from None
         raise ConfigurationError(
-            f"{str(path)!r} was named by {origin}, but it cannot be opened ({reason}). "
+            f"{toml.shown_path(path)} was named by {origin}, but it cannot be opened ({reason}). "
             f"Name an existing cluster.toml by {origin}."
         ) from None
     return path
@@ -214,7 +214,7 @@ def load_cluster(path: Path | str) -> ClusterConfig:
     try:
         return parse_cluster(text)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+        raise ConfigurationError(f"{toml.shown_path(path)}: {error}") from None
 
 
 def parse_cluster(text: str) -> ClusterConfig:
@@ -268,13 +268,13 @@ def load_node(path: Path | str) -> NodeConfig:
             allow_faults=file.allow_faults,
         )
     except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+        raise ConfigurationError(f"{toml.shown_path(path)}: {error}") from None
     cluster = load_cluster(node.cluster)
     try:
         cluster.member(node.node)
         _check_security(node, cluster)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+        raise ConfigurationError(f"{toml.shown_path(path)}: {error}") from None
     return node
 
 

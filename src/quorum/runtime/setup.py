@@ -231,7 +231,7 @@ allow_faults = {str(allow_faults).lower()}      # true: drills may cut the links
 def _write_all(folder: Path, config: ClusterConfig, text: str, insecure: bool, allow_faults: bool) -> str:
     """Write everything beside, look at it, then rename it into place; return the identity of the admin client."""
     ids = [member.id for member in config.members]
-    is_new = not folder.exists()
+    is_new = not os.path.exists(folder)  # unlike Path.exists it takes any name
     staging = folder / f".init-{secrets.token_hex(8)}"
     try:
         if is_new:
@@ -249,7 +249,7 @@ def _write_all(folder: Path, config: ClusterConfig, text: str, insecure: bool, a
         _put_in_place(staging, folder, (KEYS_FOLDER, *ids, CLUSTER_FILE))
     except OSError as error:
         raise ConfigurationError(
-            f"{folder} was to hold a new cluster, but writing there failed ({error.strerror}). "
+            f"{toml.shown_path(folder)} was to hold a new cluster, but writing there failed ({error.strerror}). "
             "Choose another folder, or free space in this one."
         ) from None
     finally:

@@ -14,6 +14,7 @@ import msgspec
 from quorum.errors import ConfigurationError
 
 FILE_BYTES_MAX = 1024 * 1024
+PATH_CHARACTERS_MAX = 300
 
 _Struct = TypeVar("_Struct", bound=msgspec.Struct)
 
@@ -23,6 +24,7 @@ def read_text(path: Path, what: str) -> str:
 
     Raises ConfigurationError when it cannot be read, is no regular file, is too large, or is no UTF-8 text.
     """
+    name = shown_path(path)
     try:
         mode = path.stat().st_mode
         data = b""
@@ -32,26 +34,28 @@ def read_text(path: Path, what: str) -> str:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigurationError(
-            f"{str(path)!r} was to be read as a {what}, but that failed ({reason}). "
+            f"{name} was to be read as a {what}, but that failed ({reason}). "
             "Check the path and its permissions, or make a cluster with `quorum init`."
         ) from None
     if stat.S_ISDIR(mode):
-        raise ConfigurationError(f"{path} was to be a {what}, but it is a folder. Name the file: {path / what}")
+        raise ConfigurationError(
+            f"{name} was to be a {what}, but it is a folder. Name the file, such as {shown_path(path / what)}."
+        )
     if not stat.S_ISREG(mode):
-        raise ConfigurationError(f"{path} was to be a {what}, but it is no regular file. Name a file.")
+        raise ConfigurationError(f"{name} was to be a {what}, but it is no regular file. Name a file.")
     if len(data) > FILE_BYTES_MAX:
         raise ConfigurationError(
-            f"{path} was to be a {what}, but it is larger than {FILE_BYTES_MAX} bytes. Is it the right file?"
+            f"{name} was to be a {what}, but it is larger than {FILE_BYTES_MAX} bytes. Is it the right file?"
         )
     if 0 in data:
         raise ConfigurationError(
-            f"{path} was to be a {what}, but byte {data.index(0)} is NUL: it is no text. Is it the right file?"
+            f"{name} was to be a {what}, but byte {data.index(0)} is NUL: it is no text. Is it the right file?"
         )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigurationError(
-            f"{path} was to be a {what}, but byte {error.start} is not UTF-8. Save it as UTF-8 text."
+            f"{name} was to be a {what}, but byte {error.start} is not UTF-8. Save it as UTF-8 text."
         ) from None
 
 
@@ -106,6 +110,13 @@ def shown(value: object) -> str:
     except (ValueError, RecursionError):  # an integer of very many digits; tables nested very deeply
         text = f"a very large {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def shown_path(path: Path | str) -> str:
+    """A path as an error message names it: printable, and not too long."""
+    text = str(path)
+    text = text if text.isprintable() else ascii(text)
+    return text if len(text) <= PATH_CHARACTERS_MAX else f"{text[: PATH_CHARACTERS_MAX - 3]}..."
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
