@@ -201,7 +201,7 @@ class Client:
             _fail(
                 futures,
                 LocalProtocolError(
-                    f"a {type(items[0]).__name__} was to be sent, but {reason}. Keys and values are bytes, topics "
+                    f"a {_name_of(items[0])} was to be sent, but {reason}. Keys and values are bytes, topics "
                     "are text; store what is larger in pieces."
                 ),
             )
@@ -294,6 +294,10 @@ class Client:
 
     def _now_us(self) -> int:
         return int(self._loop.time() * 1e6)
+
+
+def _name_of(item: object) -> str:
+    return "topic" if isinstance(item, str) else type(item).__name__
 
 
 def _fail(futures: Sequence[asyncio.Future[Any]], error: Exception) -> None:
