@@ -28,8 +28,12 @@ KINDS = frozenset((COMMAND, CONFIGURATION, TICK, BARRIER))
 _HEAD = struct.Struct("<QQBBHIqQQQQI8sI")
 _IDENTITY = struct.Struct("<QQBBHIq")
 HEAD_BYTES = _HEAD.size
+_SIZE_BYTES = 4
 _KIND_AT, _FORMAT_AT = 16, 17
 ENTRY_FORMAT = 1
+HOLLOW_FORMAT = 2
+"""A command without its body, as a witness keeps it: index, term and digest, nothing to apply."""
+FORMATS = frozenset((ENTRY_FORMAT, HOLLOW_FORMAT))
 ENTRY_BYTES_MAX = 16 * 1024 * 1024
 """No entry is larger than this; a head that claims more is damage or an attack."""
 
@@ -108,7 +112,22 @@ def entry_identity(entry: Buffer) -> tuple[int, int, int, int]:
 
 def is_known_form(entry: Buffer) -> bool:
     """Whether this release can read the entry: its format and its kind are known. Look before it is stored."""
-    return entry[_FORMAT_AT] == ENTRY_FORMAT and entry[_KIND_AT] in KINDS
+    return entry[_FORMAT_AT] in FORMATS and entry[_KIND_AT] in KINDS
+
+
+def is_hollow(entry: Buffer) -> bool:
+    """Whether the body of the entry was left out."""
+    return entry[_FORMAT_AT] == HOLLOW_FORMAT
+
+
+def hollow(entry: Buffer) -> bytes:
+    """The entry as a witness keeps it: a command without its body, anything else as it is."""
+    if entry[_KIND_AT] != COMMAND:
+        return bytes(entry)
+    head = bytearray(entry[:HEAD_BYTES])
+    head[_FORMAT_AT] = HOLLOW_FORMAT
+    head[HEAD_BYTES - _SIZE_BYTES :] = bytes(_SIZE_BYTES)
+    return bytes(head)
 
 
 def decode_entry(entry: Buffer) -> tuple[Header, memoryview]:
@@ -118,7 +137,7 @@ def decode_entry(entry: Buffer) -> tuple[Header, memoryview]:
     index, term, kind, version, app, epoch, time_us, entropy, client, first, acked, count, digest, size = (
         _HEAD.unpack_from(entry)
     )
-    if version != ENTRY_FORMAT or kind not in KINDS or size != len(entry) - HEAD_BYTES:
+    if version not in FORMATS or kind not in KINDS or size != len(entry) - HEAD_BYTES:
         raise ValueError(f"entry {index} claims format {version}, kind {kind} and {size} bytes in {len(entry)}")
     header = Header(index, term, kind, app, epoch, time_us, entropy, client, first, acked, count, digest)
     return header, memoryview(entry)[HEAD_BYTES:]

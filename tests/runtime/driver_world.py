@@ -193,6 +193,8 @@ class Recorder:
         self.expires_in_us: int | None = None
         self.expiry_failure: Failure | None = None
         self.owners: dict[int, str] = {}
+        self.keeps_state = True
+        self.configurations: list[Configuration] = []
 
     # Application.
 
@@ -231,6 +233,9 @@ class Recorder:
     def unknown(self, tokens: Sequence[int]) -> None:
         self.told.append(("unknown", *tokens))
 
+    def completed(self, tokens: Sequence[int]) -> None:
+        self.told.append(("completed", *tokens))
+
     def noticed(self, index: int, notices: Sequence[Notice]) -> None:
         self.told.append(("noticed", index, *(notice.topic for notice in notices)))
 
@@ -244,6 +249,9 @@ class Recorder:
 
     def role_changed(self, role: str, term: int, leader: NodeId | None) -> None:
         self.told.append(("role", role, term, leader))
+
+    def configuration_changed(self, configuration: Configuration) -> None:
+        self.configurations.append(configuration)
 
     def entry_applied(self, header: Header) -> None:
         return

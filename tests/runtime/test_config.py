@@ -232,11 +232,11 @@ def test_a_choice_that_this_release_does_not_have_is_refused(key: str, value: st
     refused(HEAD + f'{key} = "{value}"\n' + MEMBERS, said)
 
 
-@pytest.mark.parametrize("role", ["learner", "witness"])
-def test_learners_and_witnesses_are_refused_as_not_yet_there(role: str) -> None:
-    refused(
-        HEAD + MEMBERS + member("n4", 7004, f'role = "{role}"'), "membership roles arrive with member commands"
-    )
+def test_learners_and_witnesses_have_their_place_in_the_first_configuration() -> None:
+    text = HEAD + MEMBERS + member("n4", 7004, 'role = "learner"') + member("n5", 7005, 'role = "witness"')
+    configuration = parse_cluster(text).configuration()
+    assert configuration.voters == ("n1", "n2", "n3")
+    assert (configuration.learners, configuration.witnesses) == (("n4",), ("n5",))
 
 
 def test_an_unknown_role_is_refused() -> None:

@@ -467,7 +467,7 @@ def test_a_newer_log_format_is_refused():
         disk.start(create=False)
 
 
-@pytest.mark.parametrize(("at", "value"), [(17, 2), (16, 9)], ids=["format", "kind"])
+@pytest.mark.parametrize(("at", "value"), [(17, 3), (16, 9)], ids=["format", "kind"])
 def test_an_entry_of_a_form_that_is_not_known_is_refused_and_nothing_changed(at, value):
     """Row 28: it is refused when the log is read, not when the entry is applied."""
     disk, wal = disk_with(1)

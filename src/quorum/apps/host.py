@@ -99,6 +99,8 @@ class Host:
         self._wake_us = NEVER_US
         self._expiry_failure: Failure | None = None
 
+    keeps_state = True
+
     @property
     def applied_index(self) -> int:
         """The index of the newest entry in the state."""

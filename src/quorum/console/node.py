@@ -29,24 +29,35 @@ log = logging.getLogger("quorum.node")
 @command("node", "quorum node --config .quorum/n1/node.toml")
 @click.option("--config", type=click.Path(path_type=Path), required=True, help="The node.toml.")
 @click.option("--bootstrap", is_flag=True, help="Begin a new cluster: the first start, and only then.")
+@click.option("--join", is_flag=True, help="Join a cluster that runs and has admitted it: the first start.")
 @click.option("--allow-faults", is_flag=True, help="Let drills cut the links of this node.")
 @click.option("--with-parent", is_flag=True, hidden=True, help="Stop when the process that started it ends.")
 @click.option("--log-format", type=click.Choice(("text", "json")), default="text", help="Log lines.")
 def node(
-    config: Path, bootstrap: bool, allow_faults: bool, with_parent: bool, log_format: str, as_json: bool
+    config: Path,
+    bootstrap: bool,
+    join: bool,
+    allow_faults: bool,
+    with_parent: bool,
+    log_format: str,
+    as_json: bool,
 ) -> None:
     """Run one node until SIGTERM or SIGINT.
 
     Exit 3: its data is damaged where no crash explains it, nothing was changed; 4: the disk refused a write or a
     sync; 2: a configuration that cannot run. With --json it prints one object when it has started.
     """
+    if bootstrap and join:
+        raise click.UsageError(
+            "--bootstrap and --join were given, but a node begins a new cluster or joins one that runs. Give one."
+        )
     settings = load_node(config)
     if allow_faults:
         settings = msgspec.structs.replace(settings, allow_faults=True)
     set_up_logging(settings.node, settings.log_level, log_format)
     from quorum.runtime.node import Node
 
-    server = Node(settings, bootstrap=bootstrap)
+    server = Node(settings, bootstrap=bootstrap, join=join)
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_serve(server, with_parent, as_json))

@@ -116,11 +116,16 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The first configuration, epoch 1: the same value from any order of the members in the file."""
         return Configuration(
             epoch=1,
-            voters=tuple(sorted(member.id for member in self.members)),
+            voters=self._with_role("voter"),
+            learners=self._with_role("learner"),
+            witnesses=self._with_role("witness"),
             reads=self.reads,
             writes=self.writes,
             weights=tuple(sorted((member.id, member.weight) for member in self.members if member.weight != 1)),
         )
+
+    def _with_role(self, role: str) -> tuple[NodeId, ...]:
+        return tuple(sorted(member.id for member in self.members if member.role == role))
 
     def member(self, node: NodeId) -> Member:
         """The member of that id. Raises ConfigurationError when there is none."""
@@ -333,11 +338,6 @@ def _check_members(cluster: ClusterConfig) -> None:
     for member in cluster.members:
         check_node_id(member.id)
         _check_one_of(f"role of {member.id}", member.role, ("voter", "learner", "witness"))
-        if member.role != "voter":
-            raise ConfigurationError(
-                f'role = "{member.role}" was asked for {member.id}, but membership roles arrive with member '
-                'commands, after this release. Use role = "voter", or leave the member out.'
-            )
         if member.zone and _LABEL.fullmatch(member.zone) is None:
             raise ConfigurationError(
                 f"zone = {toml.shown(member.zone)} was given for {member.id}, but a zone is a plain name. "

@@ -11,9 +11,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from quorum.apps.host import Applied
 from quorum.apps.state_machine import Notice
-from quorum.entry import Batch, Buffer, Header, decode_entry
+from quorum.entry import Batch, Buffer, Header, decode_entry, hollow, is_hollow
 from quorum.errors import (
     ConfigurationError,
     QuorumError,
@@ -47,6 +49,10 @@ class Requests(Protocol):
     def refused(self, tokens: Sequence[int], error: QuorumError) -> None: ...
 
     def unknown(self, tokens: Sequence[int]) -> None: ...
+
+    def completed(self, tokens: Sequence[int]) -> None:
+        """A change of the configuration, or a transfer of leadership, is done."""
+        ...
 
     def noticed(self, index: int, notices: Sequence[Notice]) -> None:
         """The entry at `index` was applied, and gave notices."""
@@ -83,6 +89,10 @@ class Observer(Protocol):
         ...
 
     def failed(self, error: BaseException) -> None: ...
+
+    def configuration_changed(self, configuration: Configuration) -> None:
+        """The newest configuration in the log is another one; it may not be committed yet."""
+        ...
 
 
 class Ports:
@@ -123,6 +133,8 @@ class Driver:
         self._events: deque[events.Event] = deque()
         self._proposed: list[tuple[int, Batch]] = []
         self._read_tokens: list[int] = []
+        self._read_here_tokens: list[int] = []
+        self._configuration: Configuration | None = None
         self._staged = 0
         self._replica_staged = 0
         self._syncing = False
@@ -151,6 +163,7 @@ class Driver:
             effects.FetchSnapshot: self._fetch,
             effects.RoleChanged: self._role_changed,
             effects.Report: self._report,
+            effects.Completed: self._complete,
         }
 
     @property
@@ -186,8 +199,17 @@ class Driver:
     def propose(self, token: int, batch: Batch) -> None:
         self._proposed.append((token, batch))
 
-    def read(self, token: int) -> None:
-        self._read_tokens.append(token)
+    def read(self, token: int, here: bool = False) -> None:
+        """A linearizable read waits for its index; with `here` this node serves it, whatever its role."""
+        (self._read_here_tokens if here else self._read_tokens).append(token)
+
+    def change(self, token: int, target: Configuration) -> None:
+        """Replace the configuration by `target`, if this node leads."""
+        self._events.append(events.ChangeProposed(self._clock.now_us(), token, target))
+
+    def transfer(self, token: int, target: NodeId | None) -> None:
+        """Hand leadership to `target`, or to the best candidate, if this node leads."""
+        self._events.append(events.TransferRequested(self._clock.now_us(), token, target))
 
     def timer_fired(self, name: str) -> None:
         if name != TICK:
@@ -219,7 +241,7 @@ class Driver:
     def _take_waiting(self) -> None:
         """Step every event that waits, then all proposals at once, then all reads at once."""
         waiting = self._events
-        while waiting or self._proposed or self._read_tokens:
+        while waiting or self._proposed or self._read_tokens or self._read_here_tokens:
             while waiting:
                 self._step(waiting.popleft())
             if self._proposed:
@@ -229,6 +251,12 @@ class Driver:
             if self._read_tokens:
                 read_tokens, self._read_tokens = tuple(self._read_tokens), []
                 self._step(events.ReadRequested(self._clock.now_us(), read_tokens))
+            if self._read_here_tokens:
+                read_tokens, self._read_here_tokens = tuple(self._read_here_tokens), []
+                self._step(events.ReadRequested(self._clock.now_us(), read_tokens, here=True))
+        if self.replica.configuration is not self._configuration:
+            self._configuration = self.replica.configuration
+            self._observer.configuration_changed(self._configuration)
 
     def _finish_round(self) -> bool:
         """Send, then sync, so that replication overlaps it; apply in a round of its own where a sync is now under
@@ -314,6 +342,8 @@ class Driver:
     def _send(self, effect: effects.Send) -> None:
         if effect.first <= effect.last:
             attached = self._log.read(effect.first, effect.last, 1 << 62)
+            if effect.hollow:
+                attached = tuple(map(hollow, attached))
             self._transport.send(effect.to, effect.message, attached)
         else:
             self._transport.send(effect.to, effect.message, ())
@@ -329,6 +359,9 @@ class Driver:
         for token in effect.tokens:
             self._admitted[index] = (token, effect.term)
             index += 1
+
+    def _complete(self, effect: effects.Completed) -> None:
+        self._requests.completed(effect.tokens)
 
     def _refuse(self, effect: effects.Refused) -> None:
         self._requests.refused(effect.tokens, effect.error)
@@ -388,6 +421,7 @@ class Driver:
         header, body = decode_entry(entry)
         index = header.index
         assert index == self.applied_index + 1, "I2: applied out of order"
+        assert not is_hollow(entry) or not self.application.keeps_state, "only a witness gets hollow entries"
         result = self.application.apply(header, body)
         self.applied_index = index
         self._observer.entry_applied(header)
@@ -400,7 +434,7 @@ class Driver:
                 self._requests.applied(token, header, result)
             else:
                 self._requests.unknown((token,))
-        if index % self._digest_entries == 0:
+        if index % self._digest_entries == 0 and self.application.keeps_state:
             self._publish_digest(index)
 
     # Snapshots.
@@ -431,6 +465,12 @@ class Driver:
             return
         self._events.append(events.CheckpointReady(self._clock.now_us(), mark))
 
+    def _on_mark_written(self, mark: events.SnapshotMark | None, error: BaseException | None) -> None:
+        if mark is not None and not self.stopped:
+            self._events.append(events.Installed(self._clock.now_us(), mark))
+        else:
+            self._on_snapshot_written(mark, error)
+
     def _restore(self, mark: events.SnapshotMark) -> None:
         """Let the application stand at a snapshot. Raises StorageCorrupt if it cannot."""
         try:
@@ -442,6 +482,10 @@ class Driver:
             ) from error
 
     def _fetch(self, effect: effects.FetchSnapshot) -> None:
+        """A witness needs the place of the snapshot and its configuration, none of its state."""
+        if not self.application.keeps_state:
+            self._snapshots.write(replace(effect.mark, digest=b"", size=0), iter(()), self._on_mark_written)
+            return
         self._transferred(effect.source, lambda: self._transfer.begin(effect.source, effect.mark))
 
     def _take_chunk(self, sender: NodeId, chunk: Chunk, attached: tuple[Buffer, ...]) -> None:

@@ -11,12 +11,14 @@ from quorum.apps.answer import OK
 from quorum.apps.host import APPLICATION_ID_MAX, OPEN, SESSIONS, Applied, opening
 from quorum.apps.state_machine import Notice
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Batch, Buffer, Header
-from quorum.errors import NotLeader, Overloaded, QuorumError
+from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloaded, QuorumError
+from quorum.membership.reconfiguration import decode_change
 from quorum.model import NodeId
 from quorum.runtime import messages
 from quorum.runtime.driver import Driver
 from quorum.runtime.messages import (
     CertificateRequest,
+    ChangeRequest,
     Failure,
     LinkFaultRequest,
     Pulse,
@@ -25,6 +27,7 @@ from quorum.runtime.messages import (
     StatusReply,
     StatusRequest,
     Submit,
+    TransferRequest,
     Unwatch,
     Watch,
 )
@@ -74,12 +77,15 @@ class Gateway:
         self._next_token = 1
         self._submits: dict[int, tuple[Client, int]] = {}
         self._reads: dict[int, _Read] = {}
+        self._operations: dict[int, tuple[Client, int]] = {}
         self._handlers: dict[type, Callable[..., None]] = {
             Submit: self._on_submit,
             Query: self._on_query,
             StatusRequest: self._on_status,
             CertificateRequest: self._on_certificate,
             LinkFaultRequest: self._on_link_fault,
+            ChangeRequest: self._on_change,
+            TransferRequest: self._on_transfer,
             Watch: self.watches.watch,
             Unwatch: self._on_unwatch,
             Pulse: self._on_pulse,
@@ -158,7 +164,7 @@ class Gateway:
             return
         token = self._token()
         self._reads[token] = read
-        self._running().read(token)
+        self._running().read(token, query.here)
 
     def _on_unwatch(self, client: Client, unwatch: Unwatch, body: bytes) -> None:
         self.watches.unwatch(client, unwatch.request)
@@ -183,6 +189,27 @@ class Gateway:
 
         self._try(client, request.request, set_faults)
 
+    def _on_change(self, client: Client, request: ChangeRequest, body: bytes) -> None:
+        """The change is applied to the configuration as this node knows it; the leader checks that it still is."""
+        driver = self._running()
+        if driver.replica.leader != driver.node:
+            client.answer(self._failure(request.request, NotLeader(driver.replica.leader)), ())
+            return
+        try:
+            target = decode_change(body)(driver.replica.configuration)
+        except ConfigurationError as error:
+            client.answer(self._failure(request.request, error), ())
+            return
+        driver.change(self._operation(client, request.request), target)
+
+    def _on_transfer(self, client: Client, request: TransferRequest, body: bytes) -> None:
+        self._running().transfer(self._operation(client, request.request), request.target)
+
+    def _operation(self, client: Client, request: int) -> int:
+        token = self._token()
+        self._operations[token] = (client, request)
+        return token
+
     def _try(self, client: Client, request: int, act: Callable[[], bytes]) -> None:
         try:
             body = act()
@@ -204,6 +231,11 @@ class Gateway:
     def read_ready(self, tokens: Sequence[int]) -> None:
         for token in tokens:
             self._answer_read(self._reads.pop(token))
+
+    def completed(self, tokens: Sequence[int]) -> None:
+        for token in tokens:
+            client, request = self._operations.pop(token)
+            client.answer(Result(request, OK), (b"",))
 
     def refused(self, tokens: Sequence[int], error: QuorumError) -> None:
         for token in tokens:
@@ -229,7 +261,8 @@ class Gateway:
         read = self._reads.pop(token, None)
         if read is not None:
             return read.client, read.query.request
-        return self._submits.pop(token)
+        operation = self._operations.pop(token, None)
+        return operation if operation is not None else self._submits.pop(token)
 
     def _failure(self, request: int, error: QuorumError) -> Failure:
         match error:
@@ -238,6 +271,8 @@ class Gateway:
                 return Failure(request, messages.NOT_LEADER, "", endpoint)
             case Overloaded():
                 return Failure(request, messages.OVERLOADED, str(error))
+            case OutcomeUnknown():
+                return Failure(request, messages.OUTCOME_UNKNOWN, str(error))
         return Failure(request, messages.REFUSED, str(error))
 
     def _token(self) -> int:

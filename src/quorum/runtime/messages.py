@@ -54,11 +54,13 @@ class Submit(Wire, frozen=True, gc=False, array_like=True, tag=40):
 
 
 class Query(Wire, frozen=True, gc=False, array_like=True, tag=41):
-    """Answer this batch of reads, attached: linearizably, or `stale` from what this node has applied."""
+    """Answer this batch of reads, attached: linearizably, or `stale` from what this node has applied. With `here`
+    this very node is to answer linearizably, whatever its role."""
 
     request: int
     app: int
     stale: bool
+    here: bool = False
 
 
 class StatusRequest(Wire, frozen=True, gc=False, array_like=True, tag=42):
@@ -80,6 +82,19 @@ class LinkFaultRequest(Wire, frozen=True, gc=False, array_like=True, tag=44):
     request: int
     blocked_in: tuple[str, ...]
     blocked_out: tuple[str, ...]
+
+
+class ChangeRequest(Wire, frozen=True, gc=False, array_like=True, tag=45):
+    """Change the members: a membership.reconfiguration.Change is attached. The leader answers, once it is done."""
+
+    request: int
+
+
+class TransferRequest(Wire, frozen=True, gc=False, array_like=True, tag=46):
+    """Hand leadership to `target`, or to the best candidate. Answered by the leader, when it leads no more."""
+
+    request: int
+    target: str | None
 
 
 class Watch(Wire, frozen=True, gc=False, array_like=True, tag=50):
@@ -105,7 +120,18 @@ class Pulse(Wire, frozen=True, gc=False, array_like=True, tag=52):
     request: int
 
 
-ClientMessage = Submit | Query | StatusRequest | CertificateRequest | LinkFaultRequest | Watch | Unwatch | Pulse
+ClientMessage = (
+    Submit
+    | Query
+    | StatusRequest
+    | CertificateRequest
+    | LinkFaultRequest
+    | ChangeRequest
+    | TransferRequest
+    | Watch
+    | Unwatch
+    | Pulse
+)
 
 
 # From a node to a client.

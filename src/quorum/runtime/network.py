@@ -68,6 +68,10 @@ class LinkFaults:
         self._out: frozenset[NodeId] = frozenset()
         self._in: frozenset[NodeId] = frozenset()
 
+    def admit(self, node: NodeId) -> None:
+        """One more node that may be blocked."""
+        self._nodes |= {node}
+
     @property
     def blocked_out(self) -> Collection[NodeId]:
         """Frames to these nodes vanish."""
@@ -141,6 +145,7 @@ class Network:
         self._dirty: dict[FrameConnection, None] = {}
         self._dialling: list[asyncio.Task[None]] = []
         self.is_closing = False
+        self._is_started = False
         self.caller_flushes = caller_flushes
         server = tls.server if tls is not None else None
         self._listener = Listener(listen, server, self._greet, self.limits, self.complaints)
@@ -163,10 +168,14 @@ class Network:
     async def start(self) -> None:
         """Listen, and begin to dial. Raises ConfigurationError when the address cannot be had."""
         await self._listener.start()
-        loop = asyncio.get_running_loop()
+        self._is_started = True
         for peer in self._peers:
             if self.node < peer:
-                self._dialling.append(loop.create_task(self._keep_dialling(peer), name=f"dial {peer}"))
+                self._dial_forever(peer)
+
+    def _dial_forever(self, peer: NodeId) -> None:
+        loop = asyncio.get_running_loop()
+        self._dialling.append(loop.create_task(self._keep_dialling(peer), name=f"dial {peer}"))
 
     async def close(self) -> None:
         """End everything. What is unsent is handed over, within a second; the handler hears no more."""
@@ -181,6 +190,20 @@ class Network:
             connection.close()
         for connection in connections:
             await connection.wait_closed()
+
+    def learn(self, peers: Mapping[NodeId, Address]) -> None:
+        """Where further nodes listen, or known ones from now on. Nobody is forgotten: who has left the cluster may
+        still have to hear of it."""
+        for peer in sorted(peers):
+            if peer == self.node:
+                continue
+            is_new = peer not in self._peers
+            self._peers[peer] = peers[peer]
+            if is_new:
+                self.faults.admit(peer)
+                if self._is_started and self.node < peer:
+                    self._dial_forever(peer)
+        self.listening = Listening(self.node, self.cluster_id, frozenset(self._peers))
 
     def send(self, node: NodeId, channel: int, head: bytes, attached: Sequence[Buffer] = ()) -> None:
         """Send one frame to another node at the next flush. Without a connection it vanishes."""

@@ -15,16 +15,19 @@ from secrets import randbits
 
 from quorum.apps import decide
 from quorum.apps.catalogue import DECIDE_APP, new_host
+from quorum.apps.host import Host
+from quorum.apps.witness import Witness
 from quorum.certificate import DecisionCertificate, digest_of, encode_json
 from quorum.entry import Buffer, Header, split_entries
 from quorum.errors import ConfigurationError, LocalProtocolError, NotLeader, QuorumError, RemoteProtocolError
-from quorum.model import NodeId
+from quorum.membership.reconfiguration import WITNESS, role_of
+from quorum.model import Configuration, NodeId
 from quorum.protocols.raft.messages import Append
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.state import LEADER
 from quorum.runtime.clock import LoopTimers, SystemClock
 from quorum.runtime.codec import Frame, MessageCodec
-from quorum.runtime.config import ClusterConfig, NodeConfig, load_cluster
+from quorum.runtime.config import ClusterConfig, NodeConfig, load_cluster, parse_address
 from quorum.runtime.driver import Driver, Ports
 from quorum.runtime.files import RealFiles
 from quorum.runtime.folder import DataFolder
@@ -33,12 +36,14 @@ from quorum.runtime.keyring import load_tls
 from quorum.runtime.messages import (
     REFUSED,
     CertificateRequest,
+    ChangeRequest,
     ClientMessage,
     Failure,
     LinkFaultRequest,
     NodeMessage,
     PeerMessage,
     StatusRequest,
+    TransferRequest,
 )
 from quorum.runtime.network import ClientConnection, Network
 from quorum.runtime.snapshots import SnapshotStore
@@ -48,7 +53,7 @@ from quorum.runtime.wal import Wal
 log = logging.getLogger("quorum.node")
 CHANNEL = 0
 SYNCS_KEPT = 512
-_OPERATIONS = frozenset((StatusRequest, CertificateRequest, LinkFaultRequest))
+_OPERATIONS = frozenset((StatusRequest, CertificateRequest, LinkFaultRequest, ChangeRequest, TransferRequest))
 """Requests for which a client's certificate must have the role admin."""
 _PEER_CODEC: MessageCodec[PeerMessage] = MessageCodec(PeerMessage)
 _CLIENT_CODEC: MessageCodec[ClientMessage] = MessageCodec(ClientMessage)
@@ -95,14 +100,16 @@ class Node:
     """A node of a cluster. `run` serves until `stop`, or raises what made it stop.
 
     With `bootstrap` the node begins a new cluster, which is refused where it has run before; without it, a node
-    that has no data is refused, because it may have voted and acknowledged in a life that its disk has lost.
+    that has no data is refused, because it may have voted and acknowledged in a life that its disk has lost. With
+    `join` it starts empty and waits until the leader of a running cluster that has admitted it sends it the log.
     """
 
-    def __init__(self, config: NodeConfig, bootstrap: bool = False) -> None:
+    def __init__(self, config: NodeConfig, bootstrap: bool = False, join: bool = False) -> None:
         self.config = config
         self.cluster: ClusterConfig = load_cluster(config.cluster)
         self.member = self.cluster.member(config.node)
         self._bootstrap = bootstrap
+        self._join = join
         self._faces: dict[ClientConnection, _ClientFace] = {}
         self._diverged: dict[NodeId, int] = {}
         self._scheduled = False
@@ -119,12 +126,14 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         tls = None if config.insecure else load_tls(config.keys, config.node)
-        folder = DataFolder.open(config.data, cluster.cluster_id, config.node, bootstrap=self._bootstrap)
+        begins = self._bootstrap or self._join
+        folder = DataFolder.open(config.data, cluster.cluster_id, config.node, bootstrap=begins)
         try:
-            if not folder.used and not self._bootstrap:
+            if not folder.used and not begins:
                 raise ConfigurationError(
                     f"{config.node} was started, but {config.data} holds no data of it. If the cluster is new, "
-                    "start it once with --bootstrap. If its data was lost, it must not vote again under this name."
+                    "start it once with --bootstrap; if it joins a cluster that runs, with --join. If its data "
+                    "was lost, it must not vote again under this name: evict it, then admit another."
                 )
             self._assemble(folder, tls)
             try:
@@ -178,7 +187,7 @@ class Node:
             watch_sync=self.sync_us.append,
         )
         peers = cluster.peers(config.node)
-        addresses = {member.id: str(member.advertise) for member in cluster.members}
+        self._addresses = {member.id: str(member.advertise) for member in cluster.members}
         self.clock = SystemClock()
         self.timers = LoopTimers(self._loop, self._on_timer)
         self.network = Network(
@@ -193,8 +202,8 @@ class Node:
             caller_flushes=True,
         )
         self.replica = RaftReplica(config.node, Random(SystemRandom().getrandbits(256)), cluster.raft_settings())
-        self.host = new_host()
-        self.gateway = Gateway(addresses)
+        self.host: Host | Witness = Witness() if self.member.role == WITNESS else new_host()
+        self.gateway = Gateway(self._addresses)
         ports = Ports(self.log, self.snapshots, _Transport(self.network), self.timers, self.clock)
         self.driver = Driver(self.replica, ports, self.host, self.gateway, self)
         self.gateway.attach(self.driver, self)
@@ -293,6 +302,20 @@ class Node:
     def role_changed(self, role: str, term: int, leader: NodeId | None) -> None:
         log.info("%s in term %d, leader %s", role, term, leader or "unknown")
 
+    def configuration_changed(self, configuration: Configuration) -> None:
+        """Learn where new members are; a node whose role is not what its own file says must not go on."""
+        role = role_of(configuration, self.config.node)
+        log.info("epoch %d: this node is %s", configuration.epoch, f"a {role}" if role else "no member")
+        if role is not None and (role == WITNESS) == self.host.keeps_state:
+            raise ConfigurationError(
+                f"{self.config.node} was admitted as a {role}, but its cluster.toml says that it is a "
+                f"{self.member.role}, which keeps other data. Correct the role there, and give it an empty data "
+                "folder."
+            )
+        known = {node: address for node, address in configuration.addresses if node != self.config.node}
+        self._addresses |= known
+        self.network.learn({node: parse_address(address) for node, address in known.items()})
+
     def entry_applied(self, header: Header) -> None:
         """Nothing: no work for each entry outside the applications."""
 
@@ -340,6 +363,15 @@ class Node:
                 epoch=state.configuration.epoch,
                 members=state.configuration.members,
                 voters=state.configuration.voters,
+                learners=state.configuration.learners,
+                witnesses=state.configuration.witnesses,
+                outgoing=() if state.configuration.outgoing is None else state.configuration.outgoing.electors,
+                priorities=dict(state.configuration.priorities),
+                weights=dict(state.configuration.weights),
+                reads=str(state.system.reads),
+                writes=str(state.system.writes),
+                addresses=dict(sorted(self._addresses.items())),
+                catching_up=self._catching_up(),
                 connected=self.network.connected,
                 commit_index=state.commit_index,
                 applied_index=self.driver.applied_index,
@@ -361,6 +393,11 @@ class Node:
                 cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),
             )
         )
+
+    def _catching_up(self) -> tuple[NodeId, ...]:
+        """Who is to vote, and does not yet."""
+        change = self.replica.state.pending_change
+        return () if change is None else tuple(sorted(change.arriving - change.ready))
 
     def certificate(self, topic: str) -> bytes:
         """What proves the decision on `topic`: who stores it, by the leader's match indexes."""

@@ -99,6 +99,11 @@ class Application(Protocol):
     """The replicated applications of one replica, sessions included (apps.host.Host)."""
 
     @property
+    def keeps_state(self) -> bool:
+        """False on a witness, which gets entries without their commands."""
+        ...
+
+    @property
     def time_us(self) -> int:
         """Log time of the newest applied entry."""
         ...

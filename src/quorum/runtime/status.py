@@ -9,7 +9,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
     """How a node sees itself and its cluster. Times in microseconds, sizes in bytes, indexes of the log.
 
     `matched` is, on the leader, what each member has durably; `diverged` names members whose state differs.
-    `state_digest` is the application's, after `applied_index`, in hexadecimal.
+    `outgoing` are those who voted before, while a change is under way; `catching_up`, on the leader, those who
+    will. `reads` and `writes` are the election and the replication quorums in force. `state_digest` is the
+    application's, after `applied_index`, in hexadecimal.
     """
 
     node: str
@@ -20,6 +22,15 @@ class NodeStatus(msgspec.Struct, frozen=True):
     epoch: int
     members: tuple[str, ...]
     voters: tuple[str, ...]
+    learners: tuple[str, ...]
+    witnesses: tuple[str, ...]
+    outgoing: tuple[str, ...]
+    priorities: dict[str, int]
+    weights: dict[str, int]
+    reads: str
+    writes: str
+    addresses: dict[str, str]
+    catching_up: tuple[str, ...]
     connected: tuple[str, ...]
     commit_index: int
     applied_index: int

@@ -117,6 +117,9 @@ class SimNode:
     def is_up(self) -> bool:
         return self.driver is not None
 
+    def configuration_changed(self, configuration: Configuration) -> None:
+        """Nothing: every simulated node reaches every other."""
+
     # Lives.
 
     def boot(self) -> None:

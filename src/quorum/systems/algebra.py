@@ -101,6 +101,10 @@ class Expression(ABC):
         """The sets that meet every quorum of this one. The dual of the dual is the expression itself."""
 
     @abstractmethod
+    def renamed(self, names: Mapping[NodeId, NodeId]) -> Expression:
+        """The same expression with other names for some of its nodes."""
+
+    @abstractmethod
     def as_threshold(self) -> Threshold | None:
         """The same quorums as one weighted threshold, where this is a single gate over nodes; else None."""
 
@@ -148,6 +152,9 @@ class Node(Expression):
 
     def dual(self) -> Expression:
         return self
+
+    def renamed(self, names: Mapping[NodeId, NodeId]) -> Expression:
+        return Node(names.get(self.id, self.id))
 
     def as_threshold(self) -> Threshold:
         return Threshold(((self.id, 1),), 1)
@@ -200,6 +207,9 @@ class Gate(Expression):
     def dual(self) -> Expression:
         k = len(self.children) - self.k + 1
         return Gate(k, tuple(child.dual() for child in self.children))
+
+    def renamed(self, names: Mapping[NodeId, NodeId]) -> Expression:
+        return Gate(self.k, tuple(child.renamed(names) for child in self.children))
 
     def as_threshold(self) -> Threshold | None:
         return self._threshold
@@ -288,6 +298,9 @@ class Threshold(Expression):
 
     def dual(self) -> Expression:
         return Threshold(self.weights, self.total - self.k + 1)
+
+    def renamed(self, names: Mapping[NodeId, NodeId]) -> Expression:
+        return Threshold({names.get(node, node): weight for node, weight in self.weights}, self.k)
 
     def as_threshold(self) -> Threshold:
         return self

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from random import Random
 from typing import NamedTuple, TypeVar
 
-from quorum.entry import COMMAND, CONFIGURATION, Batch, decode_entry, encode_entry, entry_identity
+from msgspec.structs import replace
+
+from quorum.entry import COMMAND, CONFIGURATION, Batch, decode_entry, encode_entry, entry_identity, hollow
 from quorum.errors import QuorumError
 from quorum.model import Configuration, NodeId, decode_configuration, encode_configuration
 from quorum.protocols import effects, events
@@ -105,7 +107,7 @@ class Member:
     def __init__(
         self,
         node: NodeId,
-        configuration: Configuration = THREE,
+        configuration: Configuration | None = THREE,
         settings: Settings = QUICK,
         terms: Iterable[int] = (),
         term: int | None = None,
@@ -116,7 +118,7 @@ class Member:
         self.now_us = 1_000_000
         self.lives = 0
         self.bootstrap = configuration
-        log = log_of(configuration, terms) if terms else []
+        log = log_of(configuration, terms) if terms and configuration is not None else []
         newest = entry_identity(log[-1])[1] if log else 0
         self.disk = Image(log, newest if term is None else term, vote)
         self.snapshot: events.SnapshotMark | None = None
@@ -215,8 +217,17 @@ class Member:
         self.tokens += len(bodies)
         return self.step(events.Proposed(self.now_us, tokens, tuple(map(batch, bodies))))
 
-    def read(self, *tokens: int) -> tuple[effects.Effect, ...]:
-        return self.step(events.ReadRequested(self.now_us, tokens))
+    def read(self, *tokens: int, here: bool = False) -> tuple[effects.Effect, ...]:
+        return self.step(events.ReadRequested(self.now_us, tokens, here))
+
+    def change(self, token: int, **parts: object) -> tuple[effects.Effect, ...]:
+        """Propose the configuration in force with other `parts`."""
+        present = self.state.configuration
+        target = replace(present, epoch=present.epoch + 1, **parts)
+        return self.step(events.ChangeProposed(self.now_us, token, target))
+
+    def transfer(self, token: int, target: NodeId | None = None) -> tuple[effects.Effect, ...]:
+        return self.step(events.TransferRequested(self.now_us, token, target))
 
     def take_checkpoint(self) -> tuple[effects.Effect, ...]:
         """The snapshot that was asked for is durable."""
@@ -236,8 +247,9 @@ class Member:
     def _perform(self, effect: effects.Effect) -> None:
         self.did.append(effect)
         match effect:
-            case effects.Send(to, message, first, last):
+            case effects.Send(to, message, first, last, is_hollow):
                 attached = self.seen.read(first, last) if first <= last else ()
+                attached = tuple(map(hollow, attached)) if is_hollow else attached
                 self.outbox.append(Packet(self.node, to, message, attached))
             case effects.Checkpoint(mark):
                 self.checkpoint = mark
@@ -278,6 +290,12 @@ class Cluster:
 
     def __getitem__(self, node: NodeId) -> Member:
         return self.members[node]
+
+    def join(self, *nodes: NodeId) -> None:
+        """Nodes without a log or a configuration start, and wait to be sent one."""
+        for node in nodes:
+            self.members[node] = Member(node, None, next(iter(self.members.values())).settings)
+            self.wait(0)
 
     def collect(self) -> None:
         """Take what members have sent since."""

@@ -221,6 +221,8 @@ def _effect(member: Member, effect: effects.Effect) -> str:
         case effects.Refused(tokens, error):
             where = f", ask {error.leader}" if isinstance(error, NotLeader) and error.leader else ""
             return f"refuses {', '.join(map(str, tokens))}: {type(error).__name__}{where}"
+        case effects.Completed(tokens):
+            return f"completes {', '.join(map(str, tokens))}"
         case effects.ReadReady(tokens, index):
             return f"serves reads {', '.join(map(str, tokens))} at {index}"
         case effects.Checkpoint(mark):

@@ -76,7 +76,7 @@ HOSTILE: dict[str, tuple[object, tuple[bytes, ...]]] = {
     "another entry where one is committed": (append(3, (1, 1)), (command(2, 2), command(3, 2))),
     "another term where one is committed": (append(4, (2, 2)), ()),
     "a lower term behind what is committed": (append(3, (2, 1)), (command(3, 1), command(4, 1))),
-    "an entry of a newer format": (append(3, (5, 3)), (command(6, 3), _with_byte(command(7, 3), 17, 2))),
+    "an entry of a newer format": (append(3, (5, 3)), (command(6, 3), _with_byte(command(7, 3), 17, 3))),
     "an entry of an unknown kind": (append(3, (5, 3)), (_with_byte(command(6, 3), 16, 9),)),
     "a configuration that is none": (append(3, (5, 3)), (_raw_configuration(6, 3, b"\xff\x00"),)),
     "a configuration of strangers": (append(3, (5, 3)), (configuration_entry(6, 3, BROKEN),)),

@@ -18,7 +18,17 @@ class Progress:
     I1  `match < next_index`: what is known to agree is never sent again.
     """
 
-    __slots__ = ("_inflight", "active", "inflight_bytes", "match", "next_index", "probe_sent", "round", "state")
+    __slots__ = (
+        "_inflight",
+        "active",
+        "heard_us",
+        "inflight_bytes",
+        "match",
+        "next_index",
+        "probe_sent",
+        "round",
+        "state",
+    )
 
     def __init__(self, next_index: int) -> None:
         self.match = 0
@@ -26,6 +36,7 @@ class Progress:
         self.state = PROBE
         self.probe_sent = False
         self.active = True
+        self.heard_us = 0
         self.round = 0
         self.inflight_bytes = 0
         self._inflight: deque[tuple[int, int]] = deque()

@@ -133,6 +133,7 @@ def on_append_reply(state: RaftState, sender: NodeId, reply: AppendReply) -> Non
             sender, f"acknowledges round {reply.round} and entry {reply.index}, which were never sent"
         )
     progress.active = True
+    progress.heard_us = state.now_us
     if reply.round > progress.round:
         progress.round = reply.round
         reads.on_round(state)

@@ -51,10 +51,10 @@ def _begin(state: RaftState, target: NodeId, token: int | None) -> None:
 
 
 def _best(state: RaftState) -> NodeId | None:
-    """The candidate to follow this leader: heard lately, then by priority, then by how much it stores."""
+    """The candidate to follow this leader: one heard lately, of high priority, that stores much, in this order."""
     configuration = state.configuration
     ranked = [
-        (state.progress[node].active, configuration.priority(node), state.progress[node].match, node)
+        (_is_heard(state, node), configuration.priority(node), state.progress[node].match, node)
         for node in configuration.candidates
         if node in state.progress
     ]
@@ -118,8 +118,12 @@ def _prefer(state: RaftState) -> None:
 
 
 def _keeps_up(state: RaftState, node: NodeId) -> bool:
-    progress = state.progress[node]
-    return progress.active and progress.match >= state.commit_index
+    return _is_heard(state, node) and state.progress[node].match >= state.commit_index
+
+
+def _is_heard(state: RaftState, node: NodeId) -> bool:
+    """Whether `node` has answered within three heartbeats."""
+    return state.now_us - state.progress[node].heard_us < 3 * state.settings.heartbeat_us
 
 
 def abandon(state: RaftState) -> None:

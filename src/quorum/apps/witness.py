@@ -1,0 +1,56 @@
+"""What a witness runs in place of applications: it votes and stores, and has no state to answer from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+
+from quorum.apps.answer import Answer, Failure, failure
+from quorum.apps.host import NOTHING, Applied
+from quorum.entry import Buffer, Header
+
+
+class Witness:
+    """The place of a `Host` on a witness. Its digest and its snapshots say nothing."""
+
+    keeps_state = False
+    expires_in_us: int | None = None
+    expiry_failure: Failure | None = None
+    session_count = 0
+
+    def __init__(self) -> None:
+        self._time_us = 0
+
+    @property
+    def time_us(self) -> int:
+        """Log time of the newest entry."""
+        return self._time_us
+
+    def session_owner(self, client: int) -> str | None:
+        """Unknown here."""
+        return None
+
+    def apply(self, header: Header, body: Buffer) -> Applied:
+        """Take note of the time."""
+        self._time_us = max(self._time_us, header.time_us)
+        return NOTHING
+
+    def query(self, app: int, body: Buffer) -> Answer:
+        """Refuse."""
+        return failure("Witness", "a read was sent to a witness, which keeps no state. Ask another node.")
+
+    def digest(self) -> bytes:
+        """32 bytes that are the same on every witness."""
+        return blake2b(b"witness", digest_size=32).digest()
+
+    def snapshot(self) -> Iterator[bytes]:
+        """No chunks."""
+        return iter(())
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """There is nothing to take over. Raises ValueError for the snapshot of a node that keeps state."""
+        if next(iter(chunks), None) is not None:
+            raise ValueError(
+                "a witness was to be restored from a snapshot with state, so it was something else before. Give "
+                "it an empty data folder."
+            )

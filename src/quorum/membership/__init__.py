@@ -1,0 +1,1 @@
+"""Who takes part: pure functions from one configuration to the next."""
