@@ -21,8 +21,8 @@ from quorum.apps.lock import (
     TryAcquire,
 )
 
-NAMES = st.sampled_from(["a", "b", "c"])
-SESSIONS = st.integers(1, 8)
+NAMES = st.sampled_from(["a", "a", "b", "c"])
+SESSIONS = st.integers(1, 6)
 VALUES = st.sampled_from([b"", b"1", b"22"])
 
 
@@ -38,6 +38,8 @@ class AgainstAModel(RuleBasedStateMachine):
         self.granted: list[int] = []
         self.ends: dict[int, tuple[int, int]] = {}
         self.newest = 0
+        for ttl_s in (3, 60, 60, 60):
+            self.open(ttl_s * SECOND_US)
 
     # The model.
 
@@ -96,6 +98,11 @@ class AgainstAModel(RuleBasedStateMachine):
             assert result == Queued(sessions.index(session), sessions[0], self.tokens[name])
         else:
             assert result == Busy(sessions[0], self.tokens[name])
+
+    @rule(name=NAMES, order=st.permutations([1, 2, 3, 4]))
+    def all_queue_up(self, name, order):
+        for session in order:
+            self.acquire(name, session, b"%d" % session, waits=True)
 
     @rule(name=NAMES, session=SESSIONS, by_token=st.sampled_from(["none", "right", "wrong"]))
     def release(self, name, session, by_token):
