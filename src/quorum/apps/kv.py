@@ -115,7 +115,15 @@ class Txn(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=8, forbid_
     otherwise: list[Operation]
 
 
-Command: TypeAlias = Put | Delete | DeleteRange | CompareAndSwap | CompareRevisionAndSwap | Get | Range | Txn
+class Compact(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=9, forbid_unknown_fields=True):
+    """Forget the changes up to `revision`: no watch can begin there any more. Result: Compacted."""
+
+    revision: int
+
+
+Command: TypeAlias = (
+    Put | Delete | DeleteRange | CompareAndSwap | CompareRevisionAndSwap | Get | Range | Txn | Compact
+)
 """What a batch may hold. A read in a batch is answered from the state at its place in the log."""
 Query: TypeAlias = Get | Range
 
@@ -186,7 +194,13 @@ class Committed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=7):
     results: list[OperationResult]
 
 
-Result: TypeAlias = Written | Deleted | Swapped | Got | Found | Counted | Committed | Refused
+class Compacted(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=8):
+    """The changes up to `revision` are forgotten; those behind it are kept."""
+
+    revision: int
+
+
+Result: TypeAlias = Written | Deleted | Swapped | Got | Found | Counted | Committed | Compacted | Refused
 
 _ENCODE = msgspec.msgpack.Encoder()
 _DECODE_RESULTS: msgspec.msgpack.Decoder[list[Result]] = msgspec.msgpack.Decoder(list[Result])

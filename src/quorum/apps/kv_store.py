@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
-from itertools import chain
+from itertools import chain, islice
 
 import msgspec
 
 from quorum.apps.batch import BatchDecoder, Refused
+from quorum.apps.history import CHANGES_MAX, History, changes_of
 from quorum.apps.kv import (
     BATCH_OPERATIONS_MAX,
     COUNTED_PER_BYTE,
@@ -16,11 +17,11 @@ from quorum.apps.kv import (
     KEY_BYTES_MAX,
     RANGE_KEYS_MAX,
     READ_BYTES_MAX,
-    TXN_COMPARES_MAX,
-    TXN_OPERATIONS_MAX,
     VALUE_BYTES_MAX,
     Command,
     Committed,
+    Compact,
+    Compacted,
     Compare,
     CompareAndSwap,
     CompareRevisionAndSwap,
@@ -42,20 +43,23 @@ from quorum.apps.kv import (
     Txn,
     Written,
 )
-from quorum.apps.leaves import Leaves, Versioned, View
+from quorum.apps.kv_rules import refusal_of_item, refusal_of_operation, refusal_of_txn
+from quorum.apps.leaves import Change, Leaves, Versioned, tombstone
 from quorum.apps.state_machine import Outputs
 from quorum.entry import Buffer, Header
 
 
 class StoreHead(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """First chunk of a snapshot."""
+    """First chunk of a snapshot; so many leaves follow, then the history."""
 
     format: int
     revision: int
     leaves: int
 
 
-_FORMAT = 1
+_FORMAT = 2
+TOGETHER = 8
+"""So many commands are written to the leaves at once; for fewer that does not pay."""
 _COMMANDS: BatchDecoder[Command] = BatchDecoder(Command)
 _QUERIES: BatchDecoder[Query] = BatchDecoder(Query)
 _ENCODE = msgspec.msgpack.Encoder().encode
@@ -64,10 +68,14 @@ _ABSENT = Versioned(b"", 0, 0, 0)
 
 
 class KeyValueStore:
-    """A sorted map with revisions, compare-and-swap, transactions, ranges and prefix reads."""
+    """A sorted map with revisions, compare-and-swap, transactions, ranges and prefix reads.
+
+    `history` holds its newest changes. Read it between batches.
+    """
 
     def __init__(self) -> None:
         self._leaves = Leaves()
+        self.history = History()
         self._revision = 0
         self._read_bytes_left = READ_BYTES_MAX
         self._operations_left = BATCH_OPERATIONS_MAX
@@ -85,19 +93,52 @@ class KeyValueStore:
         """Apply a batch of commands. Raises msgspec.DecodeError, state unchanged, if it is no msgpack array."""
         commands = _COMMANDS.decode(body)
         self._read_bytes_left, self._operations_left = READ_BYTES_MAX, BATCH_OPERATIONS_MAX
-        put = self._leaves.put
+        befores = self.history.befores
+        loose, replaced_bytes = len(befores), 0
         results: list[Result] = []
-        append = results.append
-        for command in commands:
-            if type(command) is Put:  # the hot path, spelled out
+        if len(commands) >= TOGETHER:
+            results, replaced_bytes = self._put_all(commands)
+        else:
+            put, revision = self._leaves.put, self._revision
+            for command in commands:  # the hot path of small batches, spelled out
+                if type(command) is not Put:
+                    break
                 key, value = command.key, command.value
-                if 0 < len(key) <= KEY_BYTES_MAX and len(value) <= VALUE_BYTES_MAX:
-                    self._revision = revision = self._revision + 1
-                    put(key, value, revision)
-                    append(Written(revision))
-                    continue
-            append(self._execute(command))
+                if not 0 < len(key) <= KEY_BYTES_MAX or len(value) > VALUE_BYTES_MAX:
+                    break
+                revision += 1
+                before = put(key, value, revision)
+                befores.append(before)
+                results.append(Written(revision))
+                if before is not None:
+                    replaced_bytes += len(before.value)
+            self._revision = revision
+        if commands and len(results) == len(commands):
+            self.history.record_puts(self._revision, body, replaced_bytes)
+        else:
+            self._apply_rest(commands, results, befores[loose:])
         return Outputs(_ENCODE(results))
+
+    def _put_all(self, commands: Sequence[Command | Refused]) -> tuple[list[Result], int]:
+        """Do the puts that `commands` begins with, as far as they are valid; return their results, and how many
+        bytes were there before."""
+        first, befores = self._revision + 1, self.history.befores
+        loose = len(befores)
+        replaced_bytes = self._leaves.put_all(commands, Put, first, (KEY_BYTES_MAX, VALUE_BYTES_MAX), befores)
+        self._revision += len(befores) - loose
+        return [Written(revision) for revision in range(first, self._revision + 1)], replaced_bytes
+
+    def _apply_rest(
+        self, commands: Sequence[Command | Refused], results: list[Result], befores: list[Versioned | None]
+    ) -> None:
+        """Do what follows the puts at the beginning of a batch. It is kept in the history change by change."""
+        done = len(befores)
+        del self.history.befores[len(self.history.befores) - done :]
+        puts = commands[:done]
+        for change in changes_of(puts, befores, self._revision - done + 1):  # type: ignore[arg-type]
+            self.history.record(change)
+        results += map(self._execute, commands[done:])
+        self.history.end_batch()
 
     def query(self, body: Buffer) -> bytes:
         """Answer a batch of reads. Raises msgspec.DecodeError if it is no msgpack array."""
@@ -106,14 +147,16 @@ class KeyValueStore:
         return _ENCODE([self._execute(query) for query in queries])
 
     def digest(self) -> bytes:
-        """The root over the revision and the leaves: 32 bytes."""
-        head = b"kv1" + self._revision.to_bytes(8, "little")
-        return blake2b(head + self._leaves.digest(), digest_size=32).digest()
+        """The root over the revision, the leaves and the history: 32 bytes."""
+        head = b"kv2" + self._revision.to_bytes(8, "little")
+        return blake2b(head + self._leaves.digest() + self.history.digest(), digest_size=32).digest()
 
     def snapshot(self) -> Iterator[bytes]:
-        """Pin the present state (one pointer per 256 keys or 64 KiB); return its chunks, to be read at leisure."""
-        view: View = self._leaves.view()
-        return chain((_ENCODE(StoreHead(_FORMAT, self._revision, len(view))),), view.chunks())
+        """Pin the present state (a pointer for about 100 keys or changes); return its chunks, to be read at
+        leisure."""
+        leaves, history = self._leaves.view(), self.history.view()
+        head = _ENCODE(StoreHead(_FORMAT, self._revision, len(leaves)))
+        return chain((head,), leaves.chunks(), history.chunks())
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the state by one that `snapshot` wrote. Raises ValueError, state unchanged, if it is damaged."""
@@ -128,38 +171,70 @@ class KeyValueStore:
             raise ValueError(
                 f"a key-value store of format {head.format} was to be restored by {_FORMAT}. {_REMEDY}"
             )
-        restored = self._leaves.empty()
-        restored.load(rest)
-        if restored.leaf_count != head.leaves:
-            raise ValueError(f"{head.leaves} leaves were to be restored, {restored.leaf_count} came. {_REMEDY}")
-        self._leaves, self._revision = restored, head.revision
+        leaves, history = self._leaves.empty(), History()
+        leaves.load(islice(rest, head.leaves))
+        if leaves.leaf_count != head.leaves:
+            raise ValueError(f"{head.leaves} leaves were to be restored, {leaves.leaf_count} came. {_REMEDY}")
+        history.load(rest, head.revision)
+        if next(rest, None) is not None:
+            raise ValueError(f"a key-value store was to be restored, but something follows its end. {_REMEDY}")
+        self._leaves, self.history, self._revision = leaves, history, head.revision
 
     def _execute(self, command: Command | Refused) -> Result:
         match command:
             case Refused():
                 return command
+            case Compact(revision):
+                return self._compact(revision)
             case Txn():
-                return self._refusal_of_size(command) or _refusal_of_txn(command) or self._commit(command)
+                return self._refusal_of_size(command) or refusal_of_txn(command) or self._commit(command)
             case CompareAndSwap() | CompareRevisionAndSwap():
-                return _refusal_of_item(command.key, command.value) or self._swap(command)
+                return refusal_of_item(command.key, command.value) or self._swap(command)
             case _:
-                return _refusal_of_operation(command) or self._operate(command, self._revision + 1)
+                return refusal_of_operation(command) or self._operate(command, self._revision + 1)
 
     def _operate(self, operation: Operation, revision: int) -> OperationResult:
         """Do one valid operation, at `revision` if it changes something."""
         match operation:
             case Put(key, value):
-                self._leaves.put(key, value, revision)
+                before = self._leaves.put(key, value, revision)
+                self.history.record(*changes_of((operation,), (before,), revision))
                 self._revision = revision
                 return Written(revision)
             case Delete(key):
-                return self._deleted(int(self._leaves.delete(key)), revision)
+                return self._delete(key, revision)
             case DeleteRange(start, end):
-                return self._deleted(self._leaves.delete_range(start, end), revision)
+                return self._delete_range(start, end, revision)
             case Get(key):
                 return self._get(key)
             case Range():
                 return self._range(operation)
+
+    def _delete(self, key: bytes, revision: int) -> Deleted:
+        stored = self._leaves.get(key)
+        if stored is not None:
+            self._leaves.delete(key)
+            self.history.record(Change(key, tombstone(revision), stored))
+        return self._deleted(int(stored is not None), revision)
+
+    def _delete_range(self, start: bytes, end: bytes | None, revision: int) -> Deleted:
+        count = self._leaves.count(start, end)
+        if count > CHANGES_MAX:
+            self.history.skip(revision, count)
+        else:
+            for key, stored in self._leaves.scan(start, end):
+                self.history.record(Change(key, tombstone(revision), stored))
+        return self._deleted(self._leaves.delete_range(start, end), revision)
+
+    def _compact(self, revision: int) -> Compacted | Refused:
+        if not 0 <= revision <= self._revision:
+            return Refused(
+                "revision",
+                f"a compaction up to revision {revision} was asked for, but the store is at {self._revision}. "
+                "Give a revision from 0 to that.",
+            )
+        self.history.compact(revision)
+        return Compacted(self.history.compacted_revision)
 
     def _deleted(self, count: int, revision: int) -> Deleted:
         if count:
@@ -247,69 +322,3 @@ _TOO_MANY_OPERATIONS = Refused(
 
 def _item(key: bytes, stored: Versioned) -> Item:
     return Item(key, stored.value, stored.create_revision, stored.mod_revision, stored.version)
-
-
-def _refusal_of_item(key: bytes, value: bytes | None = None) -> Refused | None:
-    if not 0 < len(key) <= KEY_BYTES_MAX:
-        return Refused("key", f"a key has {len(key)} bytes, but keys have 1 to {KEY_BYTES_MAX}. Choose another.")
-    if value is not None and len(value) > VALUE_BYTES_MAX:
-        return Refused(
-            "value", f"a value has {len(value)} bytes, but {VALUE_BYTES_MAX} is the most. Store it in pieces."
-        )
-    return None
-
-
-def _refusal_of_operation(operation: Operation) -> Refused | None:
-    match operation:
-        case Put(key, value):
-            return _refusal_of_item(key, value)
-        case Delete(key) | Get(key):
-            return _refusal_of_item(key)
-        case DeleteRange(start, end) | Range(start, end):
-            longest = max(len(start), len(end or b""))
-            if longest > KEY_BYTES_MAX + 1:  # a key and the zero byte that names the place behind it
-                return Refused(
-                    "range", f"a bound has {longest} bytes, but keys have {KEY_BYTES_MAX} at most. Shorten it."
-                )
-            if isinstance(operation, Range) and operation.limit < 0:
-                return Refused(
-                    "range", f"a limit of {operation.limit} keys makes no sense. Give 0 for all, or more."
-                )
-            return None
-
-
-def _refusal_of_txn(txn: Txn) -> Refused | None:
-    """Why a transaction cannot be done, before any of it is."""
-    if len(txn.compares) > TXN_COMPARES_MAX or max(len(txn.then), len(txn.otherwise)) > TXN_OPERATIONS_MAX:
-        return Refused(
-            "txn",
-            f"a transaction may have {TXN_COMPARES_MAX} comparisons and {TXN_OPERATIONS_MAX} operations in a "
-            "branch, but this one has more. Split it.",
-        )
-    for compare in txn.compares:
-        refusal = _refusal_of_item(compare.key)
-        if refusal is None and isinstance(compare.operand, bytes) != (compare.field == "value"):
-            refusal = Refused("txn", f"{compare.field} is compared with an operand of another type. Give its own.")
-        if refusal is not None:
-            return refusal
-    for branch in (txn.then, txn.otherwise):
-        for operation in branch:
-            refusal = _refusal_of_operation(operation)
-            if refusal is not None:
-                return refusal
-        if _writes_twice(branch):
-            return Refused(
-                "txn", "a branch writes one key twice, so its outcome is unclear. Keep one write per key."
-            )
-    return None
-
-
-def _writes_twice(branch: list[Operation]) -> bool:
-    puts = [operation.key for operation in branch if isinstance(operation, Put)]
-    if len(set(puts)) < len(puts):
-        return True
-    deleted = {operation.key for operation in branch if isinstance(operation, Delete)}
-    ranges = [(operation.start, operation.end) for operation in branch if isinstance(operation, DeleteRange)]
-    return any(
-        key in deleted or any(start <= key and (end is None or key < end) for start, end in ranges) for key in puts
-    )

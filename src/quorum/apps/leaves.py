@@ -14,6 +14,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from itertools import pairwise
+from typing import Protocol
 
 import msgspec
 
@@ -30,6 +31,37 @@ class Versioned(msgspec.Struct, frozen=True, gc=False, array_like=True):
     create_revision: int
     mod_revision: int
     version: int
+
+
+class Change(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """One write: what is under `key` since, and what was before (None: nothing). A removal leaves a tombstone."""
+
+    key: bytes
+    now: Versioned
+    before: Versioned | None
+
+    @property
+    def revision(self) -> int:
+        return self.now.mod_revision
+
+    @property
+    def is_removal(self) -> bool:
+        return self.now.version == 0
+
+
+def tombstone(revision: int) -> Versioned:
+    """What a removal at `revision` leaves: an empty value, created never, of version 0."""
+    return Versioned(b"", 0, revision, 0)
+
+
+class Write(Protocol):
+    """What `Leaves.put_all` writes."""
+
+    @property
+    def key(self) -> bytes: ...
+
+    @property
+    def value(self) -> bytes: ...
 
 
 class LeafChunk(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -138,8 +170,9 @@ class Leaves:
         """What is stored under `key`."""
         return self._leaves[bisect_right(self._lows, key) - 1].items.get(key)
 
-    def put(self, key: bytes, value: bytes, revision: int) -> None:
-        """Write `value` at `revision`; a key that is there keeps its creation and gains a version."""
+    def put(self, key: bytes, value: bytes, revision: int) -> Versioned | None:
+        """Write `value` at `revision`; a key that is there keeps its creation and gains a version. Returns what
+        was there."""
         at = bisect_right(self._lows, key) - 1
         leaf = self._leaves[at]
         if leaf.era != self._era:
@@ -157,6 +190,58 @@ class Leaves:
             leaf.value_changed()
         if leaf.size > self._bytes_max or len(items) > self._keys_max:
             self._split(at)
+        return old
+
+    def put_all(
+        self,
+        writes: Iterable[object],
+        write: type[Write],
+        revision: int,
+        bounds: tuple[int, int],
+        befores: list[Versioned | None],
+    ) -> int:
+        """As `put` for each of `writes`, the first at `revision`, each of the others one behind, up to the first
+        that is no `write`, or whose key is empty, or whose key or value has more bytes than `bounds` say. Appends
+        to `befores` what was there before each, and returns how many bytes that had. Written out, since most of
+        what a store does is this.
+        """
+        key_bytes_max, value_bytes_max = bounds
+        append = befores.append
+        lows, leaves, era = self._lows, self._leaves, self._era
+        bytes_max, keys_max = self._bytes_max, self._keys_max
+        replaced_bytes = 0
+        for each in writes:
+            if type(each) is not write:
+                break
+            key, value = each.key, each.value
+            size = len(value)
+            if not 0 < len(key) <= key_bytes_max or size > value_bytes_max:
+                break
+            at = bisect_right(lows, key) - 1
+            leaf = leaves[at]
+            if leaf.era != era:
+                leaf = self._own(at)
+            items = leaf.items
+            old = items.get(key)
+            append(old)
+            leaf._digest = None
+            if old is None:
+                items[key] = Versioned(value, revision, revision, 1)
+                leaf.size = total = leaf.size + len(key) + size
+                leaf._order = None
+                self._count += 1
+                if total > bytes_max or len(items) > keys_max:
+                    self._split(at)
+            else:
+                items[key] = Versioned(value, old.create_revision, revision, old.version + 1)
+                size_before = len(old.value)
+                replaced_bytes += size_before
+                if size != size_before:
+                    leaf.size = total = leaf.size + size - size_before
+                    if total > bytes_max:
+                        self._split(at)
+            revision += 1
+        return replaced_bytes
 
     def delete(self, key: bytes) -> bool:
         """Remove `key`. True if it was there."""
