@@ -78,7 +78,7 @@ def test_a_node_that_stays_behind_fails_the_run():
                     node.boot()
 
     plan = Plan(1, nodes=3, seconds=16, clients=2, faults=())
-    assert run_seed(plan, OneStaysDown)[0].failure.startswith("progress: every node catches up")
+    assert run_seed(plan, OneStaysDown)[0].failure.startswith("progress: every member catches up")
 
 
 def test_a_history_without_a_linearization_fails_the_run():

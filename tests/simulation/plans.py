@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from random import Random
 
-from quorum.sim import branches
+from quorum.sim import branches, churn
 from quorum.sim.campaign import Outcome, Plan, run_seed
 from quorum.sim.disk_log import TORN_WRITE
-from quorum.sim.faults import ALL_FAULTS
+from quorum.sim.faults import ALL_FAULTS, LEASE_FAULTS
 from quorum.sim.storage import SYNC_IN_PLACE
 from quorum.sim.world import World
 from quorum.systems import classic
@@ -19,6 +19,7 @@ SECONDS = 60
 OPERATIONS_MIN = 500
 NODES = (3, 5, 7)
 QUORUMS_EVERY, WIRE_EVERY, DISK_EVERY, FEW_FAULTS_EVERY, ADVERSARY_EVERY = 10, 7, 5, 4, 6
+CHURN_EVERY, WITNESS_EVERY, LEASE_EVERY = 4, 8, 9
 
 LOADS = ((5, 100), (10, 100), (10, 150), (20, 200))
 """(clients, mean pause in ms)."""
@@ -45,6 +46,14 @@ EXPECTED = (
     SYNC_IN_PLACE,
     STRIKES,
     LOSES,
+    branches.JOINT_INHERITED,
+    churn.CHANGED,
+    churn.LEADER_LEFT,
+    churn.QUORUMS_CHANGED,
+    churn.WITNESS_ADMITTED,
+    churn.TRANSFERRED,
+    churn.REFUSED,
+    churn.UNKNOWN,
     *(f"fault {kind}" for kind in ALL_FAULTS),
 )
 """Branches that a whole campaign must have met."""
@@ -80,6 +89,10 @@ def plan_of(seed: int, nodes: tuple[int, ...] = NODES) -> Plan:
         clients, pause_ms, faults_at_once = 10, 80, 1
     elif seed % FEW_FAULTS_EVERY == FEW_FAULTS_EVERY - 1:
         faults, faults_at_once = tuple(sorted(draw.sample(ALL_FAULTS, 3))), 1
+    lease = seed % LEASE_EVERY == 4 and not is_hostile(seed)
+    if lease:
+        faults = (*(kind for kind in faults if kind in LEASE_FAULTS), "drift")
+    spares = 4 if seed % CHURN_EVERY == 1 else 0
     reads = writes = ""
     if seed % QUORUMS_EVERY == 3:
         system = draw.choice(systems_of(tuple(f"n{i}" for i in range(1, count + 1))))
@@ -100,6 +113,9 @@ def plan_of(seed: int, nodes: tuple[int, ...] = NODES) -> Plan:
         sync_us=draw.choice((300, 300, 3_000, 15_000)),
         faults_at_once=faults_at_once,
         patience_ms=draw.choice((3_000, 3_000, 400)),
+        spares=spares,
+        witnesses=1 if spares and seed % WITNESS_EVERY == 1 else 0,
+        lease=lease,
         in_flight=draw.choice((1, 1, 3)),
     )
 

@@ -19,11 +19,11 @@ import msgspec
 from quorum.apps.answer import EXPIRED_ANSWER, Answer
 from quorum.apps.host import Host
 from quorum.apps.session import Sessions
-from quorum.entry import Buffer, Header
-from quorum.model import Configuration, NodeId
+from quorum.entry import CONFIGURATION, Buffer, Header, decode_entry
+from quorum.model import Configuration, NodeId, decode_configuration
 from quorum.protocols import effects
 from quorum.protocols.effects import HardState, Persist, ReadReady
-from quorum.protocols.raft import election, follower, reads, replication
+from quorum.protocols.raft import change, election, follower, lease, reads, replication
 from quorum.protocols.raft import state as state_module
 from quorum.protocols.raft.messages import Append, RequestVote, VoteReply
 from quorum.protocols.raft.state import CANDIDATE, RaftState
@@ -135,6 +135,34 @@ def _holds_nothing(state: RaftState, index: int, term: int) -> bool:
     return index <= state.commit_index
 
 
+def _change_at_once(state: RaftState, token: int, target: Configuration) -> None:
+    """Thesis, section 4.1: one voter at a time is safe without a joint configuration, but only if each change is
+    committed before the next begins."""
+    differing = frozenset(state.configuration.electors) ^ frozenset(target.electors)
+    if len(differing) == 1 and not (target.reads or target.witnesses or change._flaw(state.configuration, target)):
+        change._order_final(state, target)
+
+
+def _learners_store_for_all(configuration: Configuration) -> QuorumSystem:
+    """Thesis, section 4.2.1: a learner does not count towards commitment."""
+    system = build(configuration)
+    members = configuration.members
+    if not members:
+        return system
+    return QuorumSystem(system.reads, parse(f"majority({', '.join(members)})"))
+
+
+def _new_side_alone(configuration: Configuration) -> QuorumSystem:
+    """Thesis, section 4.3: while joint, both configurations must agree."""
+    return build(msgspec.structs.replace(configuration, outgoing=None))
+
+
+def _no_drift(state: RaftState) -> bool:
+    """Thesis, section 6.4.1: the lease must be shorter than the promise by the drift of the clocks."""
+    held = not state.lease_given_up and state.lease_from_us > 0
+    return held and state.now_us < state.lease_from_us + state.settings.election_timeout_us
+
+
 class _ForgetfulTally(Tally):
     """A voter counts once, however often its vote arrives."""
 
@@ -192,6 +220,40 @@ def _count_own_copy_early(state: RaftState, *arguments: Any) -> None:
     """Ongaro 2014, section 10.2.1: a leader counts itself only when its own disk has the entry."""
     _order(state, *arguments)
     state.acked[state.node] = state.log.last_index
+
+
+class SplitChanges(World):
+    """Cuts the cluster in two each time a leader tells of a new configuration: on its side are as many
+    of the new voters as `fewer` says, and the learners; everybody else is on the other."""
+
+    def deliver(self, source: NodeId, to: NodeId, message: object, attached: tuple[Buffer, ...]) -> None:
+        super().deliver(source, to, message, attached)
+        if type(message) is not Append or not attached or not self.network.is_whole:
+            return
+        for entry in attached:
+            header, body = decode_entry(entry)
+            if header.kind == CONFIGURATION and header.epoch > self._epoch:
+                self._epoch = header.epoch
+                self._split(source, decode_configuration(body))
+
+    _epoch = 1
+    fewer = 0
+    """Than a majority."""
+
+    def _split(self, leader: NodeId, configuration: Configuration) -> None:
+        voters = configuration.voters
+        draw = self.random(f"split/{self._epoch}")
+        others = [node for node in voters if node != leader]
+        count = max(0, len(voters) // 2 - self.fewer)
+        near = {leader, *draw.sample(others, min(len(others), count)), *configuration.learners}
+        self.network.partition(sorted(near), sorted(set(self.nodes) - near))
+        self.schedule(draw.randrange(1_000_000, 4_000_000), self.network.heal)
+
+
+class SplitMinority(SplitChanges):
+    """The leader keeps all learners, but no majority of the voters."""
+
+    fewer = 1
 
 
 class LateVotes(Adversary):
@@ -290,6 +352,34 @@ BUGS = (
         Plan(0, nodes=5, seconds=30, clients=6, faults=("crash", "isolate", "split"), message_entries=1),
         (STATE_MACHINE, ACCUSED),
         ((follower, "on_append", _commit_what_the_leader_says),),
+    ),
+    Bug(
+        "two changes in flight",
+        Plan(7, nodes=5, seconds=40, clients=4, faults=(), spares=2, churn_ms=150),
+        (ELECTION_SAFETY, COMPLETENESS, STATE_MACHINE, ACCUSED),
+        ((change, "propose", _change_at_once),),
+        SplitChanges,
+        tries=60,
+    ),
+    Bug(
+        "learner counted",
+        Plan(0, nodes=4, seconds=40, clients=4, faults=(), spares=4, churn_ms=300),
+        (COMPLETENESS, STATE_MACHINE, ACCUSED),
+        ((state_module, "build", _learners_store_for_all),),
+        SplitMinority,
+    ),
+    Bug(
+        "joint commit by one side",
+        Plan(19, nodes=5, seconds=40, clients=4, faults=(), spares=2, churn_ms=150),
+        (ELECTION_SAFETY, COMPLETENESS, STATE_MACHINE, ACCUSED),
+        ((state_module, "build", _new_side_alone),),
+        SplitChanges,
+    ),
+    Bug(
+        "lease without drift",
+        Plan(14, 3, 30, 30, 400, faults=("drift", "isolate"), faults_at_once=3, patience_ms=150, lease=True),
+        (LINEARIZABLE,),
+        ((lease, "is_held", _no_drift),),
     ),
     Bug(
         "own copy counted before it is durable",

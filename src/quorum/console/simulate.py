@@ -17,7 +17,7 @@ from quorum.console.command import AnswerNo, Decorated, command, print_json
 from quorum.console.window import window_lines
 from quorum.errors import ConfigurationError
 from quorum.sim.campaign import Outcome, Plan, configuration_of, run_seed
-from quorum.sim.faults import ALL_FAULTS, FAULTS
+from quorum.sim.faults import ALL_FAULTS, FAULTS, LEASE_FAULTS
 from quorum.systems.build import build
 
 TRACE_CHARACTERS_MAX = 160
@@ -38,6 +38,10 @@ _ABOUT = {
     "wire": "Messages travel as bytes.",
     "disk": "Nodes keep the production log on a simulated disk.",
     "message_entries": "Entries in one message, at most.",
+    "spares": "More nodes, which an operator admits, evicts and replaces all the time.",
+    "witnesses": "So many of the spare nodes are witnesses.",
+    "churn_ms": "The operator's mean pause between changes.",
+    "lease": "A leader serves reads by leases; clocks must keep to --faults drift.",
     "sync_us": "How long a sync of the disk takes, about.",
 }
 _SPECIAL = ("seed", "keep", "faults")
@@ -53,7 +57,7 @@ def _plan_options(function: Decorated) -> Decorated:
             function = click.option(option, is_flag=is_flag, type=kind, default=field.default, help=about)(
                 function
             )
-    about = f"all, none, or of: {', '.join(ALL_FAULTS)}."
+    about = f"all, none, or of: {', '.join(sorted(FAULTS))}."
     return click.option("--faults", default="all", help=about)(function)
 
 
@@ -61,9 +65,17 @@ def plan_of(seed: int, faults: str, **fields: Any) -> Plan:
     """The plan that the options describe. Raises ConfigurationError for one that cannot run."""
     plan = Plan(seed=seed, faults=faults_of(faults), **fields)
     for name, value in msgspec.structs.asdict(plan).items():
-        if name not in ("seed", "keep") and type(value) is int and value < 1:
+        least = 0 if name in ("spares", "witnesses") else 1
+        if name not in ("seed", "keep") and type(value) is int and value < least:
             option = f"--{name.replace('_', '-')} {value}"
-            raise ConfigurationError(f"{option} was asked for, but it must be at least 1. Give 1 or more.")
+            raise ConfigurationError(
+                f"{option} was asked for, but it must be at least {least}. Give {least} or more."
+            )
+    if plan.lease and "clock" in plan.faults:
+        raise ConfigurationError(
+            "--lease was asked for together with clocks that jump and race, for which no lease is safe. Name the "
+            f"faults: --faults {','.join(LEASE_FAULTS)}."
+        )
     build(configuration_of(plan))
     return plan
 

@@ -33,6 +33,7 @@ SENT_AGAIN = "batch sent again"
 DUPLICATE = "retry answered as a duplicate"
 LOST_TAIL = "unsynced entries lost in a crash"
 TORN_TAIL = "torn unsynced tail at restart"
+JOINT_INHERITED = "joint configuration found by a new leader"
 NO_VOTE = "restarted without a vote"
 
 
@@ -66,6 +67,8 @@ class Branches:
             self._stands(state.node, term)
         elif role == LEADER:
             self._led.add(term)
+            if state.configuration.outgoing is not None:
+                self._reached(JOINT_INHERITED)
             if state.commit_index < state.log.last_index - 1:
                 self._reached(UNCOMMITTED)
         if before == LEADER and role != LEADER:

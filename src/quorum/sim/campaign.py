@@ -14,7 +14,8 @@ from quorum.errors import ConfigurationError
 from quorum.model import Configuration
 from quorum.protocols.raft.settings import Settings
 from quorum.runtime.session import SessionSettings
-from quorum.sim.faults import ALL_FAULTS, SECOND_US, Nemesis
+from quorum.sim.churn import Operator
+from quorum.sim.faults import ALL_FAULTS, DRIFT, SECOND_US, Nemesis
 from quorum.sim.workload import Worker
 from quorum.sim.world import World
 
@@ -27,6 +28,9 @@ _USUAL = (
     ("faults_at_once", 1),
     ("patience_ms", 3000),
     ("in_flight", 1),
+    ("spares", 0),
+    ("witnesses", 0),
+    ("churn_ms", 2000),
 )
 
 
@@ -35,6 +39,9 @@ class Plan(msgspec.Struct, frozen=True):
 
     `wire`: messages travel as bytes. `disk`: nodes keep the production log on a simulated disk.
     `message_entries`: how many entries one message holds at most. `sync_us`: how long a sync takes, at least.
+    `spares`: so many more nodes wait to be admitted, the last `witnesses` of them as witnesses, and an operator
+    changes the members, about once in `churn_ms`. `lease`: reads by leases, for clocks that drift as `sim.faults`
+    says.
     `faults_at_once`: how many faults may overlap. `patience_ms`: how long a client waits for a silent node.
     """
 
@@ -56,6 +63,10 @@ class Plan(msgspec.Struct, frozen=True):
     faults_at_once: int = 1
     patience_ms: int = 3000
     in_flight: int = 1
+    spares: int = 0
+    witnesses: int = 0
+    lease: bool = False
+    churn_ms: int = 2000
 
     def replay_command(self) -> str:
         """The one line that runs this seed again."""
@@ -70,7 +81,7 @@ class Plan(msgspec.Struct, frozen=True):
         for name, usual in _USUAL:
             if getattr(self, name) != usual:
                 command += f" --{name.replace('_', '-')} {getattr(self, name)}"
-        for name in ("stale", "wire", "disk"):
+        for name in ("stale", "wire", "disk", "lease"):
             if getattr(self, name):
                 command += f" --{name}"
         return command
@@ -105,7 +116,8 @@ class Refuted(Violation):
         self.verdict = verdict
 
 
-MakeWorld = Callable[[int, Configuration, Settings, int, bool, bool], World]
+MakeWorld = Callable[..., World]
+"""Takes what `World` takes."""
 
 
 def configuration_of(plan: Plan) -> Configuration:
@@ -114,6 +126,10 @@ def configuration_of(plan: Plan) -> Configuration:
         raise ConfigurationError(
             f"{plan.nodes} nodes, {plan.clients} clients and {plan.seconds} s were asked for, but a run needs "
             f"one of each and ends with {CALM_US // SECOND_US} calm seconds. Ask for more."
+        )
+    if plan.spares < plan.witnesses or plan.witnesses < 0:
+        raise ConfigurationError(
+            f"{plan.witnesses} witnesses were asked for among {plan.spares} spare nodes. Ask for as many spares."
         )
     names = tuple(f"n{i}" for i in range(1, plan.nodes + 1))
     return Configuration(epoch=1, voters=names, reads=plan.reads, writes=plan.writes)
@@ -125,8 +141,13 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
         snapshot_entries=plan.snapshot_entries,
         log_kept_entries=plan.snapshot_entries // 2,
         message_entries_max=plan.message_entries,
+        lease_reads=plan.lease,
+        clock_drift_ppm=int((DRIFT**2 - 1) * 1_000_000),
     )
-    world = make_world(plan.seed, configuration_of(plan), settings, plan.keep, plan.wire, plan.disk)
+    spares = tuple(f"n{i}" for i in range(plan.nodes + 1, plan.nodes + plan.spares + 1))
+    witnesses = spares[plan.spares - plan.witnesses :]
+    shape = (configuration_of(plan), settings, plan.keep, plan.wire, plan.disk, spares, witnesses)
+    world = make_world(plan.seed, *shape)
     _set_disks(world, plan)
     history = History()
     stop_us = plan.seconds * SECOND_US - CALM_US
@@ -138,6 +159,7 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
     nemeses = [Nemesis(world, plan.faults, stop_us) for _ in range(plan.faults_at_once)]
     for number, nemesis in enumerate(nemeses[1:], 2):
         nemesis.random = world.random(f"nemesis {number}")
+    operator = Operator(world, stop_us, plan.churn_ms * 1000) if plan.spares else None
     world.schedule(stop_us + 1, _set_disks, world, plan)
     verdict: Verdict | None = None
     try:
@@ -146,6 +168,8 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
             worker.start()
         for nemesis in nemeses:
             nemesis.start()
+        if operator is not None:
+            operator.start()
         world.run(plan.seconds * SECOND_US)
         _check_progress(world, workers)
         _check_history(history)
@@ -169,10 +193,19 @@ def _check_progress(world: World, workers: list[Worker]) -> None:
     leader = world.leader()
     if leader is None:
         raise Violation("progress: the calm network elects a leader", "nobody leads at the end")
-    applied = {name: node.driver.applied_index for name, node in world.nodes.items() if node.driver}
-    if len(applied) < len(world.nodes) or len(set(applied.values())) > 1:
-        raise Violation("progress: every node catches up in the calm", f"applied indexes {applied}")
-    digests = {name: node.host.digest() for name, node in world.nodes.items() if node.host is not None}
+    replica = world.nodes[leader].replica
+    assert replica is not None, "a leader runs"
+    members = {name: world.nodes[name] for name in replica.configuration.members}
+    if replica.configuration.outgoing is not None:
+        raise Violation("progress: every change ends in the calm", f"{replica.configuration} is in force")
+    applied = {name: node.driver.applied_index for name, node in members.items() if node.driver}
+    if len(applied) < len(members) or len(set(applied.values())) > 1:
+        raise Violation("progress: every member catches up in the calm", f"applied indexes {applied}")
+    digests = {
+        name: node.host.digest()
+        for name, node in members.items()
+        if node.host is not None and node.host.keeps_state
+    }
     if len(set(digests.values())) > 1:
         raise Violation("equal logs give equal states", f"digests {digests}")
     waiting = [worker.name for worker in workers if worker.client.session.unanswered]

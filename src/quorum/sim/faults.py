@@ -224,6 +224,15 @@ def _slow_disk(nemesis: Nemesis) -> Heal:
     return restore
 
 
+def _drift(nemesis: Nemesis) -> Heal:
+    """One node's clock runs fast or slow, within what leases allow for."""
+    clock = nemesis.world.nodes[nemesis.someone()].clock
+    clock.set_rate(nemesis.random.choice((1 / DRIFT, DRIFT)))
+    return lambda: clock.set_rate(1.0)
+
+
+DRIFT = 2.0
+"""Two clocks differ by the square of it at most."""
 FAULTS: dict[str, Callable[[Nemesis], Heal]] = {
     "split": _split,
     "isolate": _isolate,
@@ -238,5 +247,8 @@ FAULTS: dict[str, Callable[[Nemesis], Heal]] = {
     "flap": _flap,
     "clock": _clock,
     "slow-disk": _slow_disk,
+    "drift": _drift,
 }
-ALL_FAULTS = tuple(sorted(FAULTS))
+ALL_FAULTS = tuple(sorted(set(FAULTS) - {"drift"}))
+LEASE_FAULTS = tuple(sorted(set(FAULTS) - {"clock"}))
+"""Where leases are on, clocks may drift but neither jump nor race."""

@@ -59,6 +59,11 @@ class Network:
                 delay = arrival - self.now_us
             self._schedule(delay, self._deliver, source, to, message, tuple(attached))
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no link is cut."""
+        return not self._blocked
+
     def is_blocked(self, source: NodeId, to: NodeId) -> bool:
         return (source, to) in self._blocked
 

@@ -8,6 +8,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from quorum.apps.host import Host
+from quorum.apps.witness import Witness
 from quorum.checkers.agreement import Identity
 from quorum.entry import Buffer, Header, decode_entry
 from quorum.errors import ConfigurationError
@@ -90,7 +91,7 @@ class SimTransport:
 class SimNode:
     """Crashes, restarts and pauses; what it persists outlives it."""
 
-    def __init__(self, world: World, node: NodeId, bootstrap: Configuration, settings: Settings) -> None:
+    def __init__(self, world: World, node: NodeId, bootstrap: Configuration | None, settings: Settings) -> None:
         self.world = world
         self.node = node
         self.bootstrap = bootstrap
@@ -109,7 +110,7 @@ class SimNode:
         self.replica: RaftReplica | None = None
         self.driver: Driver | None = None
         self.gateway: Gateway | None = None
-        self.host: Host | None = None
+        self.host: Host | Witness | None = None
         self.paused = False
         self._backlog: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
 
@@ -129,7 +130,7 @@ class SimNode:
         self.replica = self.world.make_replica(
             self.node, Random(f"{self.world.seed}/raft/{self.node}/{self.life}"), self.settings
         )
-        self.host = self.world.make_host()
+        self.host = Witness() if self.node in self.world.witnesses else self.world.make_host()
         self.gateway = Gateway()
         self._timers = SimTimers(self)
         ports = Ports(self.log, self.snapshots, SimTransport(self.world, self.node), self._timers, self.clock)

@@ -33,7 +33,8 @@ class World:
     """Nodes on one event heap. The same seed gives the same trace hash, byte for byte.
 
     With `wire` every message travels as bytes, and with `disk` the nodes keep the production log on a simulated
-    disk; both cost time. Subclasses replace `make_replica`, `make_driver` or `make_host` to run another
+    disk; both cost time. `spares` run, too, but are no members until they are admitted; `witnesses`, among both,
+    keep no state. Subclasses replace `make_replica`, `make_driver` or `make_host` to run another
     application, or a planted bug.
     """
 
@@ -45,6 +46,8 @@ class World:
         trace_keep: int = 0,
         wire: bool = False,
         disk: bool = False,
+        spares: tuple[NodeId, ...] = (),
+        witnesses: tuple[NodeId, ...] = (),
     ) -> None:
         self.seed = seed
         self.now_us = 0
@@ -60,8 +63,10 @@ class World:
         self.leaders = 0
         self.configuration = configuration
         settings = settings or Settings()
+        self.witnesses = frozenset(witnesses) | frozenset(configuration.witnesses)
         self.nodes: dict[NodeId, SimNode] = {
-            node: SimNode(self, node, configuration, settings) for node in configuration.members
+            node: SimNode(self, node, None if node in spares else configuration, settings)
+            for node in sorted({*configuration.members, *spares})
         }
 
     # What a subclass may replace.
