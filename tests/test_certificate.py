@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from hashlib import blake2b
 
 import msgspec
@@ -157,6 +158,15 @@ def test_bytes_that_are_no_certificate_are_refused(data):
     for decode in (decode_json, decode_binary):
         with pytest.raises(ConfigurationError, match="a decision certificate was to be read"):
             decode(data)
+
+
+@given(at=st.integers(0, 10_000), value=st.integers(0, 255))
+def test_a_certificate_with_one_wrong_byte_is_read_or_refused_and_nothing_else(at, value):
+    for encode, decode in ((encode_json, decode_json), (encode_binary, decode_binary)):
+        data = bytearray(encode(certificate()))
+        data[at % len(data)] = value
+        with contextlib.suppress(ConfigurationError):
+            decode(bytes(data))
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def decode_binary(data: Buffer) -> DecisionCertificate:
     _check_size(len(data))
     try:
         name, certificate = _DECODE_BINARY.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _unreadable(error) from None
     if name != FORMAT:
         raise _unreadable(ValueError(f"its format is {name[:40]!r}, not {FORMAT!r}"))

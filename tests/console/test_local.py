@@ -57,8 +57,9 @@ def test_only_a_node_that_never_ran_may_begin_and_damage_is_not_new(cluster):
     local = cluster.nodes["n1"]
     assert local.has_run is False
     local.config.data.mkdir()
-    (local.config.data / "identity.json").write_text("{")
-    assert local.has_run is True
+    for damaged in (b"{", b'{"format": 1, "cluster": "\xff", "node": "n1", "used": false}'):
+        (local.config.data / "identity.json").write_bytes(damaged)
+        assert local.has_run is True
 
 
 def test_a_first_start_that_was_cut_short_is_gone_on_with_and_later_ones_begin_nothing(tmp_path, monkeypatch):

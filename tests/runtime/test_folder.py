@@ -67,8 +67,9 @@ def test_a_newer_format_is_refused(tmp_path):
 
 def test_a_damaged_identity_is_refused(tmp_path):
     DataFolder.open(tmp_path / "n1", "c1", "n1").close()
-    for text in ("", "{", '{"format": 1}', '{"format": 1, "cluster": "c1", "node": 3, "used": false}'):
-        (tmp_path / "n1" / "identity.json").write_text(text)
+    texts = (b"", b"{", b'{"format": 1}', b'{"format": 1, "cluster": "c1", "node": 3, "used": false}')
+    for text in (*texts, b'{"format": 1, "cluster": "c\xff", "node": "n1", "used": true}'):
+        (tmp_path / "n1" / "identity.json").write_bytes(text)
         with pytest.raises(StorageCorrupt, match="does not say whose folder"):
             DataFolder.open(tmp_path / "n1", "c1", "n1")
 

@@ -116,7 +116,7 @@ def decode_failure(body: Buffer) -> Failure:
     """Read the body of a FAILED answer. Raises ValueError if it is none."""
     try:
         return _DECODE_FAILURE.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"a failure was to be read, but its bytes are damaged: {error}. Ask again.") from None
 
 

@@ -43,7 +43,7 @@ async def ask_node(place: Place, node: str, timeout: float = STATUS_TIMEOUT_S) -
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else error.strerror or str(error) or type(error).__name__
         return Silence(node, reason.lower())
-    except (QuorumError, msgspec.DecodeError) as error:
+    except (QuorumError, msgspec.DecodeError, UnicodeDecodeError) as error:
         return Silence(node, str(error))
 
 

@@ -116,7 +116,7 @@ class Watch:
                         patience.reschedule(asyncio.get_running_loop().time() + PATIENCE_S)
             except TimeoutError:
                 self._take(node, Silence(node, "does not answer"))
-            except (OSError, QuorumError, msgspec.DecodeError) as error:
+            except (OSError, QuorumError, msgspec.DecodeError, UnicodeDecodeError) as error:
                 self._take(node, Silence(node, str(error)))
             await asyncio.sleep(PERIOD_S)
 

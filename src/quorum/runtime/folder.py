@@ -206,7 +206,7 @@ def _read_identity(files: Files, path: str) -> Identity:
                 f"{FOLDER_FORMAT}. Start the newer program that wrote it."
             )
         return msgspec.json.decode(data, type=Identity)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StorageCorrupt(
             f"{name} was read, but it does not say whose folder this is: {error}. Put the file back, or leave "
             "this node out: it must not vote without its data."

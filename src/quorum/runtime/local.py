@@ -47,7 +47,7 @@ class LocalNode:
             return msgspec.json.decode(data, type=Identity).used
         except FileNotFoundError:
             return False
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return True  # unreadable is not new: the node itself will say what is wrong
 
     def last_words(self, since: int = 0) -> str:

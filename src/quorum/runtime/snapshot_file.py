@@ -143,7 +143,7 @@ class SnapshotReader:
             raise self._corrupt(0, "the head is damaged")
         try:
             head = _DECODE_HEAD.decode(data[_FIXED.size : -_WORD.size])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._corrupt(0, f"the head cannot be read ({error})") from None
         if head.cluster != cluster:
             raise ConfigurationError(

@@ -108,7 +108,7 @@ class _Fold:
     def _configuration(self, segment: Segment, offset: int, entry: memoryview) -> Configuration:
         try:
             return decode_configuration(entry[HEAD_BYTES:])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise corrupt(segment.path, offset, f"a configuration cannot be read ({error})") from None
 
     def _vote(self, segment: Segment, offset: int, payload: memoryview) -> str | None:

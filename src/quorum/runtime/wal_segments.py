@@ -150,7 +150,7 @@ def open_segment(files: Files, folder: str, sequence: int, cluster: str, node: s
     crc, previous, _, kind, size, _, _, _ = HEADER.unpack_from(data)
     try:
         head = decode_segment_head(data[HEADER_BYTES : HEADER_BYTES + size], path)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise corrupt(path, 0, f"its head cannot be read ({error})") from None
     if kind != SEGMENT or head.sequence != sequence:
         raise corrupt(path, 0, f"it says that it is segment {head.sequence}")
