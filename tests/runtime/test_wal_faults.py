@@ -119,6 +119,24 @@ def test_a_bit_flip_before_a_later_round_is_never_cut():
     assert untouched < end / 8
 
 
+@pytest.mark.parametrize("shift", [-9, 3, 133, 139])
+def test_bytes_put_in_or_lost_before_a_later_round_are_never_cut_in_silence(shift):
+    """Row 5: what follows is whole, though not where it was written. Where only the last round has moved, it may
+    have been acknowledged, and the node is in doubt."""
+    disk, wal = disk_with(0)
+    for number in range(3):
+        disk.store(wal, 2 * number + 1, 2 * number + 2, body=bytes(30))
+    path = disk.last_segment()
+    whole = disk.files.contents(path)
+    begin, end = ends_of_records(disk, wal)[0], ends_of_records(disk, wal)[4]
+    for offset in range(begin, end):
+        moved = whole[:offset] + whole[offset : offset + max(shift, 0)] + whole[offset + max(-shift, 0) :]
+        disk.files.put(path, (moved + bytes(16))[: len(whole)])
+        with suppress(StorageCorrupt):
+            _, durable = disk.start(create=False)
+            assert durable.tail_damaged or len(durable.entries) == 6
+
+
 def test_a_bit_flip_in_the_last_acknowledged_round_leaves_the_node_in_doubt():
     """Row 6: no record behind it proves that it was durable, but no crash flips bits."""
     disk, wal = disk_with(2, entries=1)

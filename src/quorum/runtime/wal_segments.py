@@ -264,11 +264,12 @@ class SegmentScan:
 
 
 def _later_evidence(rest: bytes, salt: int, end: int) -> int | None:
-    """Where in `rest`, which begins at offset `end`, a good record says that `end` was durable before it."""
+    """Where in `rest`, which begins at offset `end`, a good record says that `end` was durable before it. It may
+    stand at an odd place, where bytes were lost or put in before it."""
     at = rest.find(MAGIC)
     while at != -1:
         begin = at - 8
-        if begin > 0 and begin % 8 == 0:
+        if begin > 0:
             found = self_valid(rest, begin, salt)
             if found is not None and found[0] > end:
                 return begin
