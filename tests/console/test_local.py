@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import time
 
 import pytest
 
@@ -37,6 +39,32 @@ def test_a_process_that_was_just_started_runs_even_while_it_has_no_command_line(
     cluster.signal("n1", signal.SIGKILL)
     os.waitpid(pid, 0)
     assert cluster.running() == {}
+
+
+def test_a_node_whose_pid_file_is_lost_is_found_by_the_lock_of_its_data(cluster):
+    """As after a start that was killed before it had written the file."""
+    pid = cluster.start("n1", bootstrap=True)
+    try:
+        deadline = time.monotonic() + 20
+        lock = cluster.nodes["n1"].config.data / "lock"
+        while not (lock.exists() and lock.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        cluster.nodes["n1"].pid_file.unlink()
+        other = LocalCluster(cluster.path)
+        assert other.running() == {"n1": pid} and other.start_all() == ()
+    finally:
+        assert cluster.stop_all(grace_s=10.0) == {"n1": "stopped"}
+    assert other.running() == {}
+
+
+def test_a_node_whose_pid_file_cannot_be_written_is_not_left_running(cluster, monkeypatch):
+    cluster.nodes["n1"].pid_file.mkdir()
+    started = []
+    real = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **kw: started.append(real(*args, **kw)) or started[-1])
+    with pytest.raises(IsADirectoryError):
+        cluster.start("n1", bootstrap=True)
+    assert started[0].returncode is not None
 
 
 def test_a_cluster_without_its_node_files_is_refused(cluster):

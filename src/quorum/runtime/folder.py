@@ -19,8 +19,9 @@ from quorum.runtime.files import Files, RealFiles, durably, refusal
 
 FOLDER_FORMAT = 1
 _IDENTITY = "identity.json"
-_LOCK = "lock"
-_UNFINISHED = frozenset((_LOCK, _IDENTITY + ".new"))
+LOCK_NAME = "lock"
+"""The file in a data folder that the running process holds; it says the number of that process."""
+_UNFINISHED = frozenset((LOCK_NAME, _IDENTITY + ".new"))
 _IDENTITY_BYTES_MAX = 65536
 
 
@@ -152,11 +153,11 @@ def _check_owner(path: str) -> None:
 def _take_lock(path: str) -> int:
     """The handle that holds the lock until it is closed. Raises ConfigurationError if another holds it."""
     try:
-        handle = os.open(f"{path}/{_LOCK}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        handle = os.open(f"{path}/{LOCK_NAME}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise ConfigurationError(
-            f"{path}/{_LOCK} was to be opened, but the system refused: {error.strerror}. Name a folder that this "
-            "user can write to."
+            f"{path}/{LOCK_NAME} was to be opened, but the system refused: {error.strerror}. Name a folder that "
+            "this user can write to."
         ) from None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,7 +21,7 @@ import msgspec
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
 from quorum.runtime.config import NodeConfig, load_cluster, load_node
-from quorum.runtime.folder import Identity
+from quorum.runtime.folder import LOCK_NAME, Identity
 from quorum.runtime.setup import NODE_FILE
 
 PID_FILE, LOG_FILE, LOCK_FILE, FIRST_START_FILE = "node.pid", "node.log", ".up.lock", ".first-start"
@@ -103,17 +103,20 @@ class LocalCluster:
             yield
 
     def pid(self, node: NodeId) -> int | None:
-        """The running process of a node, or None. A number that belongs to another program is nobody's."""
+        """The running process of a node, or None. A number that belongs to another program is nobody's.
+
+        Where the pid file is missing or old, as after a start that was cut short, the lock of the data folder
+        tells who holds it.
+        """
         local = self.nodes[node]
-        try:
-            pid = int(local.pid_file.read_text())
-        except (OSError, ValueError):
-            return None
         self._reap()
-        if pid in self._children:  # a process that has just been started may have no command line yet
-            return pid
         ours = f"quorum node --config {local.path}"
-        return pid if pid > 0 and ours in _command_of(pid) else None
+        for path in (local.pid_file, local.config.data / LOCK_NAME):
+            pid = _number_in(path)
+            # A process that has just been started may have no command line yet.
+            if pid in self._children or (pid > 0 and ours in _command_of(pid)):
+                return pid
+        return None
 
     def running(self) -> dict[NodeId, int]:
         """Every node that runs, and its process."""
@@ -157,7 +160,12 @@ class LocalCluster:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         self._children[child.pid] = child
-        local.pid_file.write_text(f"{child.pid}\n")
+        try:
+            local.pid_file.write_text(f"{child.pid}\n")
+        except OSError:  # nobody would find it again
+            child.kill()
+            child.wait()
+            raise
         return child.pid
 
     def failures(self, nodes: Sequence[NodeId]) -> dict[NodeId, str]:
@@ -210,6 +218,14 @@ class LocalCluster:
     def _reap(self) -> None:
         """Forget the children that have ended, so that they do not stay as zombies."""
         self._children = {pid: child for pid, child in self._children.items() if child.poll() is None}
+
+
+def _number_in(path: Path) -> int:
+    """The process number that a file holds; 0 if it holds none."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _command_of(pid: int) -> str:
