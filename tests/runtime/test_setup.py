@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
 import stat
 from pathlib import Path
@@ -161,6 +163,19 @@ def test_an_error_half_way_leaves_nothing_behind(
 
     monkeypatch.setattr(Path, "rename", full)
     refused(tmp_path if existed else tmp_path / "new", r"No space left on device.*free space", nodes=3)
+
+
+def test_what_a_killed_call_left_is_cleared_away_and_what_a_living_one_has_is_not(tmp_path: Path) -> None:
+    """It holds the key of an authority, which nobody will use."""
+    for name in ("dead", "alive"):
+        (tmp_path / f".init-{name}" / "keys").mkdir(parents=True)
+    alive = os.open(tmp_path / ".init-alive", os.O_RDONLY)
+    try:
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        init_cluster(tmp_path, nodes=1)
+    finally:
+        os.close(alive)
+    assert sorted(path.name for path in tmp_path.glob(".init-*")) == [".init-alive"]
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:

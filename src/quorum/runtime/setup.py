@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -24,6 +25,7 @@ ADMIN = "admin"
 # Below the ports that systems hand out for outgoing connections (from 32768 on Linux, 49152 elsewhere).
 _PORTS_FIRST, _PORTS_LAST = 20_000, 32_000
 _PORT_TRIES = 2_000
+STAGING = ".init-"
 
 
 @dataclass(frozen=True)
@@ -232,11 +234,15 @@ def _write_all(folder: Path, config: ClusterConfig, text: str, insecure: bool, a
     """Write everything beside, look at it, then rename it into place; return the identity of the admin client."""
     ids = [member.id for member in config.members]
     is_new = not os.path.exists(folder)  # unlike Path.exists it takes any name
-    staging = folder / f".init-{secrets.token_hex(8)}"
+    staging = folder / f"{STAGING}{secrets.token_hex(8)}"
+    held = -1
     try:
         if is_new:
             folder.mkdir(mode=0o700, parents=True)
+        _clear_left_over(folder)
         staging.mkdir(mode=0o700)
+        held = os.open(staging, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _write(staging / CLUSTER_FILE, text)
         for node in ids:
             (staging / node).mkdir(mode=0o700)
@@ -254,10 +260,25 @@ def _write_all(folder: Path, config: ClusterConfig, text: str, insecure: bool, a
         ) from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        if held != -1:
+            os.close(held)
         if is_new:
             with suppress(OSError):  # the cluster is in it, as it should be
                 folder.rmdir()
     return admin
+
+
+def _clear_left_over(folder: Path) -> None:
+    """Remove what a call left that was killed: keys that nobody will use. A living call holds its own locked."""
+    for left in folder.glob(f"{STAGING}*"):
+        handle = os.open(left, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left, ignore_errors=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(handle)
 
 
 def _put_in_place(staging: Path, folder: Path, names: Sequence[str]) -> None:
