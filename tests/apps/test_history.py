@@ -228,7 +228,7 @@ def test_a_refused_command_leaves_the_history_as_it_was():
 
 
 PIECES = st.recursive(
-    st.integers() | st.binary(max_size=5) | st.booleans() | st.none(),
+    st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=5) | st.booleans() | st.none(),
     lambda inner: st.lists(inner, max_size=4),
     max_leaves=12,
 )
