@@ -31,9 +31,15 @@ class StorageError(QuorumError):
 
 
 class StorageCorrupt(StorageError):
-    """Durable data is damaged in a place that a crash cannot explain; never guessed at."""
+    """Durable data is damaged in a place that a crash cannot explain; never guessed at. `path` and `offset` say
+    where, as far as it is one place."""
 
     exit_code = 3
+
+    def __init__(self, message: str, path: str | None = None, offset: int | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        self.offset = offset
 
 
 class StorageFullError(StorageError):

@@ -21,6 +21,7 @@ _COMMANDS = {
     "lock": ("lock:lock", "Hold a lock while a command runs, or until told to stop."),
     "elect": ("elect:elect", "Campaign for a leadership and hold it, or see who leads."),
     "decide": ("decide:decide", "Decide a topic once and for all, or read its decision."),
+    "verify-data": ("verify_data:verify_data", "Check the data folder of a node that does not run."),
     "simulate": ("simulate:simulate", "Run seeded fault campaigns on a simulated cluster."),
     "replay": ("simulate:replay", "Run one seed again and show its last events."),
     "judge": ("judge:judge", "Say whether a recorded history is linearizable."),

@@ -11,11 +11,14 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
 from quorum.errors import ConfigurationError, StorageCorrupt
 from quorum.runtime.files import Files, RealFiles, durably, refusal
+from quorum.runtime.overlay import OverlayFiles
 
 FOLDER_FORMAT = 1
 _IDENTITY = "identity.json"
@@ -162,14 +165,43 @@ def _take_lock(path: str) -> int:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        holder = os.pread(handle, 20, 0).decode(errors="replace").strip() or "another process"
-        os.close(handle)
-        raise ConfigurationError(
-            f"{path} was given as a data folder, but process {holder} is using it. Stop that one, or name another."
-        ) from None
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        raise _in_use(path, handle) from None
+    written = os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)  # before the cut: a full disk has no new block
+    os.ftruncate(handle, written)
     return handle
+
+
+def _in_use(path: str, handle: int) -> ConfigurationError:
+    holder = os.pread(handle, 20, 0).decode(errors="replace").strip() or "another process"
+    os.close(handle)
+    return ConfigurationError(
+        f"{path} was given as a data folder, but process {holder} is using it. Stop that one, or name another."
+    )
+
+
+@contextmanager
+def held_unchanged(path: str) -> Iterator[Identity]:
+    """Whose data folder this is; no node starts on it meanwhile, and not a byte of it is changed.
+
+    Raises ConfigurationError if it is none, or a node runs on it; StorageCorrupt if its identity is damaged.
+    """
+    if not os.path.isdir(path) or not any(os.path.lexists(f"{path}/{name}") for name in (_IDENTITY, "wal")):
+        inner = os.path.lexists(f"{path}/data/{_IDENTITY}")
+        remedy = f"Name {path}/data." if inner else "Name the folder that node.toml calls `data`."
+        raise ConfigurationError(f"{path} was to be verified, but it is no data folder of a node. {remedy}")
+    handle = -1
+    try:
+        if os.path.lexists(f"{path}/{LOCK_NAME}"):
+            handle = os.open(f"{path}/{LOCK_NAME}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                held, handle = handle, -1
+                raise _in_use(path, held) from None
+        yield _read_identity(OverlayFiles(), path)
+    finally:
+        if handle != -1:
+            os.close(handle)
 
 
 def _read_or_write_identity(files: Files, path: str, wanted: Identity) -> Identity:
@@ -194,7 +226,14 @@ def _read_or_write_identity(files: Files, path: str, wanted: Identity) -> Identi
 
 def _read_identity(files: Files, path: str) -> Identity:
     name = f"{path}/{_IDENTITY}"
-    handle = files.open(name)
+    try:
+        handle = files.open(name)
+    except FileNotFoundError:
+        raise StorageCorrupt(
+            f"{name} was to be read, but it is missing, so nothing says whose data this is. Put the file back, or "
+            "leave this node out: it must not vote without its data.",
+            name,
+        ) from None
     try:
         data = files.pread(handle, _IDENTITY_BYTES_MAX, 0)
     finally:
@@ -210,7 +249,9 @@ def _read_identity(files: Files, path: str) -> Identity:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StorageCorrupt(
             f"{name} was read, but it does not say whose folder this is: {error}. Put the file back, or leave "
-            "this node out: it must not vote without its data."
+            "this node out: it must not vote without its data.",
+            name,
+            0,
         ) from None
 
 

@@ -71,12 +71,14 @@ def end_of_chunks() -> bytes:
 class SnapshotReader:
     """One snapshot file, open for reading; it stays readable when the file is unlinked meanwhile.
 
-    Every method raises StorageCorrupt, with file and offset, for damage or bytes that cannot be read.
+    `cluster` is whose it must be (None: anybody's); afterwards it says whose it is. Every method raises
+    StorageCorrupt, with file and offset, for damage or bytes that cannot be read.
     """
 
-    def __init__(self, files: Files, path: str, cluster: str) -> None:
+    def __init__(self, files: Files, path: str, cluster: str | None) -> None:
         self._files = files
         self.path = path
+        self.cluster = cluster or ""
         self._handle = files.open(path)
         try:
             self.size = files.size(self._handle)
@@ -124,7 +126,7 @@ class SnapshotReader:
             yield chunk
             at += _CHUNK.size + size
 
-    def _read_head(self, cluster: str) -> tuple[int, SnapshotMark]:
+    def _read_head(self, cluster: str | None) -> tuple[int, SnapshotMark]:
         """(offset of the first chunk, the mark). The digest in the mark is the trailer, not yet verified."""
         fixed = self.read(0, _FIXED.size)
         if len(fixed) < _FIXED.size:
@@ -145,7 +147,8 @@ class SnapshotReader:
             head = _DECODE_HEAD.decode(data[_FIXED.size : -_WORD.size])
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._corrupt(0, f"the head cannot be read ({error})") from None
-        if head.cluster != cluster:
+        self.cluster = head.cluster
+        if cluster not in (None, head.cluster):
             raise ConfigurationError(
                 f"{self.path} was to be used in cluster {cluster}, but it is of cluster {head.cluster}. "
                 "Give this node its own folder."
@@ -157,5 +160,7 @@ class SnapshotReader:
     def _corrupt(self, offset: int, why: str) -> StorageCorrupt:
         return StorageCorrupt(
             f"{self.path} was read, but at offset {offset} {why}. Use an older snapshot with the log, or let this "
-            "node fetch one from the others."
+            "node fetch one from the others.",
+            self.path,
+            offset,
         )

@@ -32,6 +32,11 @@ _log = logging.getLogger(__name__)
 Written = Callable[[SnapshotMark | None, BaseException | None], None]
 
 
+def list_snapshots(files: Files, folder: str) -> list[tuple[int, str]]:
+    """Index and name of each snapshot file in a folder, in order."""
+    return [(int(match[1]), name) for name in files.names(folder) if (match := _NAME.fullmatch(name))]
+
+
 class _Write:
     """A snapshot being written: the loop takes slices from the application, the worker puts them on the disk."""
 
@@ -137,8 +142,7 @@ class SnapshotStore:
         return reader.mark
 
     def _indexes(self) -> list[int]:
-        names = self._files.names(self._folder)
-        return [int(match[1]) for name in names if (match := _NAME.fullmatch(name))]
+        return [index for index, _ in list_snapshots(self._files, self._folder)]
 
     def _path(self, index: int) -> str:
         return f"{self._folder}/{index:020d}.snap"

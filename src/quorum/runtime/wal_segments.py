@@ -56,7 +56,9 @@ def corrupt(path: str, offset: int, why: str) -> StorageCorrupt:
     return StorageCorrupt(
         f"{path} was read, but at offset {offset} {why}, which a crash cannot explain. Nothing was changed. "
         "Keep the folder as it is and leave this node out: the others go on, and it must not vote with less "
-        "than it had."
+        "than it had.",
+        path,
+        offset,
     )
 
 
