@@ -98,3 +98,11 @@ class ApplicationError(QuorumError):
         super().__init__(f"{kind}: {message}")
         self.kind = kind
         self.message = message
+
+
+class NotReplicable(LocalProtocolError, TypeError):
+    """A class cannot be replicated as it is written: its replicas would not stay equal."""
+
+
+class IncompatibleProgram(QuorumError):
+    """The log holds what this node's program cannot apply as the others do: it stops rather than diverge."""

@@ -90,26 +90,37 @@ def reply_of(answer: Answer) -> bytes:
     )
 
 
-def failure_answer(error: Exception) -> Answer:
-    """What the caller hears of an exception that an application raised.
+def failure_of(error: BaseException) -> Failure:
+    """What the caller hears of an exception that an application raised: KIND_CHARS_MAX and MESSAGE_CHARS_MAX
+    characters of it at most.
 
     Memory addresses are cut out and the depth of a recursion is not told, since they differ between nodes.
     """
     if isinstance(error, ApplicationError):
-        return failure(error.kind, error.message)
+        return _bounded(error.kind, error.message)
     if isinstance(error, RecursionError):
-        return failure("RecursionError", "the command recursed too deeply. Send a flatter one.")
+        return _bounded("RecursionError", "the command recursed too deeply. Send a flatter one.")
     try:
         message = str(error)
-    except Exception:
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except BaseException:
         message = "its message cannot be shown"
-    return failure(type(error).__name__, _ADDRESS.sub("0x", message))
+    return _bounded(type(error).__name__, _ADDRESS.sub("0x", message))
+
+
+def failure_answer(error: Exception) -> Answer:
+    """The FAILED answer for an exception that an application raised."""
+    return Answer(FAILED, _ENCODE.encode(failure_of(error)))
 
 
 def failure(kind: str, message: str) -> Answer:
     """A FAILED answer, cut to KIND_CHARS_MAX and MESSAGE_CHARS_MAX characters."""
-    bounded = (_printable(kind[:KIND_CHARS_MAX]), _printable(message[:MESSAGE_CHARS_MAX]))
-    return Answer(FAILED, _ENCODE.encode(Failure(*bounded)))
+    return Answer(FAILED, _ENCODE.encode(_bounded(kind, message)))
+
+
+def _bounded(kind: str, message: str) -> Failure:
+    return Failure(_printable(kind[:KIND_CHARS_MAX]), _printable(message[:MESSAGE_CHARS_MAX]))
 
 
 def decode_failure(body: Buffer) -> Failure:

@@ -102,6 +102,24 @@ def _elements(data: memoryview) -> Iterator[memoryview]:
         raise msgspec.DecodeError(f"{len(data) - at} bytes follow the batch")
 
 
+def check_nesting(data: Buffer, depth_max: int) -> None:
+    """Raise msgspec.DecodeError where values in `data` nest deeper than `depth_max`, before a decoder recurses."""
+    view = memoryview(data)
+    at = 0
+    missing = [1]
+    while missing:
+        if missing[-1] == 0:
+            missing.pop()
+            continue
+        missing[-1] -= 1
+        at, size, nested = _head(view, at)
+        at += size
+        if nested:
+            missing.append(nested)
+            if len(missing) > depth_max:
+                raise msgspec.DecodeError(f"values nest deeper than {depth_max}")
+
+
 def _head(data: memoryview, at: int) -> tuple[int, int, int]:
     """Of the value at `at`: where its head ends, how many bytes of its own follow, how many values are nested."""
     if at >= len(data):

@@ -19,7 +19,7 @@ from quorum.apps.session import SESSIONS_MAX, Sessions
 from quorum.apps.state_machine import Notice, Outputs, Reply, StateMachine, Task, is_expiring
 from quorum.apps.stream import StreamReader, write_stream
 from quorum.entry import COMMAND, Buffer, Header
-from quorum.errors import ConfigurationError, LocalProtocolError
+from quorum.errors import ConfigurationError, IncompatibleProgram, LocalProtocolError
 
 SESSIONS = 0
 """The application id of client sessions. Its batches are one of the three bodies below."""
@@ -138,7 +138,8 @@ class Host:
     def apply(self, header: Header, body: Buffer) -> Applied:
         """Apply one committed entry. Entries come in log order; never raises for what a client sent.
 
-        Raises LocalProtocolError for an entry at or below `applied_index`.
+        Raises LocalProtocolError for an entry at or below `applied_index`, and IncompatibleProgram for one that an
+        application of this program cannot apply as the others do: the node must stop.
         """
         if header.index <= self._clock.index:
             raise LocalProtocolError(
@@ -273,7 +274,7 @@ class Host:
         try:
             outputs = application.apply(header, body)
             _check_outputs(outputs)
-        except MemoryError:
+        except (MemoryError, IncompatibleProgram):
             raise
         except Exception as error:
             failed = failure_answer(error)

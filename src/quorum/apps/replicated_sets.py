@@ -1,0 +1,96 @@
+"""Finds where a command walks over a built-in set, whose order differs from process to process.
+
+It reads the source of a function, where there is one, and knows what is plainly a set: a literal, a comprehension,
+a call of `set`, and a name to which one of these was given. State and arguments declared as sets are ordered.
+"""
+
+from __future__ import annotations
+
+import ast
+from inspect import getsource
+from textwrap import dedent
+from types import FunctionType
+
+from quorum.errors import NotReplicable
+
+_WALKS = {"list", "tuple", "iter", "enumerate", "map", "filter", "zip", "reversed", "join", "extend", "dict"}
+_SET_METHODS = {"union", "intersection", "difference", "symmetric_difference"}
+
+
+def check_sets(function: FunctionType, what: str) -> None:
+    """Raise NotReplicable, naming `what`, where the outcome would depend on the order of a set."""
+    try:
+        tree = ast.parse(dedent(getsource(function)))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return
+    finder = _Finder()
+    finder.visit(tree)
+    if finder.found is not None:
+        raise NotReplicable(
+            f"{what} walks over the set `{finder.found}`, but each replica would do so in another order. Write "
+            f"sorted({finder.found}), or use a list or the keys of a dict."
+        )
+
+
+class _Finder(ast.NodeVisitor):
+    def __init__(self) -> None:
+        self.found: str | None = None
+        self._sets: set[str] = set()
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        self.generic_visit(node)
+        for target in node.targets:
+            self._remember(target, node.value)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        self.generic_visit(node)
+        if node.value is not None:
+            self._remember(node.target, node.value)
+
+    def visit_For(self, node: ast.For) -> None:
+        self._walked(node.iter)
+        self.generic_visit(node)
+
+    def visit_comprehension(self, node: ast.comprehension) -> None:
+        self._walked(node.iter)
+        self.generic_visit(node)
+
+    def visit_SetComp(self, node: ast.SetComp) -> None:
+        for generator in node.generators:  # from a set into a set: the order is lost again
+            for condition in generator.ifs:
+                self.visit(condition)
+
+    def visit_Starred(self, node: ast.Starred) -> None:
+        self._walked(node.value)
+        self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        if name in _WALKS:
+            for argument in node.args:
+                self._walked(argument)
+        if name == "pop" and not node.args and isinstance(node.func, ast.Attribute):
+            self._walked(node.func.value)
+        self.generic_visit(node)
+
+    def _remember(self, target: ast.expr, value: ast.expr) -> None:
+        if isinstance(target, ast.Name):
+            (self._sets.add if self._is_set(value) else self._sets.discard)(target.id)
+
+    def _walked(self, node: ast.expr) -> None:
+        if self.found is None and self._is_set(node):
+            self.found = ast.unparse(node)
+
+    def _is_set(self, node: ast.expr) -> bool:
+        match node:
+            case ast.Set() | ast.SetComp():
+                return True
+            case ast.Name(id=name):
+                return name in self._sets
+            case ast.Call(func=ast.Name(id="set" | "frozenset")):
+                return True
+            case ast.Call(func=ast.Attribute(value=value, attr=name)):
+                return name in _SET_METHODS and self._is_set(value)
+            case ast.BinOp(left=left, right=right, op=ast.BitOr() | ast.BitAnd() | ast.Sub() | ast.BitXor()):
+                return self._is_set(left) and self._is_set(right)
+        return False

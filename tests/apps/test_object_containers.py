@@ -1,0 +1,376 @@
+"""Containers in the state of an object against plain ones: through failures, snapshots, restores and replays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from objects_log import ObjectLog
+from quorum.apps import object_list
+from quorum.apps.leaves import Leaves
+from quorum.apps.objects import Raised
+from quorum.apps.replicated import Replicated, command, query
+
+KEYS = st.sampled_from("abcdefgh")
+NUMBERS = st.integers(0, 5)
+EDITS = ("append", "set", "insert", "delete")
+PLACES = st.integers(-4, 40)
+
+
+class Note(msgspec.Struct):
+    """Changed in place."""
+
+    text: str = ""
+    lines: list[int] = []
+
+
+class Fixed(msgspec.Struct, frozen=True):
+    number: int
+
+
+class Operation(msgspec.Struct):
+    """What to do with which field."""
+
+    field: str
+    name: str
+    key: str = ""
+    number: int = 0
+    stop: int = 0
+    numbers: list[int] = []
+
+
+class Contents(msgspec.Struct):
+    numbers: dict[str, int] = {}
+    lists: dict[str, list[int]] = {}
+    fixed: dict[str, Fixed] = {}
+    row: list[int] = []
+    rows: list[list[int]] = []
+    notes: list[Note] = []
+    seen: set[str] = set()
+    note: Note = msgspec.field(default_factory=Note)
+    maybe: list[int] | None = None
+    text: str = ""
+
+
+def operate(on: Any, do: Operation) -> None:  # the same code works on the object and on the model
+    field = getattr(on, do.field)
+    match do.field, do.name:
+        case "numbers", "set":
+            field[do.key] = do.number
+        case "numbers", "move to the end":
+            field[do.key] = field.pop(do.key)
+        case "numbers", "replace":
+            on.numbers = {do.key: do.number, "z": 9, **field}
+        case "fixed", "set":
+            field[do.key] = Fixed(do.number)
+        case "lists", "set":
+            field[do.key] = list(do.numbers)
+        case "lists", "grow":
+            field.setdefault(do.key, []).append(do.number)
+        case "lists", "share":
+            shared = list(do.numbers)
+            field[do.key], field["z"] = shared, shared
+        case "lists", "grow all":
+            for each in field.values():
+                each.append(do.number)
+        case "lists", "take from the rows":
+            field[do.key] = list(on.rows[do.number])
+        case "numbers" | "lists" | "fixed", "delete":
+            del field[do.key]
+        case "numbers" | "lists" | "fixed", "pop newest":
+            field.popitem()
+        case "row", "append":
+            field.append(do.number)
+        case "row", "set":
+            field[do.number] = do.stop
+        case "row", "insert":
+            field.insert(do.number, do.stop)
+        case "row" | "rows", "delete":
+            del field[do.number]
+        case "row", "slice":
+            field[do.number : do.stop] = do.numbers
+        case "row", "delete slice":
+            del field[do.number : do.stop : 2]
+        case "row", "set slice":
+            field[do.number : do.stop : 2] = [7] * len(field[do.number : do.stop : 2])
+        case "row", "extend":
+            field += do.numbers
+        case "row", "sort":
+            field.sort(reverse=bool(do.number))
+        case "row", "remove":
+            field.remove(do.number)
+        case "row", "replace":
+            on.row = field * 2 if len(field) < 40 else field[:5]
+        case "rows", "append":
+            field.append(list(do.numbers))
+        case "rows", "grow":
+            field[do.number].append(do.stop)
+        case "rows", "insert and grow":
+            field.insert(do.number, [1])
+            field[do.number].append(do.stop)
+        case "rows", "reverse":
+            field.reverse()
+        case "rows", "grow all":
+            for each in field:
+                each.append(do.number)
+        case "notes", "append":
+            field.append(Note(do.key, list(do.numbers)))
+        case "notes", "change":
+            field[do.number].text += do.key
+            field[do.number].lines.append(do.stop)
+        case "seen", "add":
+            field.add(do.key)
+        case "seen", "discard":
+            field.discard(do.key)
+        case "seen", "join":
+            on.seen |= {do.key}
+        case "note", "change":
+            on.note.text = do.key
+            on.note.lines.extend(do.numbers)
+        case "note", "replace":
+            on.note = Note(do.key)
+        case "maybe", "set":
+            on.maybe = list(do.numbers)
+        case "maybe", "grow":
+            on.maybe.append(do.number)
+        case "text", "set":
+            on.text = do.key
+        case _, "clear":
+            field.clear()
+        case _, "nothing":
+            pass
+        case _:
+            raise AssertionError(f"no operation {do.name} of {do.field}")
+
+
+def operate_all(on: Any, operations: list[Operation]) -> None:
+    """Do what can be done; a last operation that cannot be done fails all."""
+    for number, each in enumerate(operations, 1):
+        try:
+            operate(on, each)
+        except (LookupError, ValueError, AttributeError):
+            if number == len(operations):
+                raise
+
+
+def operations_of(
+    field: str, *names: str, numbers: st.SearchStrategy[int] = NUMBERS
+) -> st.SearchStrategy[Operation]:
+    return st.builds(
+        Operation, st.just(field), st.sampled_from(names), KEYS, numbers, numbers, st.lists(NUMBERS, max_size=12)
+    )
+
+
+DICTS = st.one_of(
+    operations_of("numbers", "set", "set", "set", "delete", "pop newest", "move to the end", "replace"),
+    operations_of("lists", "set", "grow", "share", "grow all", "delete", "take from the rows", "pop newest"),
+    operations_of("fixed", "set", "set", "delete"),
+)
+ROW = operations_of(
+    "row",
+    *EDITS,
+    "slice",
+    "delete slice",
+    "set slice",
+    "extend",
+    "extend",
+    "sort",
+    "remove",
+    "replace",
+    numbers=PLACES,
+)
+ROWS = operations_of(
+    "rows",
+    "append",
+    "append",
+    "append",
+    "insert and grow",
+    "grow",
+    "delete",
+    "reverse",
+    "grow all",
+    numbers=PLACES,
+)
+OTHERS = st.one_of(
+    operations_of("notes", "append", "append", "change"),
+    operations_of("seen", "add", "add", "discard", "join"),
+    operations_of("note", "change", "replace"),
+    operations_of("maybe", "set", "grow"),
+    operations_of("text", "set"),
+)
+CLEAR = st.builds(
+    Operation, st.sampled_from(["numbers", "lists", "fixed", "row", "rows", "notes", "seen"]), st.just("clear")
+)
+OPERATIONS = st.one_of(*(st.lists(each, max_size=10) for each in (DICTS, ROW, ROWS, DICTS | ROW | ROWS | OTHERS)))
+
+
+class Box(Replicated):
+    numbers: dict[str, int] = {}
+    lists: dict[str, list[int]] = {}
+    fixed: dict[str, Fixed] = {}
+    row: list[int] = []
+    rows: list[list[int]] = []
+    notes: list[Note] = []
+    seen: set[str] = set()
+    note: Note = Note()
+    maybe: list[int] | None = None
+    text: str = ""
+
+    @command
+    def do(self, operations: list[Operation], fail: bool) -> None:
+        operate_all(self, operations)
+        if fail:
+            raise RuntimeError("as asked")
+
+    @query
+    def contents(self) -> Contents:
+        return Contents(
+            dict(self.numbers),
+            {key: list(value) for key, value in self.lists.items()},
+            dict(self.fixed),
+            list(self.row),
+            [list(each) for each in self.rows],
+            list(self.notes),
+            set(self.seen),
+            self.note,
+            self.maybe,
+            self.text,
+        )
+
+    @query
+    def spoil(self) -> None:
+        """Changes copies of what is in the state; nothing may come of it."""
+        for each in self.lists.values():
+            each.append(99)
+        for row in self.rows:
+            row.append(99)
+        for note in self.notes:
+            note.text = "spoiled"
+        self.note.lines.append(99)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_blocks():
+    """Blocks of a few elements, so that a short list has many."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(object_list, "BLOCK_ELEMENTS_MAX", 5)
+    patch.setattr(object_list, "CUT_ELEMENTS", 4)
+    patch.setattr(object_list, "FEW_ELEMENTS", 2)
+    patch.setattr(object_list, "BLOCK_BYTES_MAX", 24)
+    patch.setattr(object_list, "CUT_BYTES", 16)
+    yield
+    patch.undo()
+
+
+class AgainstPlainContainers(RuleBasedStateMachine):
+    @initialize()
+    def begin(self):
+        self.log = ObjectLog(box=Box)
+        self.model = Contents()
+
+    def run_on_model(self, operations: list[Operation]) -> str | None:
+        """The name of the exception that the operations raise on a copy of the model; else they are kept."""
+        copy = msgspec.msgpack.decode(msgspec.msgpack.encode(self.model), type=Contents)
+        copy.numbers = dict(self.model.numbers)
+        try:
+            operate_all(copy, operations)
+        except Exception as error:
+            return type(error).__name__
+        self.model = msgspec.msgpack.decode(msgspec.msgpack.encode(copy), type=Contents)
+        return None
+
+    @rule(operations=OPERATIONS | st.lists(CLEAR, min_size=1, max_size=1))
+    def do(self, operations):
+        before = self.log.machine.digest()
+        kind = self.run_on_model(operations)
+        result = self.log.call("box", "do", operations, False)
+        if kind is None:
+            assert result is None
+        else:
+            assert isinstance(result, Raised) and result.kind == kind
+            assert self.log.machine.digest() == before
+
+    @rule(operations=OPERATIONS)
+    def fail_at_the_end(self, operations):
+        before = self.log.machine.digest()
+        result = self.log.call("box", "do", operations, True)
+        assert isinstance(result, Raised)
+        assert self.log.machine.digest() == before
+
+    @rule()
+    def ask_what_spoils(self):
+        before = self.log.machine.digest()
+        assert self.log.ask("box", "spoil") is None
+        assert self.log.machine.digest() == before
+
+    @rule()
+    def go_on_from_a_snapshot(self):
+        restored = self.log.restored()
+        assert restored.digest() == self.log.machine.digest()
+        self.log.machine = restored
+
+    @precondition(lambda self: len(self.log.entries) < 30)
+    @rule()
+    def a_replay_has_the_same_digest(self):
+        assert self.log.replay().digest() == self.log.machine.digest()
+
+    @invariant()
+    def contents_agree(self):
+        found = self.log.ask("box", "contents")
+        assert found == self.model
+        assert list(found.numbers) == list(self.model.numbers), "a dict keeps its order"
+        assert list(found.lists) == list(self.model.lists)
+
+    def teardown(self):
+        if hasattr(self, "log"):
+            assert self.log.replay().digest() == self.log.machine.digest()
+
+
+AgainstPlainContainers.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+test_objects_agree_with_plain_containers = AgainstPlainContainers.TestCase
+
+
+def test_leaves_are_what_the_cells_are_kept_in():
+    """The cost of a digest and a snapshot is that of the leaves, which has tests of its own."""
+    log = ObjectLog(box=Box)
+    assert isinstance(log.machine._objects["box"].cells.leaves, Leaves)
+
+
+class Rows(Replicated):
+    row: list[bytes] = []
+    others: list[list[int]] = []
+
+    @command
+    def extend(self, count: int) -> None:
+        self.row.extend([b"x"] * count)
+
+    @command
+    def cut(self, start: int, stop: int) -> None:
+        del self.row[start:stop]
+
+    @command
+    def swell(self) -> None:
+        self.row[-1] = bytes(3000)
+        self.others.append(["no number"])  # type: ignore[list-item]
+
+
+def test_what_fails_only_when_it_is_encoded_leaves_no_trace(monkeypatch):
+    """Nor in the sizes of blocks, which decide whether two of them are joined."""
+    for name, value in (("BLOCK_ELEMENTS_MAX", 64), ("CUT_ELEMENTS", 48), ("FEW_ELEMENTS", 12)):
+        monkeypatch.setattr(object_list, name, value)
+    monkeypatch.setattr(object_list, "BLOCK_BYTES_MAX", 4096)
+    monkeypatch.setattr(object_list, "CUT_BYTES", 3000)
+    log = ObjectLog(rows=Rows)
+    log.call("rows", "extend", 65)
+    log.call("rows", "cut", 57, 65)
+    assert isinstance(log.call("rows", "swell"), Raised)
+    restored = log.restored()
+    log.call("rows", "cut", 0, 10)
+    restored.apply(*log.entries[-1])
+    assert restored.digest() == log.machine.digest()
+    assert [block.count for block in log.machine._objects["rows"].instance.row._blocks] == [47]
