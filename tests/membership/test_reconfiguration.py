@@ -40,6 +40,12 @@ CHANGES = st.one_of(
 )
 
 
+def test_the_last_voter_stays_one_even_beside_a_witness():
+    present = Configuration(epoch=4, voters=("n1",), witnesses=("n5",))
+    with pytest.raises(ConfigurationError, match="last voter"):
+        apply_change(present, Demote("n1"))
+
+
 @given(changes=st.lists(CHANGES, max_size=12))
 def test_every_change_gives_a_configuration_with_one_role_for_each_and_the_next_epoch(changes: list[Change]):
     present = BASE

@@ -124,6 +124,11 @@ def apply_change(present: Configuration, change: Change) -> Configuration:
         case Demote(node):
             _expect(present, node, VOTER, "demoted")
             learners, voters = _with(present.learners, node), _without(present.voters, node)
+            if not voters:
+                raise ConfigurationError(
+                    f"{node} was to be demoted, but it is the last voter, and nobody else could lead. Promote or "
+                    "admit another first."
+                )
             target = replace(present, learners=learners, voters=voters)
         case Evict(nodes):
             target = _evict(present, nodes)
