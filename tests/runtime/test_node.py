@@ -216,6 +216,21 @@ def test_stale_reads_are_served_by_any_node_and_linearizable_ones_by_the_leader(
     run(tmp_path, scenario)
 
 
+def test_a_follower_serves_linearizable_reads_at_the_index_that_its_leader_names(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        leader = await cluster.leader()
+        follower = next(name for name in cluster.nodes if name != leader)
+        nearest = Client([cluster.endpoints[follower]], cluster.dialler())
+        async with cluster.client() as writer, nearest as reader:
+            for number in range(20):
+                await writer.kv.put(b"k", b"%d" % number)
+                item = await reader.kv.get(b"k", consistency="nearest")
+                assert item is not None and item.value == b"%d" % number
+            assert reader._session.endpoint == cluster.endpoints[follower]
+
+    run(tmp_path, scenario)
+
+
 def test_a_node_without_its_data_is_refused_and_so_is_a_second_bootstrap(tmp_path: Path) -> None:
     layout = init_cluster(tmp_path / "cluster", nodes=3, insecure=True)
     first = layout.nodes["n1"]

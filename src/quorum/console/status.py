@@ -179,7 +179,7 @@ def _table(overview: Overview) -> Table:
             node["leader"] or "-",
             str(node["applied_index"]),
             str(node["lag"]),
-            f"{len(node['connected'])}/{len(overview.nodes) - 1}",
+            f"{len(set(node['connected']) & set(overview.nodes))}/{len(overview.nodes) - 1}",
             f"{node['memory_bytes'] / 1e6:.0f} MB",
             f"{node['sync_p50_us'] / 1000:.1f}/{node['sync_p99_us'] / 1000:.1f}",
         )

@@ -14,12 +14,23 @@ from quorum.apps.batch import Refused
 from quorum.apps.catalogue import DECIDE_APP, KV_APP, LOCK_APP
 from quorum.apps.decide import Decide, Decision
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES
-from quorum.errors import ApplicationError, LocalProtocolError, QuorumError, RemoteProtocolError
+from quorum.errors import (
+    ApplicationError,
+    LocalProtocolError,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    QuorumError,
+    RemoteProtocolError,
+)
+from quorum.membership.reconfiguration import Change, encode_change
+from quorum.runtime import messages
 from quorum.runtime.arguments import checked
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.messages import (
     CertificateRequest,
+    ChangeRequest,
     Failure,
     LinkFaultRequest,
     NodeMessage,
@@ -28,6 +39,7 @@ from quorum.runtime.messages import (
     Result,
     StatusReply,
     StatusRequest,
+    TransferRequest,
 )
 from quorum.runtime.session import FOREVER_US, Session
 from quorum.runtime.subscription import TopicWatch
@@ -42,17 +54,29 @@ Encode = Callable[[Sequence[Any]], bytes]
 R = TypeVar("R")
 
 
+_READ_QUEUES = {"linearizable": "kv read", "nearest": "kv here", "stale": "kv stale"}
+
+
 class _Queue:
     """Commands of one application and kind that wait for the end of this loop turn."""
 
-    __slots__ = ("app", "decode", "encode", "futures", "items", "query", "stale")
+    __slots__ = ("app", "decode", "encode", "futures", "here", "items", "query", "stale")
 
-    def __init__(self, app: int, encode: Encode, decode: Decode, query: bool = False, stale: bool = False) -> None:
+    def __init__(
+        self,
+        app: int,
+        encode: Encode,
+        decode: Decode,
+        query: bool = False,
+        stale: bool = False,
+        here: bool = False,
+    ) -> None:
         self.app = app
         self.encode = encode
         self.decode = decode
         self.query = query
         self.stale = stale
+        self.here = here
         self.items: list[Any] = []
         self.futures: list[asyncio.Future[Any]] = []
 
@@ -79,6 +103,7 @@ class Client:
             "kv": _Queue(KV_APP, kv.encode_batch, kv.decode_results),
             "kv read": _Queue(KV_APP, kv.encode_query, kv.decode_results, query=True),
             "kv stale": _Queue(KV_APP, kv.encode_query, kv.decode_results, query=True, stale=True),
+            "kv here": _Queue(KV_APP, kv.encode_query, kv.decode_results, query=True, here=True),
             "decide": _Queue(DECIDE_APP, decide.encode_batch, decide.decode_results),
             "decided": _Queue(DECIDE_APP, decide.encode_query, decide.decode_answers, query=True),
             "lock": _Queue(LOCK_APP, lock.encode_batch, lock.decode_results),
@@ -206,7 +231,9 @@ class Client:
                 ),
             )
         elif queue.query:
-            handle = self._session.query(self._now_us(), queue.app, body, queue.stale, self._timeout_us)
+            handle = self._session.query(
+                self._now_us(), queue.app, body, queue.stale, self._timeout_us, here=queue.here
+            )
             self._inflight[handle] = (queue, items, futures)
         else:
             handle = self._session.submit(self._now_us(), queue.app, len(items), body, self._timeout_us)
@@ -328,7 +355,11 @@ class KeyValueClient:
         return self._ask("kv", command, kv.Written)
 
     async def get(self, key: bytes, consistency: str = "linearizable") -> kv.Item | None:
-        """The item under `key`, or None. `consistency="stale"` asks only the node at hand."""
+        """The item under `key`, or None.
+
+        `consistency`: "linearizable"; "nearest", the same, served by the node at hand, which asks its leader up to
+        where it must have applied; "stale", what the node at hand has applied, old if it is behind or cut off.
+        """
         got = await self._ask(self._read_queue(consistency), checked(kv.Get(key)), kv.Got)
         return got.item
 
@@ -357,11 +388,12 @@ class KeyValueClient:
         return await self._ask("kv", command, kv.Committed)
 
     def _read_queue(self, consistency: str) -> str:
-        if consistency not in ("linearizable", "stale"):
+        if consistency not in _READ_QUEUES:
             raise LocalProtocolError(
-                f"consistency={consistency!r} was asked for, but reads are linearizable or stale. Use one."
+                f"consistency={consistency!r} was asked for, but reads are linearizable, nearest or stale. Use "
+                "one of these."
             )
-        return "kv read" if consistency == "linearizable" else "kv stale"
+        return _READ_QUEUES[consistency]
 
 
 class NodeConnection:
@@ -404,6 +436,14 @@ class NodeConnection:
         """Drop frames from and to these nodes; only a node started with --allow-faults does so."""
         await self._ask(LinkFaultRequest(self._take(), tuple(blocked_in), tuple(blocked_out)))
 
+    async def change(self, change: Change) -> None:
+        """Change the members, through this node, which must lead; returns once the change is decided."""
+        await self._ask(ChangeRequest(self._take()), encode_change(change))
+
+    async def transfer(self, target: str | None = None) -> None:
+        """Let this node, which must lead, hand leadership over; returns once it leads no more."""
+        await self._ask(TransferRequest(self._take(), target))
+
     def _take(self) -> int:
         self._next += 1
         return self._next
@@ -417,8 +457,14 @@ class NodeConnection:
         self._dialler.flush()
         reply, body = await future
         if isinstance(reply, Failure):
-            where = f" Ask the leader, {reply.leader}." if reply.leader else ""
-            raise QuorumError((reply.text or "the node does not lead the cluster.") + where)
+            match reply.code:
+                case messages.OUTCOME_UNKNOWN:
+                    raise OutcomeUnknown(reply.text)
+                case messages.OVERLOADED:
+                    raise Overloaded(reply.text)
+                case messages.NOT_LEADER:
+                    raise NotLeader(reply.leader)
+            raise QuorumError(reply.text)
         assert isinstance(reply, Result | StatusReply)
         return reply, body
 

@@ -74,10 +74,13 @@ class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How often a leader speaks, and how long a silence makes the others elect a new one."""
+    """How often a leader speaks, how long a silence makes the others elect a new one, and whether reads go by
+    lease (protocols.raft.lease), on clocks of which none runs faster than another by more than the drift."""
 
     heartbeat_us: int = msgspec.field(default=100_000, name="heartbeat")
     election_timeout_us: int = msgspec.field(default=1_000_000, name="election_timeout")
+    lease_reads: bool = False
+    clock_drift_ppm: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 10_000
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,6 +153,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Settings(
             heartbeat_us=self.timing.heartbeat_us,
             election_timeout_us=self.timing.election_timeout_us,
+            lease_reads=self.timing.lease_reads,
+            clock_drift_ppm=self.timing.clock_drift_ppm,
             uncommitted_bytes_max=self.limits.uncommitted_bytes,
             snapshot_entries=self.limits.snapshot_entries,
             snapshot_bytes=self.limits.snapshot_bytes,
@@ -231,7 +236,10 @@ def parse_cluster(text: str) -> ClusterConfig:
             toml.check_keys(raw[name], kind, f"{name}.")
     timing, members = raw.get("timing"), raw.get("members")
     if isinstance(timing, dict):
-        raw["timing"] = {key: parse_duration(value, f"timing.{key}") for key, value in timing.items()}
+        raw["timing"] = {
+            key: value if key in ("lease_reads", "clock_drift_ppm") else parse_duration(value, f"timing.{key}")
+            for key, value in timing.items()
+        }
     for number, member in enumerate(members if isinstance(members, list) else ()):
         if isinstance(member, dict):
             toml.check_keys(member, Member, f"members[{number}].")

@@ -144,14 +144,25 @@ class LocalCluster:
         (self.folder / FIRST_START_FILE).unlink(missing_ok=True)
 
     def start(
-        self, node: NodeId, *, bootstrap: bool = False, allow_faults: bool = False, with_parent: bool = False
+        self,
+        node: NodeId,
+        *,
+        bootstrap: bool = False,
+        join: bool = False,
+        allow_faults: bool = False,
+        with_parent: bool = False,
     ) -> int:
         """Start the process of a node, detached from this one; return its pid. It needs time to be ready.
 
         `with_parent`: it ends when the process that started it does.
         """
         local = self.nodes[node]
-        flags = {"--bootstrap": bootstrap, "--allow-faults": allow_faults, "--with-parent": with_parent}
+        flags = {
+            "--bootstrap": bootstrap,
+            "--join": join,
+            "--allow-faults": allow_faults,
+            "--with-parent": with_parent,
+        }
         command = [sys.executable, "-m", "quorum", "node", "--config", str(local.path)]
         command += [flag for flag, is_set in flags.items() if is_set]
         self._log_starts[node] = local.log_size
@@ -189,17 +200,19 @@ class LocalCluster:
 
     def stop_all(self, grace_s: float = GRACE_S) -> dict[NodeId, str]:
         """End every node: SIGTERM, and after `grace_s` SIGKILL. Returns "stopped" or "killed" by node."""
-        ended: dict[NodeId, str] = {}
-        pids = self.running()
+        return self.stop(tuple(self.nodes), grace_s)
+
+    def stop(self, nodes: Sequence[NodeId], grace_s: float = GRACE_S) -> dict[NodeId, str]:
+        """End these nodes, as `stop_all` does; those that do not run are left out."""
+        pids = {node: pid for node, pid in self.running().items() if node in nodes}
         for node in pids:
             self.signal(node, signal.SIGCONT)
             self.signal(node, signal.SIGTERM)
         deadline = time.monotonic() + grace_s
-        while time.monotonic() < deadline and self.running():
+        while time.monotonic() < deadline and any(self.pid(node) for node in pids):
             time.sleep(POLL_S)
-        for node in pids:
-            ended[node] = "killed" if self.signal(node, signal.SIGKILL) else "stopped"
-        while self.running():
+        ended = {node: "killed" if self.signal(node, signal.SIGKILL) else "stopped" for node in pids}
+        while any(self.pid(node) for node in pids):
             time.sleep(POLL_S)
         for node in pids:
             self.nodes[node].pid_file.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from quorum.apps.witness import Witness
 from quorum.certificate import DecisionCertificate, digest_of, encode_json
 from quorum.entry import Buffer, Header, split_entries
 from quorum.errors import ConfigurationError, LocalProtocolError, NotLeader, QuorumError, RemoteProtocolError
-from quorum.membership.reconfiguration import WITNESS, role_of
+from quorum.membership.reconfiguration import VOTER, WITNESS, role_of
 from quorum.model import Configuration, NodeId
 from quorum.protocols.raft.messages import Append
 from quorum.protocols.raft.replica import RaftReplica
@@ -306,7 +306,7 @@ class Node:
         """Learn where new members are; a node whose role is not what its own file says must not go on."""
         role = role_of(configuration, self.config.node)
         log.info("epoch %d: this node is %s", configuration.epoch, f"a {role}" if role else "no member")
-        if role is not None and (role == WITNESS) == self.host.keeps_state:
+        if role == (WITNESS if self.host.keeps_state else VOTER):
             raise ConfigurationError(
                 f"{self.config.node} was admitted as a {role}, but its cluster.toml says that it is a "
                 f"{self.member.role}, which keeps other data. Correct the role there, and give it an empty data "

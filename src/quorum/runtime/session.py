@@ -132,11 +132,20 @@ class Session:
         self._add(request, _Pending(message, body, now_us + timeout_us))
         return request
 
-    def query(self, now_us: int, app: int, body: bytes, stale: bool = False, timeout_us: int = FOREVER_US) -> int:
-        """Ask a batch of reads, linearizable unless `stale`."""
+    def query(
+        self,
+        now_us: int,
+        app: int,
+        body: bytes,
+        stale: bool = False,
+        timeout_us: int = FOREVER_US,
+        here: bool = False,
+    ) -> int:
+        """Ask a batch of reads, linearizable unless `stale`; with `here` of the node at hand, whatever its
+        role."""
         self.now_us = now_us
         request = self._request()
-        self._add(request, _Pending(Query(request, app, stale), body, now_us + timeout_us))
+        self._add(request, _Pending(Query(request, app, stale, here), body, now_us + timeout_us))
         return request
 
     def watch_topic(self, now_us: int, app: int, topic: bytes) -> int:

@@ -216,7 +216,7 @@ def _member_text(node: NodeId, address: Address, zone: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _node_text(node: NodeId, insecure: bool, allow_faults: bool) -> str:
+def node_text(node: NodeId, insecure: bool, allow_faults: bool) -> str:
     return f"""\
 # One node. Relative paths start at the folder of this file.
 
@@ -246,7 +246,7 @@ def _write_all(folder: Path, config: ClusterConfig, text: str, insecure: bool, a
         _write(staging / CLUSTER_FILE, text)
         for node in ids:
             (staging / node).mkdir(mode=0o700)
-            _write(staging / node / NODE_FILE, _node_text(node, insecure, allow_faults))
+            _write(staging / node / NODE_FILE, node_text(node, insecure, allow_faults))
         admin = _issue_keys(staging / KEYS_FOLDER, config)
         assert load_cluster(staging / CLUSTER_FILE) == config, (
             "a written cluster.toml reads back as it was checked"

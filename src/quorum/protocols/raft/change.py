@@ -77,7 +77,22 @@ def _objection(state: RaftState, target: Configuration) -> QuorumError | None:
             f"epoch {target.epoch} was proposed, but epoch {present.epoch} is in force now: the members have "
             "changed since they were looked at. Look again, then propose what follows."
         )
-    return _flaw(present, target)
+    return _flaw(present, target) or _shortage(state, target)
+
+
+def _shortage(state: RaftState, target: Configuration) -> ConfigurationError | None:
+    """Whether too few of those who would vote are heard; who arrives must catch up, and will be."""
+    since_us = state.now_us - state.settings.election_timeout_us
+    heard = {node for node, progress in state.progress.items() if progress.heard_us >= since_us} | {state.node}
+    arriving = frozenset(target.electors) - frozenset(state.configuration.electors)
+    system = build(target)
+    if system.is_read_quorum(heard | arriving) and system.is_write_quorum(heard | arriving):
+        return None
+    silent = ", ".join(sorted(frozenset(target.electors) - heard - arriving))
+    return ConfigurationError(
+        f"epoch {target.epoch} was proposed, but {silent} would vote and cannot be reached, and the rest of its "
+        "voters decide nothing. Bring them back, or evict them first."
+    )
 
 
 def _flaw(present: Configuration, target: Configuration) -> ConfigurationError | None:

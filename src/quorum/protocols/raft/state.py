@@ -95,6 +95,7 @@ class RaftState:
         self.persists_stored = 0
         self._storing: deque[tuple[int, int]] = deque()
 
+        self.pending_change: PendingChange | None = None
         self.configurations: list[tuple[int, Configuration]] = []
         self.configuration = Configuration()
         self.use_configuration(self.configuration)
@@ -119,7 +120,6 @@ class RaftState:
         self.reads_asked: dict[int, tuple[tuple[int, ...], int]] = {}
         self.reads_asked_last = 0
 
-        self.pending_change: PendingChange | None = None
         self.departing: dict[NodeId, tuple[int, int]] = {}
         self.transfer: Transfer | None = None
         self.preferred: tuple[NodeId | None, int] = (None, 0)
@@ -139,6 +139,8 @@ class RaftState:
         self.witnesses = frozenset(configuration.witnesses)
         if configuration.outgoing is not None:
             self.witnesses |= frozenset(configuration.outgoing.witnesses)
+        if self.pending_change is not None:
+            self.witnesses |= frozenset(self.pending_change.target.witnesses)
         self.others = tuple(node for node in configuration.members if node != self.node)
 
     def add_configuration(self, index: int, configuration: Configuration) -> None:

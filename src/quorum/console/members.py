@@ -1,0 +1,320 @@
+"""`quorum members`, `admit`, `evict`, `promote`, `demote`, `prefer`, `quorums` and `transfer`: who takes part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from quorum.console.command import command, print_json, seconds_option
+from quorum.console.inquiry import NOTICE_S, ask_all, leader_of, no_quorum, waiting_line
+from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloaded
+from quorum.membership.reconfiguration import (
+    Admit,
+    Change,
+    Demote,
+    Evict,
+    Promote,
+    Replace,
+    Role,
+    SetPriority,
+    SetQuorums,
+)
+from quorum.runtime.client import NodeConnection
+from quorum.runtime.config import find_config, load_cluster
+from quorum.runtime.connect import Place, at_config
+from quorum.runtime.enrol import add_member, remove_member
+from quorum.runtime.local import LocalCluster
+from quorum.runtime.status import NodeStatus
+
+RETRY_S = 0.3
+IN_STEP_ENTRIES = 100
+"""A member that lacks fewer entries than this is in step: they are on their way."""
+
+_CONFIG = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
+)
+_TIMEOUT = seconds_option("--timeout", 60.0, "Seconds until the change must be done.")
+
+
+# Looking.
+
+
+@command("members", "quorum members")
+@_CONFIG
+@seconds_option("--timeout", 10.0, "Seconds to wait for a leader.")
+def members(config: Path | None, timeout: float, as_json: bool) -> None:
+    """Show who takes part, in which role, and how far each member is, as the leader sees it."""
+    place = at_config(find_config(config))
+    _show(asyncio.run(_leader(place, timeout)), as_json)
+
+
+def rows_of(leader: NodeStatus) -> list[dict[str, Any]]:
+    """One row for each member: node, role, votes, priority, address, behind (entries), state."""
+    rows = []
+    for node in leader.members:
+        matched = leader.last_index if node == leader.node else leader.matched.get(node, 0)
+        behind = max(0, leader.last_index - matched)
+        role = "voter" if node in leader.voters else "witness" if node in leader.witnesses else "learner"
+        if node not in (*leader.voters, *leader.witnesses, *leader.learners):
+            role = "leaving"
+        rows.append(
+            {
+                "node": node,
+                "role": role,
+                "leads": node == leader.node,
+                "votes": 0 if role == "learner" else leader.weights.get(node, 1),
+                "priority": leader.priorities.get(node, 1) if role == "voter" else 0,
+                "address": leader.addresses.get(node, ""),
+                "behind": behind,
+                "state": _state(leader, node, behind),
+            }
+        )
+    return rows
+
+
+def _state(leader: NodeStatus, node: str, behind: int) -> str:
+    if node in leader.diverged:
+        return "DIVERGED"
+    if node != leader.node and node not in leader.connected:
+        return "unreachable"
+    if node in leader.catching_up:
+        return "catching up"
+    return "in step" if behind < IN_STEP_ENTRIES else "behind"
+
+
+def _show(leader: NodeStatus, as_json: bool, done: str = "") -> None:
+    rows = rows_of(leader)
+    if as_json:
+        facts = {"cluster": leader.cluster, "epoch": leader.epoch, "leader": leader.node, "term": leader.term}
+        print_json(facts | {"reads": leader.reads, "writes": leader.writes, "members": rows})
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    if done:
+        click.echo(done)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("node", "role", "votes", "priority", "address", "behind", "state"):
+        table.add_column(column, justify="right" if column in ("votes", "priority", "behind") else "left")
+    for row in rows:
+        name = f"{row['node']} (leader)" if row["leads"] else row["node"]
+        table.add_row(
+            name, *(str(row[key]) for key in ("role", "votes", "priority", "address", "behind", "state"))
+        )
+    click.echo(f"cluster {leader.cluster}, epoch {leader.epoch}, elect {leader.reads}, commit {leader.writes}")
+    Console(highlight=False).print(table)
+
+
+# Changing.
+
+
+@command("admit", "quorum admit n6")
+@click.argument("node")
+@_CONFIG
+@_TIMEOUT
+@click.option(
+    "--role", type=click.Choice(("voter", "learner", "witness")), default="voter", help="What it may do."
+)
+@click.option("--address", help='Where it listens, "host:port". A new local node: a free port.')
+@click.option("--replace", "old", metavar="OLD", help="It takes the place of this member, in one change.")
+@click.option("--start/--no-start", default=None, help="Start its process here. Usual where the others run here.")
+def admit(
+    node: str,
+    config: Path | None,
+    timeout: float,
+    role: Role,
+    address: str | None,
+    old: str | None,
+    start: bool | None,
+    as_json: bool,
+) -> None:
+    """Let a new node join: it stores the log first, and votes once it has caught up.
+
+    A node that cluster.toml does not name is added to it, with a node.toml and keys. One that runs on another
+    machine is started there by `quorum node --config NODE.toml --join`.
+    """
+    path = find_config(config)
+    before = load_cluster(path)
+    known = {member.id: str(member.advertise) for member in before.members}
+    if old is not None and old not in known:
+        raise ConfigurationError(
+            f"{node} was to replace {old[:80]}, but there is no such member. Name one that is."
+        )
+    if node not in known:
+        kept = next((member.role for member in before.members if member.id == old), role)
+        known = {m.id: str(m.advertise) for m in add_member(path, node, kept, address).members}
+    if start or (start is None and _runs_here(path, node)):
+        local = LocalCluster(path)
+        if local.pid(node) is None:
+            local.start(node, join=not local.nodes[node].has_run)
+            local.let_go()
+    where = address or known[node]
+    change: Change = Admit(node, role, where) if old is None else Replace(old, node, where)
+    leader = _change(path, change, timeout)
+    if old is not None:
+        _strike_out(path, (old,))
+    _show(leader, as_json, f"{node} is a {role}, epoch {leader.epoch}")
+
+
+def _runs_here(path: Path, node: str) -> bool:
+    """Whether the other nodes of this folder are processes of this machine."""
+    try:
+        local = LocalCluster(path)
+    except ConfigurationError:
+        return False
+    return bool(set(local.running()) - {node})
+
+
+@command("evict", "quorum evict n5")
+@click.argument("nodes", nargs=-1, required=True)
+@_CONFIG
+@_TIMEOUT
+def evict(nodes: tuple[str, ...], config: Path | None, timeout: float, as_json: bool) -> None:
+    """Take members out, all in one change; the leader may be among them. Their data stays; a process of theirs on
+    this machine is stopped."""
+    path = find_config(config)
+    leader = _change(path, Evict(nodes), timeout)
+    _strike_out(path, nodes)
+    _show(leader, as_json, f"{', '.join(nodes)} evicted, epoch {leader.epoch}")
+
+
+def _strike_out(path: Path, nodes: tuple[str, ...]) -> None:
+    """Stop those who have left, where they run here, and take them out of cluster.toml."""
+    try:
+        LocalCluster(path).stop(nodes)
+    except ConfigurationError:
+        click.echo(f"processes of {', '.join(nodes)} elsewhere run on: stop them there", err=True)
+    for member in load_cluster(path).members:
+        if member.id in nodes:
+            remove_member(path, member.id)
+
+
+@command("promote", "quorum promote n6")
+@click.argument("node")
+@_CONFIG
+@_TIMEOUT
+def promote(node: str, config: Path | None, timeout: float, as_json: bool) -> None:
+    """Let a learner vote, once it has caught up."""
+    leader = _change(find_config(config), Promote(node), timeout)
+    _show(leader, as_json, f"{node} is a voter, epoch {leader.epoch}")
+
+
+@command("demote", "quorum demote n5")
+@click.argument("node")
+@_CONFIG
+@_TIMEOUT
+def demote(node: str, config: Path | None, timeout: float, as_json: bool) -> None:
+    """Take a member's vote; it goes on storing everything."""
+    leader = _change(find_config(config), Demote(node), timeout)
+    _show(leader, as_json, f"{node} is a learner, epoch {leader.epoch}")
+
+
+@command("prefer", "quorum prefer n1 5")
+@click.argument("node")
+@click.argument("priority", type=int)
+@_CONFIG
+@_TIMEOUT
+def prefer(node: str, priority: int, config: Path | None, timeout: float, as_json: bool) -> None:
+    """Say how much a voter is wanted as leader: 1 is usual, 0 means never."""
+    leader = _change(find_config(config), SetPriority(node, priority), timeout)
+    _show(leader, as_json, f"{node} has priority {priority}, epoch {leader.epoch}")
+
+
+@command("quorums", "quorum quorums --writes 'choose(2, n1, n2, n3, n4)' --reads 'choose(3, n1, n2, n3, n4)'")
+@click.option(
+    "--reads", default="", help="Which sets elect a leader; empty: the other side's dual, or the majority."
+)
+@click.option("--writes", default="", help="Which sets commit.")
+@_CONFIG
+@_TIMEOUT
+def quorums(reads: str, writes: str, config: Path | None, timeout: float, as_json: bool) -> None:
+    """Let other sets of members decide. A system whose quorums can miss each other is refused, with two that
+    do."""
+    leader = _change(find_config(config), SetQuorums(reads, writes), timeout)
+    _show(leader, as_json, f"the quorums have changed, epoch {leader.epoch}")
+
+
+@command("transfer", "quorum transfer n2")
+@click.argument("node", required=False)
+@_CONFIG
+@seconds_option("--timeout", 10.0, "Seconds until another node must lead.")
+def transfer(node: str | None, config: Path | None, timeout: float, as_json: bool) -> None:
+    """Hand leadership to a node, or to the one that fits best. Exit 1 if it does not take over."""
+    place = at_config(find_config(config))
+    _show(asyncio.run(_transfer(place, node, timeout)), as_json)
+
+
+async def _transfer(place: Place, node: str | None, timeout: float) -> NodeStatus:
+    before = await _leader(place, timeout)
+    await _at_leader(place, timeout, lambda connection: connection.transfer(node))
+    deadline = asyncio.get_running_loop().time() + timeout
+    while True:
+        leader = await _leader(place, timeout)
+        if leader.node == node or (node is None and leader.node != before.node):
+            return leader
+        if asyncio.get_running_loop().time() >= deadline:
+            raise OutcomeUnknown(
+                f"leadership was to move to {node or 'another node'}, but {leader.node} leads. See whether the "
+                f"node "
+                "keeps up, then try again."
+            )
+        await asyncio.sleep(RETRY_S)
+
+
+def _change(path: Path, change: Change, timeout: float) -> NodeStatus:
+    """Ask the leader for a change, and wait until it is decided; the leader's view of it afterwards."""
+    place = at_config(path)
+
+    async def act() -> NodeStatus:
+        await _at_leader(place, timeout, lambda connection: connection.change(change))
+        return await _leader(place, timeout)
+
+    return asyncio.run(act())
+
+
+async def _at_leader(
+    place: Place, timeout: float, act: Callable[[NodeConnection], Coroutine[Any, Any, None]]
+) -> None:
+    """Do something at whoever leads; where that changes or is busy, again until `timeout` seconds have passed."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    while True:
+        leader = await _leader(place, max(RETRY_S, deadline - loop.time()))
+        try:
+            async with asyncio.timeout_at(deadline), place.node(leader.node) as connection:
+                await act(connection)
+                return
+        except TimeoutError:
+            raise OutcomeUnknown(
+                f"a change was asked for, but it was not decided within {timeout:g} s. It may yet be: look with "
+                "`quorum members`."
+            ) from None
+        except (NotLeader, Overloaded, OSError):
+            if loop.time() + RETRY_S >= deadline:
+                raise
+        await asyncio.sleep(RETRY_S)
+
+
+async def _leader(place: Place, timeout: float) -> NodeStatus:
+    """The status of the leader. Raises NoQuorum if none is found within `timeout` seconds; says so meanwhile."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    told = False
+    while True:
+        answers = await ask_all(place)
+        leader = leader_of(answers)
+        if leader is not None:
+            return leader
+        if loop.time() - began >= timeout:
+            raise no_quorum(answers)
+        if not told and loop.time() - began >= NOTICE_S:
+            told = True
+            click.echo(waiting_line(answers), err=True)
+        await asyncio.sleep(RETRY_S)

@@ -1,0 +1,108 @@
+"""Writing a new member into the files of a cluster, and an old one out of them.
+
+Only files: the member is one once the cluster has admitted it. `cluster.toml` is replaced as a whole, after the
+new text was read back and found to say what was meant; whatever else stands in it, stays.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from quorum.errors import ConfigurationError
+from quorum.model import NodeId, check_node_id
+from quorum.runtime import keyring, toml
+from quorum.runtime.config import Address, ClusterConfig, load_cluster, load_node, parse_address, parse_cluster
+from quorum.runtime.setup import KEYS_FOLDER, NODE_FILE, free_ports, node_text
+
+_MEMBER = re.compile(r"(?m)^\[\[members\]\]")
+
+
+def add_member(cluster: Path, node: NodeId, role: str = "voter", address: str | None = None) -> ClusterConfig:
+    """Add `node` to cluster.toml, write NODE/node.toml beside it, and issue its keys; return what the file says
+    now.
+
+    Without `address` it listens on a free port of loopback. Raises ConfigurationError, nothing changed, if the
+    name is taken or the files cannot be written.
+    """
+    check_node_id(node)
+    before = load_cluster(cluster)
+    folder = cluster.parent / node
+    if any(member.id == node for member in before.members) or os.path.lexists(folder):
+        raise ConfigurationError(
+            f"{node} was to be added to {cluster}, but {folder if os.path.lexists(folder) else 'a member'} of "
+            f"that "
+            "name is there. Choose another name: one that was used must not vote again without its data."
+        )
+    listen = parse_address(address) if address is not None else _free_address()
+    text = toml.read_text(cluster, "cluster.toml").rstrip("\n") + f"\n\n{_block(node, listen, role)}"
+    after = parse_cluster(text)
+    insecure = _is_insecure(cluster, before)
+    try:
+        if not insecure:
+            keyring.issue(cluster.parent / KEYS_FOLDER, node, hosts=[listen.host] if _is_ip(listen.host) else [])
+        folder.mkdir(mode=0o700)
+        (folder / NODE_FILE).write_text(node_text(node, insecure, allow_faults=False), encoding="utf-8")
+        _replace(cluster, text)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{node} was to be added to {cluster}, but writing failed ({error.strerror}). Free space or correct "
+            f"the "
+            "rights, remove what was begun, and try again."
+        ) from None
+    return after
+
+
+def remove_member(cluster: Path, node: NodeId) -> ClusterConfig:
+    """Take `node` out of cluster.toml; its folder and keys stay. Raises ConfigurationError if that cannot be
+    done."""
+    before = load_cluster(cluster)
+    text = toml.read_text(cluster, "cluster.toml")
+    starts = [match.start() for match in _MEMBER.finditer(text)]
+    expected = tuple(member for member in before.members if member.id != node)
+    for begin, end in zip(starts, [*starts[1:], len(text)], strict=True):
+        rest = text[:begin] + text[end:]
+        try:
+            after = parse_cluster(rest)
+        except ConfigurationError:
+            continue
+        if after.members == expected:
+            _replace(cluster, rest)
+            return after
+    raise ConfigurationError(
+        f"{node} was to be taken out of {cluster}, but the file cannot be changed safely. Remove its [[members]] "
+        f"by "
+        "hand."
+    )
+
+
+def _block(node: NodeId, listen: Address, role: str) -> str:
+    lines = ["[[members]]", f"id = {toml.quoted(node)}", f"listen = {toml.quoted(str(listen))}"]
+    if role != "voter":
+        lines.append(f"role = {toml.quoted(role)}")
+    return "\n".join(lines) + "\n"
+
+
+def _replace(path: Path, text: str) -> None:
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(text, encoding="utf-8")
+    beside.chmod(0o644)
+    os.replace(beside, path)
+
+
+def _free_address() -> Address:
+    return Address("127.0.0.1", free_ports(1)[0])
+
+
+def _is_insecure(cluster: Path, config: ClusterConfig) -> bool:
+    """As the other nodes of this folder are."""
+    for member in config.members:
+        path = cluster.parent / member.id / NODE_FILE
+        if path.is_file():
+            return load_node(path).insecure
+    return False
+
+
+def _is_ip(host: str) -> bool:
+    return ":" in host or host.replace(".", "").isdigit()
