@@ -49,7 +49,10 @@ _TIMEOUT = seconds_option("--timeout", 60.0, "Seconds until the change must be d
 @_CONFIG
 @seconds_option("--timeout", 10.0, "Seconds to wait for a leader.")
 def members(config: Path | None, timeout: float, as_json: bool) -> None:
-    """Show who takes part, in which role, and how far each member is, as the leader sees it."""
+    """Show who takes part, in which role, and how far each is.
+
+    As the leader sees it.
+    """
     place = at_config(find_config(config))
     _show(asyncio.run(_leader(place, timeout)), as_json)
 
@@ -177,8 +180,10 @@ def _runs_here(path: Path, node: str) -> bool:
 @_CONFIG
 @_TIMEOUT
 def evict(nodes: tuple[str, ...], config: Path | None, timeout: float, as_json: bool) -> None:
-    """Take members out, all in one change; the leader may be among them. Their data stays; a process of theirs on
-    this machine is stopped."""
+    """Take members out, all in one change; the leader may be among them.
+
+    Their data stays; a process of theirs on this machine is stopped.
+    """
     path = find_config(config)
     leader = _change(path, Evict(nodes), timeout)
     _strike_out(path, nodes)
@@ -235,8 +240,10 @@ def prefer(node: str, priority: int, config: Path | None, timeout: float, as_jso
 @_CONFIG
 @_TIMEOUT
 def quorums(reads: str, writes: str, config: Path | None, timeout: float, as_json: bool) -> None:
-    """Let other sets of members decide. A system whose quorums can miss each other is refused, with two that
-    do."""
+    """Let other sets of members decide.
+
+    A system whose quorums can miss each other is refused, with two that do.
+    """
     leader = _change(find_config(config), SetQuorums(reads, writes), timeout)
     _show(leader, as_json, f"the quorums have changed, epoch {leader.epoch}")
 
@@ -246,7 +253,10 @@ def quorums(reads: str, writes: str, config: Path | None, timeout: float, as_jso
 @_CONFIG
 @seconds_option("--timeout", 10.0, "Seconds until another node must lead.")
 def transfer(node: str | None, config: Path | None, timeout: float, as_json: bool) -> None:
-    """Hand leadership to a node, or to the one that fits best. Exit 1 if it does not take over."""
+    """Hand leadership to a node, or to the one that fits best.
+
+    Exit 1 if it does not take over.
+    """
     place = at_config(find_config(config))
     _show(asyncio.run(_transfer(place, node, timeout)), as_json)
 
