@@ -132,7 +132,9 @@ def test_a_usage_error_is_told_in_json_too_where_that_was_asked_for(arguments, s
     assert run(*arguments, "--json").stderr.startswith("Usage: ")
 
 
-def test_an_argument_that_is_no_text_is_told_in_json_all_the_same(run_json, here):
+def test_an_argument_that_is_no_text_is_told_all_the_same(run, run_json, here):
+    assert run("init", "--nodes", 1, "--folder", "b\udcff").exit_code == 0
+    assert run("down", "--folder", "b\udcff").stdout_bytes.endswith(b"b\xff runs\n")
     code, made = run_json("init", "--nodes", 1, "--folder", "a\udcff")
     assert code == 0 and made["cluster"] == "a\\udcff/cluster.toml"
     assert (here / "a\udcff" / "cluster.toml").exists()

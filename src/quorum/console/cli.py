@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from importlib import import_module
 
 import click
@@ -67,3 +69,5 @@ def main() -> None:
     Exit codes: 0 done; 1 the answer is no; 2 asked wrongly; a node also ends with 3 for damaged data and with 4
     when the disk refuses.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # the name of a file need not be text
+        sys.stdout.reconfigure(errors="surrogateescape")

@@ -226,7 +226,7 @@ class Client:
             _fail(
                 futures,
                 LocalProtocolError(
-                    f"a {_name_of(items[0])} was to be sent, but {reason}. Keys and values are bytes, topics "
+                    f"a {_name_of(items[0])} was to be sent, but {reason}. Keys and values are bytes, names and topics "
                     "are text; store what is larger in pieces."
                 ),
             )
