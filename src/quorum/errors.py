@@ -59,15 +59,19 @@ class NodeFailed(QuorumError):
 
 
 class NotLeader(QuorumError):
-    """Definite: nothing happened. Retry at `leader`, where that is known."""
+    """Definite: nothing happened. Retry at `leader`, where that is known. `refusals` say which nodes could not be
+    reached, and why."""
 
-    def __init__(self, leader: str | None = None) -> None:
-        super().__init__(
-            f"the request needs the leader; this node follows {leader}. Send it there."
-            if leader
-            else "the request needs the leader, and this node knows of none yet. Retry shortly."
-        )
+    def __init__(self, leader: str | None = None, refusals: str = "") -> None:
+        if leader:
+            text = f"the request needs the leader; this node follows {leader}. Send it there."
+        elif refusals:
+            text = f"the request needs the leader, but none was reached in time ({refusals}). Mend that, or retry."
+        else:
+            text = "the request needs the leader, and this node knows of none yet. Retry shortly."
+        super().__init__(text)
         self.leader = leader
+        self.refusals = refusals
 
 
 class Overloaded(QuorumError):

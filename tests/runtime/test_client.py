@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 
 import msgspec
 import pytest
@@ -13,8 +15,9 @@ from quorum.apps.catalogue import KV_APP
 from quorum.apps.host import CLOSE, OPEN, Host
 from quorum.apps.kv_store import KeyValueStore
 from quorum.entry import COMMAND, ENTRY_BYTES_MAX, Header
-from quorum.errors import LocalProtocolError, RemoteProtocolError
+from quorum.errors import LocalProtocolError, NotLeader, RemoteProtocolError
 from quorum.runtime.client import BATCH_BYTES_MAX, Client
+from quorum.runtime.handshake import HelloRejected
 from quorum.runtime.messages import Query, Result, Submit
 
 
@@ -206,6 +209,31 @@ def test_an_answer_that_is_none_fails_its_requests():
         await act(client, node)
 
     with_client(opened)
+
+
+def test_who_waits_in_vain_is_told_why_no_node_could_be_reached():
+    reasons = {
+        "n1:1": HelloRejected("n1:1 will not talk to us: n1 has no room. Retry later."),
+        "n2:1": ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('10.0.0.2', 1)"),
+        "n3:1": socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+    }
+
+    class Nobody(OneNode):
+        async def open(self, endpoint, on_messages, on_closed):
+            raise reasons[endpoint]
+
+    async def main():
+        async with Client(list(reasons), Nobody(), timeout=0.2) as client:  # type: ignore[arg-type]
+            for ask in (client.kv.get(b"a"), client.kv.put(b"a", b"1")):
+                with pytest.raises(NotLeader) as told:
+                    await ask
+                assert str(told.value) == (
+                    "the request needs the leader, but none was reached in time (n1:1: will not talk to us: n1 "
+                    "has no room. Retry later; n2:1: Connection refused; n3:1: Name or service not known). Mend "
+                    "that, or retry."
+                )
+
+    asyncio.run(main())
 
 
 def test_a_client_that_only_reads_leaves_no_session_and_one_that_writes_gives_it_back():

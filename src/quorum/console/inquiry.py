@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from quorum.errors import NoQuorum, NotLeader, Overloaded, QuorumError
 from quorum.runtime.client import Client
 from quorum.runtime.config import find_config
 from quorum.runtime.connect import Place, at_config
+from quorum.runtime.connection import system_reason
 from quorum.runtime.status import NodeStatus, decode_status
 
 STATUS_TIMEOUT_S = 2.0
@@ -41,8 +41,7 @@ async def ask_node(place: Place, node: str, timeout: float = STATUS_TIMEOUT_S) -
     except TimeoutError:
         return Silence(node, "does not answer")
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else error.strerror or str(error) or type(error).__name__
-        return Silence(node, reason.lower())
+        return Silence(node, system_reason(error).lower())
     except (QuorumError, msgspec.DecodeError, UnicodeDecodeError) as error:
         return Silence(node, str(error))
 

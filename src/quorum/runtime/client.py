@@ -26,6 +26,7 @@ from quorum.errors import (
 from quorum.membership.reconfiguration import Change, encode_change
 from quorum.runtime import messages
 from quorum.runtime.arguments import checked
+from quorum.runtime.connection import tls_reason
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.messages import (
@@ -97,6 +98,8 @@ class Client:
         self._attempt: asyncio.Task[None] | None = None
         self._flushing = False
         self._closed = False
+        self._refusals: dict[str, str] = {}
+        """Nodes that could not be reached when they were called last, and why."""
         self._topics: dict[int, TopicWatch] = {}
         self._inflight: dict[int, tuple[_Queue, list[Any], list[asyncio.Future[Any]]]] = {}
         self._queues = {
@@ -226,8 +229,8 @@ class Client:
             _fail(
                 futures,
                 LocalProtocolError(
-                    f"a {_name_of(items[0])} was to be sent, but {reason}. Keys and values are bytes, names and topics "
-                    "are text; store what is larger in pieces."
+                    f"a {_name_of(items[0])} was to be sent, but {reason}. Keys and values are bytes, names and "
+                    "topics are text; store what is larger in pieces."
                 ),
             )
         elif queue.query:
@@ -253,11 +256,14 @@ class Client:
             await asyncio.sleep(delay_us / 1e6)
         try:
             await self._dialler.open(endpoint, self._on_messages, self._on_closed)
-        except (OSError, QuorumError):
+        except (OSError, QuorumError) as error:
+            reason = str(error) if isinstance(error, QuorumError) else tls_reason(error)
+            self._refusals[endpoint] = reason.removeprefix(endpoint).strip(" .:")
             self._attempt = None
             self._session.disconnected(self._now_us())
             return
         self._attempt = None
+        self._refusals.pop(endpoint, None)
         self._session.connected(self._now_us())
         self._dialler.flush()
 
@@ -317,6 +323,8 @@ class Client:
 
     def failed(self, handle: int, error: QuorumError) -> None:
         _, _, futures = self._inflight.pop(handle)
+        if isinstance(error, NotLeader) and error.leader is None and self._refusals:
+            error = NotLeader(refusals="; ".join(f"{node}: {why}" for node, why in sorted(self._refusals.items())))
         _fail(futures, error)
 
     def _now_us(self) -> int:

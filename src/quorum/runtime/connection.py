@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -311,6 +312,11 @@ def tls_reason(error: BaseException) -> str:
         return f"certificate refused: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return type(error).__name__
+    return system_reason(error) if isinstance(error, OSError) else type(error).__name__
+
+
+def system_reason(error: OSError) -> str:
+    """What the system says of an error, without the addresses that asyncio adds."""
+    if error.errno and not isinstance(error, socket.gaierror):  # those have numbers of their own
+        return os.strerror(error.errno)
+    return error.strerror or str(error) or type(error).__name__

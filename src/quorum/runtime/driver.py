@@ -478,7 +478,7 @@ class Driver:
         except ValueError as error:
             raise StorageCorrupt(
                 f"{self.node} was to stand at its snapshot of entry {mark.index}, but its applications cannot "
-                f"read it: {error}. Start the release that wrote it, or leave this node out."
+                f"read it: {str(error).rstrip('.')}. Start the release that wrote it, or leave this node out."
             ) from error
 
     def _fetch(self, effect: effects.FetchSnapshot) -> None:
