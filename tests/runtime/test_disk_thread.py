@@ -36,7 +36,7 @@ class Loop:
 
     def make_fast(self) -> None:
         """So many fast jobs that urgent ones are done in place from now on."""
-        for _ in range(Paced.FAST_JOBS):
+        for _ in range(4 * Paced.WEIGHT):
             self.worker.submit(self.job(FAST_NS), ignore)
             self.wait()
         self.ran_in.clear()
@@ -68,11 +68,25 @@ def test_urgent_work_is_done_in_place_once_the_disk_has_been_fast_for_a_while(lo
     assert loop.urgent_runs_in_place()
 
 
-def test_one_slow_job_sends_the_next_ones_to_the_thread(loop: Loop) -> None:
+def test_one_stall_sends_the_next_ones_to_the_thread_and_a_few_fast_ones_bring_them_back(loop: Loop) -> None:
     loop.make_fast()
-    loop.worker.submit_urgent(loop.job(SLOW_NS), ignore)
+    loop.worker.submit_urgent(loop.job(100 * Paced.STALL_NS), ignore)
     assert loop.ran_in == [True]
     assert not loop.urgent_runs_in_place()
+    loop.make_fast()
+    assert loop.urgent_runs_in_place()
+
+
+def test_a_disk_that_is_slow_for_long_gets_all_work_in_the_thread(loop: Loop) -> None:
+    loop.make_fast()
+    for _ in range(4 * Paced.WEIGHT):
+        loop.worker.submit_urgent(loop.job(SLOW_NS), ignore)
+        if not loop.ran_in:
+            loop.wait()
+        if not loop.ran_in.pop():
+            break
+    else:
+        raise AssertionError("a slow disk holds up the loop for ever")
 
 
 def test_a_slow_job_of_another_kind_does_not_count_as_a_slow_disk(loop: Loop) -> None:

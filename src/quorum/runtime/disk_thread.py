@@ -90,17 +90,20 @@ class DiskThread:
 class Paced(DiskThread):
     """A thread, but urgent work is done on the loop itself while the disk answers fast.
 
-    Handing a sync to a thread and back costs about as much as a fast disk takes for it. One slow job sends the
-    next FAST_JOBS at least to the thread, so a stalling disk holds up the loop once, not for ever.
+    Handing a sync to a thread and back costs about as much as a fast disk takes for it. Fast is a moving average
+    of what the last jobs took, each counted as STALL_NS at most: one stall sends the next few jobs to the thread,
+    a disk that is slow for long all of them. So a stalling disk holds up the loop once, not for ever.
     """
 
     FAST_NS = 400_000
-    FAST_JOBS = 32
+    STALL_NS = 4_000_000
+    WEIGHT = 8
+    """The newest job counts for one in so many."""
 
     def __init__(self, post: Post, name: str, now_ns: Callable[[], int] = monotonic_ns) -> None:
         super().__init__(post, name)
         self._now_ns = now_ns
-        self._fast_in_a_row = 0
+        self._average_ns = self.STALL_NS
         self._handed_over = 0
 
     def submit(self, job: Job, done: Done) -> None:
@@ -127,7 +130,7 @@ class Paced(DiskThread):
         super().submit(job, taken)
 
     def submit_urgent(self, job: Job, done: Done) -> None:
-        if self._fast_in_a_row < self.FAST_JOBS or self._handed_over:
+        if self._average_ns > self.FAST_NS or self._handed_over:
             self.submit(job, done)
             return
         began = self._now_ns()
@@ -140,7 +143,7 @@ class Paced(DiskThread):
         done(failure)
 
     def _judge(self, took_ns: int) -> None:
-        self._fast_in_a_row = self._fast_in_a_row + 1 if took_ns <= self.FAST_NS else 0
+        self._average_ns += (min(took_ns, self.STALL_NS) - self._average_ns) // self.WEIGHT
 
 
 def worker_for(post: Post | None, name: str) -> Worker:
