@@ -203,6 +203,11 @@ class Host:
         stream.end()
         self._wake_us = self._next_deadline_us()
 
+    def begin_anew(self, index: int) -> None:
+        """The state goes on in another cluster, whose log begins after `index`: no client has a session there."""
+        self._sessions = Sessions(self._sessions.sessions_max)
+        self._clock.restore(self._clock.now_us, self._clock.log_time_us, index)
+
     def _apply(self, header: Header, body: Buffer) -> Applied:
         if header.kind != COMMAND:
             return NOTHING

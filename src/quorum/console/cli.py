@@ -31,6 +31,8 @@ _COMMANDS = {
     "lock": ("lock:lock", "Hold a lock while a command runs, or until told to stop."),
     "elect": ("elect:elect", "Campaign for a leadership and hold it, or see who leads."),
     "decide": ("decide:decide", "Decide a topic once and for all, or read its decision."),
+    "backup": ("backup:backup", "Write a backup of a running cluster to FILE, or check one."),
+    "restore": ("backup:restore", "Set up in FOLDER a new cluster that begins with the state of the backup FILE."),
     "verify-data": ("verify_data:verify_data", "Check the data folder of a node that does not run."),
     "simulate": ("simulate:simulate", "Run seeded fault campaigns on a simulated cluster."),
     "replay": ("simulate:replay", "Run one seed again and show its last events."),

@@ -49,11 +49,11 @@ def init(
         base_port,
         faults,
         model,
-        _split(names),
+        split(names),
         reads,
         writes,
-        _split(zones) or (),
-        _split(addresses),
+        split(zones) or (),
+        split(addresses),
         insecure,
         allow_faults,
     )
@@ -78,5 +78,6 @@ def init(
     click.echo(f"Start each once with --bootstrap: quorum node --config {first} --bootstrap")
 
 
-def _split(text: str | None) -> list[str] | None:
+def split(text: str | None) -> list[str] | None:
+    """The parts of a comma-separated option; None if it was not given."""
     return None if text is None else [part.strip() for part in text.split(",")]

@@ -133,6 +133,10 @@ class CheckpointFailed(Event, frozen=True, gc=False):
     """The snapshot asked for could not be written, for want of space: the log stays, another may be asked for."""
 
 
+class CheckpointWanted(Event, frozen=True, gc=False):
+    """Somebody asks for a snapshot of what is committed now: a Checkpoint follows, unless one is under way."""
+
+
 class Installed(Event, frozen=True, gc=False):
     """A fetched snapshot is verified and in place; the replica decides whether to stand at it."""
 

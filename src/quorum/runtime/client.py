@@ -30,6 +30,8 @@ from quorum.runtime.connection import tls_reason
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.messages import (
+    BackupChunkRequest,
+    BackupRequest,
     CertificateRequest,
     ChangeRequest,
     Failure,
@@ -439,6 +441,14 @@ class NodeConnection:
         if not isinstance(got, kv.Got):
             raise QuorumError(f"{key!r} was to be read at one node, but it answered {got}. Check the key.")
         return got.item
+
+    async def backup(self) -> bytes:
+        """Let the node make a snapshot of all that was acknowledged: a backup_offer.BackupOffer, encoded."""
+        return (await self._ask(BackupRequest(self._take())))[1]
+
+    async def backup_chunk(self, index: int, offset: int) -> bytes:
+        """Bytes of the snapshot at `index` from `offset` on; none when the node does not keep it any more."""
+        return (await self._ask(BackupChunkRequest(self._take(), index, offset)))[1]
 
     async def set_link_faults(self, blocked_in: Sequence[str], blocked_out: Sequence[str]) -> None:
         """Drop frames from and to these nodes; only a node started with --allow-faults does so."""

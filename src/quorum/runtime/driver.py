@@ -146,6 +146,7 @@ class Driver:
         self._admitted: dict[int, tuple[int, int]] = {}
         self._reads: deque[tuple[int, tuple[int, ...]]] = deque()
         self._checkpoint: events.SnapshotMark | None = None
+        self._snapshots_wanted: list[tuple[int, int]] = []
         self._transfer = Transfer(ports.snapshots, ports.transport)
         self._divergence = Divergence(self.node)
         self._ticks = Ticks(application, ports.timers, ports.clock)
@@ -210,6 +211,15 @@ class Driver:
     def transfer(self, token: int, target: NodeId | None) -> None:
         """Hand leadership to `target`, or to the best candidate, if this node leads."""
         self._events.append(events.TransferRequested(self._clock.now_us(), token, target))
+
+    def want_snapshot(self, token: int) -> None:
+        """Complete `token` once a snapshot with all that is applied now is durable here, or refuse it."""
+        if not self.application.keeps_state:
+            error = ConfigurationError(f"{self.node} is a witness and keeps no state. Ask another node.")
+            self._requests.refused((token,), error)
+            return
+        self._snapshots_wanted.append((self.applied_index, token))
+        self._serve_snapshots()
 
     def timer_fired(self, name: str) -> None:
         if name != TICK:
@@ -413,6 +423,8 @@ class Driver:
             self._requests.moved()
             if mark is not None and self.applied_index >= mark.index:
                 self._take_snapshot(mark)
+        if self._checkpoint is not None and self.applied_index >= self._checkpoint.index:
+            self._take_snapshot(self._checkpoint)  # one that was asked for while nothing new is committed
         while self._reads and self._reads[0][0] <= self.applied_index:
             self._requests.read_ready(self._reads.popleft()[1])
         return self.applied_index < self.commit_index
@@ -448,6 +460,7 @@ class Driver:
             newest, now_us = self._snapshots.newest(), self._clock.now_us()
             ready = events.CheckpointReady(now_us, newest) if newest is not None else None
             self._events.append(ready or events.CheckpointFailed(now_us))
+            self._serve_snapshots()
             return
         stamped = events.SnapshotMark(mark.index, mark.term, self.application.time_us, mark.configuration)
         self._snapshots.write(stamped, self.application.snapshot(), self._on_snapshot_written)
@@ -458,12 +471,37 @@ class Driver:
         if isinstance(error, StorageFullError):
             self._observer.degraded(str(error))
             self._events.append(events.CheckpointFailed(self._clock.now_us()))
+            wanted, self._snapshots_wanted = self._snapshots_wanted, []
+            if wanted:
+                self._requests.refused([token for _, token in wanted], error)
             return
         if mark is None:
             self.stop()
             self._observer.failed(error or QuorumError("a snapshot could not be written"))
             return
         self._events.append(events.CheckpointReady(self._clock.now_us(), mark))
+        self._serve_snapshots()
+
+    def _serve_snapshots(self) -> None:
+        """Answer whoever waits for the newest snapshot; ask for another where somebody waits for more."""
+        if not self._snapshots_wanted:
+            return
+        newest = self._snapshots.newest()
+        reached = newest.index if newest is not None else 0
+        done = [token for index, token in self._snapshots_wanted if index <= reached]
+        self._snapshots_wanted = [wanted for wanted in self._snapshots_wanted if wanted[0] > reached]
+        if done:
+            self._requests.completed(done)
+        if self._snapshots_wanted:
+            self._events.append(events.CheckpointWanted(self._clock.now_us()))
+
+    def snapshot_bytes(self, index: int, offset: int, size: int) -> bytes | None:
+        """Bytes of the snapshot file at `index`; None when it is gone."""
+        return self._snapshots.read_chunk(index, offset, size)
+
+    def newest_snapshot(self) -> events.SnapshotMark | None:
+        """The newest snapshot that is durable here."""
+        return self._snapshots.newest()
 
     def _on_mark_written(self, mark: events.SnapshotMark | None, error: BaseException | None) -> None:
         if mark is not None and not self.stopped:

@@ -15,8 +15,11 @@ from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloa
 from quorum.membership.reconfiguration import decode_change
 from quorum.model import NodeId
 from quorum.runtime import messages
+from quorum.runtime.backup_offer import BackupOffer, encode_offer
 from quorum.runtime.driver import Driver
 from quorum.runtime.messages import (
+    BackupChunkRequest,
+    BackupRequest,
     CertificateRequest,
     ChangeRequest,
     Failure,
@@ -31,6 +34,7 @@ from quorum.runtime.messages import (
     Unwatch,
     Watch,
 )
+from quorum.runtime.transfer import CHUNK_BYTES
 from quorum.runtime.watch import WatchHub
 from quorum.runtime.watch_reader import Client
 
@@ -78,6 +82,7 @@ class Gateway:
         self._submits: dict[int, tuple[Client, int]] = {}
         self._reads: dict[int, _Read] = {}
         self._operations: dict[int, tuple[Client, int]] = {}
+        self._backups: set[int] = set()
         self._handlers: dict[type, Callable[..., None]] = {
             Submit: self._on_submit,
             Query: self._on_query,
@@ -86,6 +91,8 @@ class Gateway:
             LinkFaultRequest: self._on_link_fault,
             ChangeRequest: self._on_change,
             TransferRequest: self._on_transfer,
+            BackupRequest: self._on_backup,
+            BackupChunkRequest: self._on_backup_chunk,
             Watch: self.watches.watch,
             Unwatch: self._on_unwatch,
             Pulse: self._on_pulse,
@@ -205,6 +212,21 @@ class Gateway:
     def _on_transfer(self, client: Client, request: TransferRequest, body: bytes) -> None:
         self._running().transfer(self._operation(client, request.request), request.target)
 
+    def _on_backup(self, client: Client, request: BackupRequest, body: bytes) -> None:
+        """What was acknowledged anywhere is known by a linearizable read; then a snapshot of that is wanted."""
+        token = self._operation(client, request.request)
+        self._backups.add(token)
+        self._running().read(token, here=True)
+
+    def _on_backup_chunk(self, client: Client, request: BackupChunkRequest, body: bytes) -> None:
+        data = self._running().snapshot_bytes(request.index, request.offset, CHUNK_BYTES)
+        client.answer(Result(request.request, OK), (data or b"",))
+
+    def _backup_offer(self) -> bytes:
+        mark = self._running().newest_snapshot()
+        assert mark is not None, "a snapshot was made"
+        return encode_offer(BackupOffer(mark.index, mark.term, mark.size, mark.digest))
+
     def _operation(self, client: Client, request: int) -> int:
         token = self._token()
         self._operations[token] = (client, request)
@@ -230,12 +252,17 @@ class Gateway:
 
     def read_ready(self, tokens: Sequence[int]) -> None:
         for token in tokens:
-            self._answer_read(self._reads.pop(token))
+            if token in self._backups:
+                self._running().want_snapshot(token)
+            else:
+                self._answer_read(self._reads.pop(token))
 
     def completed(self, tokens: Sequence[int]) -> None:
         for token in tokens:
             client, request = self._operations.pop(token)
-            client.answer(Result(request, OK), (b"",))
+            body = self._backup_offer() if token in self._backups else b""
+            self._backups.discard(token)
+            client.answer(Result(request, OK), (body,))
 
     def refused(self, tokens: Sequence[int], error: QuorumError) -> None:
         for token in tokens:
@@ -261,6 +288,7 @@ class Gateway:
         read = self._reads.pop(token, None)
         if read is not None:
             return read.client, read.query.request
+        self._backups.discard(token)
         operation = self._operations.pop(token, None)
         return operation if operation is not None else self._submits.pop(token)
 

@@ -97,6 +97,20 @@ class TransferRequest(Wire, frozen=True, gc=False, array_like=True, tag=46):
     target: str | None
 
 
+class BackupRequest(Wire, frozen=True, gc=False, array_like=True, tag=47):
+    """Make a snapshot of everything acknowledged so far. Answered by a runtime.backup.BackupOffer."""
+
+    request: int
+
+
+class BackupChunkRequest(Wire, frozen=True, gc=False, array_like=True, tag=48):
+    """Send me bytes of the snapshot at `index`, from `offset` on. None come when it is not kept any more."""
+
+    request: int
+    index: int
+    offset: int
+
+
 class Watch(Wire, frozen=True, gc=False, array_like=True, tag=50):
     """Tell me from now on what happens to what is attached: under `request`, until Unwatch or the connection ends.
 
@@ -128,6 +142,8 @@ ClientMessage = (
     | LinkFaultRequest
     | ChangeRequest
     | TransferRequest
+    | BackupRequest
+    | BackupChunkRequest
     | Watch
     | Unwatch
     | Pulse

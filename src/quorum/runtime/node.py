@@ -35,6 +35,8 @@ from quorum.runtime.gateway import Gateway
 from quorum.runtime.keyring import load_tls
 from quorum.runtime.messages import (
     REFUSED,
+    BackupChunkRequest,
+    BackupRequest,
     CertificateRequest,
     ChangeRequest,
     ClientMessage,
@@ -53,7 +55,17 @@ from quorum.runtime.wal import Wal
 log = logging.getLogger("quorum.node")
 CHANNEL = 0
 SYNCS_KEPT = 512
-_OPERATIONS = frozenset((StatusRequest, CertificateRequest, LinkFaultRequest, ChangeRequest, TransferRequest))
+_OPERATIONS = frozenset(
+    (
+        StatusRequest,
+        CertificateRequest,
+        LinkFaultRequest,
+        ChangeRequest,
+        TransferRequest,
+        BackupRequest,
+        BackupChunkRequest,
+    )
+)
 """Requests for which a client's certificate must have the role admin."""
 _PEER_CODEC: MessageCodec[PeerMessage] = MessageCodec(PeerMessage)
 _CLIENT_CODEC: MessageCodec[ClientMessage] = MessageCodec(ClientMessage)

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from quorum.runtime.config import Address, ClusterConfig, load_cluster, load_nod
 
 NODES_MAX = 999
 """More than this in one call is surely a mistake; a cluster of this engine has 3 to 9 nodes."""
-CLUSTER_FILE, NODE_FILE, KEYS_FOLDER = "cluster.toml", "node.toml", "keys"
+CLUSTER_FILE, NODE_FILE, KEYS_FOLDER, DATA_FOLDER = "cluster.toml", "node.toml", "keys", "data"
 ADMIN = "admin"
 
 # Below the ports that systems hand out for outgoing connections (from 32768 on Linux, 49152 elsewhere).
@@ -57,12 +57,14 @@ def init_cluster(
     addresses: Sequence[str] | None = None,
     insecure: bool = False,
     allow_faults: bool = False,
+    fill: Callable[[Path, ClusterConfig], None] | None = None,
 ) -> ClusterLayout:
     """Write cluster.toml, a NAME/node.toml for each node, and all keys and certificates; start nothing.
 
     `names` (n1, n2, ... when not given) settle N where they are given. Node i listens on `addresses[i]`
     ("host:port"), else on loopback at `base_port + i`, else on a loopback port that was free. `zones` are dealt
-    out in turn. Everything appears at once or, after an error, not at all.
+    out in turn. `fill` may add to the folder before it appears: it is told where the files are until then.
+    Everything appears at once or, after an error, not at all.
 
     Raises ConfigurationError for what cannot run, and when the folder holds any part of a cluster: setting one up
     is a one-time act, and nothing is ever overwritten.
@@ -78,7 +80,7 @@ def init_cluster(
             "could speak for a node. Leave it out, or use loopback addresses throughout."
         )
     _refuse_existing(folder, ids)
-    admin = _write_all(folder, config, text, insecure, allow_faults)
+    admin = _write_all(folder, config, text, insecure, allow_faults, fill)
     nodes_at = {node: folder / node / NODE_FILE for node in ids}
     return ClusterLayout(folder, folder / CLUSTER_FILE, folder / KEYS_FOLDER, nodes_at, admin, config)
 
@@ -222,7 +224,7 @@ def node_text(node: NodeId, insecure: bool, allow_faults: bool) -> str:
 
 cluster = "../{CLUSTER_FILE}"
 node = {toml.quoted(node)}
-data = "data"             # its log and snapshots: keep it, and never run two nodes on it
+data = "{DATA_FOLDER}"             # its log and snapshots: keep it, and never run two nodes on it
 keys = "../{KEYS_FOLDER}"
 log_level = "info"        # debug, info, warning or error
 insecure = {str(insecure).lower()}          # true: no TLS; loopback addresses only
@@ -230,7 +232,14 @@ allow_faults = {str(allow_faults).lower()}      # true: drills may cut the links
 """
 
 
-def _write_all(folder: Path, config: ClusterConfig, text: str, insecure: bool, allow_faults: bool) -> str:
+def _write_all(
+    folder: Path,
+    config: ClusterConfig,
+    text: str,
+    insecure: bool,
+    allow_faults: bool,
+    fill: Callable[[Path, ClusterConfig], None] | None,
+) -> str:
     """Write everything beside, look at it, then rename it into place; return the identity of the admin client."""
     ids = [member.id for member in config.members]
     is_new = not os.path.exists(folder)  # unlike Path.exists it takes any name
@@ -252,6 +261,8 @@ def _write_all(folder: Path, config: ClusterConfig, text: str, insecure: bool, a
             "a written cluster.toml reads back as it was checked"
         )
         assert load_node(staging / ids[0] / NODE_FILE).node == ids[0], "a written node.toml reads back"
+        if fill is not None:
+            fill(staging, config)
         _put_in_place(staging, folder, (KEYS_FOLDER, *ids, CLUSTER_FILE))
     except OSError as error:
         raise ConfigurationError(

@@ -51,6 +51,7 @@ class RaftReplica:
             events.PeerLost: self._on_peer_lost,
             events.CheckpointReady: self._on_checkpoint_ready,
             events.CheckpointFailed: self._on_checkpoint_failed,
+            events.CheckpointWanted: self._on_checkpoint_wanted,
             events.Installed: self._on_installed,
             events.Started: self._on_started,
             events.ChangeProposed: self._on_change_proposed,
@@ -268,6 +269,9 @@ class RaftReplica:
 
     def _on_checkpoint_failed(self, event: events.CheckpointFailed) -> None:
         self.state.checkpoint_pending = False
+
+    def _on_checkpoint_wanted(self, event: events.CheckpointWanted) -> None:
+        replication.checkpoint_now(self.state)
 
     def _on_installed(self, event: events.Installed) -> None:
         follower.on_installed(self.state, event.mark)

@@ -188,12 +188,23 @@ def checkpoint_if_due(state: RaftState, committed_bytes: int) -> None:
     if state.checkpoint_pending or entries == 0:
         return
     if entries >= settings.snapshot_entries or state.checkpoint_bytes >= settings.snapshot_bytes:
-        term = state.log.term(state.commit_index)
-        assert term is not None, "the commit index is in the log"
-        state.checkpoint_pending = True
-        state.checkpoint_bytes = 0
-        configuration = state.configuration_at(state.commit_index)
-        state.out.append(Checkpoint(SnapshotMark(state.commit_index, term, 0, configuration)))
+        _checkpoint(state)
+
+
+def checkpoint_now(state: RaftState) -> None:
+    """Ask for a snapshot of what is committed, unless one is under way or has it all."""
+    since = state.snapshot.index if state.snapshot is not None else 0
+    if not state.checkpoint_pending and state.commit_index > since:
+        _checkpoint(state)
+
+
+def _checkpoint(state: RaftState) -> None:
+    term = state.log.term(state.commit_index)
+    assert term is not None, "the commit index is in the log"
+    state.checkpoint_pending = True
+    state.checkpoint_bytes = 0
+    configuration = state.configuration_at(state.commit_index)
+    state.out.append(Checkpoint(SnapshotMark(state.commit_index, term, 0, configuration)))
 
 
 def on_checkpoint_ready(state: RaftState, mark: SnapshotMark) -> None:
