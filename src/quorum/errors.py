@@ -78,6 +78,10 @@ class Overloaded(QuorumError):
     """Definite: nothing happened. Too much is waiting already; retry after a pause."""
 
 
+class NoSpace(Overloaded):
+    """Definite: nothing happened. The disk of the node is full; it goes on once there is space again."""
+
+
 class OutcomeUnknown(QuorumError):
     """Indefinite: it may yet happen. Retry only with the same request id."""
 

@@ -110,6 +110,7 @@ def test_of_two_that_claim_to_lead_the_higher_term_is_believed():
         ({"n1": status("n1")}, "no leader answers", False),
         ({"n2": status("n2", sync_p99_us=100_001)}, "n2 syncs its disk in 100.0 ms", True),
         ({"n2": status("n2", may_vote=False)}, "n2 may not vote", True),
+        ({"n2": status("n2", no_space=True)}, "n2 has no space left on its disk", True),
         ({"n2": status("n2", blocked=("n1",))}, "n2 has its links to n1 cut", True),
     ],
 )

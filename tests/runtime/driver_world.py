@@ -271,6 +271,9 @@ class Recorder:
     def degraded(self, what: str) -> None:
         self.told.append(("degraded",))
 
+    def space_is_back(self) -> None:
+        self.told.append(("space is back",))
+
     def failed(self, error: BaseException) -> None:
         self.told.append(("failed", type(error).__name__))
 

@@ -191,6 +191,13 @@ def test_what_is_no_data_folder_is_refused_with_a_hint(data: Path, tmp_path: Pat
         verify_data(tmp_path / "absent")
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open files are counted by /proc")
+def test_no_file_stays_open(data: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    verify_data(data)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_progress_ends_at_the_whole(data: Path) -> None:
     seen: list[tuple[int, int]] = []
     verify_data(data, lambda done, total: seen.append((done, total)))

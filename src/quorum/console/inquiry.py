@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from quorum.console.loop import run_interruptibly
-from quorum.errors import NoQuorum, NotLeader, Overloaded, QuorumError
+from quorum.errors import NoQuorum, NoSpace, NotLeader, Overloaded, QuorumError
 from quorum.runtime.client import Client
 from quorum.runtime.config import find_config
 from quorum.runtime.connect import Place, at_config
@@ -96,7 +96,13 @@ async def _act(place: Place, timeout: float, act: Callable[[Client], Coroutine[A
             answers = await ask_all(place)
         finally:
             notice.cancel()
-    if leader_of(answers) is not None:
+    leader = leader_of(answers)
+    if leader is not None and leader.no_space:
+        raise NoSpace(
+            f"an answer was asked for, but the disk of {leader.node}, which leads, has no space left, and no "
+            "other node could take over. Nothing was stored. Free some; it goes on by itself, then retry."
+        )
+    if leader is not None:
         raise Overloaded(
             f"an answer was asked for, but none came within {timeout:g} s although a node leads. Retry, with a "
             "longer --timeout."

@@ -91,6 +91,11 @@ def _warnings(
             )
         if not status.may_vote:
             found.append(f"{status.node} may not vote until a leader has confirmed its log")
+        if status.no_space:
+            found.append(
+                f"{status.node} has no space left on its disk: it stores nothing new and acknowledges nothing. "
+                "Free some; it goes on by itself"
+            )
         if status.blocked:
             found.append(f"{status.node} has its links to {', '.join(status.blocked)} cut by a drill")
     return found

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING
@@ -148,15 +149,21 @@ def report_of(reader: SnapshotReader) -> BackupReport:
     )
 
 
-def open_backup(path: Path) -> SnapshotReader:
-    """Open a backup and read its head. Raises ConfigurationError if there is none, StorageCorrupt for damage."""
+@contextmanager
+def opened_backup(path: Path) -> Iterator[SnapshotReader]:
+    """A backup, its head read. Raises ConfigurationError if there is none, StorageCorrupt for damage."""
+    files = OverlayFiles()  # a backup may be on a medium that cannot be written to
     try:
-        return SnapshotReader(OverlayFiles(), str(path), None)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path} was to be read as a backup, but it cannot be opened: {error.strerror or error}. Name the "
-            "file that `quorum backup` wrote."
-        ) from error
+        try:
+            reader = SnapshotReader(files, str(path), None)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{path} was to be read as a backup, but it cannot be opened: {error.strerror or error}. Name the "
+                "file that `quorum backup` wrote."
+            ) from error
+        yield reader
+    finally:
+        files.close_all()
 
 
 def load_backup(reader: SnapshotReader) -> Host:
@@ -176,9 +183,6 @@ def load_backup(reader: SnapshotReader) -> Host:
 
 def verify_backup(path: Path) -> BackupReport:
     """Read a backup as a restore would. Raises ConfigurationError, StorageCorrupt."""
-    reader = open_backup(path)
-    try:
+    with opened_backup(path) as reader:
         load_backup(reader)
         return report_of(reader)
-    finally:
-        reader.close()

@@ -35,6 +35,9 @@ from quorum.runtime.transfer import Transfer
 
 APPLY_BYTES_MAX = 4 * 1024 * 1024
 """A round applies about this much, so that a long backlog does not stop the heartbeats."""
+SPACE = "space"
+"""The driver's own timer: a full disk is tried again."""
+SPACE_RETRY_US = 1_000_000
 LOT_BYTES_MAX = 256 * 1024
 """After about this much, watchers look at what changed: the application keeps its newest changes only."""
 
@@ -88,6 +91,10 @@ class Observer(Protocol):
         """Something could not be done now and will be tried again."""
         ...
 
+    def space_is_back(self) -> None:
+        """The disk that was full takes records again."""
+        ...
+
     def failed(self, error: BaseException) -> None: ...
 
     def configuration_changed(self, configuration: Configuration) -> None:
@@ -139,6 +146,8 @@ class Driver:
         self._replica_staged = 0
         self._syncing = False
         self._dirty = False
+        self.is_full = False
+        self._waits_for_space = False
         self._held: deque[tuple[int, list[effects.Effect]]] = deque()
 
         self.applied_index = 0
@@ -222,7 +231,9 @@ class Driver:
         self._serve_snapshots()
 
     def timer_fired(self, name: str) -> None:
-        if name != TICK:
+        if name == SPACE:
+            self._waits_for_space = False
+        elif name != TICK:
             self._events.append(events.TimerFired(self._clock.now_us(), name))
         elif self._ticks.fired():
             self._events.append(events.TickWanted(self._clock.now_us()))
@@ -315,7 +326,7 @@ class Driver:
                 self._stand_at(mark)
 
     def _start_sync(self) -> bool:
-        if self._syncing or not self._dirty:
+        if self._syncing or not self._dirty or self._waits_for_space:
             return False
         self._dirty = False
         self._syncing = True
@@ -330,17 +341,33 @@ class Driver:
         """The disk holds everything up to `staged`: what waited for it leaves."""
         if self.stopped:
             return
+        if isinstance(error, StorageFullError):
+            self._on_full(error)
+            return
         if error is not None:
             self.stop()
             self._observer.failed(error)
             return
         self._syncing = False
+        if self.is_full:
+            self.is_full = False
+            self._observer.space_is_back()
+            self._events.append(events.StorageBack(self._clock.now_us()))
         held = self._held
         while held and held[0][0] <= staged:
             for effect in held.popleft()[1]:
                 self._perform_by_type[type(effect)](effect)  # type: ignore[operator]
         self._transport.flush()
         self._events.append(events.Stored(self._clock.now_us(), replica_staged))
+
+    def _on_full(self, error: StorageFullError) -> None:
+        """Everything stays staged, nothing that waits for it leaves, and the sync is tried again."""
+        self._syncing, self._dirty, self._waits_for_space = False, True, True
+        self._timers.set(SPACE, SPACE_RETRY_US)
+        if not self.is_full:
+            self.is_full = True
+            self._observer.degraded(str(error))
+            self._events.append(events.StorageFull(self._clock.now_us()))
 
     def stop(self) -> None:
         """Do nothing more; requests that wait learn that their outcome is unknown."""

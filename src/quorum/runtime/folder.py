@@ -189,7 +189,7 @@ def held_unchanged(path: str) -> Iterator[Identity]:
         inner = os.path.lexists(f"{path}/data/{_IDENTITY}")
         remedy = f"Name {path}/data." if inner else "Name the folder that node.toml calls `data`."
         raise ConfigurationError(f"{path} was to be verified, but it is no data folder of a node. {remedy}")
-    handle = -1
+    handle, files = -1, OverlayFiles()
     try:
         if os.path.lexists(f"{path}/{LOCK_NAME}"):
             handle = os.open(f"{path}/{LOCK_NAME}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -198,8 +198,9 @@ def held_unchanged(path: str) -> Iterator[Identity]:
             except OSError:
                 held, handle = handle, -1
                 raise _in_use(path, held) from None
-        yield _read_identity(OverlayFiles(), path)
+        yield _read_identity(files, path)
     finally:
+        files.close_all()
         if handle != -1:
             os.close(handle)
 

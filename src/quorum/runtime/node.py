@@ -350,6 +350,9 @@ class Node:
     def degraded(self, what: str) -> None:
         log.warning("going on, degraded: %s", what)
 
+    def space_is_back(self) -> None:
+        log.warning("there is space on the disk again: going on as before")
+
     def failed(self, error: BaseException) -> None:
         if not isinstance(error, QuorumError):
             log.critical("stopping: an invariant broke, which is a bug of this program", exc_info=error)
@@ -396,6 +399,7 @@ class Node:
                 clients=self.network.clients,
                 may_vote=state.may_vote,
                 blocked=tuple(sorted(blocked)),
+                no_space=self.driver.is_full,
                 sync_p50_us=syncs[len(syncs) // 2],
                 sync_p99_us=syncs[len(syncs) * 99 // 100],
                 model=self.cluster.model,

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from quorum.apps.host import Host
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import SnapshotMark
-from quorum.runtime.backup import BackupReport, Progress, load_backup, open_backup, report_of
+from quorum.runtime.backup import BackupReport, Progress, load_backup, opened_backup, report_of
 from quorum.runtime.config import ClusterConfig
 from quorum.runtime.files import RealFiles
 from quorum.runtime.folder import DataFolder
@@ -64,8 +64,7 @@ def restore_cluster(
     Raises ConfigurationError for what cannot run, and where any part of a cluster exists; StorageCorrupt if the
     backup is damaged; StorageError if the disk refuses.
     """
-    reader = open_backup(backup)
-    try:
+    with opened_backup(backup) as reader:
         report = report_of(reader)
         index, term, epoch = report.index + INDEX_GAP, report.term + 1, report.epoch + 1
         if nodes is None and names is None:
@@ -93,8 +92,6 @@ def restore_cluster(
             insecure=insecure,
             fill=fill,
         )
-    finally:
-        reader.close()
     return Restored(layout, report, index, term, epoch)
 
 

@@ -69,16 +69,17 @@ class Wire(Protocol):
 
 
 class _Pending:
-    """A request until it is answered. `doubtful`: it was sent and may have been applied."""
+    """A request until it is answered. `doubtful`: it was sent and may have been applied; `doubted` is that from
+    before it was sent the last time."""
 
-    __slots__ = ("body", "deadline_us", "doubtful", "message", "resend_us", "sent")
+    __slots__ = ("body", "deadline_us", "doubted", "doubtful", "message", "resend_us", "sent")
 
     def __init__(self, message: Submit | Query, body: bytes, deadline_us: int) -> None:
         self.message = message
         self.body = body
         self.deadline_us = deadline_us
         self.sent = False
-        self.doubtful = False
+        self.doubted = self.doubtful = False
         self.resend_us = FOREVER_US
 
 
@@ -320,7 +321,7 @@ class Session:
             message = Submit(
                 message.request, message.app, self.client, message.first_sequence, acked_below, message.count
             )
-            pending.doubtful = True
+            pending.doubted, pending.doubtful = pending.doubtful, True
         pending.sent = True
         self._sent += 1
         self._sent_bytes += len(pending.body)
@@ -342,6 +343,8 @@ class Session:
             if pending.sent:
                 self._on_not_leader(pending, failure.leader)
         elif failure.code in (messages.OVERLOADED, messages.OUTCOME_UNKNOWN):
+            if failure.code == messages.OVERLOADED:
+                pending.doubtful = pending.doubted  # nothing happened, that time
             self._failures += 1
             pending.resend_us = self.now_us + self._pause()
             self._schedule()

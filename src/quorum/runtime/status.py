@@ -50,6 +50,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     pid: int
     memory_bytes: int
     cpu_us: int
+    no_space: bool = False
 
 
 _ENCODE = msgspec.json.Encoder()

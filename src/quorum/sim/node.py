@@ -283,5 +283,9 @@ class SimNode:
     def degraded(self, what: str) -> None:
         self.world.count(("degraded", self.node, what))
 
+    def space_is_back(self) -> None:
+        self.world.count(("space", self.node))
+        self.world.sometimes.reached("space on a full disk again")
+
     def failed(self, error: BaseException) -> None:
         self.world.violation(f"{self.node} stopped: {error}")

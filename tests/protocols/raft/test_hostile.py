@@ -12,7 +12,7 @@ from protocols.raft.members import FIVE, THREE, Cluster, Member, append, command
 from quorum.entry import CONFIGURATION, Batch, encode_entry
 from quorum.errors import LocalProtocolError, RemoteProtocolError
 from quorum.model import Configuration
-from quorum.protocols.events import Event, SnapshotMark, StorageFull
+from quorum.protocols.events import Event, Loaded, SnapshotMark
 from quorum.protocols.raft.messages import Append, AppendReply, RequestVote, SnapshotOffer, VoteReply
 from quorum.protocols.raft.state import CANDIDATE, LEADER, PRE_CANDIDATE
 
@@ -173,8 +173,8 @@ def test_acknowledgements_of_strangers_do_not_count() -> None:
 
 
 def test_an_event_that_raft_does_not_take_is_the_drivers_fault() -> None:
-    with pytest.raises(LocalProtocolError, match="StorageFull"):
-        Member("n1").step(StorageFull(0))
+    with pytest.raises(LocalProtocolError, match="Loaded"):
+        Member("n1").step(Loaded(0, b"", ()))
     with pytest.raises(LocalProtocolError, match="Event"):
         Member("n1").step(Event(0))
 

@@ -54,6 +54,8 @@ class RaftReplica:
             events.CheckpointWanted: self._on_checkpoint_wanted,
             events.Installed: self._on_installed,
             events.Started: self._on_started,
+            events.StorageFull: self._on_storage_full,
+            events.StorageBack: self._on_storage_back,
             events.ChangeProposed: self._on_change_proposed,
             events.TransferRequested: self._on_transfer_requested,
         }
@@ -231,12 +233,15 @@ class RaftReplica:
             self.state.out.append(Refused(event.tokens, NotLeader(self.state.leader)))
 
     def _on_tick_wanted(self, event: events.TickWanted) -> None:
-        if self.state.role == LEADER:
+        if self.state.role == LEADER and not self.state.storage_full:
             replication.append_tick(self.state)
 
     def _on_change_proposed(self, event: events.ChangeProposed) -> None:
         if self.state.role != LEADER:
             self.state.out.append(Refused((event.token,), NotLeader(self.state.leader)))
+        elif self.state.storage_full:
+            full = replication.no_space(self.state, f"epoch {event.change.epoch} was")
+            self.state.out.append(Refused((event.token,), full))
         elif self.state.transfer is not None:
             error = Overloaded(
                 f"epoch {event.change.epoch} was proposed, but leadership is moving to "
@@ -269,6 +274,16 @@ class RaftReplica:
 
     def _on_checkpoint_failed(self, event: events.CheckpointFailed) -> None:
         self.state.checkpoint_pending = False
+
+    def _on_storage_full(self, event: events.StorageFull) -> None:
+        """Nothing new can be made durable here: order nothing, do not stand, and let another lead (Ongaro 2014,
+        section 3.10). What is durable is answered for as before, and reads are served."""
+        self.state.storage_full = True
+        if self.state.role == LEADER:
+            transfer.on_storage_full(self.state)
+
+    def _on_storage_back(self, event: events.StorageBack) -> None:
+        self.state.storage_full = False
 
     def _on_checkpoint_wanted(self, event: events.CheckpointWanted) -> None:
         replication.checkpoint_now(self.state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from quorum.entry import BARRIER, COMMAND, CONFIGURATION, TICK, Batch, encode_entry
-from quorum.errors import Overloaded, RemoteProtocolError
+from quorum.errors import NoSpace, Overloaded, RemoteProtocolError
 from quorum.model import Configuration, NodeId, encode_configuration
 from quorum.protocols.effects import Admitted, Checkpoint, Compacted, Refused, SetTimer
 from quorum.protocols.events import SnapshotMark
@@ -31,8 +31,11 @@ def propose(state: RaftState, tokens: tuple[int, ...], batches: tuple[Batch, ...
     """Order client batches, as long as the uncommitted bytes stay within their cap.
 
     What does not fit is refused at once: definite, and the client may retry. So is everything while leadership is
-    being handed over.
+    being handed over, and while this disk is full.
     """
+    if state.storage_full:
+        state.out.append(Refused(tokens, no_space(state, f"{len(batches)} batches were")))
+        return
     if state.transfer is not None:
         error = Overloaded(
             f"{len(batches)} batches were proposed, but leadership is moving to {state.transfer.target}. Retry "
@@ -55,6 +58,14 @@ def propose(state: RaftState, tokens: tuple[int, ...], batches: tuple[Batch, ...
         state.out.append(Refused(tokens[fit:], error))
     if fit:
         _order(state, COMMAND, batches[:fit], tokens[:fit])
+
+
+def no_space(state: RaftState, asked: str) -> NoSpace:
+    """The error for what cannot be stored."""
+    return NoSpace(
+        f"{asked} proposed, but the disk of {state.node}, which leads, has no space left. Nothing was stored. "
+        "Free some; then it goes on by itself."
+    )
 
 
 def order_configuration(state: RaftState, configuration: Configuration) -> None:

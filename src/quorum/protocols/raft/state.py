@@ -86,6 +86,7 @@ class RaftState:
         self.last_time_us = 0
         self.time_ahead_us = 0
         self.may_vote = True
+        self.storage_full = False
 
         self.role = FOLLOWER
         self.leader: NodeId | None = None

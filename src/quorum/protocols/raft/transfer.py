@@ -94,7 +94,24 @@ def on_heartbeat(state: RaftState) -> None:
             )
             state.out.append(Refused((moving.token,), error))
         return
-    _prefer(state)
+    if state.storage_full:
+        on_storage_full(state)
+    else:
+        _prefer(state)
+
+
+def on_storage_full(state: RaftState) -> None:
+    """This leader cannot store what it ordered. Whoever stores all of it has space, and should lead."""
+    if state.transfer is not None or state.pending_change is not None:
+        return
+    last, own = state.log.last_index, state.stored_index
+    able = [
+        (state.configuration.priority(node), node)
+        for node in state.configuration.candidates
+        if node in state.progress and own < state.progress[node].match == last and _is_heard(state, node)
+    ]
+    if able:
+        _begin(state, max(able)[1], None)
 
 
 def _prefer(state: RaftState) -> None:
