@@ -18,8 +18,9 @@ from quorum.apps.batch import Refused
 from quorum.apps.host import Host
 from quorum.apps.kv_store import KeyValueStore
 from quorum.apps.objects import (
+    COMMAND_RESULTS_BYTES_MAX,
     DESCRIBE,
-    RESULT_BYTES_MAX,
+    QUERY_RESULTS_BYTES_MAX,
     Ask,
     Call,
     Done,
@@ -149,14 +150,13 @@ def test_the_context_is_the_place_in_the_log():
 
 def test_results_of_one_batch_are_bounded():
     log = new_log()
-    assert isinstance(log.call("account", "fill", RESULT_BYTES_MAX), Raised)
-    big = log.encode("account", "fill", RESULT_BYTES_MAX - 100)
-    results = log.append(
-        encode_batch([big, log.encode("account", "fill", 200), log.encode("account", "fill", 20)])
-    )
-    assert [type(each) for each in results] == [Done, Raised, Done]
+    assert log.call("account", "fill", COMMAND_RESULTS_BYTES_MAX).kind == "ResultTooLarge"
+    calls = [log.encode("account", "fill", size) for size in (COMMAND_RESULTS_BYTES_MAX - 100, 200, 20)]
+    results = log.append(encode_batch(calls))
+    assert [type(each) for each in results] == [Done, Refused, Done]
+    assert results[1].reason == "read"
     assert log.ask("account", "read")[0] == 2
-    ask = Ask("account", "dump", 1, msgspec.msgpack.encode([RESULT_BYTES_MAX - 5]))
+    ask = Ask("account", "dump", 1, msgspec.msgpack.encode([QUERY_RESULTS_BYTES_MAX - 5]))
     one_more = Ask("account", "dump", 1, msgspec.msgpack.encode([0]))
     results = decode_results(log.machine.query(encode_query([ask, one_more])))
     assert isinstance(results[0], Done) and results[1] == Refused("read", results[1].message)
@@ -278,7 +278,10 @@ def test_damaged_snapshots_are_refused_and_change_nothing(data):
 def test_chunks_that_are_missing_or_left_over_are_refused():
     log = busy_log()
     chunks = list(log.machine.snapshot())
-    for wrong in ([], chunks[:-1], [*chunks, chunks[-1]], [chunks[0], *reversed(chunks[1:])], chunks[1:]):
+    empty = Objects(log.classes)
+    empty.restore([])  # as a snapshot of a release that had no objects
+    assert empty.digest() == Objects(log.classes).digest()
+    for wrong in (chunks[:-1], [*chunks, chunks[-1]], [chunks[0], *reversed(chunks[1:])], chunks[1:]):
         with pytest.raises(ValueError):
             Objects(log.classes).restore(wrong)
 

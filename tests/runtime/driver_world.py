@@ -193,6 +193,7 @@ class Recorder:
         self.expires_in_us: int | None = None
         self.expiry_failure: Failure | None = None
         self.owners: dict[int, str] = {}
+        self.objections: dict[bytes, str] = {}
         self.keeps_state = True
         self.configurations: list[Configuration] = []
 
@@ -200,6 +201,9 @@ class Recorder:
 
     def session_owner(self, client: int) -> str | None:
         return self.owners.get(client)
+
+    def vet(self, app: int, body: Buffer) -> str | None:
+        return self.objections.get(bytes(body))
 
     def apply(self, header: Header, body: Buffer) -> Applied:
         self.trace.append(("apply", header.index))

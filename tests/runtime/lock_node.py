@@ -25,9 +25,9 @@ class LockNode:
         self.is_silent = False
         self.commands = 0
 
-    def client(self) -> Client:
+    def client(self, timeout: float = 10.0) -> Client:
         """A client that is connected to this node."""
-        return Client(["n1:1"], Line(self))  # type: ignore[arg-type]
+        return Client(["n1:1"], Line(self), timeout)  # type: ignore[arg-type]
 
     def receive(self, line: Line, message: object, body: bytes) -> None:
         if self.is_silent:

@@ -132,6 +132,18 @@ def test_a_session_that_is_not_applied_here_yet_is_no_reason_to_guess() -> None:
     assert node.ask(Submit(3, 1, 35, 1, 1, 1), b"body") == []
 
 
+def test_a_leader_does_not_propose_what_its_application_objects_to() -> None:
+    """Who does not lead leaves it to the leader, which may run another program."""
+    node = Node()
+    node.world.told_to.objections[b"bad"] = "it is bad"
+    node.world.replica.leader = "n2"
+    assert node.ask(Submit(1, 1, 0, 1, 1, 1), b"bad") == []
+    node.world.replica.leader = "n1"
+    failure = failure_of(node.ask(Submit(2, 1, 0, 1, 1, 1), b"bad"))
+    assert (failure.code, failure.text) == (messages.REFUSED, "it is bad")
+    assert node.ask(Submit(3, 1, 0, 1, 1, 1), b"good") == []
+
+
 def test_a_batch_is_proposed_as_it_was_sent() -> None:
     """Session and sequence number too: they find the duplicates."""
     node = Node()

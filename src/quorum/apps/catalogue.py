@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from quorum.apps.decide import Decisions
 from quorum.apps.host import Host
 from quorum.apps.kv_store import KeyValueStore
 from quorum.apps.lock_service import LockService
 from quorum.apps.log_clock import LogClock
+from quorum.apps.objects_machine import Objects
 from quorum.apps.state_machine import StateMachine
 
 KV_APP = 1
 DECIDE_APP = 2
 LOCK_APP = 3
+OBJECTS_APP = 16
 
 
-def applications(clock: LogClock) -> dict[int, StateMachine]:
-    """A fresh, empty set of them, which tell lease time by `clock`. The same on every node of a cluster."""
-    return {KV_APP: KeyValueStore(), DECIDE_APP: Decisions(), LOCK_APP: LockService(clock)}
+def applications(clock: LogClock, objects: Mapping[str, Any] | None = None) -> dict[int, StateMachine]:
+    """A fresh, empty set of them, which tell lease time by `clock`. The same on every node of a cluster.
+
+    `objects` are the replicated classes by the names of their objects. Raises as objects_machine.Objects does.
+    """
+    return {
+        KV_APP: KeyValueStore(),
+        DECIDE_APP: Decisions(),
+        LOCK_APP: LockService(clock),
+        OBJECTS_APP: Objects(objects or {}),
+    }
 
 
-def new_host() -> Host:
+def new_host(objects: Mapping[str, Any] | None = None) -> Host:
     """A host of these applications."""
     clock = LogClock()
-    return Host(applications(clock), clock=clock)
+    return Host(applications(clock, objects), clock=clock)

@@ -16,7 +16,7 @@ import msgspec
 from quorum.apps.answer import EXPIRED, OK, Answer, Failure, decode_failure, failure, failure_answer
 from quorum.apps.log_clock import LogClock
 from quorum.apps.session import SESSIONS_MAX, Sessions
-from quorum.apps.state_machine import Notice, Outputs, Reply, StateMachine, Task, is_expiring
+from quorum.apps.state_machine import Notice, Outputs, Reply, StateMachine, Task, is_expiring, is_vetting
 from quorum.apps.stream import StreamReader, write_stream
 from quorum.entry import COMMAND, Buffer, Header
 from quorum.errors import ConfigurationError, IncompatibleProgram, LocalProtocolError
@@ -94,6 +94,7 @@ class Host:
             )
         self._applications = {app: applications[app] for app in sorted(applications)}
         self._expiring = {app: each for app, each in self._applications.items() if is_expiring(each)}
+        self._vetting = {app: each for app, each in self._applications.items() if is_vetting(each)}
         self._sessions = Sessions(sessions_max)
         self._clock = clock or LogClock()
         self._wake_us = NEVER_US
@@ -149,6 +150,17 @@ class Host:
         if self._clock.advance(header) >= self._wake_us:
             return _joined(self._expire(), self._apply(header, body))
         return self._apply(header, body)
+
+    def vet(self, app: int, body: Buffer) -> str | None:
+        """Why a batch must not be proposed; None if it may. Only what this node itself would propose is judged."""
+        application = self._vetting.get(app)
+        if application is None:
+            return None
+        try:
+            application.vet(body)
+        except LocalProtocolError as error:
+            return str(error)
+        return None
 
     def query(self, app: int, body: Buffer) -> Answer:
         """Answer reads from the present state; an exception of the application becomes a FAILED answer."""

@@ -48,6 +48,14 @@ class Context:
         return self._random
 
 
+class ResultTooLarge(ValueError):
+    """A result has more bytes than there is room for."""
+
+    def __init__(self, what: str, size: int) -> None:
+        super().__init__(f"the result of {what} has {size} bytes, which is too much. Return it in parts.")
+        self.size = size
+
+
 class ObjectState:
     """An object in one version. It stands behind its instance (replicated_method.Face).
 
@@ -107,7 +115,7 @@ class ObjectState:
         """Run a command on decoded arguments; return its encoded result.
 
         Whatever the method raises is passed on, and so is what is wrong with its result or the state it leaves
-        (TypeError, ValueError, OverflowError); the object is then as it was.
+        (TypeError, ValueError, OverflowError, ResultTooLarge); the object is then as it was.
         """
         self._begin(Mode.WRITING, context)
         try:
@@ -135,10 +143,7 @@ class ObjectState:
         result = method.run(self.instance, arguments)
         data, _ = method.result.settle(result, f"the result of {method.what}")
         if len(data) > result_bytes_max:
-            raise ValueError(
-                f"the result of {method.what} has {len(data)} bytes, but {result_bytes_max} is the most. Return "
-                "less."
-            )
+            raise ResultTooLarge(method.what, len(data))
         return data
 
     def _begin(self, mode: Mode, context: Context | None) -> None:

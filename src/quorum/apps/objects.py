@@ -17,10 +17,13 @@ import msgspec
 
 from quorum.apps.batch import Refused
 from quorum.entry import Buffer
+from quorum.errors import ApplicationError
 
 NAME_CHARACTERS_MAX = 200
-RESULT_BYTES_MAX = 8 * 1024 * 1024
-"""One result may have so many bytes, and so may all results of a batch or query together, but for the last."""
+COMMAND_RESULTS_BYTES_MAX = 1024 * 1024
+"""All results of a batch of commands together have at most so many bytes: they are kept for retries."""
+QUERY_RESULTS_BYTES_MAX = 8 * 1024 * 1024
+"""And so many those of a query. What has no room beside others is refused as `read`, and did nothing."""
 DESCRIBE = b"\xc0"
 """The query for what a node hosts."""
 
@@ -74,20 +77,51 @@ Result: TypeAlias = Done | Raised | Refused
 
 
 class Description(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What a node knows of an object: the name of its class, the version it is at (0: it does not exist yet), the
-    oldest and the newest that this node's program can run, the fingerprint of the newest."""
+    """What a node knows of an object: the name of its class, the version it is at (0: it does not exist yet), and
+    the versions that this node's program can run, from `oldest` on, by their fingerprints."""
 
     object: str
     cls: str
     version: int
     oldest: int
-    newest: int
-    fingerprint: bytes
+    fingerprints: list[bytes]
+
+    @property
+    def newest(self) -> int:
+        """The newest version that this node's program can run."""
+        return self.oldest + len(self.fingerprints) - 1
+
+    def fingerprint_of(self, version: int) -> bytes:
+        """The fingerprint of a version; empty for one that this node's program does not know."""
+        place = version - self.oldest
+        return self.fingerprints[place] if 0 <= place < len(self.fingerprints) else b""
 
 
 _ENCODE = msgspec.msgpack.Encoder()
 _DECODE_RESULTS: msgspec.msgpack.Decoder[list[Result]] = msgspec.msgpack.Decoder(list[Result])
 _DECODE_DESCRIPTIONS = msgspec.msgpack.Decoder(list[Description])
+
+
+_BUILT_IN: tuple[type[Exception], ...] = (
+    ArithmeticError, AssertionError, AttributeError, IndexError, KeyError, LookupError, NotImplementedError,
+    OverflowError, RuntimeError, TypeError, ValueError, ZeroDivisionError,
+)  # fmt: skip
+
+
+class _Told(ApplicationError):
+    """Shows itself as an ApplicationError, whatever else it is."""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+_ERRORS = {error.__name__: type(error.__name__, (_Told, error), {}) for error in _BUILT_IN}
+
+
+def error_of(raised: Raised) -> ApplicationError:
+    """What a method raised, for its caller; where that was a built-in exception, it is one, too."""
+    error: ApplicationError = _ERRORS.get(raised.kind, ApplicationError)(raised.kind, raised.message)
+    return error
 
 
 def encode_batch(calls: Sequence[Call]) -> bytes:

@@ -12,11 +12,12 @@ import msgspec
 from quorum.apps.answer import failure_of
 from quorum.apps.batch import MESSAGE_CHARS_MAX, BatchDecoder, Refused
 from quorum.apps.leaves import DIGEST_BYTES
-from quorum.apps.object_state import Context, ObjectState
+from quorum.apps.object_state import Context, ObjectState, ResultTooLarge
 from quorum.apps.objects import (
+    COMMAND_RESULTS_BYTES_MAX,
     DESCRIBE,
     NAME_CHARACTERS_MAX,
-    RESULT_BYTES_MAX,
+    QUERY_RESULTS_BYTES_MAX,
     Ask,
     Call,
     Description,
@@ -51,13 +52,14 @@ class ObjectsHead(msgspec.Struct, frozen=True, gc=False, array_like=True):
 _FORMAT = 1
 _REMEDY = "Fetch another snapshot."
 _TOO_MANY_RESULTS = Refused(
-    "read", f"more than {RESULT_BYTES_MAX} bytes of results were made in one batch. Send the rest in another."
+    "read", "a result has no room beside the others of its batch, and nothing was done. Send it in another batch."
 )
 _CALLS: BatchDecoder[Call] = BatchDecoder(Call)
 _QUESTIONS: BatchDecoder[Ask] = BatchDecoder(Ask)
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE_RAISE = msgspec.msgpack.Decoder(Raise)
 _DECODE_HEAD = msgspec.msgpack.Decoder(ObjectsHead)
+_NOTHING = _ENCODE(ObjectsHead(_FORMAT, []))
 
 
 class Objects:
@@ -76,11 +78,11 @@ class Objects:
                 )
         self._schemas: dict[str, ClassSchema] = {name: schema_of(classes[name]) for name in sorted(classes)}
         self._objects: dict[str, ObjectState] = {}
-        self._result_bytes_left = 0
+        self._result_bytes_max = self._result_bytes_left = 0
 
     def apply(self, header: Header, body: Buffer) -> Outputs:
         """Apply a batch. Raises msgspec.DecodeError if it is none, IncompatibleProgram if this node must stop."""
-        self._result_bytes_left = RESULT_BYTES_MAX
+        self._result_bytes_max = self._result_bytes_left = COMMAND_RESULTS_BYTES_MAX
         if _is_raise(body):
             return Outputs(_ENCODE([self._raise(header, _DECODE_RAISE.decode(body))]))
         results = [
@@ -93,7 +95,7 @@ class Objects:
         """Answer a batch of questions. Raises msgspec.DecodeError if it is none."""
         if bytes(body) == DESCRIBE:
             return _ENCODE([self._describe(name) for name in self._schemas])
-        self._result_bytes_left = RESULT_BYTES_MAX
+        self._result_bytes_max = self._result_bytes_left = QUERY_RESULTS_BYTES_MAX
         questions = _QUESTIONS.decode(body)
         return _ENCODE([each if isinstance(each, Refused) else self._ask(each) for each in questions])
 
@@ -142,11 +144,11 @@ class Objects:
         return chain((_ENCODE(ObjectsHead(_FORMAT, heads)),), *(view.chunks() for view in views))
 
     def restore(self, chunks: Iterable[bytes]) -> None:
-        """Replace the state by one that `snapshot` wrote. Raises ValueError, state unchanged, if it is damaged or
-        this node's program cannot run it."""
+        """Replace the state by one that `snapshot` wrote; no chunks are no objects. Raises ValueError, state
+        unchanged, if it is damaged or this node's program cannot run it."""
         rest = iter(chunks)
         try:
-            head = _DECODE_HEAD.decode(next(rest, b""))
+            head = _DECODE_HEAD.decode(next(rest, _NOTHING))
         except msgspec.DecodeError as error:
             raise ValueError(f"objects were to be restored, but the head is damaged: {error}. {_REMEDY}") from None
         if head.format != _FORMAT:
@@ -216,6 +218,8 @@ class Objects:
             result = run()
         except (MemoryError, KeyboardInterrupt):
             raise
+        except ResultTooLarge as error:
+            return _TOO_MANY_RESULTS if error.size <= self._result_bytes_max else _raised(error)
         except BaseException as error:
             return _raised(error)
         self._result_bytes_left -= len(result)
@@ -283,8 +287,8 @@ class Objects:
     def _describe(self, name: str) -> Description:
         schema, state = self._schemas[name], self._objects.get(name)
         version = 0 if state is None else state.version
-        newest = schema.fingerprint(schema.version)
-        return Description(name, schema.text, version, schema.oldest, schema.version, newest)
+        versions = range(schema.oldest, schema.version + 1)
+        return Description(name, schema.text, version, schema.oldest, list(map(schema.fingerprint, versions)))
 
 
 def _is_raise(body: Buffer) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, Type
 
 from quorum.errors import NotReplicable
 
+Consistency = Literal["linearizable", "nearest", "stale"]
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -58,7 +59,8 @@ class BoundCommand(Generic[P, R_co]):
 
 
 class BoundQuery(Generic[P, R_co]):
-    """A query of one object. `consistency="stale"` asks only the node at hand, which may be behind."""
+    """A query of one object. With `consistency="stale"` the node at hand answers at once, and may be behind; with
+    "nearest" it answers, linearizably, when it has caught up."""
 
     __slots__ = ("__wrapped__", "_face", "_method")
 
@@ -70,9 +72,7 @@ class BoundQuery(Generic[P, R_co]):
     @overload
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Awaitable[R_co]: ...
     @overload
-    def __call__(
-        self, *args: Any, consistency: Literal["linearizable", "stale"], **kwargs: Any
-    ) -> Awaitable[R_co]: ...
+    def __call__(self, *args: Any, consistency: Consistency, **kwargs: Any) -> Awaitable[R_co]: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Awaitable[R_co]:
         """Ask, linearizably by default; await the result."""
         consistency = kwargs.pop("consistency", "linearizable")
@@ -81,7 +81,7 @@ class BoundQuery(Generic[P, R_co]):
     @overload
     def sync(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
     @overload
-    def sync(self, *args: Any, consistency: Literal["linearizable", "stale"], **kwargs: Any) -> R_co: ...
+    def sync(self, *args: Any, consistency: Consistency, **kwargs: Any) -> R_co: ...
     def sync(self, *args: Any, **kwargs: Any) -> R_co:
         """The same for code without an event loop. Inside the object: run it there."""
         consistency = kwargs.pop("consistency", "linearizable")

@@ -93,6 +93,20 @@ class Expiring(StateMachine, Protocol):
         ...
 
 
+class Vetting(StateMachine, Protocol):
+    """A state machine that looks at what a leader is about to propose."""
+
+    def vet(self, body: Buffer) -> None:
+        """Judge a batch of this application, cheaply: it is asked for each. Raises LocalProtocolError, saying why,
+        for one that must not get into the log."""
+        ...
+
+
+def is_vetting(application: StateMachine) -> TypeGuard[Vetting]:
+    """Whether the class of an application has a `vet`."""
+    return callable(getattr(type(application), "vet", None))
+
+
 def is_expiring(application: StateMachine) -> TypeGuard[Expiring]:
     """Whether the class of an application has an `expire`; nothing is asked of the object itself."""
     return callable(getattr(type(application), "expire", None))

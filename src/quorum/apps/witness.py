@@ -35,6 +35,10 @@ class Witness:
         self._time_us = max(self._time_us, header.time_us)
         return NOTHING
 
+    def vet(self, app: int, body: Buffer) -> str | None:
+        """Nothing is judged here, and nothing proposed."""
+        return None
+
     def query(self, app: int, body: Buffer) -> Answer:
         """Refuse."""
         return failure("Witness", "a read was sent to a witness, which keeps no state. Ask another node.")

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from quorum.apps import decide, kv, lock
+from quorum.apps import decide, kv, lock, objects
 from quorum.apps.answer import Answer, reply_of
 from quorum.apps.batch import Refused
-from quorum.apps.catalogue import DECIDE_APP, KV_APP, LOCK_APP
+from quorum.apps.catalogue import DECIDE_APP, KV_APP, LOCK_APP, OBJECTS_APP
 from quorum.apps.decide import Decide, Decision
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES
 from quorum.errors import (
@@ -44,6 +44,7 @@ from quorum.runtime.messages import (
     StatusRequest,
     TransferRequest,
 )
+from quorum.runtime.object_client import handle_of
 from quorum.runtime.session import FOREVER_US, Session
 from quorum.runtime.subscription import TopicWatch
 
@@ -55,15 +56,20 @@ BODY_BYTES_MAX = ENTRY_BYTES_MAX - HEAD_BYTES
 Decode = Callable[[bytes], Sequence[Any]]
 Encode = Callable[[Sequence[Any]], bytes]
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 _READ_QUEUES = {"linearizable": "kv read", "nearest": "kv here", "stale": "kv stale"}
 
 
 class _Queue:
-    """Commands of one application and kind that wait for the end of this loop turn."""
+    """Commands of one application and kind that wait for the end of this loop turn.
 
-    __slots__ = ("app", "decode", "encode", "futures", "here", "items", "query", "stale")
+    `keeps`: they are kept until they are answered, and sent again where the cluster had no room for their results
+    and did nothing. Queries are kept in any case.
+    """
+
+    __slots__ = ("app", "decode", "encode", "futures", "here", "items", "keeps", "query", "stale")
 
     def __init__(
         self,
@@ -73,6 +79,7 @@ class _Queue:
         query: bool = False,
         stale: bool = False,
         here: bool = False,
+        keeps: bool = False,
     ) -> None:
         self.app = app
         self.encode = encode
@@ -80,6 +87,7 @@ class _Queue:
         self.query = query
         self.stale = stale
         self.here = here
+        self.keeps = keeps or query
         self.items: list[Any] = []
         self.futures: list[asyncio.Future[Any]] = []
 
@@ -113,6 +121,7 @@ class Client:
             "decided": _Queue(DECIDE_APP, decide.encode_query, decide.decode_answers, query=True),
             "lock": _Queue(LOCK_APP, lock.encode_batch, lock.decode_results),
             "lock read": _Queue(LOCK_APP, lock.encode_query, lock.decode_results, query=True),
+            **_object_queues(),
         }
         self.kv = KeyValueClient(self)
         self._session.start(self._now_us())
@@ -161,6 +170,11 @@ class Client:
         assert found is None or isinstance(found, Decision)
         return found
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop it belongs to."""
+        return self._loop
+
     def lock(self, name: str, ttl: float = 10.0, wait: float | None = None, value: bytes = b"") -> Lock:
         """A lock, to be used as `async with`: see runtime.lock_client.Lock. `wait` bounds the seconds in its queue
         (None: no bound, 0: do not queue); then LockBusy is raised."""
@@ -193,6 +207,16 @@ class Client:
             raise LocalProtocolError("a request was made on a closed client. Open another with quorum.connect.")
         future: asyncio.Future[R] = self._loop.create_future()
         self._enqueue(self._queues[queue], item, future)
+        return future
+
+    def ask_alone(self, app: int, body: bytes, decode: Decode, is_query: bool) -> asyncio.Future[Sequence[Any]]:
+        """Send one command or read in a batch of its own; `decode` reads the whole answer."""
+        if self._closed:
+            raise LocalProtocolError("a request was made on a closed client. Open another with quorum.connect.")
+        future: asyncio.Future[Sequence[Any]] = self._loop.create_future()
+        queue = _Queue(app, lambda items: bytes(items[0]), lambda answer: [decode(answer)], query=is_query)
+        self._send_batch(queue, [body], [future])
+        self._dialler.flush()
         return future
 
     def _enqueue(self, queue: _Queue, item: Any, future: asyncio.Future[Any]) -> None:
@@ -242,7 +266,7 @@ class Client:
             self._inflight[handle] = (queue, items, futures)
         else:
             handle = self._session.submit(self._now_us(), queue.app, len(items), body, self._timeout_us)
-            self._inflight[handle] = (queue, [], futures)
+            self._inflight[handle] = (queue, items if queue.keeps else [], futures)
 
     # What the session wants (runtime.session.Wire).
 
@@ -312,7 +336,7 @@ class Client:
                 continue
             if not isinstance(result, Refused):
                 future.set_result(result)
-            elif result.reason == "read" and queue.query and at > 0:
+            elif result.reason == "read" and queue.keeps and at > 0:
                 self._enqueue(queue, items[at], future)  # there was no room for it behind the others
             else:
                 future.set_exception(ApplicationError(result.reason, result.message))
@@ -331,6 +355,23 @@ class Client:
 
     def _now_us(self) -> int:
         return int(self._loop.time() * 1e6)
+
+    def object(self, name: str, kind: type[T]) -> T:
+        """A handle of the replicated object `name`, which is of class `kind`: await its commands and queries.
+
+        Raises NotReplicable for a class that is none.
+        """
+        return handle_of(self, name, kind)
+
+
+def _object_queues() -> dict[str, _Queue]:
+    encode, decode = objects.encode_query, objects.decode_results
+    return {
+        "object": _Queue(OBJECTS_APP, objects.encode_batch, decode, keeps=True),
+        "object linearizable": _Queue(OBJECTS_APP, encode, decode, query=True),
+        "object nearest": _Queue(OBJECTS_APP, encode, decode, query=True, here=True),
+        "object stale": _Queue(OBJECTS_APP, encode, decode, query=True, stale=True),
+    }
 
 
 def _name_of(item: object) -> str:
@@ -449,6 +490,13 @@ class NodeConnection:
     async def backup_chunk(self, index: int, offset: int) -> bytes:
         """Bytes of the snapshot at `index` from `offset` on; none when the node does not keep it any more."""
         return (await self._ask(BackupChunkRequest(self._take(), index, offset)))[1]
+
+    async def describe_objects(self) -> list[objects.Description]:
+        """What this very node hosts, and the versions that its program knows. Raises ApplicationError on a
+        witness, which hosts nothing."""
+        reply, body = await self._ask(Query(self._take(), OBJECTS_APP, True), objects.DESCRIBE)
+        assert isinstance(reply, Result)
+        return objects.decode_descriptions(reply_of(Answer(reply.status, body)))
 
     async def set_link_faults(self, blocked_in: Sequence[str], blocked_out: Sequence[str]) -> None:
         """Drop frames from and to these nodes; only a node started with --allow-faults does so."""

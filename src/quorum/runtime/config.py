@@ -19,6 +19,7 @@ import msgspec
 from quorum.errors import ConfigurationError
 from quorum.model import Configuration, NodeId, check_fault_budget, check_node_id
 from quorum.runtime import toml
+from quorum.runtime.object_names import named_objects
 
 if TYPE_CHECKING:
     from quorum.protocols.raft.settings import Settings
@@ -95,8 +96,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `cluster.toml` says: who the members are and how they decide. Every node must read the same.
 
-    `reads` and `writes` are quorum expressions over member ids; empty text means the weighted majority. `faults`
-    is T, the crashes to be tolerated, or None for as many as the members allow.
+    `objects` names the classes of replicated objects, by the names of the objects. `reads` and `writes` are quorum
+    expressions over member ids; empty text means the weighted majority. `faults` is T, the crashes to tolerate,
+    or None for as many as the members allow.
     """
 
     cluster_id: str
@@ -109,6 +111,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     faults: Annotated[int, msgspec.Meta(ge=0, le=10_000)] | None = None
     timing: Timing = Timing()
     limits: Limits = Limits()
+    objects: dict[str, str] = {}
 
     @property
     def is_loopback(self) -> bool:
@@ -231,6 +234,8 @@ def parse_cluster(text: str) -> ClusterConfig:
     """Check the text of a cluster.toml. Raises ConfigurationError for whatever cannot run, and nothing else."""
     raw = toml.parse(text)
     toml.check_keys(raw, ClusterConfig, "")
+    if "objects" in raw:
+        raw["objects"] = named_objects(raw["objects"])
     for name, kind in (("timing", Timing), ("limits", Limits)):
         if isinstance(raw.get(name), dict):
             toml.check_keys(raw[name], kind, f"{name}.")
@@ -289,6 +294,24 @@ def load_node(path: Path | str) -> NodeConfig:
     except ConfigurationError as error:
         raise ConfigurationError(f"{toml.shown_path(path)}: {error}") from None
     return node
+
+
+def node_beside(
+    cluster: Path, node: NodeId, data: Path | str | None, keys: Path | str | None, insecure: bool
+) -> NodeConfig:
+    """The settings of a node that has no node.toml; `data` is NODE/data, `keys` is keys, beside its cluster.toml,
+    where they are not given. Raises ConfigurationError as `load_node` does."""
+    folder = cluster.resolve().parent
+    config = load_cluster(cluster)
+    found = NodeConfig(
+        cluster=cluster.resolve(),
+        node=config.member(node).id,
+        data=Path(data).resolve() if data is not None else folder / node / "data",
+        keys=Path(keys).resolve() if keys is not None else folder / "keys",
+        insecure=insecure,
+    )
+    _check_security(found, config)
+    return found
 
 
 def parse_duration(text: object, name: str = "duration") -> int:

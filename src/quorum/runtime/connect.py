@@ -12,7 +12,7 @@ from quorum.apps import kv
 from quorum.apps.decide import Decision
 from quorum.errors import ConfigurationError, LocalProtocolError
 from quorum.runtime.client import Client, KeyValueClient, NodeConnection
-from quorum.runtime.config import Address, find_config, load_cluster, load_node, parse_address
+from quorum.runtime.config import Address, ClusterConfig, find_config, load_cluster, load_node, parse_address
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.keyring import CLIENT_PREFIX, TlsContexts, load_tls
 from quorum.runtime.lock_client import Election, Lock
@@ -23,6 +23,7 @@ SCHEME = "quorum://"
 TIMEOUT_S = 10.0
 THREAD_END_S = 5.0
 R = TypeVar("R")
+T = TypeVar("T")
 
 
 class Place:
@@ -60,7 +61,7 @@ class Connection:
         self._sync: SyncClient | None = None
 
     async def __aenter__(self) -> Connection:
-        self._client()
+        self.client()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -69,7 +70,7 @@ class Connection:
     @property
     def kv(self) -> KeyValueClient:
         """The key-value store."""
-        return self._client().kv
+        return self.client().kv
 
     @property
     def sync(self) -> SyncClient:
@@ -78,22 +79,29 @@ class Connection:
             self._sync = SyncClient(self._place, self._timeout)
         return self._sync
 
+    def object(self, name: str, kind: type[T]) -> T:
+        """A handle of the replicated object `name`, which is of class `kind`: await its commands and queries.
+
+        Raises NotReplicable for a class that is none.
+        """
+        return self.client().object(name, kind)
+
     def lock(self, name: str, ttl: float = 10.0, wait: float | None = None, value: bytes = b"") -> Lock:
         """A lock, to be used as `async with`: see runtime.lock_client.Lock. `wait` bounds the seconds in its queue
         (None: no bound, 0: do not queue); then LockBusy is raised."""
-        return self._client().lock(name, ttl, wait, value)
+        return self.client().lock(name, ttl, wait, value)
 
     def election(self, name: str, ttl: float = 10.0) -> Election:
         """An election: see runtime.lock_client.Election."""
-        return self._client().election(name, ttl)
+        return self.client().election(name, ttl)
 
     async def decide(self, topic: str, value: bytes) -> Decision:
         """Propose `value` on `topic`; return the decision, which is the first value that was committed."""
-        return await self._client().decide(topic, value)
+        return await self.client().decide(topic, value)
 
     async def decision(self, topic: str) -> Decision | None:
         """What was decided on `topic`, read linearizably; None if nothing was."""
-        return await self._client().decision(topic)
+        return await self.client().decision(topic)
 
     async def aclose(self) -> None:
         """End the sessions. Requests that still wait are cancelled."""
@@ -102,7 +110,8 @@ class Connection:
         if self._sync is not None:
             self._sync.close()
 
-    def _client(self) -> Client:
+    def client(self) -> Client:
+        """The session behind it, opened at the first request. Raises LocalProtocolError where no loop runs."""
         if self._opened is None:
             try:
                 asyncio.get_running_loop()
@@ -135,6 +144,10 @@ class SyncClient:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def object(self, name: str, kind: type[T]) -> T:
+        """A handle of the replicated object `name`: call its commands and queries by `.sync`, from any thread."""
+        return self._client.object(name, kind)
 
     def lock(self, name: str, ttl: float = 10.0, wait: float | None = None, value: bytes = b"") -> SyncLock:
         """A lock, to be used as `with`: see runtime.sync_lock.SyncLock."""
@@ -249,11 +262,19 @@ def at_config(cluster: Path, tls: Path | str | None = None, identity: str | None
     Raises ConfigurationError.
     """
     config = load_cluster(cluster)
-    endpoints = {member.id: str(member.advertise) for member in config.members}
-    if tls is None and _is_insecure(cluster, list(endpoints)):
-        return Place(endpoints, config.cluster_id, None)
-    folder = cluster.parent / KEYS_FOLDER if tls is None else Path(tls)
-    return Place(endpoints, config.cluster_id, _contexts(folder, identity))
+    if tls is None and _is_insecure(cluster, [member.id for member in config.members]):
+        return place_of(config, None)
+    return place_of(config, cluster.parent / KEYS_FOLDER if tls is None else Path(tls), identity)
+
+
+def place_of(cluster: ClusterConfig, keys: Path | None, identity: str | None = None, first: str = "") -> Place:
+    """The place of a cluster, with the keys of `keys` (None: in plain text); node `first` is asked first.
+
+    Raises ConfigurationError.
+    """
+    members = sorted(cluster.members, key=lambda member: member.id != first)
+    endpoints = {member.id: str(member.advertise) for member in members}
+    return Place(endpoints, cluster.cluster_id, None if keys is None else _contexts(keys, identity))
 
 
 def _is_insecure(cluster: Path, nodes: Sequence[str]) -> bool:

@@ -139,10 +139,16 @@ class Gateway:
             if failure is not None:
                 client.answer(failure, ())
                 return
+        driver = self._running()
+        if driver.replica.leader == driver.node:
+            objection = driver.application.vet(submit.app, body)
+            if objection is not None:
+                client.answer(Failure(submit.request, messages.REFUSED, objection), ())
+                return
         token = self._token()
         self._submits[token] = (client, submit.request)
         batch = Batch(submit.app, submit.client, submit.first_sequence, submit.acked_below, submit.count, body)
-        self._running().propose(token, batch)
+        driver.propose(token, batch)
 
     def _not_the_owner(self, client: Client, submit: Submit) -> Failure | None:
         """Why this client may not use the session it names; None if it may.

@@ -16,12 +16,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import msgspec
-
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
 from quorum.runtime.config import NodeConfig, load_cluster, load_node
-from quorum.runtime.folder import LOCK_NAME, Identity
+from quorum.runtime.first_runs import has_run
+from quorum.runtime.folder import LOCK_NAME
 from quorum.runtime.setup import NODE_FILE
 
 PID_FILE, LOG_FILE, LOCK_FILE, FIRST_START_FILE = "node.pid", "node.log", ".up.lock", ".first-start"
@@ -42,13 +41,7 @@ class LocalNode:
     @property
     def has_run(self) -> bool:
         """Whether the node has begun a log: it may have voted, and must not begin anew."""
-        try:
-            data = (self.config.data / "identity.json").read_bytes()
-            return msgspec.json.decode(data, type=Identity).used
-        except FileNotFoundError:
-            return False
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
-            return True  # unreadable is not new: the node itself will say what is wrong
+        return has_run(self.config.data)
 
     def last_words(self, since: int = 0) -> str:
         """The end of its log, from byte `since` on: why it stopped, if it did. Empty if it said nothing."""

@@ -9,9 +9,10 @@ import os
 import resource
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random, SystemRandom
 from secrets import randbits
+from typing import Any
 
 from quorum.apps import decide
 from quorum.apps.catalogue import DECIDE_APP, new_host
@@ -48,6 +49,7 @@ from quorum.runtime.messages import (
     TransferRequest,
 )
 from quorum.runtime.network import ClientConnection, Network
+from quorum.runtime.object_classes import load_classes
 from quorum.runtime.snapshots import SnapshotStore
 from quorum.runtime.status import NodeStatus, encode_status
 from quorum.runtime.wal import Wal
@@ -114,11 +116,24 @@ class Node:
     With `bootstrap` the node begins a new cluster, which is refused where it has run before; without it, a node
     that has no data is refused, because it may have voted and acknowledged in a life that its disk has lost. With
     `join` it starts empty and waits until the leader of a running cluster that has admitted it sends it the log.
+
+    `objects` are the replicated classes by the names of their objects (None: those of cluster.toml). A node that
+    `is_guest` in another program leaves that program's garbage collector alone.
     """
 
-    def __init__(self, config: NodeConfig, bootstrap: bool = False, join: bool = False) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        bootstrap: bool = False,
+        join: bool = False,
+        objects: Mapping[str, Any] | None = None,
+        is_guest: bool = False,
+    ) -> None:
         self.config = config
         self.cluster: ClusterConfig = load_cluster(config.cluster)
+        folder = config.cluster.parent
+        self._objects = load_classes(self.cluster.objects, folder) if objects is None else objects
+        self._is_guest = is_guest
         self.member = self.cluster.member(config.node)
         self._bootstrap = bootstrap
         self._join = join
@@ -153,7 +168,8 @@ class Node:
                 await self._first_records_durable()
                 if self._failure is None:
                     folder.mark_used()
-                _calm_collector()
+                if not self._is_guest:
+                    _calm_collector()
                 await self.network.start()
                 if started is not None:
                     started(self)
@@ -214,7 +230,7 @@ class Node:
             caller_flushes=True,
         )
         self.replica = RaftReplica(config.node, Random(SystemRandom().getrandbits(256)), cluster.raft_settings())
-        self.host: Host | Witness = Witness() if self.member.role == WITNESS else new_host()
+        self.host: Host | Witness = Witness() if self.member.role == WITNESS else new_host(self._objects)
         self.gateway = Gateway(self._addresses)
         ports = Ports(self.log, self.snapshots, _Transport(self.network), self.timers, self.clock)
         self.driver = Driver(self.replica, ports, self.host, self.gateway, self)
