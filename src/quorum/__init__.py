@@ -9,13 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from quorum.apps.replicated import Replicated, command, query, state
+    from quorum.apps.replicated_types import (
+        ReplicatedCounter,
+        ReplicatedDict,
+        ReplicatedList,
+        ReplicatedPriorityQueue,
+        ReplicatedQueue,
+        ReplicatedSet,
+    )
     from quorum.errors import (
         ApplicationError,
         ConfigurationError,
+        IncompatibleProgram,
         LocalProtocolError,
         NodeFailed,
         NoQuorum,
         NotLeader,
+        NotReplicable,
         OutcomeUnknown,
         Overloaded,
         QuorumError,
@@ -26,6 +37,7 @@ if TYPE_CHECKING:
     from quorum.model import Configuration
     from quorum.quorum import Quorum, State
     from quorum.runtime.connect import connect
+    from quorum.runtime.start import start
     from quorum.systems.system import QuorumSystem
 
 __version__ = "0.1.0"
@@ -33,20 +45,33 @@ __all__ = [
     "ApplicationError",
     "Configuration",
     "ConfigurationError",
+    "IncompatibleProgram",
     "LocalProtocolError",
     "NoQuorum",
     "NodeFailed",
     "NotLeader",
+    "NotReplicable",
     "OutcomeUnknown",
     "Overloaded",
     "Quorum",
     "QuorumError",
     "QuorumSystem",
+    "Replicated",
+    "ReplicatedCounter",
+    "ReplicatedDict",
+    "ReplicatedList",
+    "ReplicatedPriorityQueue",
+    "ReplicatedQueue",
+    "ReplicatedSet",
     "SessionExpired",
     "State",
     "StorageCorrupt",
     "StorageError",
+    "command",
     "connect",
+    "query",
+    "start",
+    "state",
 ]
 
 _HOMES = {
@@ -54,7 +79,18 @@ _HOMES = {
     "Quorum": "quorum.quorum",
     "State": "quorum.quorum",
     "QuorumSystem": "quorum.systems.system",
+    "Replicated": "quorum.apps.replicated",
+    "ReplicatedCounter": "quorum.apps.replicated_types",
+    "ReplicatedDict": "quorum.apps.replicated_types",
+    "ReplicatedList": "quorum.apps.replicated_types",
+    "ReplicatedPriorityQueue": "quorum.apps.replicated_types",
+    "ReplicatedQueue": "quorum.apps.replicated_types",
+    "ReplicatedSet": "quorum.apps.replicated_types",
+    "command": "quorum.apps.replicated",
     "connect": "quorum.runtime.connect",
+    "query": "quorum.apps.replicated",
+    "start": "quorum.runtime.start",
+    "state": "quorum.apps.replicated",
 }
 
 

@@ -194,7 +194,7 @@ class ClassSchema:
             defaults: dict[str, Any] = owner.__dict__.get("_quorum_defaults", {})
             if not defaults:
                 continue
-            hints = _hints(owner, name_of(owner))
+            hints = _hints_of_class(owner)
             for name, default in defaults.items():
                 since = 1
                 if isinstance(default, Since):
@@ -316,9 +316,21 @@ def _check_deterministic(function: Any, allow: frozenset[str], what: str, plain:
         check_sets(function, what)
 
 
-def _hints(of: Any, what: str) -> dict[str, Any]:
+def _hints_of_class(cls: type) -> dict[str, Any]:
+    """The annotations of a class; one that was made by `exec` is in no module, but where its methods are."""
     try:
-        return get_type_hints(of, include_extras=True)
+        return _hints(cls, name_of(cls))
+    except NameError:
+        for value in vars(cls).values():
+            function = value.function if isinstance(value, Method) else value
+            if isinstance(function, FunctionType):
+                return _hints(cls, name_of(cls), function.__globals__)
+        raise
+
+
+def _hints(of: Any, what: str, names: dict[str, Any] | None = None) -> dict[str, Any]:
+    try:
+        return get_type_hints(of, names, include_extras=True)
     except NameError:
         raise
     except Exception as error:

@@ -21,7 +21,7 @@ def check_sets(function: FunctionType, what: str) -> None:
     """Raise NotReplicable, naming `what`, where the outcome would depend on the order of a set."""
     try:
         tree = ast.parse(dedent(getsource(function)))
-    except (OSError, TypeError, SyntaxError, ValueError):
+    except (OSError, TypeError, SyntaxError, ValueError, IndexError):
         return
     finder = _Finder()
     finder.visit(tree)

@@ -33,6 +33,7 @@ _COMMANDS = {
     "decide": ("decide:decide", "Decide a topic once and for all, or read its decision."),
     "backup": ("backup:backup", "Write a backup of a running cluster to FILE, or check one."),
     "restore": ("backup:restore", "Set up in FOLDER a new cluster that begins with the state of the backup FILE."),
+    "objects": ("objects:objects", "Show the replicated objects of a cluster, and raise their versions."),
     "verify-data": ("verify_data:verify_data", "Check the data folder of a node that does not run."),
     "simulate": ("simulate:simulate", "Run seeded fault campaigns on a simulated cluster."),
     "replay": ("simulate:replay", "Run one seed again and show its last events."),

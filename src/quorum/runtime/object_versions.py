@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 import msgspec
 
@@ -15,6 +14,7 @@ from quorum.runtime.object_client import describe, found, raise_version
 
 ASK_TIMEOUT_S = 5.0
 WITNESS_ANSWER = "Witness"
+Answers = dict[str, list[Description] | str | None]
 
 
 class Raised(msgspec.Struct, frozen=True):
@@ -58,7 +58,7 @@ async def raise_where_known(place: Place, client: Client, name: str, version: in
     return Raised(name, present.version, await raise_version(client, name, target, fingerprint))
 
 
-async def ask_members(place: Place) -> Mapping[str, list[Description] | str | None]:
+async def ask_members(place: Place) -> Answers:
     """What each member hosts; a text says why it could not be asked, None that it is a witness."""
     answers = await asyncio.gather(*(_ask(place, node) for node in place.endpoints))
     return dict(zip(place.endpoints, answers, strict=True))

@@ -26,6 +26,7 @@ RAISE_PAUSE_S = 5.0
 """So often it is tried to raise objects to the versions of this program, while a node of an older one runs."""
 THREAD_END_S = 10.0
 log = logging.getLogger("quorum.objects")
+logging.getLogger("quorum").addHandler(logging.NullHandler())  # in another's program, its own handlers decide
 
 
 class Hosting(Generic[T]):
