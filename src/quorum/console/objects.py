@@ -19,7 +19,10 @@ from quorum.runtime.object_versions import Answers, ask_members, raise_where_kno
 
 @click.group(cls=Group, epilog="Example: quorum objects list")
 def objects() -> None:
-    """The replicated objects of a cluster. cluster.toml names their classes; see docs/replicated.md."""
+    """Show the replicated objects of a cluster, and raise their versions.
+
+    cluster.toml names their classes; see docs/replicated.md.
+    """
 
 
 @command("list", "quorum objects list")
