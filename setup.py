@@ -16,6 +16,10 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import BaseError
 
 COMPILED = (
+    "entry",
+    "apps/host",
+    "apps/log_clock",
+    "apps/session",
     "systems/tally",
     "protocols/log",
     "protocols/raft/change",
@@ -29,9 +33,19 @@ COMPILED = (
     "protocols/raft/sending",
     "protocols/raft/state",
     "protocols/raft/transfer",
+    "runtime/clock",
+    "runtime/codec",
+    "runtime/connection",
+    "runtime/disk_thread",
     "runtime/driver",
+    "runtime/files",
+    "runtime/gateway",
+    "runtime/network",
+    "runtime/node",
+    "runtime/session",
     "runtime/wal",
     "runtime/wal_index",
+    "runtime/wal_records",
 )
 
 

@@ -17,7 +17,8 @@ from time import perf_counter
 
 import uvloop
 
-from quorum.entry import COMMAND, Batch, encode_entry
+from quorum.entry import COMMAND, encode_entry
+from quorum.header import Batch
 from quorum.runtime.files import RealFiles
 from quorum.runtime.wal import Wal
 

@@ -11,8 +11,9 @@ from hashlib import blake2b
 from quorum.apps.answer import OK
 from quorum.apps.host import Host
 from quorum.apps.state_machine import Outputs
-from quorum.entry import Buffer, Header
+from quorum.entry import Buffer
 from quorum.errors import QuorumError
+from quorum.header import Header
 from quorum.model import Configuration
 from quorum.sim.client import SimClient
 from quorum.sim.world import World

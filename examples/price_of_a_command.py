@@ -16,7 +16,8 @@ from typing import Any
 from quorum.apps import kv
 from quorum.apps.catalogue import KV_APP, new_host
 from quorum.apps.host import OPEN, SESSIONS, decode_session
-from quorum.entry import Batch, decode_entry, entry_identity, split_entries
+from quorum.entry import decode_entry, entry_identity, split_entries
+from quorum.header import Batch
 from quorum.model import Configuration
 from quorum.protocols import effects, events
 from quorum.protocols.raft.messages import Append, AppendReply

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from quorum.apps.host import OPEN, SESSIONS, Applied, Host, decode_session
-from quorum.entry import COMMAND, Header
+from quorum.apps.applied import Applied
+from quorum.apps.host import OPEN, SESSIONS, Host, decode_session
+from quorum.entry import COMMAND
+from quorum.header import Header
 
 KV, DECIDE = 1, 2
 

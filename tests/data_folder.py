@@ -6,7 +6,8 @@ from pathlib import Path
 
 from quorum.apps.catalogue import KV_APP, new_host
 from quorum.apps.kv import Put, encode_batch
-from quorum.entry import COMMAND, Batch, decode_entry, encode_entry
+from quorum.entry import COMMAND, decode_entry, encode_entry
+from quorum.header import Batch
 from quorum.model import Configuration
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import SnapshotMark

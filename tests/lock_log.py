@@ -6,7 +6,8 @@ import msgspec
 
 from apps_log import header
 from quorum.apps.answer import OK
-from quorum.apps.host import Applied, Host
+from quorum.apps.applied import Applied
+from quorum.apps.host import Host
 from quorum.apps.lock import (
     Command,
     Opened,
@@ -20,7 +21,8 @@ from quorum.apps.lock import (
 )
 from quorum.apps.lock_service import LockService
 from quorum.apps.log_clock import TICK_US_MAX, LogClock
-from quorum.entry import BARRIER, COMMAND, TICK, Header
+from quorum.entry import BARRIER, COMMAND, TICK
+from quorum.header import Header
 
 LOCK = 3
 SECOND_US = 1_000_000

@@ -21,7 +21,7 @@ from quorum.apps.objects import (
 )
 from quorum.apps.objects_machine import Objects
 from quorum.apps.replicated_schema import schema_of
-from quorum.entry import Header
+from quorum.header import Header
 
 OBJECTS = 16
 

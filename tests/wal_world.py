@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from quorum.entry import COMMAND, CONFIGURATION, Batch, encode_entry
+from quorum.entry import COMMAND, CONFIGURATION, encode_entry
+from quorum.header import Batch
 from quorum.model import Configuration, encode_configuration
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import Durable, SnapshotMark

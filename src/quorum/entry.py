@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from hashlib import blake2b
 
-import msgspec
+from quorum.header import Batch, Header
 
 Buffer = bytes | bytearray | memoryview
 
@@ -36,43 +36,6 @@ HOLLOW_FORMAT = 2
 FORMATS = frozenset((ENTRY_FORMAT, HOLLOW_FORMAT))
 ENTRY_BYTES_MAX = 16 * 1024 * 1024
 """No entry is larger than this; a head that claims more is damage or an attack."""
-
-
-class Batch(msgspec.Struct, frozen=True, gc=False):
-    """What a client session proposes: `count` commands for application `app`, opaque to the log.
-
-    `client` is the session (the index of the entry that opened it; 0: none, no duplicate detection),
-    `first_sequence` numbers the batch within the session, and every batch below `acked_below` has been
-    answered, so that its stored reply may be dropped.
-    """
-
-    app: int
-    client: int
-    first_sequence: int
-    acked_below: int
-    count: int
-    body: bytes
-
-
-class Header(msgspec.Struct, frozen=True, gc=False):
-    """What a state machine may know of an entry: all its time and randomness come from here.
-
-    `time_us` is log time: set by the leader, never decreasing from entry to entry. `entropy` is 64 random
-    bits drawn by the leader.
-    """
-
-    index: int
-    term: int
-    kind: int
-    app: int
-    epoch: int
-    time_us: int
-    entropy: int
-    client: int
-    first_sequence: int
-    acked_below: int
-    count: int
-    digest: bytes
 
 
 def body_digest(body: Buffer) -> bytes:

@@ -8,7 +8,8 @@ import pytest
 from alarms import APP, Alarms
 from apps_log import Log
 from quorum.apps.answer import OK
-from quorum.apps.host import NOTHING, Host
+from quorum.apps.applied import NOTHING
+from quorum.apps.host import Host
 from quorum.apps.kv_store import KeyValueStore
 from quorum.apps.log_clock import LogClock
 from quorum.apps.state_machine import Notice, Outputs, Task, is_expiring

@@ -28,7 +28,7 @@ from quorum.apps.kv import (
 )
 from quorum.apps.kv_store import KeyValueStore
 from quorum.apps.leaves import Change, Leaves, Versioned, tombstone
-from quorum.entry import Header
+from quorum.header import Header
 
 HEADER = Header(1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 1, b"")
 KEYS = st.integers(0, 12).map(lambda number: b"%02d" % number)

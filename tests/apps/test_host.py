@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from apps_log import DECIDE, KV, Log, header
 from quorum.apps.answer import FAILED, OK, decode_failure
+from quorum.apps.applied import NOTHING
 from quorum.apps.decide import Decide, Decisions
 from quorum.apps.decide import encode_batch as encode_proposals
-from quorum.apps.host import NOTHING, Host
+from quorum.apps.host import Host
 from quorum.apps.kv import Delete, Get, Put, decode_results, encode_batch, encode_query
 from quorum.apps.kv_store import KeyValueStore
 from quorum.apps.state_machine import Outputs

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from apps_log import header
 from quorum.apps.log_clock import GAP_US_MAX, TICK_US_MAX, LogClock
-from quorum.entry import BARRIER, COMMAND, CONFIGURATION, TICK, Header
+from quorum.entry import BARRIER, COMMAND, CONFIGURATION, TICK
+from quorum.header import Header
 
 SECOND_US = 1_000_000
 

@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from quorum.apps.answer import OK, Answer, Failure
-from quorum.apps.host import Applied
+from quorum.apps.applied import Applied
 from quorum.apps.state_machine import Notice
-from quorum.entry import COMMAND, Batch, Buffer, Header, encode_entry
+from quorum.entry import COMMAND, Buffer, encode_entry
 from quorum.errors import QuorumError
+from quorum.header import Batch, Header
 from quorum.model import Configuration, NodeId
 from quorum.protocols import effects, events
 from quorum.runtime.driver import Driver, Ports

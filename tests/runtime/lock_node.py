@@ -9,7 +9,8 @@ from quorum.apps.answer import OK
 from quorum.apps.catalogue import LOCK_APP, new_host
 from quorum.apps.lock import Look, decode_results, encode_query
 from quorum.apps.log_clock import TICK_US_MAX
-from quorum.entry import COMMAND, TICK, Header
+from quorum.entry import COMMAND, TICK
+from quorum.header import Header
 from quorum.runtime.client import Client
 from quorum.runtime.messages import Pulse, Query, Result, Submit, Unwatch, Watch
 from quorum.runtime.watch import WatchHub

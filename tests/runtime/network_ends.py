@@ -16,13 +16,14 @@ from cryptography.x509.oid import NameOID
 
 from quorum.errors import RemoteProtocolError
 from quorum.runtime.codec import Frame
-from quorum.runtime.connection import FrameConnection, Limits
+from quorum.runtime.connection import FrameConnection
 from quorum.runtime.dial import dial
 from quorum.runtime.handshake import (
     Hello,
     Welcome,
 )
 from quorum.runtime.keyring import TlsContexts
+from quorum.runtime.limits import Limits
 from quorum.runtime.network import ClientConnection, Network
 
 CLUSTER = "c1"

@@ -11,8 +11,9 @@ from quorum.apps.answer import EXPIRED
 from quorum.apps.catalogue import KV_APP, new_host
 from quorum.apps.host import OPEN, SESSIONS, decode_session
 from quorum.apps.kv import Get, Put, decode_results, encode_batch, encode_query
-from quorum.entry import COMMAND, Batch, decode_entry, encode_entry
+from quorum.entry import COMMAND, decode_entry, encode_entry
 from quorum.errors import ConfigurationError, StorageCorrupt
+from quorum.header import Batch
 from quorum.protocols.events import SnapshotMark
 from quorum.runtime.backup import verify_backup
 from quorum.runtime.files import RealFiles

@@ -14,8 +14,9 @@ from quorum.apps.answer import OK
 from quorum.apps.catalogue import KV_APP
 from quorum.apps.host import CLOSE, OPEN, Host
 from quorum.apps.kv_store import KeyValueStore
-from quorum.entry import COMMAND, ENTRY_BYTES_MAX, Header
+from quorum.entry import COMMAND, ENTRY_BYTES_MAX
 from quorum.errors import LocalProtocolError, NotLeader, RemoteProtocolError
+from quorum.header import Header
 from quorum.runtime.client import BATCH_BYTES_MAX, Client
 from quorum.runtime.handshake import HelloRejected
 from quorum.runtime.messages import Query, Result, Submit

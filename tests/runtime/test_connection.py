@@ -8,7 +8,8 @@ from typing import Any
 
 from quorum.errors import RemoteProtocolError
 from quorum.runtime.codec import Frame, encode_frame
-from quorum.runtime.connection import Complaints, FrameConnection, Limits
+from quorum.runtime.connection import Complaints, FrameConnection
+from quorum.runtime.limits import Limits
 
 
 class Transport(asyncio.Transport):

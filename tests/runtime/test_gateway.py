@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import pytest
 
 from quorum.apps.answer import FAILED, OK
-from quorum.apps.host import OPEN, SESSIONS, Applied, opening
+from quorum.apps.applied import Applied
+from quorum.apps.host import OPEN, SESSIONS, opening
 from quorum.apps.state_machine import Notice
-from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Batch, Buffer, Header, encode_entry
+from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Buffer, encode_entry
 from quorum.errors import ConfigurationError, NoQuorum, NotLeader, Overloaded, QuorumError
+from quorum.header import Batch, Header
 from quorum.protocols import events
 from quorum.runtime import messages
 from quorum.runtime.gateway import Gateway

@@ -11,7 +11,6 @@ import uvloop
 
 from quorum.errors import ConfigurationError, LocalProtocolError, RemoteProtocolError
 from quorum.runtime.codec import encode_frame
-from quorum.runtime.connection import Limits
 from quorum.runtime.dial import dial
 from quorum.runtime.handshake import (
     CONTROL_CHANNEL,
@@ -19,6 +18,7 @@ from quorum.runtime.handshake import (
     HelloRejected,
     Welcome,
 )
+from quorum.runtime.limits import Limits
 from quorum.runtime.network import Network
 from runtime.network_ends import (
     CLUSTER,

@@ -11,7 +11,6 @@ import uvloop
 
 from quorum.errors import RemoteProtocolError
 from quorum.runtime.codec import encode_frame
-from quorum.runtime.connection import Limits
 from quorum.runtime.dial import dial
 from quorum.runtime.handshake import (
     CONTROL_CHANNEL,
@@ -21,6 +20,7 @@ from quorum.runtime.handshake import (
     Rejected,
     objection,
 )
+from quorum.runtime.limits import Limits
 from runtime.network_ends import (
     CLUSTER,
     Caller,

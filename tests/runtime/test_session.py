@@ -12,7 +12,8 @@ from quorum.apps.host import CLOSE, OPEN, SESSIONS
 from quorum.errors import LocalProtocolError, NotLeader, OutcomeUnknown, Overloaded, QuorumError, SessionExpired
 from quorum.runtime import messages
 from quorum.runtime.messages import Failure, Query, Result, StatusReply, Submit
-from quorum.runtime.session import Session, SessionSettings
+from quorum.runtime.session import Session
+from quorum.runtime.session_settings import SessionSettings
 
 NODES = ("a:1", "b:1", "c:1")
 SETTINGS = SessionSettings(silence_us=1_000_000, retry_us=10_000, retry_max_us=100_000)

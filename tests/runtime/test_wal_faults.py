@@ -13,7 +13,8 @@ from quorum.errors import ConfigurationError, StorageCorrupt, StorageError, Stor
 from quorum.protocols.effects import HardState
 from quorum.runtime.files import RealFiles
 from quorum.runtime.wal import Wal
-from quorum.runtime.wal_records import HEADER_BYTES, Encoder, SegmentHead, encode_segment_head
+from quorum.runtime.wal_head import SegmentHead, encode_segment_head
+from quorum.runtime.wal_records import HEADER_BYTES, Encoder
 from quorum.runtime.wal_records import SEGMENT as SEGMENT_KIND
 from quorum.sim.disk import SECTOR_BYTES, Fault, PowerCut
 from wal_world import FOLDER, Disk, content_end, entry, mark_at, whole_log

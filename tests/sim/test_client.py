@@ -7,7 +7,7 @@ from quorum.apps.answer import OK
 from quorum.apps.catalogue import KV_APP
 from quorum.errors import NotLeader, OutcomeUnknown, QuorumError
 from quorum.model import Configuration
-from quorum.runtime.session import SessionSettings
+from quorum.runtime.session_settings import SessionSettings
 from quorum.sim.client import SimClient
 from quorum.sim.world import World
 

@@ -7,8 +7,9 @@ from hashlib import blake2b
 
 from quorum.apps.host import Host
 from quorum.apps.state_machine import Notice, Outputs
-from quorum.entry import Buffer, Header
+from quorum.entry import Buffer
 from quorum.errors import QuorumError
+from quorum.header import Header
 from quorum.model import Configuration
 from quorum.protocols.raft.settings import Settings
 from quorum.sim.client import SimClient

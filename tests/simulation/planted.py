@@ -19,7 +19,8 @@ import msgspec
 from quorum.apps.answer import EXPIRED_ANSWER, Answer
 from quorum.apps.host import Host
 from quorum.apps.session import Sessions
-from quorum.entry import CONFIGURATION, Buffer, Header, decode_entry
+from quorum.entry import CONFIGURATION, Buffer, decode_entry
+from quorum.header import Header
 from quorum.model import Configuration, NodeId, decode_configuration
 from quorum.protocols import effects
 from quorum.protocols.effects import HardState, Persist, ReadReady

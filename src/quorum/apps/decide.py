@@ -13,7 +13,8 @@ import msgspec
 from quorum.apps.batch import BatchDecoder, Refused
 from quorum.apps.leaves import Leaves
 from quorum.apps.state_machine import Outputs
-from quorum.entry import Buffer, Header
+from quorum.entry import Buffer
+from quorum.header import Header
 
 TOPIC_BYTES_MAX = 512
 VALUE_BYTES_MAX = 64 * 1024

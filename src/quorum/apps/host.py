@@ -10,16 +10,19 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from operator import index as index_of
+from typing import ClassVar
 
 import msgspec
 
 from quorum.apps.answer import EXPIRED, OK, Answer, Failure, decode_failure, failure, failure_answer
+from quorum.apps.applied import NOTHING, Applied
 from quorum.apps.log_clock import LogClock
 from quorum.apps.session import SESSIONS_MAX, Sessions
 from quorum.apps.state_machine import Notice, Outputs, Reply, StateMachine, Task, is_expiring, is_vetting
 from quorum.apps.stream import StreamReader, write_stream
-from quorum.entry import COMMAND, Buffer, Header
+from quorum.entry import COMMAND, Buffer
 from quorum.errors import ConfigurationError, IncompatibleProgram, LocalProtocolError
+from quorum.header import Header
 
 SESSIONS = 0
 """The application id of client sessions. Its batches are one of the three bodies below."""
@@ -37,22 +40,6 @@ NEVER_US = 1 << 62
 _HEAD = struct.Struct("<4sQqqI")
 _FORMAT = b"QHS2"
 
-
-class Applied(msgspec.Struct, frozen=True, gc=False):
-    """What applying one entry gives: the answer to its caller, and what goes to others.
-
-    `status` and `body` are an `answer.Answer`; `replies` answer earlier batches (status OK), in the same session
-    or another. First come those of what expired at this entry, then those of the batch, if it was really applied.
-    """
-
-    status: int
-    body: bytes
-    replies: tuple[Reply, ...] = ()
-    notices: tuple[Notice, ...] = ()
-    tasks: tuple[Task, ...] = ()
-
-
-NOTHING = Applied(OK, b"")
 
 _ENCODE = msgspec.msgpack.Encoder()
 _DECODE_SESSION = msgspec.msgpack.Decoder(int)
@@ -100,7 +87,7 @@ class Host:
         self._wake_us = NEVER_US
         self._expiry_failure: Failure | None = None
 
-    keeps_state = True
+    keeps_state: ClassVar[bool] = True
 
     @property
     def applied_index(self) -> int:

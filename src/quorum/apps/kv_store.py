@@ -46,7 +46,8 @@ from quorum.apps.kv import (
 from quorum.apps.kv_rules import refusal_of_item, refusal_of_operation, refusal_of_txn
 from quorum.apps.leaves import Change, Leaves, Versioned, tombstone
 from quorum.apps.state_machine import Outputs
-from quorum.entry import Buffer, Header
+from quorum.entry import Buffer
+from quorum.header import Header
 
 
 class StoreHead(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -51,7 +51,8 @@ from quorum.apps.lock import (
 )
 from quorum.apps.log_clock import LogClock
 from quorum.apps.state_machine import Notice, Outputs
-from quorum.entry import Buffer, Header
+from quorum.entry import Buffer
+from quorum.header import Header
 
 ITEM_BYTES = 64
 """What a lock counts for READ_BYTES_MAX in addition to its name and value."""

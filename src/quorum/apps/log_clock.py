@@ -12,7 +12,8 @@ for, and not shorter but for GAP_US_MAX at a clock that jumps, and the drift of 
 
 from __future__ import annotations
 
-from quorum.entry import BARRIER, Header
+from quorum.entry import BARRIER
+from quorum.header import Header
 
 TICK_US_MAX = 1_000_000
 """While a lease waits to expire, no leader lets more time pass without an entry."""

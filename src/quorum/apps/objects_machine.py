@@ -28,8 +28,9 @@ from quorum.apps.objects import (
 )
 from quorum.apps.replicated_schema import ClassSchema, MethodSchema, schema_of
 from quorum.apps.state_machine import Outputs
-from quorum.entry import Buffer, Header
+from quorum.entry import Buffer
 from quorum.errors import ConfigurationError, IncompatibleProgram, LocalProtocolError, QuorumError
+from quorum.header import Header
 
 
 class ObjectHead(msgspec.Struct, frozen=True, gc=False, array_like=True):

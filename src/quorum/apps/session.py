@@ -22,7 +22,8 @@ from hashlib import blake2b
 import msgspec
 
 from quorum.apps.answer import DROPPED_ANSWER, EXPIRED_ANSWER, FORGOTTEN_ANSWER, STATUSES, Answer
-from quorum.entry import Header
+from quorum.apps.session_record import SessionRecord
+from quorum.header import Header
 
 SESSIONS_MAX = 10_000
 SESSION_ANSWERS_MAX = 4096
@@ -32,16 +33,6 @@ ANSWER_OVERHEAD_BYTES = 64
 """What an answer counts in addition to its body."""
 
 CHUNK_BYTES = 64 * 1024
-
-
-class SessionRecord(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A session in canonical form; the answers in the order in which their batches were applied."""
-
-    client: int
-    used: int
-    acked: int
-    answers: list[tuple[int, int, bytes]]
-    owner: str = ""
 
 
 _ENCODE = msgspec.msgpack.Encoder()

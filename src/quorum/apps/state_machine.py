@@ -7,7 +7,8 @@ from typing import Protocol, TypeGuard
 
 import msgspec
 
-from quorum.entry import Buffer, Header
+from quorum.entry import Buffer
+from quorum.header import Header
 
 
 class Reply(msgspec.Struct, frozen=True, gc=False):

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 
 from quorum.apps.answer import Answer, Failure, failure
-from quorum.apps.host import NOTHING, Applied
-from quorum.entry import Buffer, Header
+from quorum.apps.applied import NOTHING, Applied
+from quorum.entry import Buffer
+from quorum.header import Header
 
 
 class Witness:

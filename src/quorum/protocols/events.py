@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
-from quorum.entry import Batch, Buffer
+from quorum.entry import Buffer
+from quorum.header import Batch
 from quorum.model import Configuration, NodeId
 
 

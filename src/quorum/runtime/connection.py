@@ -9,14 +9,13 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
-from typing import Any, Protocol, cast
-
-import msgspec
+from typing import Any, ClassVar, Protocol, cast
 
 from quorum.entry import Buffer
 from quorum.errors import RemoteProtocolError
-from quorum.runtime.codec import FRAME_BYTES_MAX, Frame, FrameParser
+from quorum.runtime.codec import Frame, FrameParser
 from quorum.runtime.keyring import peer_name
+from quorum.runtime.limits import Limits
 
 _LOG = logging.getLogger("quorum.network")
 Address = tuple[str, int]
@@ -27,26 +26,6 @@ LINGER_S = 1.0
 """How long a connection that we close may take to hand over what is still unsent."""
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """Bounds that keep one misbehaving address from harming the others. Sizes in bytes, times in microseconds.
-
-    `hello_timeout_us` counts from the accepted TCP connection to its first frame, TLS included;
-    `frame_timeout_us` from the first byte of any later frame to its last. Past `bytes_unsent_max` a connection is
-    closed: whoever reads so little is as good as gone. `waiting_max` bounds connections that have not said who
-    they are; one more pushes out the oldest, so that a real peer, which is quick, always gets in.
-    """
-
-    hello_bytes_max: int = 4096
-    frame_bytes_max: int = FRAME_BYTES_MAX
-    peer_bytes_unsent_max: int = 128 * 1024 * 1024
-    client_bytes_unsent_max: int = 32 * 1024 * 1024
-    hello_timeout_us: int = 5_000_000
-    frame_timeout_us: int = 20_000_000
-    silence_timeout_us: int = 10_000_000
-    waiting_max: int = 128
-    clients_max: int = 1000
-
-
 class Complaints:
     """Counts what others did wrong, and logs it: a line a second about each, the same text once a minute.
 
@@ -54,9 +33,9 @@ class Complaints:
     name, for the newest names only. `clock` gives seconds.
     """
 
-    NAMES_MAX = 1024
-    LINE_S = 1.0
-    REPEAT_S = 60.0
+    NAMES_MAX: ClassVar[int] = 1024
+    LINE_S: ClassVar[float] = 1.0
+    REPEAT_S: ClassVar[float] = 60.0
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self.total = 0
@@ -93,7 +72,7 @@ class ConnectionOwner(Protocol):
         ...
 
 
-class FrameConnection(asyncio.Protocol):
+class FrameConnection:
     """Frames over one transport.
 
     `send` only appends; what was appended in one turn of the event loop leaves in one write, at `flush` or at the
@@ -197,7 +176,15 @@ class FrameConnection(asyncio.Protocol):
         """Return once the connection has ended and its owner was told."""
         await self._closed.wait()
 
-    # What the event loop says.
+    # What the event loop says. It takes whatever has these methods; a compiled class cannot inherit from its own.
+
+    @property
+    def protocol(self) -> Any:
+        """This connection, for an event loop that wants an asyncio.Protocol."""
+        return self
+
+    def eof_received(self) -> None:
+        """The other side sends no more: the loop closes the connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from quorum.errors import QuorumError, RemoteProtocolError
 from quorum.runtime.codec import Frame, encode_frame
-from quorum.runtime.connection import Address, Complaints, ConnectionOwner, FrameConnection, Limits, tls_reason
+from quorum.runtime.connection import Address, Complaints, ConnectionOwner, FrameConnection, tls_reason
 from quorum.runtime.handshake import (
     CONTROL_CHANNEL,
     HANDSHAKE,
@@ -19,6 +19,7 @@ from quorum.runtime.handshake import (
     shown,
 )
 from quorum.runtime.keyring import TlsContexts
+from quorum.runtime.limits import Limits
 
 OpenSession = Callable[[FrameConnection, Welcome], ConnectionOwner]
 """Told of a welcome before any later frame; returns who is to be told of those, and of the end."""
@@ -48,10 +49,14 @@ async def dial(
     try:
         async with asyncio.timeout(limits.hello_timeout_us / 1e6):
             if tls is None:
-                await loop.create_connection(lambda: connection, *address)
+                await loop.create_connection(lambda: connection.protocol, *address)
             else:
                 await loop.create_connection(
-                    lambda: connection, *address, ssl=tls.client, server_hostname="", ssl_shutdown_timeout=1.0
+                    lambda: connection.protocol,
+                    *address,
+                    ssl=tls.client,
+                    server_hostname="",
+                    ssl_shutdown_timeout=1.0,
                 )
             connection.send(encode_frame(CONTROL_CHANNEL, HANDSHAKE.encode(hello)))
             connection.flush()

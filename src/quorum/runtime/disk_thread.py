@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from time import monotonic_ns
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 Job = Callable[[], None]
 Done = Callable[[BaseException | None], None]
@@ -47,7 +47,11 @@ class Inline:
         else:
             done(None)
 
-    submit_urgent = submit_aside = submit
+    def submit_urgent(self, job: Job, done: Done) -> None:
+        self.submit(job, done)
+
+    def submit_aside(self, job: Job, done: Done) -> None:
+        self.submit(job, done)
 
     def close(self) -> None:
         return
@@ -59,8 +63,8 @@ class DiskThread:
     def __init__(self, post: Post, name: str) -> None:
         self._post = post
         self._jobs: SimpleQueue[tuple[Job, Done] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._runner = threading.Thread(target=self._run, name=name, daemon=True)
+        self._runner.start()
 
     def submit(self, job: Job, done: Done) -> None:
         self._jobs.put((job, done))
@@ -73,7 +77,7 @@ class DiskThread:
 
     def close(self) -> None:
         self._jobs.put(None)
-        self._thread.join()
+        self._runner.join()
 
     def _run(self) -> None:
         while (item := self._jobs.get()) is not None:
@@ -95,9 +99,9 @@ class Paced(DiskThread):
     a disk that is slow for long all of them. So a stalling disk holds up the loop once, not for ever.
     """
 
-    FAST_NS = 400_000
-    STALL_NS = 4_000_000
-    WEIGHT = 8
+    FAST_NS: ClassVar[int] = 400_000
+    STALL_NS: ClassVar[int] = 4_000_000
+    WEIGHT: ClassVar[int] = 8
     """The newest job counts for one in so many."""
 
     def __init__(self, post: Post, name: str, now_ns: Callable[[], int] = monotonic_ns) -> None:

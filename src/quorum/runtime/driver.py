@@ -13,9 +13,9 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from quorum.apps.host import Applied
+from quorum.apps.applied import Applied
 from quorum.apps.state_machine import Notice
-from quorum.entry import Batch, Buffer, Header, decode_entry, hollow, is_hollow
+from quorum.entry import Buffer, decode_entry, hollow, is_hollow
 from quorum.errors import (
     ConfigurationError,
     QuorumError,
@@ -24,6 +24,7 @@ from quorum.errors import (
     StorageError,
     StorageFullError,
 )
+from quorum.header import Batch, Header
 from quorum.model import Configuration, NodeId
 from quorum.protocols import effects, events
 from quorum.protocols.replica import Replica

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-import msgspec
-
 from quorum.apps.answer import OK
-from quorum.apps.host import APPLICATION_ID_MAX, OPEN, SESSIONS, Applied, opening
+from quorum.apps.applied import Applied
+from quorum.apps.host import APPLICATION_ID_MAX, OPEN, SESSIONS, opening
 from quorum.apps.state_machine import Notice
-from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Batch, Buffer, Header
+from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Buffer
 from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloaded, QuorumError
+from quorum.header import Batch, Header
 from quorum.membership.reconfiguration import decode_change
 from quorum.model import NodeId
 from quorum.runtime import messages
@@ -54,10 +54,15 @@ class Operator(Protocol):
     def set_link_faults(self, blocked_in: tuple[str, ...], blocked_out: tuple[str, ...]) -> None: ...
 
 
-class _Read(msgspec.Struct, frozen=True, gc=False):
-    client: Client
-    query: Query
-    body: bytes
+class _Read:
+    """One query that waits for its index."""
+
+    __slots__ = ("body", "client", "query")
+
+    def __init__(self, client: Client, query: Query, body: bytes) -> None:
+        self.client = client
+        self.query = query
+        self.body = body
 
 
 class Gateway:

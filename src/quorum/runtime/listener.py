@@ -8,7 +8,8 @@ import ssl
 from collections.abc import Callable
 
 from quorum.errors import ConfigurationError
-from quorum.runtime.connection import Address, Complaints, FrameConnection, Limits, tls_reason
+from quorum.runtime.connection import Address, Complaints, FrameConnection, tls_reason
+from quorum.runtime.limits import Limits
 
 BACKLOG = 512
 ACCEPTS_PER_TURN = 64
@@ -158,10 +159,10 @@ class Listener:
         loop = asyncio.get_running_loop()
         try:
             if self._tls is None:
-                await loop.connect_accepted_socket(lambda: connection, accepted)
+                await loop.connect_accepted_socket(lambda: connection.protocol, accepted)
             else:
                 await loop.connect_accepted_socket(
-                    lambda: connection, accepted, ssl=self._tls, ssl_shutdown_timeout=1.0
+                    lambda: connection.protocol, accepted, ssl=self._tls, ssl_shutdown_timeout=1.0
                 )
         except OSError as error:  # ssl.SSLError is one
             if arrival in self._waiting:  # else it was let go, with the reason

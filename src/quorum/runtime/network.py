@@ -12,7 +12,7 @@ from quorum.entry import Buffer
 from quorum.errors import LocalProtocolError, QuorumError, RemoteProtocolError
 from quorum.model import NodeId
 from quorum.runtime.codec import Frame, encode_frame
-from quorum.runtime.connection import Address, Complaints, ConnectionOwner, FrameConnection, Limits, tls_reason
+from quorum.runtime.connection import Address, Complaints, ConnectionOwner, FrameConnection, tls_reason
 from quorum.runtime.dial import dial
 from quorum.runtime.handshake import (
     CONTROL_CHANNEL,
@@ -26,6 +26,7 @@ from quorum.runtime.handshake import (
     objection,
 )
 from quorum.runtime.keyring import Role, TlsContexts, peer_role
+from quorum.runtime.limits import Limits
 from quorum.runtime.listener import Arrival, Listener
 
 __all__ = ["ClientConnection", "LinkFaults", "Network", "NetworkHandler", "dial"]

@@ -19,8 +19,9 @@ from quorum.apps.catalogue import DECIDE_APP, new_host
 from quorum.apps.host import Host
 from quorum.apps.witness import Witness
 from quorum.certificate import DecisionCertificate, digest_of, encode_json
-from quorum.entry import Buffer, Header, split_entries
+from quorum.entry import Buffer, split_entries
 from quorum.errors import ConfigurationError, LocalProtocolError, NotLeader, QuorumError, RemoteProtocolError
+from quorum.header import Header
 from quorum.membership.reconfiguration import VOTER, WITNESS, role_of
 from quorum.model import Configuration, NodeId
 from quorum.protocols.raft.messages import Append

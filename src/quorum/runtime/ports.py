@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from quorum.apps.answer import Answer, Failure
-from quorum.apps.host import Applied
-from quorum.entry import Buffer, Header
+from quorum.apps.applied import Applied
+from quorum.entry import Buffer
+from quorum.header import Header
 from quorum.model import NodeId
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import Durable, SnapshotMark

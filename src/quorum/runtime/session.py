@@ -9,36 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import msgspec
-
 from quorum.apps.answer import EXPIRED, OK
 from quorum.apps.host import CLOSE, OPEN, SESSIONS, decode_session
 from quorum.apps.session import SESSION_ANSWERS_MAX
 from quorum.errors import LocalProtocolError, NotLeader, OutcomeUnknown, Overloaded, QuorumError, SessionExpired
 from quorum.runtime import messages
 from quorum.runtime.messages import Failure, NodeMessage, Noticed, Pulsed, Query, Result, StatusReply, Submit
+from quorum.runtime.session_settings import SessionSettings
 from quorum.runtime.watching import Watching
 
 FOREVER_US = 1 << 62
 AHEAD_MAX = SESSION_ANSWERS_MAX // 2
 """A batch waits while it is so many behind the oldest unanswered one: the cluster keeps the answers in between,
 and closes a session with too many."""
-
-
-class SessionSettings(msgspec.Struct, frozen=True):
-    """Times in microseconds. A connection that answers nothing for `silence_us` is given up, and so is a node that
-    knows no leader for `leaderless_us`.
-
-    At most `batches_sent_max` batches and `bytes_sent_max` bytes are on their way, or one larger batch; the others
-    wait here. More would overrun the connection, and the answers that the cluster keeps for one session.
-    """
-
-    silence_us: int = 3_000_000
-    retry_us: int = 15_000
-    leaderless_us: int = 400_000
-    retry_max_us: int = 500_000
-    batches_sent_max: int = 256
-    bytes_sent_max: int = 16 * 1024 * 1024
 
 
 class Wire(Protocol):

@@ -17,6 +17,7 @@ from quorum.protocols.effects import HardState
 from quorum.protocols.events import Durable, SnapshotMark
 from quorum.runtime.disk_thread import Post, Worker, paced_worker_for
 from quorum.runtime.files import Files, durably, refusal
+from quorum.runtime.wal_head import SegmentHead
 from quorum.runtime.wal_index import EntryIndex, TailCache
 from quorum.runtime.wal_records import (
     ENTRY,
@@ -29,7 +30,6 @@ from quorum.runtime.wal_records import (
     WATERMARK,
     Encoder,
     Record,
-    SegmentHead,
     encode_vote,
     record_bytes,
     self_valid,

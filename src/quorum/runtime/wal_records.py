@@ -19,10 +19,7 @@ from collections.abc import Iterable
 from typing import Final
 from zlib import crc32
 
-import msgspec
-
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Buffer
-from quorum.errors import ConfigurationError
 
 SEGMENT: Final = 1
 """First record of a segment: a SegmentHead; term and index are 0."""
@@ -39,7 +36,6 @@ SEAL: Final = 6
 
 MAGIC: Final = b"\xd7\x51"
 END_MARK: Final = 0xA5
-WAL_FORMAT: Final = 1
 PAYLOAD_BYTES_MAX: Final = ENTRY_BYTES_MAX + HEAD_BYTES
 """No length beyond this is believed, whatever the disk says."""
 
@@ -48,32 +44,10 @@ HEADER = struct.Struct("<II2sBxIQQQ")
 HEADER_BYTES: Final = HEADER.size
 SEAL_BYTES: Final = 48
 _FILLINGS = tuple(bytes(n - 1) + bytes((END_MARK,)) if n else b"" for n in range(9))
-_VERSION = struct.Struct("<H")
 
 
 Record = tuple[int, int, int, Buffer]
 """(kind, term, index, payload)."""
-
-
-class SegmentHead(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """Who a segment belongs to, and how it joins the one before.
-
-    `segment_bytes` is the space reserved for the file; `previous_end` the offset of the seal in the segment
-    before (0 for the first); `last_index` the last index of the log when this segment was begun. `nonce` makes
-    the salt of the first segment, and through the chain that of all others, unknown to clients.
-    """
-
-    cluster: str
-    node: str
-    sequence: int
-    segment_bytes: int
-    previous_end: int
-    last_index: int
-    nonce: int
-
-
-_ENCODE_HEAD = msgspec.msgpack.Encoder()
-_DECODE_HEAD = msgspec.msgpack.Decoder(SegmentHead)
 
 
 def record_bytes(size: int) -> int:
@@ -140,19 +114,3 @@ def decode_vote(payload: Buffer) -> str | None:
     if data[:1] != b"+":
         raise ValueError(f"a hard state says {data[:20]!r} where its vote should be")
     return data[1:].decode()
-
-
-def encode_segment_head(head: SegmentHead) -> bytes:
-    """The payload of a SEGMENT record: the format version, then the head."""
-    return _VERSION.pack(WAL_FORMAT) + _ENCODE_HEAD.encode(head)
-
-
-def decode_segment_head(payload: Buffer, path: str) -> SegmentHead:
-    """Read a segment head. Raises ConfigurationError for a newer format, msgspec.DecodeError on damage."""
-    version = _VERSION.unpack_from(payload)[0] if len(payload) >= _VERSION.size else 0
-    if version > WAL_FORMAT:
-        raise ConfigurationError(
-            f"{path} was to be read, but it is log format {version} and this program knows up to {WAL_FORMAT}. "
-            "Start the newer program that wrote it."
-        )
-    return _DECODE_HEAD.decode(memoryview(payload)[_VERSION.size :])

@@ -13,6 +13,7 @@ from quorum.entry import Buffer
 from quorum.errors import ConfigurationError, StorageCorrupt
 from quorum.protocols.effects import HardState
 from quorum.runtime.files import Files, durably
+from quorum.runtime.wal_head import SegmentHead, decode_segment_head, encode_segment_head
 from quorum.runtime.wal_records import (
     HARD_STATE,
     HEADER,
@@ -22,9 +23,6 @@ from quorum.runtime.wal_records import (
     SEAL,
     SEGMENT,
     Encoder,
-    SegmentHead,
-    decode_segment_head,
-    encode_segment_head,
     encode_vote,
     self_valid,
 )

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from quorum.checkers.progress import Sometimes
-from quorum.entry import COMMAND, Buffer, Header, entry_identity
+from quorum.entry import COMMAND, Buffer, entry_identity
+from quorum.header import Header
 from quorum.model import NodeId
 from quorum.protocols.raft.messages import Append, AppendReply, SnapshotOffer, VoteReply
 from quorum.protocols.raft.state import CANDIDATE, LEADER, RaftState

@@ -13,7 +13,7 @@ from quorum.checkers.violation import Violation
 from quorum.errors import ConfigurationError
 from quorum.model import Configuration
 from quorum.protocols.raft.settings import Settings
-from quorum.runtime.session import SessionSettings
+from quorum.runtime.session_settings import SessionSettings
 from quorum.sim.churn import Operator
 from quorum.sim.faults import ALL_FAULTS, DRIFT, SECOND_US, Nemesis
 from quorum.sim.workload import Worker

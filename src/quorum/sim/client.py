@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from quorum.entry import Buffer
 from quorum.errors import QuorumError
-from quorum.runtime.session import Session, SessionSettings
+from quorum.runtime.session import Session
+from quorum.runtime.session_settings import SessionSettings
 
 if TYPE_CHECKING:
     from quorum.sim.node import SimNode

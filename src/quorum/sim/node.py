@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from quorum.apps.host import Host
 from quorum.apps.witness import Witness
 from quorum.checkers.agreement import Identity
-from quorum.entry import Buffer, Header, decode_entry
+from quorum.entry import Buffer, decode_entry
 from quorum.errors import ConfigurationError
+from quorum.header import Header
 from quorum.model import Configuration, NodeId
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings

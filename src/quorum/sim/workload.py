@@ -9,7 +9,7 @@ from quorum.apps.answer import FORGOTTEN, OK
 from quorum.apps.catalogue import KV_APP
 from quorum.checkers.history import History
 from quorum.errors import QuorumError
-from quorum.runtime.session import SessionSettings
+from quorum.runtime.session_settings import SessionSettings
 from quorum.sim.client import SimClient
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from quorum.apps.host import Host
 from quorum.checkers.agreement import Agreement, LeaderCompleteness
 from quorum.checkers.progress import Sometimes
 from quorum.checkers.violation import Violation
-from quorum.entry import Buffer, Header
+from quorum.entry import Buffer
+from quorum.header import Header
 from quorum.model import Configuration, NodeId
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings

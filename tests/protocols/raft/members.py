@@ -9,8 +9,9 @@ from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
-from quorum.entry import COMMAND, CONFIGURATION, Batch, decode_entry, encode_entry, entry_identity, hollow
+from quorum.entry import COMMAND, CONFIGURATION, decode_entry, encode_entry, entry_identity, hollow
 from quorum.errors import QuorumError
+from quorum.header import Batch
 from quorum.model import Configuration, NodeId, decode_configuration, encode_configuration
 from quorum.protocols import effects, events
 from quorum.protocols.raft.messages import Append

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.raft.members import FIVE, THREE, Cluster, Member, append, command, configuration_entry
-from quorum.entry import CONFIGURATION, Batch, encode_entry
+from quorum.entry import CONFIGURATION, encode_entry
 from quorum.errors import LocalProtocolError, RemoteProtocolError
+from quorum.header import Batch
 from quorum.model import Configuration
 from quorum.protocols.events import Event, Loaded, SnapshotMark
 from quorum.protocols.raft.messages import Append, AppendReply, RequestVote, SnapshotOffer, VoteReply

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
-from quorum.entry import BARRIER, TICK, Batch, entry_identity
+from quorum.entry import BARRIER, TICK, entry_identity
+from quorum.header import Batch
 from quorum.model import Configuration
 from quorum.protocols import events
 from quorum.protocols.effects import Entries, Persist

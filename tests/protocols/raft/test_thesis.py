@@ -14,7 +14,8 @@ from protocols.raft.members import (
     effects_in,
     messages_in,
 )
-from quorum.entry import Batch, decode_entry
+from quorum.entry import decode_entry
+from quorum.header import Batch
 from quorum.protocols.effects import Admitted, Commit, Persist, ReadReady, Refused, RoleChanged, Send, SetTimer
 from quorum.protocols.events import Proposed
 from quorum.protocols.raft.messages import Append, AppendReply, RequestVote, VoteReply

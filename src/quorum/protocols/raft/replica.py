@@ -10,8 +10,9 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from quorum.entry import CONFIGURATION, Batch, Buffer, encode_entry
+from quorum.entry import CONFIGURATION, Buffer, encode_entry
 from quorum.errors import ConfigurationError, LocalProtocolError, NotLeader, Overloaded, RemoteProtocolError
+from quorum.header import Batch
 from quorum.model import Configuration, NodeId, encode_configuration
 from quorum.protocols import events
 from quorum.protocols.effects import Effect, Refused, RoleChanged

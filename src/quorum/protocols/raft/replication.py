@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from quorum.entry import BARRIER, COMMAND, CONFIGURATION, TICK, Batch, encode_entry
+from quorum.entry import BARRIER, COMMAND, CONFIGURATION, TICK, encode_entry
 from quorum.errors import NoSpace, Overloaded, RemoteProtocolError
+from quorum.header import Batch
 from quorum.model import Configuration, NodeId, encode_configuration
 from quorum.protocols.effects import Admitted, Checkpoint, Compacted, Refused, SetTimer
 from quorum.protocols.events import SnapshotMark
