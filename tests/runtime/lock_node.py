@@ -28,7 +28,7 @@ class LockNode:
 
     def client(self, timeout: float = 10.0) -> Client:
         """A client that is connected to this node."""
-        return Client(["n1:1"], Line(self), timeout)  # type: ignore[arg-type]
+        return Client(["n1:1"], Line(self), timeout, discover=False)  # type: ignore[arg-type]
 
     def receive(self, line: Line, message: object, body: bytes) -> None:
         if self.is_silent:
@@ -87,11 +87,13 @@ class LockNode:
 class Line:
     """A dialler, and the connection it makes."""
 
+    is_authenticated = False
+
     def __init__(self, node: LockNode) -> None:
         self._node = node
         self._waiting: list[tuple[object, bytes]] = []
 
-    async def open(self, endpoint, on_messages, on_closed) -> None:
+    async def open(self, endpoint, on_messages, on_closed, node="") -> None:
         self._on_messages = on_messages
 
     def send(self, message: object, body: bytes) -> None:

@@ -25,6 +25,8 @@ from quorum.runtime.messages import Query, Result, Submit
 class OneNode:
     """A dialler whose other end is a host that applies at once. `bodies` is what it was sent."""
 
+    is_authenticated = False
+
     def __init__(self, answers: bool = True) -> None:
         self.host = Host({KV_APP: KeyValueStore()})
         self.bodies: list[bytes] = []
@@ -32,7 +34,7 @@ class OneNode:
         self._waiting: list[tuple[object, bytes]] = []
         self._index = 0
 
-    async def open(self, endpoint, on_messages, on_closed) -> None:
+    async def open(self, endpoint, on_messages, on_closed, node="") -> None:
         self._on_messages = on_messages
 
     def send(self, message: object, body: bytes) -> None:
@@ -82,7 +84,7 @@ def with_client(act, answers: bool = True):
 
     async def main():
         node = OneNode(answers)
-        async with Client(["n1:1"], node) as client, asyncio.timeout(30):  # type: ignore[arg-type]
+        async with Client(["n1:1"], node, discover=False) as client, asyncio.timeout(30):  # type: ignore[arg-type]
             return await act(client, node)
 
     return asyncio.run(main())
@@ -220,7 +222,7 @@ def test_who_waits_in_vain_is_told_why_no_node_could_be_reached():
     }
 
     class Nobody(OneNode):
-        async def open(self, endpoint, on_messages, on_closed):
+        async def open(self, endpoint, on_messages, on_closed, node=""):
             raise reasons[endpoint]
 
     async def main():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,9 +47,20 @@ async def ask_node(place: Place, node: str, timeout: float = STATUS_TIMEOUT_S) -
 
 
 async def ask_all(place: Place, timeout: float = STATUS_TIMEOUT_S) -> Answers:
-    """The status of every node, asked at once, in the order of the configuration."""
-    found = await asyncio.gather(*(ask_node(place, node, timeout) for node in place.endpoints))
-    return dict(zip(place.endpoints, found, strict=True))
+    """The status of every node, asked at once, in the order of the configuration; and of the leader that they
+    name, where an old configuration does not."""
+    answers = await _ask(place, tuple(place.endpoints), timeout)
+    known = set(place.endpoints)
+    for status in answering(answers):
+        if status.leader is not None and status.leader not in known and status.leader in status.addresses:
+            place.learn({status.leader: status.addresses[status.leader]})
+    further = tuple(node for node in place.endpoints if node not in known)
+    return answers | await _ask(place, further, timeout) if further else answers
+
+
+async def _ask(place: Place, nodes: Sequence[str], timeout: float) -> Answers:
+    found = await asyncio.gather(*(ask_node(place, node, timeout) for node in nodes))
+    return dict(zip(nodes, found, strict=True))
 
 
 def answering(answers: Answers) -> list[NodeStatus]:

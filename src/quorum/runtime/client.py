@@ -28,6 +28,7 @@ from quorum.runtime import messages
 from quorum.runtime.arguments import checked
 from quorum.runtime.connection import tls_reason
 from quorum.runtime.dialler import Dialler
+from quorum.runtime.directory import Directory, anywhere, loopback_only, nowhere
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.messages import (
     BackupChunkRequest,
@@ -97,13 +98,21 @@ class Client:
 
     A lost connection, a deposed leader and a restart are retried under the same request id until `timeout`
     seconds have passed; then OutcomeUnknown (a command that may yet happen) or NotLeader (it will not) is raised.
+
+    With `discover` the nodes tell who the members are, and those are dialled, each at the address that it
+    advertises and, with TLS, under its own name; in plain text only addresses of this machine are followed.
+    Without, only `endpoints` are dialled: for proxies.
     """
 
-    def __init__(self, endpoints: Sequence[str], dialler: Dialler, timeout: float = 10.0) -> None:
+    def __init__(
+        self, endpoints: Sequence[str], dialler: Dialler, timeout: float = 10.0, discover: bool = True
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._dialler = dialler
         self._timeout_us = FOREVER_US if timeout <= 0 else int(timeout * 1e6)
-        self._session = Session(endpoints, self)
+        follows = anywhere if dialler.is_authenticated else loopback_only
+        directory = Directory(endpoints, discover, follows if discover else nowhere)
+        self._session = Session(endpoints, self, directory=directory)
         self._alarm: asyncio.TimerHandle | None = None
         self._attempt: asyncio.Task[None] | None = None
         self._flushing = False
@@ -153,6 +162,11 @@ class Client:
             for future in futures:
                 future.cancel()
         await self._dialler.aclose()
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Where nodes are looked for, the present members first."""
+        return self._session.directory.endpoints
 
     @property
     def unanswered(self) -> int:
@@ -281,7 +295,8 @@ class Client:
         if delay_us:
             await asyncio.sleep(delay_us / 1e6)
         try:
-            await self._dialler.open(endpoint, self._on_messages, self._on_closed)
+            node = self._session.directory.node_at(endpoint)
+            await self._dialler.open(endpoint, self._on_messages, self._on_closed, node)
         except (OSError, QuorumError) as error:
             reason = str(error) if isinstance(error, QuorumError) else tls_reason(error)
             self._refusals[endpoint] = reason.removeprefix(endpoint).strip(" .:")

@@ -14,6 +14,7 @@ from quorum.errors import ConfigurationError, LocalProtocolError
 from quorum.runtime.client import Client, KeyValueClient, NodeConnection
 from quorum.runtime.config import Address, ClusterConfig, find_config, load_cluster, load_node, parse_address
 from quorum.runtime.dialler import Dialler
+from quorum.runtime.directory import anywhere, loopback_only
 from quorum.runtime.keyring import CLIENT_PREFIX, TlsContexts, load_tls
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.setup import ADMIN, KEYS_FOLDER, NODE_FILE
@@ -27,17 +28,27 @@ T = TypeVar("T")
 
 
 class Place:
-    """Where a cluster is and how to prove who we are: `endpoints` by name, cluster id ("" unknown), TLS."""
+    """Where a cluster is and how to prove who we are: `endpoints` by name, cluster id ("" unknown), TLS; and
+    whether clients `discover` its other members."""
 
-    def __init__(self, endpoints: dict[str, str], cluster_id: str, tls: TlsContexts | None) -> None:
+    def __init__(
+        self, endpoints: dict[str, str], cluster_id: str, tls: TlsContexts | None, discover: bool = True
+    ) -> None:
         self.endpoints = endpoints
+        self.discover = discover
         self.cluster_id = cluster_id
         self._tls = tls
 
     def client(self, timeout: float = TIMEOUT_S, only: Sequence[str] = ()) -> Client:
         """A session with the cluster, on the running loop; `only` names the nodes to begin at."""
         found = [self.endpoints[name] for name in only or self.endpoints]
-        return Client(found, self._dialler(), timeout)
+        return Client(found, self._dialler(), timeout, self.discover)
+
+    def learn(self, endpoints: dict[str, str]) -> None:
+        """Further nodes, or where known ones are now, as the cluster itself tells it."""
+        if self.discover:
+            follows = loopback_only if self._tls is None else anywhere
+            self.endpoints |= {node: endpoint for node, endpoint in endpoints.items() if follows(endpoint)}
 
     def node(self, name: str) -> NodeConnection:
         """A connection to one node, on the running loop."""
@@ -227,18 +238,22 @@ def connect(
     tls: Path | str | None = None,
     identity: str | None = None,
     timeout: float = TIMEOUT_S,
+    discover: bool = True,
 ) -> Connection:
     """Reach the cluster at `url` ("quorum://host:port,host:port"), or the one of `config`, a cluster.toml.
 
     Neither given: QUORUM_CONFIG, else .quorum/cluster.toml. `tls` is the keys folder (with `config`: the one
     beside it, when not given) and `identity` the client in it (client.admin, or the only one there). `timeout`
-    bounds each request, in seconds; 0 or less: never. Raises ConfigurationError.
+    bounds each request, in seconds; 0 or less: never. The members are learned from the cluster, and followed as
+    they change; without `discover` only the addresses given are dialled, as proxies need it. Raises
+    ConfigurationError.
     """
     if url is not None and config is not None:
         raise ConfigurationError(
             "a URL and a configuration were given, but each says where the cluster is. Give one of them."
         )
     place = at_url(url, tls, identity) if url is not None else at_config(find_config(config), tls, identity)
+    place.discover = discover
     return Connection(place, timeout)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from quorum.errors import ConfigurationError
+from quorum.model import NodeId
 from quorum.runtime.codec import Frame, MessageCodec, encode_frame
 from quorum.runtime.connection import FrameConnection
 from quorum.runtime.dial import dial
@@ -33,10 +34,20 @@ class Dialler:
         self._connection: _Session | None = None
         self._ending: list[FrameConnection] = []
 
+    @property
+    def is_authenticated(self) -> bool:
+        """Whether nodes prove who they are."""
+        return self._tls is not None
+
     async def open(
-        self, endpoint: str, on_messages: Callable[[Received], None], on_closed: Callable[[], None]
+        self,
+        endpoint: str,
+        on_messages: Callable[[Received], None],
+        on_closed: Callable[[], None],
+        node: NodeId = "",
     ) -> None:
-        """Connect and be welcomed. Raises OSError or QuorumError when that cannot be."""
+        """Connect and be welcomed, by `node` where that is given. Raises OSError or QuorumError when that cannot
+        be."""
         self.close()
         host, _, port = endpoint.rpartition(":")
         if not port.isdecimal():
@@ -44,7 +55,7 @@ class Dialler:
                 f"{endpoint[:80]!r} was to be called, but it is no address. Write it like 127.0.0.1:7001."
             )
         session = _Session(on_messages, on_closed)
-        hello = Hello(PROTOCOL_VERSION, self._cluster, CLIENT, self._name, "")
+        hello = Hello(PROTOCOL_VERSION, self._cluster, CLIENT, self._name, node)
         session.connection = await dial((host.strip("[]"), int(port)), self._tls, hello, session.welcome)
         self._cluster = session.cluster
         self._connection = session

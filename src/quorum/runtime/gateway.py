@@ -17,6 +17,7 @@ from quorum.model import NodeId
 from quorum.runtime import messages
 from quorum.runtime.backup_offer import BackupOffer, encode_offer
 from quorum.runtime.driver import Driver
+from quorum.runtime.member_board import MemberBoard
 from quorum.runtime.messages import (
     BackupChunkRequest,
     BackupRequest,
@@ -24,6 +25,7 @@ from quorum.runtime.messages import (
     ChangeRequest,
     Failure,
     LinkFaultRequest,
+    MembersRequest,
     Pulse,
     Query,
     Result,
@@ -69,7 +71,8 @@ class Gateway:
     """Gives each request a token, and turns what becomes of it into an answer on its connection.
 
     `addresses` tells clients where a leader is; a node that is not in it goes by its name. `watches` tells
-    them what happens; the owner calls its `pump` each turn.
+    them what happens; the owner calls its `pump` each turn. `members` tells them who takes part, as far as the
+    owner shows it.
     """
 
     def __init__(
@@ -77,9 +80,11 @@ class Gateway:
         addresses: Mapping[NodeId, str] | None = None,
         requests_max: int = 200_000,
         watches: WatchHub | None = None,
+        members: MemberBoard | None = None,
     ) -> None:
         self._addresses = addresses or {}
-        self.watches = watches or WatchHub()
+        self.watches = WatchHub() if watches is None else watches
+        self.members = MemberBoard() if members is None else members
         self._driver: Driver | None = None
         self._operator: Operator | None = None
         self._requests_max = requests_max
@@ -98,6 +103,7 @@ class Gateway:
             TransferRequest: self._on_transfer,
             BackupRequest: self._on_backup,
             BackupChunkRequest: self._on_backup_chunk,
+            MembersRequest: self._on_members,
             Watch: self.watches.watch,
             Unwatch: self._on_unwatch,
             Pulse: self._on_pulse,
@@ -118,6 +124,7 @@ class Gateway:
     def lost(self, client: Client) -> None:
         """The connection of `client` ended."""
         self.watches.lost(client)
+        self.members.lost(client)
 
     def _on_submit(self, client: Client, submit: Submit, body: bytes) -> None:
         if not (
@@ -193,6 +200,9 @@ class Gateway:
             client.answer(Failure(pulse.request, messages.NOT_LEADER), ())
         else:
             self.watches.pulse(client, pulse)
+
+    def _on_members(self, client: Client, request: MembersRequest, body: bytes) -> None:
+        self.members.ask(client, request.request)
 
     def _on_status(self, client: Client, request: StatusRequest, body: bytes) -> None:
         client.answer(StatusReply(request.request, self._operating().status()), ())

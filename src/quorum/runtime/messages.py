@@ -111,6 +111,13 @@ class BackupChunkRequest(Wire, frozen=True, gc=False, array_like=True, tag=48):
     offset: int
 
 
+class MembersRequest(Wire, frozen=True, gc=False, array_like=True, tag=49):
+    """Who are the members, and where are they reached? Answered now, and again under the same request whenever
+    that has changed, until the connection ends."""
+
+    request: int
+
+
 class Watch(Wire, frozen=True, gc=False, array_like=True, tag=50):
     """Tell me from now on what happens to what is attached: under `request`, until Unwatch or the connection ends.
 
@@ -144,6 +151,7 @@ ClientMessage = (
     | TransferRequest
     | BackupRequest
     | BackupChunkRequest
+    | MembersRequest
     | Watch
     | Unwatch
     | Pulse
@@ -176,6 +184,16 @@ class StatusReply(Wire, frozen=True, gc=False, array_like=True, tag=62):
     status: bytes
 
 
+class MembersReply(Wire, frozen=True, gc=False, array_like=True, tag=63):
+    """`node` answers; the members of the newest epoch that it knows to be committed, each with the address that it
+    advertises ("host:port"). Nobody is named while it knows none."""
+
+    request: int
+    node: str
+    epoch: int
+    members: tuple[tuple[str, str], ...]
+
+
 class Noticed(Wire, frozen=True, gc=False, array_like=True, tag=70):
     """Something happened at entry `index` to the topic of these watches; the newest notice is attached.
 
@@ -205,4 +223,4 @@ OUTCOME_UNKNOWN = 3
 REFUSED = 4
 """Definite: asked wrongly; retrying changes nothing."""
 
-NodeMessage = Result | Failure | StatusReply | Noticed | Pulsed
+NodeMessage = Result | Failure | StatusReply | MembersReply | Noticed | Pulsed

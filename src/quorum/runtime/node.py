@@ -35,19 +35,19 @@ from quorum.runtime.files import RealFiles
 from quorum.runtime.folder import DataFolder
 from quorum.runtime.gateway import Gateway
 from quorum.runtime.keyring import load_tls
+from quorum.runtime.member_board import MemberBoard
 from quorum.runtime.messages import (
     REFUSED,
-    BackupChunkRequest,
-    BackupRequest,
-    CertificateRequest,
-    ChangeRequest,
     ClientMessage,
     Failure,
-    LinkFaultRequest,
+    MembersRequest,
     NodeMessage,
     PeerMessage,
-    StatusRequest,
-    TransferRequest,
+    Pulse,
+    Query,
+    Submit,
+    Unwatch,
+    Watch,
 )
 from quorum.runtime.network import ClientConnection, Network
 from quorum.runtime.object_classes import load_classes
@@ -58,18 +58,8 @@ from quorum.runtime.wal import Wal
 log = logging.getLogger("quorum.node")
 CHANNEL = 0
 SYNCS_KEPT = 512
-_OPERATIONS = frozenset(
-    (
-        StatusRequest,
-        CertificateRequest,
-        LinkFaultRequest,
-        ChangeRequest,
-        TransferRequest,
-        BackupRequest,
-        BackupChunkRequest,
-    )
-)
-"""Requests for which a client's certificate must have the role admin."""
+_USES = frozenset((Submit, Query, MembersRequest, Watch, Unwatch, Pulse))
+"""What a client of any role may ask. For everything else its certificate must have the role admin."""
 _PEER_CODEC: MessageCodec[PeerMessage] = MessageCodec(PeerMessage)
 _CLIENT_CODEC: MessageCodec[ClientMessage] = MessageCodec(ClientMessage)
 _NODE_CODEC: MessageCodec[NodeMessage] = MessageCodec(NodeMessage)
@@ -141,6 +131,7 @@ class Node:
         self._faces: dict[ClientConnection, _ClientFace] = {}
         self._diverged: dict[NodeId, int] = {}
         self._scheduled = False
+        self._is_changing = True
         self._failure: BaseException | None = None
 
     async def run(self, started: Callable[[Node], None] | None = None) -> None:
@@ -232,7 +223,8 @@ class Node:
         )
         self.replica = RaftReplica(config.node, Random(SystemRandom().getrandbits(256)), cluster.raft_settings())
         self.host: Host | Witness = Witness() if self.member.role == WITNESS else new_host(self._objects)
-        self.gateway = Gateway(self._addresses)
+        self.members = MemberBoard(config.node)
+        self.gateway = Gateway(self._addresses, members=self.members)
         ports = Ports(self.log, self.snapshots, _Transport(self.network), self.timers, self.clock)
         self.driver = Driver(self.replica, ports, self.host, self.gateway, self)
         self.gateway.attach(self.driver, self)
@@ -264,6 +256,8 @@ class Node:
         self._scheduled = False
         if self._guarded(self.driver.run) and not self._scheduled:
             self._wake_later()
+        if self._is_changing:
+            self._show_members()
         self.gateway.watches.pump()
         self.network.flush()
 
@@ -311,7 +305,7 @@ class Node:
         receive, decode = self.gateway.receive, _CLIENT_CODEC.decode
         for _, head, body in frames:
             message = decode(head, client.name)
-            if type(message) in _OPERATIONS and client.is_authenticated and client.role != "admin":
+            if type(message) not in _USES and client.is_authenticated and client.role != "admin":
                 text = (
                     f"{client.name} asked to operate {self.config.node}, but its role is {client.role}. "
                     "Use an admin certificate."
@@ -344,6 +338,16 @@ class Node:
         known = {node: address for node, address in configuration.addresses if node != self.config.node}
         self._addresses |= known
         self.network.learn({node: parse_address(address) for node, address in known.items()})
+        self._is_changing = True
+
+    def _show_members(self) -> None:
+        """Tell clients who takes part, as far as it is decided; the newest configuration may not be yet."""
+        state = self.replica.state
+        index, configuration = state.configurations[-1] if state.configurations else (0, state.configuration)
+        self._is_changing = index > state.commit_index
+        if self._is_changing:
+            configuration = state.configuration_at(state.commit_index)
+        self.members.show(configuration, self._addresses)
 
     def entry_applied(self, header: Header) -> None:
         """Nothing: no work for each entry outside the applications."""

@@ -14,7 +14,19 @@ from quorum.apps.host import CLOSE, OPEN, SESSIONS, decode_session
 from quorum.apps.session import SESSION_ANSWERS_MAX
 from quorum.errors import LocalProtocolError, NotLeader, OutcomeUnknown, Overloaded, QuorumError, SessionExpired
 from quorum.runtime import messages
-from quorum.runtime.messages import Failure, NodeMessage, Noticed, Pulsed, Query, Result, StatusReply, Submit
+from quorum.runtime.directory import Directory
+from quorum.runtime.messages import (
+    Failure,
+    MembersReply,
+    MembersRequest,
+    NodeMessage,
+    Noticed,
+    Pulsed,
+    Query,
+    Result,
+    StatusReply,
+    Submit,
+)
 from quorum.runtime.session_settings import SessionSettings
 from quorum.runtime.watching import Watching
 
@@ -73,13 +85,18 @@ class Session:
     I1  an unanswered batch is only ever sent again under its own sequence number.
     """
 
-    def __init__(self, endpoints: Sequence[str], wire: Wire, settings: SessionSettings | None = None) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        wire: Wire,
+        settings: SessionSettings | None = None,
+        directory: Directory | None = None,
+    ) -> None:
         if not endpoints:
             raise LocalProtocolError("a session was opened without endpoints. Name at least one node.")
-        self._endpoints = tuple(endpoints)
+        self.directory = Directory(endpoints) if directory is None else directory
         self._wire = wire
         self._settings = settings or SessionSettings()
-        self._turn = 0
         self._failures = 0
         self._connected = False
         self.endpoint = ""
@@ -98,13 +115,15 @@ class Session:
         self._leaderless_us = FOREVER_US
         self._open_us = FOREVER_US
         self._due_us = FOREVER_US
+        self._members_asked = 0
+        self._members_us = FOREVER_US
         self._watching = Watching(wire, self._request)
 
     # From the owner.
 
     def start(self, now_us: int, endpoint: str | None = None) -> None:
         self.now_us = now_us
-        self._connect(endpoint or self._endpoints[0], 0)
+        self._connect(endpoint or self.directory.first, 0)
 
     def submit(self, now_us: int, app: int, count: int, body: bytes, timeout_us: int = FOREVER_US) -> int:
         """Order a batch of `count` commands; the answer comes to `Wire.finished` under the returned handle."""
@@ -157,6 +176,8 @@ class Session:
         for pending in self._pending.values():
             self._take_back(pending)
             pending.resend_us = FOREVER_US
+        if self.directory.discovers:
+            self._ask_members()
         self._watching.connected(now_us)  # first: what is ordered after a watch began is seen by it
         self._transmit_waiting()
         self._schedule()
@@ -188,6 +209,8 @@ class Session:
         if pending is None:
             if isinstance(message, Failure):
                 self._on_watch_failure(message)
+            elif isinstance(message, MembersReply):
+                self._on_members(message)
             return
         match message:
             case Result(status=status):
@@ -205,17 +228,15 @@ class Session:
         for request, pending in [item for item in self._pending.items() if item[1].deadline_us <= now_us]:
             self._forget(request, pending)
             self._wire.failed(request, self._timeout_error(pending))
-        waiting = (
-            self._opening
-            or self._watching.awaits_answer
-            or any(pending.sent for pending in self._pending.values())
-        )
+        waiting = self._is_owed or any(pending.sent for pending in self._pending.values())
         if self._connected and waiting and now_us - self._heard_us >= self._settings.silence_us:
             self._connected = False
             self._rotate()
         elif self._connected:
             if self._open_us <= now_us:
                 self._open_session()
+            if self._members_us <= now_us:
+                self._ask_members()
             for pending in self._pending.values():
                 if pending.resend_us <= now_us:
                     self._take_back(pending)
@@ -338,7 +359,9 @@ class Session:
                 self._transmit_waiting()
 
     def _on_watch_failure(self, failure: Failure) -> None:
-        if self._watching.failed(self.now_us, failure):
+        if failure.request == self._members_asked:
+            self._members_asked = 0  # asked anew in due course
+        elif self._watching.failed(self.now_us, failure):
             self._schedule()
         elif self._watching.is_pulse(failure.request):
             self._watching.pulse_failed(self.now_us)
@@ -395,6 +418,32 @@ class Session:
 
     # Connections.
 
+    @property
+    def _is_owed(self) -> bool:
+        """Whether the node owes an answer to what nobody but this session asked."""
+        return bool(self._opening or self._members_asked or self._watching.awaits_answer)
+
+    def _ask_members(self) -> None:
+        if not self._pending and not self._is_owed:
+            self._heard_us = self.now_us  # nothing was due from it until now
+        self._members_us = self.now_us + self._settings.members_us
+        self._members_asked = self._request()
+        self._wire.transmit(MembersRequest(self._members_asked), b"")
+
+    def _on_members(self, reply: MembersReply) -> None:
+        """The node answered, or tells of a change. One that was evicted is left: it will hear of nothing more."""
+        self._members_asked = 0
+        if self.directory.learn(reply):
+            self._leave()
+            self._rotate()
+        self._schedule()
+
+    def _leave(self) -> None:
+        """This connection is given up; what was sent on it goes out again at the next."""
+        self._connected = False
+        for pending in self._pending.values():
+            self._take_back(pending)
+
     def _on_not_leader(self, pending: _Pending, leader: str | None) -> None:
         if self._may_wait(leader):
             pending.resend_us = self.now_us + self._settings.retry_us
@@ -412,31 +461,28 @@ class Session:
         return self.now_us - self._leaderless_us < self._settings.leaderless_us
 
     def _redirect(self, leader: str | None) -> None:
-        self._connected = False
+        self._leave()
         self._leaderless_us = FOREVER_US
         self._redirects += 1
-        for pending in self._pending.values():
-            self._take_back(pending)
-        if leader is not None and leader != self.endpoint and self._redirects < 8:
-            if leader not in self._endpoints:
-                self._endpoints = (*self._endpoints, leader)
+        is_elsewhere = leader is not None and leader != self.endpoint
+        if leader is not None and is_elsewhere and self._redirects < 8 and self.directory.may_follow(leader):
             self._connect(leader, 0)
         else:
             self._redirects = 0
-            self._failures = max(self._failures, len(self._endpoints))  # nothing is gained by haste
+            self._failures = max(self._failures, len(self.directory))  # nothing is gained by haste
             self._rotate()
 
     def _rotate(self) -> None:
         """Try the next node, after a pause once every node was tried."""
         self._failures += 1
-        self._turn = (self._turn + 1) % len(self._endpoints)
-        endpoint = self._endpoints[self._turn]
-        self._connect(endpoint, self._pause() if self._failures >= len(self._endpoints) else 0)
+        endpoint = self.directory.next(self._failures)
+        self._connect(endpoint, self._pause() if self._failures >= len(self.directory) else 0)
 
     def _connect(self, endpoint: str, delay_us: int) -> None:
         self.endpoint = endpoint
-        self._turn = self._endpoints.index(endpoint)
-        self._opening = 0
+        self.directory.take_up(endpoint)
+        self._opening = self._members_asked = 0
+        self._members_us = FOREVER_US
         self._watching.disconnected()
         self._wire.connect(endpoint, delay_us)
 
@@ -449,8 +495,8 @@ class Session:
         for pending in self._pending.values():
             due = min(due, pending.deadline_us, pending.resend_us)
         if self._connected:
-            due = min(due, self._watching.due_us)
-            if self._pending or self._opening or self._watching.awaits_answer:
+            due = min(due, self._watching.due_us, self._members_us)
+            if self._pending or self._is_owed:
                 due = min(due, self._heard_us + self._settings.silence_us)
         self._due_us = due
         if due < FOREVER_US:

@@ -11,6 +11,8 @@ class SessionSettings(msgspec.Struct, frozen=True):
 
     At most `batches_sent_max` batches and `bytes_sent_max` bytes are on their way, or one larger batch; the others
     wait here. More would overrun the connection, and the answers that the cluster keeps for one session.
+
+    Every `members_us` a node is asked anew who the members are, where they are wanted.
     """
 
     silence_us: int = 3_000_000
@@ -19,3 +21,4 @@ class SessionSettings(msgspec.Struct, frozen=True):
     retry_max_us: int = 500_000
     batches_sent_max: int = 256
     bytes_sent_max: int = 16 * 1024 * 1024
+    members_us: int = 30_000_000
