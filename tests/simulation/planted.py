@@ -331,7 +331,7 @@ BUGS = (
         LateVotes,
     ),
     Bug(
-        "sessions not in the snapshot",
+        "dedup table not in snapshot",
         Plan(0, nodes=3, seconds=25, clients=6, faults=("crash",), snapshot_entries=20),
         (DIGESTS,),
         ((Host, "restore", _restore_without_sessions),),
@@ -343,7 +343,7 @@ BUGS = (
         ((Sessions, "begin", _apply_again),),
     ),
     Bug(
-        "snapshot without configuration",
+        "snapshot without membership",
         Plan(0, nodes=3, seconds=30, clients=6, faults=("crash", "crash-all"), snapshot_entries=20),
         (PROGRESS, ELECTION_SAFETY, COMPLETENESS),
         ((RaftState, "configuration_at", _configuration_forgotten),),
