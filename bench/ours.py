@@ -45,13 +45,16 @@ _FROM_NODE: MessageCodec[NodeMessage] = MessageCodec(NodeMessage)
 class Members:
     """The node processes of one cluster, and a way to reach them."""
 
-    def __init__(self, processes: Processes, folder: Path, insecure: bool) -> None:
+    def __init__(self, processes: Processes, folder: Path, insecure: bool, awake: bool = False) -> None:
         self.processes = processes
         self.layout: ClusterLayout = init_cluster(folder, nodes=NODES, insecure=insecure)
         self.config = self.layout.config
         self.tls: TlsContexts | None = None if insecure else load_tls(self.layout.keys, self.layout.admin)
         self.endpoints = {member.id: str(member.advertise) for member in self.config.members}
-        for node in self.layout.nodes:
+        for node, settings in self.layout.nodes.items():
+            if awake:
+                text = settings.read_text(encoding="utf-8")
+                settings.write_text(text.replace("awake = false", "awake = true"), encoding="utf-8")
             self.start(node, "--bootstrap")
 
     def start(self, node: str, *options: str) -> None:
@@ -290,11 +293,11 @@ def run(outstanding: Sequence[int], seconds: float, value_bytes: int, failovers:
     Raises BadRequest for arguments that make no sense, PeerFailed if the cluster does not serve.
     """
     check_request(outstanding, seconds, value_bytes, failovers)
-    runner = _runner()
+    run_on = runner()
     with Processes() as processes:
         members = Members(processes, processes.folder / "cluster", insecure=True)
         rows = [
-            runner(_client_row(members, "quorum client", count, seconds, value_bytes)) for count in outstanding
+            run_on(_client_row(members, "quorum client", count, seconds, value_bytes)) for count in outstanding
         ]
         plain = Report("quorum", "3 nodes, plain TCP, the shipped client in this process", rows)
         raw_rows = [
@@ -304,15 +307,15 @@ def run(outstanding: Sequence[int], seconds: float, value_bytes: int, failovers:
     with Processes() as processes:
         members = Members(processes, processes.folder / "cluster", insecure=False)
         rows = [
-            runner(_client_row(members, "quorum mTLS client", count, seconds, value_bytes))
+            run_on(_client_row(members, "quorum mTLS client", count, seconds, value_bytes))
             for count in outstanding
         ]
-        times = [runner(_failover_s(members)) for _ in range(failovers)]
+        times = [run_on(_failover_s(members)) for _ in range(failovers)]
         secure = Report("quorum, mTLS", "3 nodes, mutual TLS 1.3, the shipped client in this process", rows, times)
     return [plain, raw, secure]
 
 
-def _runner():  # type: ignore[no-untyped-def]
+def runner():  # type: ignore[no-untyped-def]
     try:
         import uvloop
     except ImportError:

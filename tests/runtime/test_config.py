@@ -399,6 +399,7 @@ def test_a_node_file_is_read_with_paths_from_its_own_folder(folder: Path, monkey
     monkeypatch.chdir(folder)
     node = load_node("n1/node.toml")
     assert (node.node, node.log_level, node.insecure, node.allow_faults) == ("n1", "info", False, False)
+    assert not node.awake
     assert node.cluster == folder.resolve() / "cluster.toml"
     assert node.data == folder.resolve() / "n1" / "data"
     assert node.keys == folder.resolve() / "n1" / "keys"
@@ -406,11 +407,12 @@ def test_a_node_file_is_read_with_paths_from_its_own_folder(folder: Path, monkey
 
 def test_absolute_paths_and_every_key_of_a_node_file_are_read(folder: Path) -> None:
     path = folder / "n1" / "node.toml"
-    more = 'data = "/var/lib/q"\nkeys = "../k"\nlog_level = "debug"\ninsecure = true\nallow_faults = true\n'
+    more = 'data = "/var/lib/q"\nkeys = "../k"\nlog_level = "debug"\n'
+    more += "insecure = true\nallow_faults = true\nawake = true\n"
     path.write_text(NODE + more)
     node = load_node(path)
     assert (node.data, node.keys) == (Path("/var/lib/q"), folder.resolve() / "k")
-    assert (node.log_level, node.insecure, node.allow_faults) == ("debug", True, True)
+    assert (node.log_level, node.insecure, node.allow_faults, node.awake) == ("debug", True, True, True)
 
 
 @pytest.mark.parametrize(

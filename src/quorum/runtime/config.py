@@ -168,7 +168,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NodeConfig(msgspec.Struct, frozen=True):
     """What `node.toml` says, its paths made absolute: which member this process is, and where its files are.
 
-    `insecure` turns TLS off and needs loopback addresses throughout; `allow_faults` lets drills cut links.
+    `insecure` turns TLS off and needs loopback addresses throughout; `allow_faults` lets drills cut links;
+    `awake` keeps processors from sleeping while requests come.
     """
 
     cluster: Path
@@ -178,6 +179,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
     log_level: str = "info"
     insecure: bool = False
     allow_faults: bool = False
+    awake: bool = False
 
 
 class _NodeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -188,6 +190,7 @@ class _NodeFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_level: str = "info"
     insecure: bool = False
     allow_faults: bool = False
+    awake: bool = False
 
 
 # --- loading -------------------------------------------------------------------------------------------
@@ -284,6 +287,7 @@ def load_node(path: Path | str) -> NodeConfig:
             log_level=file.log_level,
             insecure=file.insecure,
             allow_faults=file.allow_faults,
+            awake=file.awake,
         )
     except ConfigurationError as error:
         raise ConfigurationError(f"{toml.shown_path(path)}: {error}") from None

@@ -113,6 +113,11 @@ class Gateway:
         """The driver that serves, and whom to ask for the rest; before the first request."""
         self._driver, self._operator = driver, operator
 
+    @property
+    def requests(self) -> int:
+        """How many requests the driver was given so far."""
+        return self._next_token
+
     def receive(self, client: Client, message: object, attached: Sequence[Buffer]) -> None:
         """Take one request; the answer comes by `client.answer`, at once or later."""
         if len(self._submits) + len(self._reads) >= self._requests_max and not isinstance(message, Unwatch):

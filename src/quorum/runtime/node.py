@@ -27,6 +27,7 @@ from quorum.model import Configuration, NodeId
 from quorum.protocols.raft.messages import Append
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.state import LEADER
+from quorum.runtime.awake import PERIOD_S, Awake
 from quorum.runtime.clock import LoopTimers, SystemClock
 from quorum.runtime.codec import Frame, MessageCodec
 from quorum.runtime.config import ClusterConfig, NodeConfig, load_cluster, parse_address
@@ -155,6 +156,7 @@ class Node:
                     "was lost, it must not vote again under this name: evict it, then admit another."
                 )
             self._assemble(folder, tls)
+            awake = Awake() if config.awake else None
             try:
                 self.driver.start(cluster.configuration() if self._bootstrap else None)
                 await self._first_records_durable()
@@ -165,9 +167,13 @@ class Node:
                 await self.network.start()
                 if started is not None:
                     started(self)
+                if awake is not None:
+                    self._look(awake)
                 self._wake()
                 await self._stopped.wait()
             finally:
+                if awake is not None:
+                    awake.close()
                 self.timers.cancel_all()
                 self.driver.stop()
                 self.network.flush()
@@ -185,6 +191,11 @@ class Node:
         state = self.replica.state
         while state.persists_stored < state.persists and self._failure is None:
             await asyncio.sleep(0.002)
+
+    def _look(self, awake: Awake) -> None:
+        if not self._stopped.is_set() and self._failure is None:
+            awake.look(self.driver.applied_index + self.gateway.requests)
+            self._loop.call_later(PERIOD_S, self._look, awake)
 
     def stop(self) -> None:
         """End in good order: nothing acknowledged is lost, whoever waits retries elsewhere."""

@@ -229,6 +229,7 @@ keys = "../{KEYS_FOLDER}"
 log_level = "info"        # debug, info, warning or error
 insecure = {str(insecure).lower()}          # true: no TLS; loopback addresses only
 allow_faults = {str(allow_faults).lower()}      # true: drills may cut the links of this node
+awake = false             # true: processors do not sleep while requests come: faster, for more power
 """
 
 
