@@ -108,6 +108,10 @@ class ApplicationError(QuorumError):
         self.message = message
 
 
+class WrongType(LocalProtocolError, TypeError):
+    """An argument is not of the type that the call takes; nothing was sent."""
+
+
 class NotReplicable(LocalProtocolError, TypeError):
     """A class cannot be replicated as it is written: its replicas would not stay equal."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from quorum.apps.kv_store import REVISION_GAP
 from quorum.errors import QuorumError
 from quorum.runtime import keyring
 from quorum.runtime.backup import take_backup
@@ -123,6 +124,7 @@ def test_a_restored_cluster_goes_on_with_the_state_as_another_cluster(run, run_j
         here = ("--config", str(new / "cluster.toml"))
         assert run("kv", "get", "key/7", *here).stdout == "value 7\n"
         assert run("kv", "get", "key/later", *here).exit_code == 1
+        assert run_json("kv", "put", "key/first", "anew", *here)[1]["revision"] > REVISION_GAP
         assert run_json("decide", "color", "red", *here)[1]["value"] == "green"
         assert run("kv", "put", "key/new", "goes on", *here).exit_code == 0
         overview = run_json("status", *here)[1]

@@ -11,9 +11,10 @@ from quorum.apps.answer import EXPIRED
 from quorum.apps.catalogue import KV_APP, new_host
 from quorum.apps.host import OPEN, SESSIONS, decode_session
 from quorum.apps.kv import Get, Put, decode_results, encode_batch, encode_query
+from quorum.apps.kv_store import REVISION_GAP, KeyValueStore
 from quorum.entry import COMMAND, decode_entry, encode_entry
 from quorum.errors import ConfigurationError, StorageCorrupt
-from quorum.header import Batch
+from quorum.header import Batch, Header
 from quorum.protocols.events import SnapshotMark
 from quorum.runtime.backup import verify_backup
 from quorum.runtime.files import RealFiles
@@ -44,6 +45,26 @@ def test_a_session_of_the_old_cluster_has_expired_in_the_new_one() -> None:
     assert decode_results(host.query(KV_APP, encode_query([Get(b"key")])).body)[0].item is None
 
 
+def test_a_revision_of_the_old_cluster_is_behind_what_the_new_one_remembers() -> None:
+    """Otherwise a watcher that had seen more than the backup holds would miss changes of the new cluster."""
+    store = KeyValueStore()
+    header = Header(1, 1, COMMAND, KV_APP, 1, 0, 0, 0, 0, 0, 1, b"")
+    for _ in range(300):
+        store.apply(header, encode_batch([Put(b"key", b"old")]))
+    before = store.digest()
+    store.begin_anew()
+    assert store.revision == 300 + REVISION_GAP == store.history.compacted_revision
+    assert list(store.history.since(store.history.begin)) == []
+    item = decode_results(store.query(encode_query([Get(b"key")])))[0].item
+    assert (item.value, item.mod_revision) == (b"old", 300), "what was written keeps its revision"
+    outputs = store.apply(header, encode_batch([Put(b"key", b"new")]))
+    assert decode_results(outputs.reply)[0].revision == 301 + REVISION_GAP
+    assert len(list(store.history.since(store.history.begin))) == 1
+    copy = KeyValueStore()
+    copy.restore(store.snapshot())
+    assert copy.digest() == store.digest() != before
+
+
 def test_every_node_of_a_restored_cluster_has_the_same_sound_data(backup: Path, tmp_path: Path) -> None:
     restored = restore_cluster(backup, tmp_path / "new", nodes=3)
     assert (restored.index, restored.term, restored.epoch) == (40 + INDEX_GAP, 3, THREE.epoch + 1)
@@ -59,7 +80,9 @@ def test_every_node_of_a_restored_cluster_has_the_same_sound_data(backup: Path, 
     for entry in entries_to(40):
         expected.apply(*decode_entry(entry))
     query = encode_query([Get(b"key %d" % number) for number in range(45)])
-    assert host.query(KV_APP, query) == expected.query(KV_APP, query)
+    found, was = (decode_results(each.query(KV_APP, query).body) for each in (host, expected))
+    assert [got.item for got in found] == [got.item for got in was]
+    assert found[0].revision == was[0].revision + REVISION_GAP
 
 
 def test_the_members_and_quorum_system_of_the_backup_are_kept_unless_others_are_named(

@@ -15,7 +15,7 @@ from quorum.apps.catalogue import KV_APP
 from quorum.apps.host import CLOSE, OPEN, Host
 from quorum.apps.kv_store import KeyValueStore
 from quorum.entry import COMMAND, ENTRY_BYTES_MAX
-from quorum.errors import LocalProtocolError, NotLeader, RemoteProtocolError
+from quorum.errors import LocalProtocolError, NotLeader, RemoteProtocolError, WrongType
 from quorum.header import Header
 from quorum.runtime.client import BATCH_BYTES_MAX, Client
 from quorum.runtime.handshake import HelloRejected
@@ -164,7 +164,7 @@ WRONG = {
 def test_an_argument_of_a_wrong_type_is_refused_before_anything_is_sent(ask, says):
     async def act(client, node):
         wrong, right = await asyncio.gather(ask(client), client.kv.put(b"c", b"3"), return_exceptions=True)
-        assert isinstance(wrong, LocalProtocolError) and says in str(wrong)
+        assert isinstance(wrong, WrongType) and isinstance(wrong, TypeError) and says in str(wrong)
         assert type(right) is kv.Written
         assert len(node.bodies) == 1
 

@@ -9,7 +9,7 @@ import pytest
 
 from quorum.apps.lock import VALUE_BYTES_MAX, CloseSession, encode_batch
 from quorum.errors import ApplicationError, ConfigurationError, LocalProtocolError, LockBusy, LockLost
-from quorum.runtime import lock_session
+from quorum.runtime import client, lock_session
 from quorum.runtime.clock import steady_us
 from quorum.runtime.lock_session import TRUSTED
 from quorum.runtime.messages import Submit
@@ -355,6 +355,65 @@ def test_a_closed_client_loses_its_locks():
         await lock.lost.wait()
         with pytest.raises(LocalProtocolError):
             await lock._client.lock("y").acquire()
+
+    run(act)
+
+
+def test_closing_a_client_gives_up_its_locks_its_places_and_its_candidacies_at_once():
+    """Their time is 10 seconds of log time; none of it passes here."""
+
+    async def act(node, one, other):
+        extra = node.client()
+        lock, election = extra.lock("x"), extra.election("e")
+        await lock.acquire()
+        await election.campaign(b"me")
+        async with one.lock("y"), other.lock("z"):
+            waiting = asyncio.ensure_future(extra.lock("y").acquire())
+            candidate = asyncio.ensure_future(extra.lock("z").acquire())
+            await queued(node, "y", 1)
+            await queued(node, "z", 1)
+            await extra.aclose()
+            assert [node.look(name).holder for name in ("x", "e")] == [None, None]
+            assert [node.look(name).waiting for name in ("y", "z")] == [0, 0]
+        assert not lock.is_held and not election.is_leading
+        with pytest.raises(LockLost):
+            lock.check()
+        for task in (waiting, candidate):
+            with pytest.raises(LocalProtocolError):
+                await task
+        assert node.now_us == 0 and not extra.held
+
+    run(act)
+
+
+def test_closing_a_client_interrupts_the_body_of_a_lock_that_others_may_now_hold():
+    async def act(node, one, other):
+        extra = node.client()
+
+        async def hold():
+            async with extra.lock("x"):
+                held.set()
+                await asyncio.sleep(60)
+
+        held = asyncio.Event()
+        holding = asyncio.ensure_future(hold())
+        await held.wait()
+        await extra.aclose()
+        with pytest.raises(LockLost):
+            await holding
+        assert node.look("x").holder is None
+
+    run(act)
+
+
+def test_closing_a_client_does_not_wait_long_for_a_cluster_that_is_silent(monkeypatch):
+    async def act(node, one, other):
+        monkeypatch.setattr(client, "CLOSE_S", 0.01)
+        extra = node.client(timeout=60)
+        await extra.lock("x").acquire()
+        node.is_silent = True
+        await extra.aclose()
+        assert node.look("x").holder is not None
 
     run(act)
 

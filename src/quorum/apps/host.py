@@ -18,7 +18,16 @@ from quorum.apps.answer import EXPIRED, OK, Answer, Failure, decode_failure, fai
 from quorum.apps.applied import NOTHING, Applied
 from quorum.apps.log_clock import LogClock
 from quorum.apps.session import SESSIONS_MAX, Sessions
-from quorum.apps.state_machine import Notice, Outputs, Reply, StateMachine, Task, is_expiring, is_vetting
+from quorum.apps.state_machine import (
+    Notice,
+    Outputs,
+    Reply,
+    StateMachine,
+    Task,
+    is_expiring,
+    is_renewable,
+    is_vetting,
+)
 from quorum.apps.stream import StreamReader, write_stream
 from quorum.entry import COMMAND, Buffer
 from quorum.errors import ConfigurationError, IncompatibleProgram, LocalProtocolError
@@ -205,6 +214,9 @@ class Host:
     def begin_anew(self, index: int) -> None:
         """The state goes on in another cluster, whose log begins after `index`: no client has a session there."""
         self._sessions = Sessions(self._sessions.sessions_max)
+        for application in self._applications.values():
+            if is_renewable(application):
+                application.begin_anew()
         self._clock.restore(self._clock.now_us, self._clock.log_time_us, index)
 
     def _apply(self, header: Header, body: Buffer) -> Applied:

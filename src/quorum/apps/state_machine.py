@@ -103,6 +103,19 @@ class Vetting(StateMachine, Protocol):
         ...
 
 
+class Renewable(StateMachine, Protocol):
+    """A state machine with numbers of its own that must not be given out again after a restore."""
+
+    def begin_anew(self) -> None:
+        """The state goes on in another cluster, which does not know what the old one did after the backup."""
+        ...
+
+
+def is_renewable(application: StateMachine) -> TypeGuard[Renewable]:
+    """Whether the class of an application has a `begin_anew`."""
+    return callable(getattr(type(application), "begin_anew", None))
+
+
 def is_vetting(application: StateMachine) -> TypeGuard[Vetting]:
     """Whether the class of an application has a `vet`."""
     return callable(getattr(type(application), "vet", None))

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from quorum.errors import LocalProtocolError
+from quorum.errors import WrongType
 
 S = TypeVar("S", bound=msgspec.Struct)
 Check = Callable[[object], bool]
@@ -17,14 +17,14 @@ _BUFFERS = (bytes, bytearray, memoryview)
 
 
 def checked(command: S) -> S:
-    """The command itself. Raises LocalProtocolError if a field is not of its declared type, at any level."""
+    """The command itself. Raises WrongType if a field is not of its declared type, at any level."""
     kind = type(command)
     for name, is_right, declared in _checks(kind):
         value = getattr(command, name)
         if not is_right(value):
             what = f"a {kind.__name__} was to be sent with {name}={_shown(value)}, but {name} is {declared}. "
             is_text = isinstance(value, str) and declared.startswith("bytes")
-            raise LocalProtocolError(what + ("Encode it first: text.encode()." if is_text else "Give it as that."))
+            raise WrongType(what + ("Encode it first: text.encode()." if is_text else "Give it as that."))
     return command
 
 

@@ -30,6 +30,7 @@ from quorum.runtime.connection import tls_reason
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.directory import Directory, anywhere, loopback_only, nowhere
 from quorum.runtime.lock_client import Election, Lock
+from quorum.runtime.lock_session import CLOSE_S, LockSession
 from quorum.runtime.messages import (
     BackupChunkRequest,
     BackupRequest,
@@ -116,7 +117,7 @@ class Client:
         self._alarm: asyncio.TimerHandle | None = None
         self._attempt: asyncio.Task[None] | None = None
         self._flushing = False
-        self._closed = False
+        self._is_ending = self._closed = False
         self._refusals: dict[str, str] = {}
         """Nodes that could not be reached when they were called last, and why."""
         self._topics: dict[int, TopicWatch] = {}
@@ -132,6 +133,8 @@ class Client:
             "lock read": _Queue(LOCK_APP, lock.encode_query, lock.decode_results, query=True),
             **_object_queues(),
         }
+        self.held: set[LockSession] = set()
+        """Sessions of locks that are open."""
         self.kv = KeyValueClient(self)
         self._session.start(self._now_us())
 
@@ -142,7 +145,12 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the session and the connection; requests that still wait are cancelled, watches end."""
+        """Close the session and the connection; requests that still wait are cancelled, watches end.
+
+        Locks and elections that are still held are lost at once, and given up: others need not wait until their
+        time is over. That is waited for, but no longer than CLOSE_S, and not where no node is connected.
+        """
+        await self._give_up_locks()
         if not self._closed:
             self._session.close(self._now_us())
             self._dialler.flush()  # it leaves before the connection ends; whether it arrives is not waited for
@@ -162,6 +170,12 @@ class Client:
             for future in futures:
                 future.cancel()
         await self._dialler.aclose()
+
+    async def _give_up_locks(self) -> None:
+        closing = [future for session in tuple(self.held) if (future := session.give_up()) is not None]
+        self._is_ending = True  # nothing new is begun, such as another place in a queue
+        if closing and self._session.is_connected:
+            await asyncio.wait(closing, timeout=CLOSE_S)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -201,7 +215,7 @@ class Client:
     def watch_topic(self, app: int, topic: bytes) -> TopicWatch:
         """Hear of `topic` of an application whenever its `Outputs.notices` name it: only the newest notice, and
         first of all that the state is to be read. Goes on across connections until it is closed."""
-        if self._closed:
+        if self._is_ending:
             raise LocalProtocolError("a watch was begun on a closed client. Open another with quorum.connect.")
 
         def close() -> None:
@@ -217,7 +231,7 @@ class Client:
 
     def ask(self, queue: str, item: Any, expected: type[R]) -> asyncio.Future[R]:
         """Queue one command or read; it leaves at the end of this loop turn, with all others of its kind."""
-        if self._closed:
+        if self._is_ending:
             raise LocalProtocolError("a request was made on a closed client. Open another with quorum.connect.")
         future: asyncio.Future[R] = self._loop.create_future()
         self._enqueue(self._queues[queue], item, future)
@@ -225,7 +239,7 @@ class Client:
 
     def ask_alone(self, app: int, body: bytes, decode: Decode, is_query: bool) -> asyncio.Future[Sequence[Any]]:
         """Send one command or read in a batch of its own; `decode` reads the whole answer."""
-        if self._closed:
+        if self._is_ending:
             raise LocalProtocolError("a request was made on a closed client. Open another with quorum.connect.")
         future: asyncio.Future[Sequence[Any]] = self._loop.create_future()
         queue = _Queue(app, lambda items: bytes(items[0]), lambda answer: [decode(answer)], query=is_query)
@@ -309,6 +323,8 @@ class Client:
         self._dialler.flush()
 
     def _on_messages(self, received: Sequence[tuple[NodeMessage, bytes]]) -> None:
+        if self._closed:
+            return
         now_us = self._now_us()
         for message, body in received:
             self._session.received(now_us, message, body)

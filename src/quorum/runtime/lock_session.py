@@ -31,6 +31,11 @@ class Asker(Protocol):
 
     def watch_topic(self, app: int, topic: bytes) -> TopicWatch: ...
 
+    @property
+    def held(self) -> set[LockSession]:
+        """The sessions that are open in it: those it gives up when it is closed."""
+        ...
+
 
 class LockSession:
     """One session. `lost` is set, once and for all, when it may have ended without its wish.
@@ -74,6 +79,7 @@ class LockSession:
         asked_us = steady_us()
         opened = await self._client.ask("lock", OpenSession(self._ttl_us), Opened)
         self.id = opened.session
+        self._client.held.add(self)
         self._prolonged(asked_us)
         self._keeping = asyncio.get_running_loop().create_task(self._keep_alive())
 
@@ -84,6 +90,11 @@ class LockSession:
         if closing is not None and not is_lost:
             await asyncio.wait((closing,), timeout=CLOSE_S)
 
+    def give_up(self) -> asyncio.Future[Any] | None:
+        """As `close_soon`, for a session that somebody may still rely on: it is lost first."""
+        self._lose()
+        return self.close_soon()
+
     def close_soon(self) -> asyncio.Future[Any] | None:
         """As `close`, without waiting for an answer."""
         self._stop()
@@ -91,6 +102,7 @@ class LockSession:
             return None
         closing: Any = CloseSession(self.id)
         self.id = 0
+        self._client.held.discard(self)
         try:
             future = self._client.ask("lock", closing, object)
         except LocalProtocolError:

@@ -7,6 +7,8 @@ What tells the new incarnation from the old one:
   that a command of another history was applied.
 * The log begins INDEX_GAP entries after the backup, in a later term and epoch. So indexes, and the fencing tokens
   and session names made of them, are larger than any that the old cluster gave out after the backup was taken.
+* The key-value store goes on REVISION_GAP revisions above the backup, with everything before compacted: a watcher
+  or cache of the old cluster that comes with its revision hears that, instead of missing or mistaking changes.
 * Locks and leases stay as they were. Nobody keeps them alive, so they end by lease time after the first start.
 """
 

@@ -254,6 +254,11 @@ class Session:
             self.client = 0
 
     @property
+    def is_connected(self) -> bool:
+        """Whether a node is at hand."""
+        return self._connected
+
+    @property
     def unanswered(self) -> int:
         return len(self._pending)
 
