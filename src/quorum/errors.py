@@ -99,6 +99,18 @@ class LockLost(QuorumError):
     done meanwhile may have met what the next holder did, unless its resource looks at tokens."""
 
 
+class Compacted(QuorumError):
+    """A watch was to tell changes from revision `asked` on, but the oldest that are kept are of `first`."""
+
+    def __init__(self, asked: int, first: int) -> None:
+        super().__init__(
+            f"changes from revision {asked} on were to be watched, but those before revision {first} are not kept "
+            "any more. Read the keys, then watch from the revision behind that of the answer."
+        )
+        self.asked = asked
+        self.first = first
+
+
 class ApplicationError(QuorumError):
     """The replicated application raised; the command is in the log and changed what it changed."""
 

@@ -10,7 +10,7 @@ that every replica keeps the same.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import chain, pairwise
 from typing import TypeAlias
@@ -185,6 +185,9 @@ class History:
 
     def __init__(self) -> None:
         self.compacted_revision = 0
+        self.before_drop: Callable[[], None] = _nobody_reads
+        """Called before changes are dropped, also by a store whose state is replaced: the last moment to read
+        them. It is no part of the state, and must leave that alone."""
         self._chunks: list[Chunk] = []
         self._count = 0
         self._size = 0
@@ -211,6 +214,8 @@ class History:
     def since(self, number: int) -> Iterator[Change]:
         """The changes from `number` on, in order. Not to be recorded to meanwhile."""
         assert number >= self.begin, "what is dropped cannot be read"
+        if number >= self._open.end:
+            return iter(self._newest(self.end - number))
         at = bisect_left(self._chunks, number + 1, key=_begin_of) - 1
         chunks = [] if number >= self._open.begin else self._chunks[at:]
         newest = Chunk(self._open.end, self._loose())
@@ -246,6 +251,7 @@ class History:
 
     def skip(self, revision: int, count: int) -> None:
         """So many changes happen at `revision` that none of them is kept, nor anything before."""
+        self.before_drop()
         self._clear(self.end + len(self._batch) + count)
         self.compacted_revision = revision
 
@@ -253,6 +259,7 @@ class History:
         """Forget the changes up to `revision`, but for those of the present batch."""
         if revision <= self.compacted_revision:
             return
+        self.before_drop()
         self.compacted_revision = revision
         self._gather()
         while self._chunks and self._chunks[0].last_revision <= revision:
@@ -313,6 +320,18 @@ class History:
         first = self._loose_revision - len(self.befores) + 1
         return [Puts(self._loose_bytes, first, self.befores.copy(), self._bodies.copy())]
 
+    def _newest(self, count: int) -> list[Change]:
+        """The last `count` changes, which are loose: no more batches are decoded than hold them."""
+        puts: list[Put] = []
+        for body in reversed(self._bodies):
+            if len(puts) >= count:
+                break
+            puts = _DECODE_PUTS(body) + puts
+        if not puts:
+            return []
+        changes = changes_of(puts, self.befores[-len(puts) :], self._loose_revision - len(puts) + 1)
+        return changes[len(puts) - count :]
+
     def _gather(self) -> None:
         """Make what is loose a part of the open chunk."""
         for part in self._loose():
@@ -341,6 +360,8 @@ class History:
         self._open_chunk(Chunk(closed.end))
         self._count += closed.count
         self._size += closed.size
+        if self._count > CHANGES_MAX or self._size > BYTES_MAX:
+            self.before_drop()
         while self._count > CHANGES_MAX or self._size > BYTES_MAX:
             self.compacted_revision = max(self.compacted_revision, self._chunks[0].last_revision)
             self._drop_oldest()
@@ -370,6 +391,10 @@ def changes_of(puts: Iterable[Put], befores: Sequence[Versioned | None], revisio
         changes.append(Change(put.key, now, before))
         revision += 1
     return changes
+
+
+def _nobody_reads() -> None:
+    """What `before_drop` is where nobody watches."""
 
 
 def _size_of(changes: Sequence[Change]) -> int:

@@ -128,6 +128,10 @@ class Host:
         """How many client sessions are open."""
         return len(self._sessions)
 
+    def application(self, app: int) -> StateMachine | None:
+        """The application of this id."""
+        return self._applications.get(app)
+
     def session_owner(self, client: int) -> str | None:
         """Who opened the session `client`; None if it is not in this state."""
         return self._sessions.owner(client)

@@ -181,6 +181,8 @@ class KeyValueStore:
         history.load(rest, head.revision)
         if next(rest, None) is not None:
             raise ValueError(f"a key-value store was to be restored, but something follows its end. {_REMEDY}")
+        self.history.before_drop()
+        history.before_drop = self.history.before_drop
         self._leaves, self.history, self._revision = leaves, history, head.revision
 
     def begin_anew(self) -> None:

@@ -27,6 +27,10 @@ class Witness:
         """Log time of the newest entry."""
         return self._time_us
 
+    def application(self, app: int) -> None:
+        """There is none."""
+        return None
+
     def session_owner(self, client: int) -> str | None:
         """Unknown here."""
         return None

@@ -13,6 +13,7 @@ from quorum.apps.answer import Answer, reply_of
 from quorum.apps.batch import Refused
 from quorum.apps.catalogue import DECIDE_APP, KV_APP, LOCK_APP, OBJECTS_APP
 from quorum.apps.decide import Decide, Decision
+from quorum.apps.kv_watch import Event, Interest
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES
 from quorum.errors import (
     ApplicationError,
@@ -29,6 +30,7 @@ from quorum.runtime.arguments import checked
 from quorum.runtime.connection import tls_reason
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.directory import Directory, anywhere, loopback_only, nowhere
+from quorum.runtime.key_subscription import KeyWatch, interest_of
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.lock_session import CLOSE_S, LockSession
 from quorum.runtime.messages import (
@@ -39,7 +41,6 @@ from quorum.runtime.messages import (
     Failure,
     LinkFaultRequest,
     NodeMessage,
-    Noticed,
     Query,
     Result,
     StatusReply,
@@ -49,6 +50,7 @@ from quorum.runtime.messages import (
 from quorum.runtime.object_client import handle_of
 from quorum.runtime.session import FOREVER_US, Session
 from quorum.runtime.subscription import TopicWatch
+from quorum.runtime.watching import OF_WATCHES
 
 BATCH_COMMANDS_MAX = 1024
 BATCH_BYTES_MAX = 4 * 1024 * 1024
@@ -110,6 +112,7 @@ class Client:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._dialler = dialler
+        self._timeout_s = None if timeout <= 0 else timeout
         self._timeout_us = FOREVER_US if timeout <= 0 else int(timeout * 1e6)
         follows = anywhere if dialler.is_authenticated else loopback_only
         directory = Directory(endpoints, discover, follows if discover else nowhere)
@@ -121,6 +124,7 @@ class Client:
         self._refusals: dict[str, str] = {}
         """Nodes that could not be reached when they were called last, and why."""
         self._topics: dict[int, TopicWatch] = {}
+        self._key_watches: dict[int, KeyWatch] = {}
         self._inflight: dict[int, tuple[_Queue, list[Any], list[asyncio.Future[Any]]]] = {}
         self._queues = {
             "kv": _Queue(KV_APP, kv.encode_batch, kv.decode_results),
@@ -164,7 +168,9 @@ class Client:
             waiting.append(queue.futures)
             queue.items, queue.futures = [], []
         self._inflight.clear()
-        for watch in list(self._topics.values()):
+        for topic in list(self._topics.values()):
+            await topic.aclose()
+        for watch in list(self._key_watches.values()):
             await watch.aclose()
         for futures in waiting:
             for future in futures:
@@ -229,6 +235,31 @@ class Client:
         self._dialler.flush()
         return watch
 
+    def watch_keys(self, interest: Interest) -> KeyWatch:
+        """Hear of every change of keys; `KeyValueClient.watch` says how."""
+        if self._closed:
+            raise LocalProtocolError("a watch was begun on a closed client. Open another with quorum.connect.")
+
+        def close() -> None:
+            del self._key_watches[handle]
+            if not self._closed:
+                self._session.unwatch(self._now_us(), handle)
+                self._flush_soon()
+
+        def pause(is_paused: bool) -> None:
+            act = self._session.pause_watch if is_paused else self._session.resume_watch
+            act(handle)
+            self._flush_soon()
+
+        handle = self._session.watch_keys(self._now_us(), interest)
+        watch = self._key_watches[handle] = KeyWatch(close, pause, self._begin_error, self._timeout_s)
+        self._flush_soon()
+        return watch
+
+    def _begin_error(self) -> QuorumError:
+        """Why a watch has not begun in time."""
+        return self._with_refusals(NotLeader())
+
     def ask(self, queue: str, item: Any, expected: type[R]) -> asyncio.Future[R]:
         """Queue one command or read; it leaves at the end of this loop turn, with all others of its kind."""
         if self._is_ending:
@@ -253,6 +284,11 @@ class Client:
         if not self._inflight and not self._flushing:
             self._flush()  # nothing is under way that others could join
         elif not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
@@ -375,14 +411,26 @@ class Client:
     def noticed(self, handle: int, index: int, body: bytes | None) -> None:
         self._topics[handle].put(index, body)
 
+    def begun(self, handle: int, revision: int) -> None:
+        self._key_watches[handle].begun(revision)
+
+    def changed(self, handle: int, event: Event) -> None:
+        self._key_watches[handle].put(event)
+
     def watch_failed(self, handle: int, error: QuorumError) -> None:
-        self._topics.pop(handle).finish(error)
+        if handle in self._topics:
+            self._topics.pop(handle).finish(error)
+        else:
+            self._key_watches.pop(handle).finish(error)
 
     def failed(self, handle: int, error: QuorumError) -> None:
         _, _, futures = self._inflight.pop(handle)
+        _fail(futures, self._with_refusals(error))
+
+    def _with_refusals(self, error: QuorumError) -> QuorumError:
         if isinstance(error, NotLeader) and error.leader is None and self._refusals:
-            error = NotLeader(refusals="; ".join(f"{node}: {why}" for node, why in sorted(self._refusals.items())))
-        _fail(futures, error)
+            return NotLeader(refusals="; ".join(f"{node}: {why}" for node, why in sorted(self._refusals.items())))
+        return error
 
     def _now_us(self) -> int:
         return int(self._loop.time() * 1e6)
@@ -424,6 +472,7 @@ class KeyValueClient:
 
     def __init__(self, client: Client) -> None:
         self._ask = client.ask
+        self._watch = client.watch_keys
 
     async def put(self, key: bytes, value: bytes) -> kv.Written:
         """Write `value` under `key`."""
@@ -468,6 +517,24 @@ class KeyValueClient:
         """If all of `compares` hold do `then`, else `otherwise`: atomically, at one revision."""
         command = checked(kv.Txn(list(compares), list(then), list(otherwise)))
         return await self._ask("kv", command, kv.Committed)
+
+    def watch(
+        self,
+        key: bytes,
+        end: bytes | None = None,
+        *,
+        prefix: bool = False,
+        start_revision: int = 0,
+        previous: bool = False,
+        only: str | None = None,
+    ) -> KeyWatch:
+        """Every change of `key`, or of the keys up to but without `end`, or with `prefix` of all that begin with
+        `key` (b"": all there are), each once and in order: see runtime.key_subscription.KeyWatch.
+
+        It begins now, or at `start_revision`, as far back as the store keeps changes. With `previous` each event
+        tells what was there before; `only` is "put" or "delete". Raises LocalProtocolError.
+        """
+        return self._watch(interest_of(key, end, prefix, start_revision, previous, only))
 
     def _read_queue(self, consistency: str) -> str:
         if consistency not in _READ_QUEUES:
@@ -567,7 +634,7 @@ class NodeConnection:
 
     def _on_messages(self, received: Sequence[tuple[NodeMessage, bytes]]) -> None:
         for message, body in received:
-            if isinstance(message, Noticed):
+            if isinstance(message, OF_WATCHES):
                 continue  # nothing is watched here
             future = self._waiting.pop(message.request, None)
             if future is not None and not future.done():

@@ -104,7 +104,7 @@ class Gateway:
             BackupRequest: self._on_backup,
             BackupChunkRequest: self._on_backup_chunk,
             MembersRequest: self._on_members,
-            Watch: self.watches.watch,
+            Watch: self._on_watch,
             Unwatch: self._on_unwatch,
             Pulse: self._on_pulse,
         }
@@ -195,6 +195,13 @@ class Gateway:
         token = self._token()
         self._reads[token] = read
         self._running().read(token, query.here)
+
+    def _on_watch(self, client: Client, watch: Watch, body: bytes) -> None:
+        driver = self._running()
+        if driver.application.keeps_state:
+            self.watches.watch(client, watch, body)
+        else:  # a witness would never have anything to tell
+            client.answer(self._failure(watch.request, NotLeader(driver.replica.leader)), ())
 
     def _on_unwatch(self, client: Client, unwatch: Unwatch, body: bytes) -> None:
         self.watches.unwatch(client, unwatch.request)
@@ -305,7 +312,7 @@ class Gateway:
         self.watches.noticed(index, notices)
 
     def moved(self) -> None:
-        """Nothing yet: what is watched comes with notices."""
+        """Nothing: what is watched is told once a turn."""
 
     def jumped(self, index: int) -> None:
         self.watches.jumped(index)

@@ -121,8 +121,8 @@ class MembersRequest(Wire, frozen=True, gc=False, array_like=True, tag=49):
 class Watch(Wire, frozen=True, gc=False, array_like=True, tag=50):
     """Tell me from now on what happens to what is attached: under `request`, until Unwatch or the connection ends.
 
-    For the key-value store that is an encoded apps.kv_watch.Interest. For any other application it is a topic, and
-    the answers are Noticed, the first of them at once.
+    For the key-value store that is an encoded apps.kv_watch.Interest, and the answers are Watched, Changed and
+    Forgotten. For any other application it is a topic, and the answers are Noticed, the first of them at once.
     """
 
     request: int
@@ -214,6 +214,32 @@ class Pulsed(Wire, frozen=True, gc=False, array_like=True, tag=71):
     revision: int
 
 
+class Changed(Wire, frozen=True, gc=False, array_like=True, tag=72):
+    """Changes of watched keys are attached, in order, as pairs: the requests that want it, an apps.kv_watch.Event.
+
+    Whatever those watches had to hear up to revision `through` is in it, or was sent before. Where one revision
+    takes several messages, `through` is below it in all but the last.
+    """
+
+    through: int
+
+
+class Watched(Wire, frozen=True, gc=False, array_like=True, tag=73):
+    """These watches of keys have begun. Those that asked for what happens from now on hear of everything behind
+    `revision`."""
+
+    requests: list[int]
+    revision: int
+
+
+class Forgotten(Wire, frozen=True, gc=False, array_like=True, tag=74):
+    """These watches of keys have ended: changes that they had to hear are not kept any more, since everything up
+    to `revision` may be dropped."""
+
+    requests: list[int]
+    revision: int
+
+
 NOT_LEADER = 1
 """Definite: nothing happened here."""
 OVERLOADED = 2
@@ -223,4 +249,4 @@ OUTCOME_UNKNOWN = 3
 REFUSED = 4
 """Definite: asked wrongly; retrying changes nothing."""
 
-NodeMessage = Result | Failure | StatusReply | MembersReply | Noticed | Pulsed
+NodeMessage = Result | Failure | StatusReply | MembersReply | Noticed | Pulsed | Changed | Watched | Forgotten

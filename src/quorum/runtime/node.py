@@ -55,6 +55,7 @@ from quorum.runtime.object_classes import load_classes
 from quorum.runtime.snapshots import SnapshotStore
 from quorum.runtime.status import NodeStatus, encode_status
 from quorum.runtime.wal import Wal
+from quorum.runtime.watch import hub_of
 
 log = logging.getLogger("quorum.node")
 CHANNEL = 0
@@ -235,7 +236,7 @@ class Node:
         self.replica = RaftReplica(config.node, Random(SystemRandom().getrandbits(256)), cluster.raft_settings())
         self.host: Host | Witness = Witness() if self.member.role == WITNESS else new_host(self._objects)
         self.members = MemberBoard(config.node)
-        self.gateway = Gateway(self._addresses, members=self.members)
+        self.gateway = Gateway(self._addresses, watches=hub_of(self.host), members=self.members)
         ports = Ports(self.log, self.snapshots, _Transport(self.network), self.timers, self.clock)
         self.driver = Driver(self.replica, ports, self.host, self.gateway, self)
         self.gateway.attach(self.driver, self)
@@ -265,11 +266,12 @@ class Node:
 
     def _turn(self) -> None:
         self._scheduled = False
-        if self._guarded(self.driver.run) and not self._scheduled:
+        more = self._guarded(self.driver.run)
+        more = self._guarded(self.gateway.watches.pump) or more
+        if more and not self._scheduled:
             self._wake_later()
         if self._is_changing:
             self._show_members()
-        self.gateway.watches.pump()
         self.network.flush()
 
     def _guarded(self, act: Callable[[], object]) -> object:

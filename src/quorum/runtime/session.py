@@ -7,10 +7,10 @@ the cluster applies it once (Ongaro 2014, section 6.3). Reads are repeated freel
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from quorum.apps.answer import EXPIRED, OK
 from quorum.apps.host import CLOSE, OPEN, SESSIONS, decode_session
+from quorum.apps.kv_watch import Interest
 from quorum.apps.session import SESSION_ANSWERS_MAX
 from quorum.errors import LocalProtocolError, NotLeader, OutcomeUnknown, Overloaded, QuorumError, SessionExpired
 from quorum.runtime import messages
@@ -20,7 +20,6 @@ from quorum.runtime.messages import (
     MembersReply,
     MembersRequest,
     NodeMessage,
-    Noticed,
     Pulsed,
     Query,
     Result,
@@ -28,39 +27,13 @@ from quorum.runtime.messages import (
     Submit,
 )
 from quorum.runtime.session_settings import SessionSettings
-from quorum.runtime.watching import Watching
+from quorum.runtime.session_wire import Wire
+from quorum.runtime.watching import OF_WATCHES, Watching
 
 FOREVER_US = 1 << 62
 AHEAD_MAX = SESSION_ANSWERS_MAX // 2
 """A batch waits while it is so many behind the oldest unanswered one: the cluster keeps the answers in between,
 and closes a session with too many."""
-
-
-class Wire(Protocol):
-    """What the session needs of its owner: one connection at a time, and someone to tell."""
-
-    def connect(self, endpoint: str, delay_us: int) -> None:
-        """Drop the present connection; after a pause open one to `endpoint`, then call `connected` or, if it
-        fails, `disconnected`."""
-        ...
-
-    def transmit(self, message: object, body: bytes) -> None: ...
-
-    def wake(self, delay_us: int) -> None:
-        """Call `tick` after `delay_us`; an earlier wish is forgotten."""
-        ...
-
-    def finished(self, handle: int, status: int, body: bytes) -> None: ...
-
-    def failed(self, handle: int, error: QuorumError) -> None: ...
-
-    def noticed(self, handle: int, index: int, body: bytes | None) -> None:
-        """As watching.Owner."""
-        ...
-
-    def watch_failed(self, handle: int, error: QuorumError) -> None:
-        """As watching.Owner."""
-        ...
 
 
 class _Pending:
@@ -159,6 +132,22 @@ class Session:
         self._schedule()
         return handle
 
+    def watch_keys(self, now_us: int, interest: Interest) -> int:
+        """Watch keys until `unwatch`: `Wire.changed` tells what happens to them, under the returned handle."""
+        self.now_us = now_us
+        handle = self._watching.watch_keys(now_us, interest)
+        if self._watching.due_us < self._due_us:
+            self._schedule()
+        return handle
+
+    def pause_watch(self, handle: int) -> None:
+        """Hear nothing more of a watch of keys, until `resume_watch`; nothing is missed."""
+        self._watching.pause(handle)
+
+    def resume_watch(self, handle: int) -> None:
+        """Go on with a watch that was paused."""
+        self._watching.resume(handle)
+
     def unwatch(self, now_us: int, handle: int) -> None:
         """End a watch; nothing more is heard of it."""
         self.now_us = now_us
@@ -193,14 +182,12 @@ class Session:
         """An answer. One that nobody waits for any more is ignored."""
         self.now_us = now_us
         self._heard_us = now_us
-        if isinstance(message, Noticed):
-            self._watching.noticed(message, body)
-            return
-        if isinstance(message, Pulsed):
-            self._failures = self._redirects = 0
-            self._leaderless_us = FOREVER_US
-            self._watching.pulsed(now_us, message)
-            self._schedule()
+        if isinstance(message, OF_WATCHES):
+            self._watching.received(now_us, message, body)
+            if isinstance(message, Pulsed):
+                self._failures = self._redirects = 0
+                self._leaderless_us = FOREVER_US
+                self._schedule()
             return
         if message.request == self._opening and self._opening:
             self._on_opened(message, body)
@@ -367,7 +354,10 @@ class Session:
         if failure.request == self._members_asked:
             self._members_asked = 0  # asked anew in due course
         elif self._watching.failed(self.now_us, failure):
-            self._schedule()
+            if failure.code == messages.NOT_LEADER:
+                self._redirect(failure.leader)  # a witness, which has nothing to tell
+            else:
+                self._schedule()
         elif self._watching.is_pulse(failure.request):
             self._watching.pulse_failed(self.now_us)
             self._failures += 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from quorum.entry import Buffer
+from quorum.runtime.watch_index import Group, Index
 
 
 class Client(Protocol):
@@ -23,17 +24,65 @@ class Client(Protocol):
         ...
 
 
-class Reader:
-    """What one connection watches, by request, and what it has to hear.
+class CatchUp:
+    """Watches of one connection that begin in the past, read there together until they are where the others are.
 
-    `notices` holds the newest (index, body) of each topic, or None: some were missed. `pulses` are requests to be
-    answered behind everything else.
+    `number` is that of the next change to be read, None before the first step. Nothing at or behind `revision` was
+    read yet; before the first step that is the lowest revision that one of them begins at.
     """
 
-    __slots__ = ("client", "notices", "pulses", "watches")
+    __slots__ = ("index", "number", "revision")
+
+    def __init__(self) -> None:
+        self.index = Index()
+        self.number: int | None = None
+        self.revision = 0
+
+
+class Reader:
+    """What one connection watches, by request (a topic, or a group of key watches), and what it has to hear.
+
+    `notices` holds the newest (index, body) of each topic, or None: some were missed. `pulses` are requests to be
+    answered behind everything else. Of the watches of keys, `begun` are those whose begin is to be told, at
+    `begun_revision`, and `out` is what is put together for the next message.
+
+    `behind` is the number of the first change that was not told since the connection was full, None while it keeps
+    up; nothing at or behind `behind_revision` was told then. `later` holds watches that begin before the place
+    that `catching_up` has reached.
+    """
+
+    __slots__ = (
+        "begun",
+        "begun_revision",
+        "behind",
+        "behind_revision",
+        "catching_up",
+        "client",
+        "later",
+        "notices",
+        "out",
+        "out_bytes",
+        "out_count",
+        "pulses",
+        "watches",
+    )
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.watches: dict[int, bytes] = {}
+        self.watches: dict[int, bytes | Group] = {}
         self.notices: dict[bytes, tuple[int, bytes] | None] = {}
         self.pulses: list[int] = []
+        self.begun: list[int] = []
+        self.begun_revision = 0
+        self.out: list[bytes] = []
+        self.out_bytes = 0
+        self.out_count = 0
+        self.behind: int | None = None
+        self.behind_revision = 0
+        self.catching_up: CatchUp | None = None
+        self.later: CatchUp | None = None
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether changes are to be read to it that others were told."""
+        return self.behind is not None or self.catching_up is not None or self.later is not None

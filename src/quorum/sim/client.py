@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from quorum.apps.kv_watch import Event
 from quorum.entry import Buffer
 from quorum.errors import QuorumError
 from quorum.runtime.session import Session
@@ -138,6 +139,12 @@ class SimClient:
 
     def noticed(self, handle: int, index: int, body: bytes | None) -> None:
         """Nothing: a client that watches topics says what it does then."""
+
+    def begun(self, handle: int, revision: int) -> None:
+        """Nothing, as `noticed`."""
+
+    def changed(self, handle: int, event: Event) -> None:
+        """Nothing: a client that watches keys says what it does then."""
 
     def watch_failed(self, handle: int, error: QuorumError) -> None:
         """Nothing, as `noticed`."""

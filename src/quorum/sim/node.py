@@ -18,6 +18,7 @@ from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings
 from quorum.runtime.driver import Driver, Ports
 from quorum.runtime.gateway import Gateway
+from quorum.runtime.watch import hub_of
 from quorum.sim.client import Connection
 from quorum.sim.disk_log import DiskLog
 from quorum.sim.storage import SimLog, SimSnapshots
@@ -132,7 +133,7 @@ class SimNode:
             self.node, Random(f"{self.world.seed}/raft/{self.node}/{self.life}"), self.settings
         )
         self.host = Witness() if self.node in self.world.witnesses else self.world.make_host()
-        self.gateway = Gateway()
+        self.gateway = Gateway(watches=hub_of(self.host))
         self._timers = SimTimers(self)
         ports = Ports(self.log, self.snapshots, SimTransport(self.world, self.node), self._timers, self.clock)
         self.driver = self.world.make_driver(self, ports)
@@ -208,8 +209,8 @@ class SimNode:
 
     def drained(self) -> None:
         """A connection of a client took something."""
-        if self.gateway is not None and not self.paused:
-            self.gateway.watches.pump()
+        if not self.paused:
+            self._pump()
 
     def fire(self, timers: SimTimers, name: str, generation: int) -> None:
         if self.driver is None or timers is not self._timers or not timers.is_current(name, generation):
@@ -244,8 +245,11 @@ class SimNode:
         driver = self.driver
         while driver is not None and driver is self.driver and driver.run():
             pass
-        if self.gateway is not None:
-            self.gateway.watches.pump()
+        self._pump()
+
+    def _pump(self) -> None:
+        while self.gateway is not None and self.gateway.watches.pump():
+            pass
 
     # The operator's face (runtime.gateway.Operator).
 
