@@ -247,8 +247,7 @@ class Client:
                 self._flush_soon()
 
         def pause(is_paused: bool) -> None:
-            act = self._session.pause_watch if is_paused else self._session.resume_watch
-            act(handle)
+            self._session.pause_watch(handle, is_paused)
             self._flush_soon()
 
         handle = self._session.watch_keys(self._now_us(), interest)

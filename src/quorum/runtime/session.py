@@ -140,13 +140,9 @@ class Session:
             self._schedule()
         return handle
 
-    def pause_watch(self, handle: int) -> None:
-        """Hear nothing more of a watch of keys, until `resume_watch`; nothing is missed."""
-        self._watching.pause(handle)
-
-    def resume_watch(self, handle: int) -> None:
-        """Go on with a watch that was paused."""
-        self._watching.resume(handle)
+    def pause_watch(self, handle: int, is_paused: bool) -> None:
+        """Hear nothing of a watch of keys, or go on with it; nothing is missed."""
+        (self._watching.pause if is_paused else self._watching.resume)(handle)
 
     def unwatch(self, now_us: int, handle: int) -> None:
         """End a watch; nothing more is heard of it."""
