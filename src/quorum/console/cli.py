@@ -13,6 +13,7 @@ from quorum.console.command import Group
 
 _COMMANDS = {
     "init": ("setup:init", "Write the configuration, keys and certificates of a new cluster."),
+    "keys": ("keys:keys", "Issue, list, renew and revoke certificates."),
     "node": ("node:node", "Run one node until SIGTERM or SIGINT."),
     "up": ("local:up", "Start a local cluster that stays, or what is missing of it."),
     "down": ("local:down", "Stop the local cluster; its data stays."),

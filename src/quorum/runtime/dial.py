@@ -18,7 +18,7 @@ from quorum.runtime.handshake import (
     Welcome,
     shown,
 )
-from quorum.runtime.keyring import TlsContexts
+from quorum.runtime.keyring import TlsContexts, peer_role
 from quorum.runtime.limits import Limits
 
 OpenSession = Callable[[FrameConnection, Welcome], ConnectionOwner]
@@ -126,6 +126,11 @@ class _Call:
                 self._where,
                 f"calls itself {shown(answer.node)}, but its certificate names {named}. "
                 "Check the address and the node's certificate.",
+            )
+        if connection.is_encrypted and peer_role(connection.certificate) != "node":
+            raise RemoteProtocolError(
+                self._where,
+                f"answers as {shown(answer.node)} with a certificate that is no node's. Check who listens there.",
             )
         return answer
 

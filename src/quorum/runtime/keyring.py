@@ -88,7 +88,7 @@ def create_authority(folder: Path | str, *, days: int = AUTHORITY_DAYS, now: dat
     Raises ConfigurationError when the folder holds an authority already, is open to others, or cannot be written.
     """
     folder, valid = Path(folder), _validity(days, now)
-    _make_private_folder(folder)
+    make_private_folder(folder)
     _refuse_existing(folder / _AUTHORITY, folder / _AUTHORITY_KEY)
     key = pki.new_key()
     _write(folder / _AUTHORITY_KEY, pki.private_pem(key), 0o600)
@@ -248,7 +248,7 @@ def load_public_keys(folder: Path | str) -> dict[NodeId, bytes]:
     from nacl.bindings import crypto_core_ed25519_is_valid_point
 
     path = Path(folder) / _PUBLIC_KEYS
-    texts = _parse(path, "a list of public keys", msgspec.json.Decoder(dict[str, str]).decode)
+    texts = parse(path, "a list of public keys", msgspec.json.Decoder(dict[str, str]).decode)
     keys = {}
     for node, text in sorted(texts.items()):
         try:
@@ -376,7 +376,7 @@ def _load_authority(folder: Path) -> tuple[x509.Certificate, EllipticCurvePrivat
     path = folder / _AUTHORITY_KEY
     _check_private(path)
     certificate = _load_certificate(folder / _AUTHORITY)
-    key = _parse(path, "the private key of an authority", pki.parse_private_key)
+    key = parse(path, "the private key of an authority", pki.parse_private_key)
     if key.public_key() != certificate.public_key():
         raise ConfigurationError(
             f"{path} was to be the private key of {folder / _AUTHORITY}, but they are no pair. "
@@ -386,17 +386,23 @@ def _load_authority(folder: Path) -> tuple[x509.Certificate, EllipticCurvePrivat
 
 
 def _load_certificate(path: Path) -> x509.Certificate:
-    return _parse(path, "a certificate", pki.parse_certificate)
+    return parse(path, "a certificate", pki.parse_certificate)
+
+
+def revoked_serials(folder: Path) -> frozenset[int]:
+    """The serial numbers of revoked certificates. Raises ConfigurationError if the list is damaged."""
+    return frozenset(revoked.serial_number for revoked in _load_revoked(folder))
 
 
 def _load_revoked(folder: Path) -> list[x509.RevokedCertificate]:
     path = folder / _REVOKED
-    return _parse(path, "a list of revoked certificates", pki.parse_revoked) if path.exists() else []
+    return parse(path, "a list of revoked certificates", pki.parse_revoked) if path.exists() else []
 
 
-def _parse(path: Path, what: str, parse: Callable[[bytes], _T]) -> _T:
+def parse(path: Path, what: str, read: Callable[[bytes], _T]) -> _T:
+    """What `read` makes of a file. Raises ConfigurationError if that is not `what`."""
     try:
-        return parse(_read(path))
+        return read(_read(path))
     except ConfigurationError:
         raise
     except (ValueError, RecursionError):
@@ -437,7 +443,8 @@ def _check_private(path: Path) -> None:
         )
 
 
-def _make_private_folder(folder: Path) -> None:
+def make_private_folder(folder: Path) -> None:
+    """A folder that others cannot look into. Raises ConfigurationError if it is open, or cannot be made."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = stat.S_IMODE(folder.stat().st_mode)
