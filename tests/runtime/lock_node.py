@@ -1,4 +1,4 @@
-"""A node of its own making for lock clients: it applies at once, at a log time that the test chooses."""
+"""A node of its own making for clients of locks and keys: it applies at once, at a log time that tests choose."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from quorum.entry import COMMAND, TICK
 from quorum.header import Header
 from quorum.runtime.client import Client
 from quorum.runtime.messages import Pulse, Query, Result, Submit, Unwatch, Watch
-from quorum.runtime.watch import WatchHub
+from quorum.runtime.watch import hub_of
 
 
 class LockNode:
@@ -21,7 +21,7 @@ class LockNode:
 
     def __init__(self) -> None:
         self.host = new_host()
-        self.hub = WatchHub()
+        self.hub = hub_of(self.host)
         self.now_us = 0
         self.is_silent = False
         self.commands = 0

@@ -181,3 +181,15 @@ def text_of(data: bytes) -> tuple[str, str]:
         return data.decode(), "text"
     except UnicodeDecodeError:
         return data.hex(), "hex"
+
+
+def bytes_of(text: str, as_hex: bool) -> bytes:
+    """An argument as bytes. Raises ConfigurationError for what is not hexadecimal where it should be."""
+    if not as_hex:
+        return text.encode("utf-8", "surrogateescape")
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{text[:60]!r} was given with --hex, but it is not hexadecimal. Write two digits 0-9 a-f for a byte."
+        ) from None

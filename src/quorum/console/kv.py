@@ -11,8 +11,9 @@ import click
 
 from quorum.apps.kv import Item, prefix_end
 from quorum.console.command import AnswerNo, Decorated, Group, command, print_json, with_cluster
+from quorum.console.command import bytes_of as _bytes
 from quorum.console.inquiry import run_client
-from quorum.errors import ConfigurationError
+from quorum.console.kv_watch import watch
 
 STALE = click.option("--stale", is_flag=True, help="Ask only the node at hand, which may be behind.")
 HEX = click.option("--hex", "as_hex", is_flag=True, help="Keys and values are hexadecimal.")
@@ -21,6 +22,9 @@ HEX = click.option("--hex", "as_hex", is_flag=True, help="Keys and values are he
 @click.group(cls=Group, epilog="Example: quorum kv put greeting hello")
 def kv() -> None:
     """Use the key-value store. Reads are linearizable unless --stale is given."""
+
+
+kv.add_command(watch)
 
 
 def _subcommand(name: str, example: str) -> Callable[[Decorated], click.Command]:
@@ -172,17 +176,6 @@ def _item(item: Item, as_hex: bool) -> dict[str, Any]:
         "mod_revision": item.mod_revision,
         "version": item.version,
     }
-
-
-def _bytes(text: str, as_hex: bool) -> bytes:
-    if not as_hex:
-        return text.encode("utf-8", "surrogateescape")
-    try:
-        return bytes.fromhex(text)
-    except ValueError:
-        raise ConfigurationError(
-            f"{text[:60]!r} was given with --hex, but it is not hexadecimal. Write two digits 0-9 a-f for a byte."
-        ) from None
 
 
 def _value(text: str, as_hex: bool) -> bytes:

@@ -15,10 +15,12 @@ from quorum.runtime.client import Client, KeyValueClient, NodeConnection
 from quorum.runtime.config import Address, ClusterConfig, find_config, load_cluster, load_node, parse_address
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.directory import anywhere, loopback_only
+from quorum.runtime.key_subscription import interest_of
 from quorum.runtime.keyring import CLIENT_PREFIX, TlsContexts, load_tls
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.setup import ADMIN, KEYS_FOLDER, NODE_FILE
 from quorum.runtime.sync_lock import SyncElection, SyncLock
+from quorum.runtime.sync_watch import SyncKeyWatch
 
 SCHEME = "quorum://"
 TIMEOUT_S = 10.0
@@ -203,6 +205,7 @@ class SyncKeyValueClient:
     """The key-value store, blocking; arguments and results are those of runtime.client.KeyValueClient."""
 
     def __init__(self, owner: SyncClient) -> None:
+        self._owner = owner
         self._call = owner.call
 
     def put(self, key: bytes, value: bytes) -> kv.Written:
@@ -229,6 +232,19 @@ class SyncKeyValueClient:
         otherwise: Sequence[kv.Operation] = (),
     ) -> kv.Committed:
         return self._call(lambda client: client.kv.txn(compares, then, otherwise))
+
+    def watch(
+        self,
+        key: bytes,
+        end: bytes | None = None,
+        *,
+        prefix: bool = False,
+        start_revision: int = 0,
+        previous: bool = False,
+        only: str | None = None,
+    ) -> SyncKeyWatch:
+        interest = interest_of(key, end, prefix, start_revision, previous, only)
+        return SyncKeyWatch(self._owner, lambda client: client.watch_keys(interest))
 
 
 def connect(
