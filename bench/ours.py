@@ -45,9 +45,11 @@ _FROM_NODE: MessageCodec[NodeMessage] = MessageCodec(NodeMessage)
 class Members:
     """The node processes of one cluster, and a way to reach them."""
 
-    def __init__(self, processes: Processes, folder: Path, insecure: bool, awake: bool = False) -> None:
+    def __init__(
+        self, processes: Processes, folder: Path, insecure: bool, awake: bool = False, nodes: int = NODES
+    ) -> None:
         self.processes = processes
-        self.layout: ClusterLayout = init_cluster(folder, nodes=NODES, insecure=insecure)
+        self.layout: ClusterLayout = init_cluster(folder, nodes=nodes, insecure=insecure)
         self.config = self.layout.config
         self.tls: TlsContexts | None = None if insecure else load_tls(self.layout.keys, self.layout.admin)
         self.endpoints = {member.id: str(member.advertise) for member in self.config.members}
@@ -79,10 +81,10 @@ class Members:
                         status = json.loads(await connection.status())
                 except OSError:
                     continue
-                if status["role"] == "leader" and len(status["connected"]) == NODES - 1:
+                if status["role"] == "leader" and len(status["connected"]) == len(self.endpoints) - 1:
                     return node
             await asyncio.sleep(0.05)
-        raise PeerFailed(f"quorum: three nodes were to elect a leader, but did not within {READY_S:.0f} s.")
+        raise PeerFailed(f"quorum: the nodes were to elect a leader, but did not within {READY_S:.0f} s.")
 
 
 class _Load:
