@@ -90,14 +90,39 @@ def with_client(act, answers: bool = True):
     return asyncio.run(main())
 
 
-def test_what_is_asked_in_one_turn_travels_together_behind_the_first():
-    """The first finds nothing under way and waits for nobody."""
-
+def test_what_is_asked_in_one_turn_travels_together():
     async def act(client, node):
         await asyncio.gather(*(client.kv.put(b"%d" % number, b"v") for number in range(100)))
         return node.bodies
 
-    assert [len(msgspec.msgpack.decode(body)) for body in with_client(act)] == [1, 99]
+    assert [len(msgspec.msgpack.decode(body)) for body in with_client(act)] == [100]
+
+
+def test_who_asks_again_at_each_answer_stays_together():
+    """A batch that was cut once would stay cut: each part is answered, and asked again, by itself."""
+
+    async def act(client, node):
+        async def ask(name):
+            for _ in range(3):
+                await client.kv.put(name, b"v")
+
+        await asyncio.gather(*(ask(b"%d" % number) for number in range(64)))
+        return node.bodies
+
+    assert [len(msgspec.msgpack.decode(body)) for body in with_client(act)] == [64] * 3
+
+
+def test_a_request_after_one_that_was_alone_waits_for_no_company():
+    """It leaves at once, not in the next turn of the loop."""
+
+    async def act(client, node):
+        await client.kv.put(b"a", b"1")
+        before = len(node.bodies)
+        futures = [client.kv.put_soon(b"b", b"2"), client.kv.put_soon(b"c", b"3")]
+        await asyncio.gather(*futures)
+        return [len(msgspec.msgpack.decode(body)) for body in node.bodies[before:]]
+
+    assert with_client(act) == [1, 1]
 
 
 def test_large_values_at_once_are_written_in_batches_that_fit():

@@ -120,6 +120,9 @@ class Client:
         self._alarm: asyncio.TimerHandle | None = None
         self._attempt: asyncio.Task[None] | None = None
         self._flushing = False
+        self._is_alone = False
+        """Whether the batch answered last held one request. After more than one, the next come together, too: to
+        send the first of them at once would make two batches of one, each time."""
         self._is_ending = self._closed = False
         self._refusals: dict[str, str] = {}
         """Nodes that could not be reached when they were called last, and why."""
@@ -280,8 +283,8 @@ class Client:
     def _enqueue(self, queue: _Queue, item: Any, future: asyncio.Future[Any]) -> None:
         queue.items.append(item)
         queue.futures.append(future)
-        if not self._inflight and not self._flushing:
-            self._flush()  # nothing is under way that others could join
+        if self._is_alone and not self._inflight and not self._flushing:
+            self._flush()  # nothing is under way, and nobody else was lately: wait for no company
         elif not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -384,6 +387,7 @@ class Client:
 
     def finished(self, handle: int, status: int, body: bytes) -> None:
         queue, items, futures = self._inflight.pop(handle)
+        self._is_alone = len(futures) == 1
         try:
             results = queue.decode(reply_of(Answer(status, body)))
         except QuorumError as error:
