@@ -164,8 +164,7 @@ def fill(members: ChangingMembers, entries: int) -> None:
         load.open()
         while done < entries:
             load.run(min(1.0, (entries - done) / 50_000))
-            done += len(load.latencies_s) + load.acknowledged
-            load.acknowledged = 0
+            done += load.acknowledged
             if time.perf_counter() > deadline:
                 raise PeerFailed(f"{entries} entries were to be written, {done} were within {FILL_S_MAX:.0f} s.")
         load.run(10.0, refill=False)
