@@ -9,8 +9,8 @@ from alarms import APP, Alarms
 from apps_log import Log
 from quorum.apps.answer import OK
 from quorum.apps.applied import NOTHING
+from quorum.apps.decide import Decisions
 from quorum.apps.host import Host
-from quorum.apps.kv_store import KeyValueStore
 from quorum.apps.log_clock import LogClock
 from quorum.apps.state_machine import Notice, Outputs, Task, is_expiring
 from quorum.entry import BARRIER, TICK
@@ -30,7 +30,7 @@ def let_time_pass(log: Log, entries: int) -> list:
 
 def test_the_contract_is_recognised():
     assert is_expiring(Alarms(LogClock(), TTL_US))
-    assert not is_expiring(KeyValueStore())
+    assert not is_expiring(Decisions())
 
 
 def test_what_is_due_ends_at_the_first_entry_that_reaches_it_and_goes_out_with_it():

@@ -25,7 +25,7 @@ def applications(clock: LogClock, objects: Mapping[str, Any] | None = None) -> d
     `objects` are the replicated classes by the names of their objects. Raises as objects_machine.Objects does.
     """
     return {
-        KV_APP: KeyValueStore(),
+        KV_APP: KeyValueStore(clock),
         DECIDE_APP: Decisions(),
         LOCK_APP: LockService(clock),
         OBJECTS_APP: Objects(objects or {}),

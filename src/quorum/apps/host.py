@@ -236,9 +236,16 @@ class Host:
                 return Applied(known.status, known.body)
             applied = self._run(header, body)
             self._sessions.finish(header, Answer(applied.status, applied.body))
-        self._amend(applied.replies)
-        if header.app in self._expiring:
-            self._wake_us = min(self._wake_us, self._deadline_us(header.app))
+        if applied.replies:
+            self._amend(applied.replies)
+        expiring = self._expiring.get(header.app)
+        if expiring is not None:
+            try:  # mostly nothing will end, which costs one look
+                is_waiting = expiring.next_deadline_us is not None
+            except Exception:
+                is_waiting = True
+            if is_waiting:
+                self._wake_us = min(self._wake_us, self._deadline_us(header.app))
         return applied
 
     def _amend(self, replies: Iterable[Reply]) -> None:

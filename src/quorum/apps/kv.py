@@ -3,7 +3,13 @@
 A batch is a msgpack array of commands, its reply the array of their results, one for each, in order. The store
 has one revision; it grows by one with every command or transaction that changes something. Each key remembers the
 revision that created it, the one that last wrote it, and its version, the number of writes since it was created
-(semantics as in the etcd v3 API). A command that cannot be done gets `Refused` as its result and changes nothing;
+(semantics as in the etcd v3 API).
+
+A key may hang on a lease: it is removed when the lease ends. A lease ends when it is revoked, or when its time is
+over by lease time (`log_clock`) and it was not kept alive; all its keys are then removed at one revision. A write
+without a lease takes the key off the lease. `PutWithTtl` gives a key a lease of its own, which ends with it.
+
+A command that cannot be done gets `Refused` as its result and changes nothing;
 the others of its batch stand.
 """
 
@@ -26,6 +32,11 @@ BATCH_OPERATIONS_MAX = 16_384
 """Comparisons and operations in all transactions of one batch together."""
 RANGE_KEYS_MAX = 10_000
 """One `Range` gives at most so many items, then says `more`."""
+LEASE_KEYS_MAX = 4096
+"""On one lease: its end removes them all at one log entry, which must not take long."""
+ENDED_MAX = LEASE_KEYS_MAX + 1
+"""The leases revoked in one batch, or ended at one entry, and their keys are at most so many together; the next
+entry goes on with what is due."""
 READ_BYTES_MAX = 8 * 1024 * 1024
 """All reads in one batch or query together give at most so many bytes of keys and values, about."""
 ITEM_BYTES = 64
@@ -39,6 +50,24 @@ class Put(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1, forbid_
 
     key: bytes
     value: bytes
+
+
+class PutWithLease(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=10, forbid_unknown_fields=True):
+    """Write `value` under `key`, which hangs on `lease` from now on. Result: Written; Refused if the lease has
+    ended, or is another key's own."""
+
+    key: bytes
+    value: bytes
+    lease: int
+
+
+class PutWithTtl(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=11, forbid_unknown_fields=True):
+    """Write `value` under `key` for `ttl_us` microseconds of lease time: a new lease of its own, that ends with
+    it. Result: Written."""
+
+    key: bytes
+    value: bytes
+    ttl_us: int
 
 
 class Delete(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2, forbid_unknown_fields=True):
@@ -101,7 +130,7 @@ class Compare(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unk
     operand: bytes | int
 
 
-Operation: TypeAlias = Put | Delete | DeleteRange | Get | Range
+Operation: TypeAlias = Put | Delete | DeleteRange | Get | Range | PutWithLease | PutWithTtl
 
 
 class Txn(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=8, forbid_unknown_fields=True):
@@ -121,11 +150,56 @@ class Compact(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=9, for
     revision: int
 
 
+class LeaseCommand(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    """Base of what grants, prolongs and ends leases."""
+
+
+class LeaseGrant(LeaseCommand, frozen=True, gc=False, array_like=True, tag=12, forbid_unknown_fields=True):
+    """A lease that ends after `ttl_us` microseconds of lease time unless it is kept alive. Result:
+    LeaseGranted."""
+
+    ttl_us: int
+
+
+class LeaseKeepAlive(LeaseCommand, frozen=True, gc=False, array_like=True, tag=13, forbid_unknown_fields=True):
+    """Let the lease last for its whole time from now on. Result: LeaseKept; Refused if it has ended."""
+
+    lease: int
+
+
+class LeaseRevoke(LeaseCommand, frozen=True, gc=False, array_like=True, tag=14, forbid_unknown_fields=True):
+    """End the lease now: all its keys are removed. Result: LeaseRevoked."""
+
+    lease: int
+
+
+class LeaseLook(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=15, forbid_unknown_fields=True):
+    """Read a lease, and its keys from `start` on, ascending, at most `limit` of them (0: all there may be).
+    Result: LeaseView; Refused if it has ended."""
+
+    lease: int
+    start: bytes = b""
+    limit: int = 0
+
+
 Command: TypeAlias = (
-    Put | Delete | DeleteRange | CompareAndSwap | CompareRevisionAndSwap | Get | Range | Txn | Compact
+    Put
+    | Delete
+    | DeleteRange
+    | CompareAndSwap
+    | CompareRevisionAndSwap
+    | Get
+    | Range
+    | Txn
+    | Compact
+    | PutWithLease
+    | PutWithTtl
+    | LeaseGrant
+    | LeaseKeepAlive
+    | LeaseRevoke
 )
 """What a batch may hold. A read in a batch is answered from the state at its place in the log."""
-Query: TypeAlias = Get | Range
+Query: TypeAlias = Get | Range | LeaseLook
 
 
 class Item(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -136,6 +210,8 @@ class Item(msgspec.Struct, frozen=True, gc=False, array_like=True):
     create_revision: int
     mod_revision: int
     version: int
+    lease: int = 0
+    """What it hangs on; 0: nothing."""
 
 
 class Written(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
@@ -180,6 +256,39 @@ class Counted(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=6):
     revision: int
 
 
+class LeaseGranted(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=9):
+    """The lease's name, never used twice, and its time."""
+
+    lease: int
+    ttl_us: int
+
+
+class LeaseKept(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=10):
+    """The lease lasts for `ttl_us` from this entry on."""
+
+    ttl_us: int
+
+
+class LeaseRevoked(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=11):
+    """Whether there was such a lease, and how many keys it took with it; `revision` is the store's afterwards."""
+
+    existed: bool
+    count: int
+    revision: int
+
+
+class LeaseView(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=12):
+    """A lease as it stands: its time, what is left of it, how many keys hang on it, and which. With `more`, go on
+    with `LeaseLook(lease, keys[-1] + b"\\0")`."""
+
+    lease: int
+    ttl_us: int
+    remaining_us: int
+    count: int
+    keys: list[bytes]
+    more: bool
+
+
 OperationResult: TypeAlias = Written | Deleted | Got | Found | Counted | Refused
 
 
@@ -200,7 +309,21 @@ class Compacted(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=8):
     revision: int
 
 
-Result: TypeAlias = Written | Deleted | Swapped | Got | Found | Counted | Committed | Compacted | Refused
+Result: TypeAlias = (
+    Written
+    | Deleted
+    | Swapped
+    | Got
+    | Found
+    | Counted
+    | Committed
+    | Compacted
+    | LeaseGranted
+    | LeaseKept
+    | LeaseRevoked
+    | LeaseView
+    | Refused
+)
 
 _ENCODE = msgspec.msgpack.Encoder()
 _DECODE_RESULTS: msgspec.msgpack.Decoder[list[Result]] = msgspec.msgpack.Decoder(list[Result])

@@ -13,6 +13,8 @@ from quorum.apps.kv import (
     Get,
     Operation,
     Put,
+    PutWithLease,
+    PutWithTtl,
     Range,
     Txn,
 )
@@ -45,6 +47,8 @@ def refusal_of_operation(operation: Operation) -> Refused | None:
                     "range", f"a limit of {operation.limit} keys makes no sense. Give 0 for all, or more."
                 )
             return None
+        case PutWithLease(key, value) | PutWithTtl(key, value):
+            return refusal_of_item(key, value)
 
 
 def refusal_of_txn(txn: Txn) -> Refused | None:
@@ -74,7 +78,7 @@ def refusal_of_txn(txn: Txn) -> Refused | None:
 
 
 def _writes_twice(branch: list[Operation]) -> bool:
-    puts = [operation.key for operation in branch if isinstance(operation, Put)]
+    puts = [operation.key for operation in branch if isinstance(operation, Put | PutWithLease | PutWithTtl)]
     if len(set(puts)) < len(puts):
         return True
     deleted = {operation.key for operation in branch if isinstance(operation, Delete)}

@@ -69,21 +69,28 @@ class Leases:
             return Refused("lease", f"lease {lease_id} was asked for, but ids are 1 to 2^63-1. Choose another.")
         if lease_id in self._leases:
             return Refused("exists", f"lease {lease_id} was asked for, but it exists. Choose another id.")
+        refused = self.refusal(ttl_us)
+        if refused is not None:
+            return refused
+        lease = self._leases[lease_id] = Lease(ttl_us, self._clock.now_us + ttl_us)
+        heappush(self._heap, (lease.deadline_us, lease_id))
+        self._record(lease_id, lease)
+        return None
+
+    def refusal(self, ttl_us: int, more: int = 1) -> Refused | None:
+        """Why `more` further leases of this time cannot be granted; None if they can."""
         if not TTL_US_MIN <= ttl_us <= TTL_US_MAX:
             return Refused(
                 "ttl",
                 f"a lease of {ttl_us} us was asked for, but leases last {TTL_US_MIN} us (0.1 s) to {TTL_US_MAX} "
                 "us (a year). Ask for a time between them.",
             )
-        if len(self._leases) >= self._leases_max:
+        if more > 0 and len(self._leases) + more > self._leases_max:
             return Refused(
                 "leases",
                 f"a lease was asked for, but {self._leases_max} are held, which is the most. Revoke some, or let "
                 "several keys share one.",
             )
-        lease = self._leases[lease_id] = Lease(ttl_us, self._clock.now_us + ttl_us)
-        heappush(self._heap, (lease.deadline_us, lease_id))
-        self._record(lease_id, lease)
         return None
 
     def keep_alive(self, lease_id: int) -> int | None:
@@ -133,6 +140,11 @@ class Leases:
             else:
                 return queued_us
         return None
+
+    def due(self) -> int | None:
+        """Of the leases that are due the one that `expire` would end first; None if none is."""
+        deadline_us = self.next_deadline_us
+        return None if deadline_us is None or deadline_us > self._clock.now_us else self._heap[0][1]
 
     def expire(self, limit: int = EXPIRED_MAX) -> list[int]:
         """End the leases that are due, at most `limit` of them; return them, the earliest deadline first, of equal
