@@ -95,12 +95,19 @@ def test_reads_of_many_small_items_and_counts_are_bounded_like_large_ones():
 
 
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.binary() | st.text(),
-    lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(), inner, max_size=20),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.binary(max_size=40)
+    | st.text(max_size=40),
+    lambda inner: st.lists(inner, max_size=18) | st.dictionaries(st.text(max_size=5), inner, max_size=18),
+    max_leaves=20,
 )
+large = st.integers(65_530, 65_540).map(bytes)  # around where the length of bytes takes another head
 
 
-@given(st.lists(values | st.binary(min_size=60_000, max_size=70_000), max_size=20), st.integers(0, 20))
+@given(st.lists(values | large, max_size=18), st.integers(0, 18))
 def test_any_well_formed_value_is_refused_alone_and_what_follows_it_is_done(elements, at):
     elements.insert(at, [1, b"key", b"value"])
     commands = DECODER.decode(msgspec.msgpack.encode(elements))
