@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from quorum.apps.replicated import Replicated, command, query, state
+    from quorum.apps.replicated import Replicated, command, invariant, query, state
     from quorum.apps.replicated_types import (
         ReplicatedCounter,
         ReplicatedDict,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from quorum.quorum import Quorum, State
     from quorum.runtime.connect import connect
     from quorum.runtime.start import start
+    from quorum.sim.simulate import Simulation, SimulationFailed, simulate
     from quorum.systems.system import QuorumSystem
 
 __version__ = "0.1.0"
@@ -64,12 +65,16 @@ __all__ = [
     "ReplicatedQueue",
     "ReplicatedSet",
     "SessionExpired",
+    "Simulation",
+    "SimulationFailed",
     "State",
     "StorageCorrupt",
     "StorageError",
     "command",
     "connect",
+    "invariant",
     "query",
+    "simulate",
     "start",
     "state",
 ]
@@ -88,7 +93,11 @@ _HOMES = {
     "ReplicatedSet": "quorum.apps.replicated_types",
     "command": "quorum.apps.replicated",
     "connect": "quorum.runtime.connect",
+    "invariant": "quorum.apps.replicated",
     "query": "quorum.apps.replicated",
+    "Simulation": "quorum.sim.simulate",
+    "SimulationFailed": "quorum.sim.simulate",
+    "simulate": "quorum.sim.simulate",
     "start": "quorum.runtime.start",
     "state": "quorum.apps.replicated",
 }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from hashlib import blake2b
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from quorum.apps.leaves import DIGEST_BYTES
 from quorum.apps.object_cells import Access, Cells, Container, Mode, Write, not_writable, prefix_of
@@ -15,6 +15,8 @@ from quorum.apps.ordered_set import OrderedSet
 from quorum.apps.replicated_method import Command, Method
 from quorum.apps.replicated_schema import ClassSchema, FieldSchema, MethodSchema
 from quorum.errors import LocalProtocolError
+
+T = TypeVar("T")
 
 
 class Context:
@@ -134,10 +136,15 @@ class ObjectState:
         try:
             return self._result_of(method, arguments, result_bytes_max)
         finally:
-            self._open = {}
-            for container in self._access.opened.values():
-                container.close()
-            self._end()
+            self._end_reading()
+
+    def look(self, look: Callable[[Any], T]) -> T:
+        """What a plain function finds in the instance, which it may not change. Raises whatever it raises."""
+        self._begin(Mode.READING, None)
+        try:
+            return look(self.instance)
+        finally:
+            self._end_reading()
 
     def _result_of(self, method: MethodSchema, arguments: Any, result_bytes_max: int) -> bytes:
         result = method.run(self.instance, arguments)
@@ -159,6 +166,12 @@ class ObjectState:
         if access.opened:
             access.opened = {}
         self._context = None
+
+    def _end_reading(self) -> None:
+        self._open = {}
+        for container in self._access.opened.values():
+            container.close()
+        self._end()
 
     def _touched(self) -> Iterable[Container]:
         access = self._access

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -50,6 +50,7 @@ class ObjectsHead(msgspec.Struct, frozen=True, gc=False, array_like=True):
     objects: list[ObjectHead]
 
 
+T = TypeVar("T")
 _FORMAT = 1
 _REMEDY = "Fetch another snapshot."
 _TOO_MANY_RESULTS = Refused(
@@ -162,6 +163,11 @@ class Objects:
         if next(rest, None) is not None:
             raise ValueError(f"objects were to be restored, but something follows them. {_REMEDY}")
         self._objects = restored
+
+    def look(self, name: str, look: Callable[[Any], T]) -> T:
+        """What a plain function finds in the instance of an object, which must exist and which it may not change.
+        Raises whatever it raises."""
+        return self._objects[name].look(look)
 
     # One command, question, version.
 

@@ -18,7 +18,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from quorum.apps.object_state import Context, ObjectState
-from quorum.apps.replicated_method import Command, Face, Method, Query, command, query
+from quorum.apps.replicated_method import Command, Face, Method, Query, command, invariant, query
 from quorum.apps.replicated_schema import (
     VERSION_MAX,
     Since,
@@ -35,7 +35,7 @@ T = TypeVar("T")
 _RESERVED = frozenset(("context", "version", "oldest", "upgrade"))
 _HOOKS = ("__init__", "__new__", "__setattr__", "__getattr__", "__getattribute__", "__delattr__")
 
-__all__ = ["Command", "Context", "Query", "Replicated", "command", "query", "state"]
+__all__ = ["Command", "Context", "Query", "Replicated", "command", "invariant", "query", "state"]
 
 
 def state(default: T, *, since: int = 1) -> T:

@@ -16,6 +16,8 @@ Consistency = Literal["linearizable", "nearest", "stale"]
 P = ParamSpec("P")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
+F = TypeVar("F", bound=Callable[[Any], bool | None])
+_INVARIANT = "_quorum_invariant"
 
 
 class Face(Protocol):
@@ -170,6 +172,19 @@ def query(
     if function is None:
         return lambda marked: Query(marked, since)
     return Query(function)
+
+
+def invariant(function: F, /) -> F:
+    """Mark a method that says what is always true of an object: it raises AssertionError, or returns False, where
+    it is not. `quorum.simulate` asks it after each command on each replica; nodes do not."""
+    _check_function(function, "invariant")
+    vars(function)[_INVARIANT] = True
+    return function
+
+
+def is_invariant(value: object) -> bool:
+    """Whether a value in a class is a method marked by `invariant`."""
+    return getattr(value, _INVARIANT, False) is True
 
 
 def _check_function(function: Any, kind: str) -> None:

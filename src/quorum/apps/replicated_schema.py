@@ -77,6 +77,8 @@ class MethodSchema:
         self.since = method.since
         self.is_command = isinstance(method, Command)
         self.what = f"{owner}.{method.name}"
+        self.hints = hints
+        """The types of the parameters and of the result, by their names."""
         self._signature = signature(method.function)
         parameters = list(self._signature.parameters.values())[1:]
         self._keyword_only = [each.name for each in parameters if each.kind is Parameter.KEYWORD_ONLY]
@@ -94,6 +96,12 @@ class MethodSchema:
         self.result = ValueCodec(hints["return"], f"the result of {self.what}", is_replicated=self.is_command)
         self.text = f"({', '.join(_text_of_parameter(each, hints, self.what) for each in parameters)})"
         """Names, types and defaults of the parameters."""
+
+    @property
+    def parameters(self) -> list[tuple[str, bool]]:
+        """The names of the parameters, and whether they have defaults."""
+        described = list(self._signature.parameters.values())[1:]
+        return [(each.name, each.default is not Parameter.empty) for each in described]
 
     def encode(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
         """The bytes of a call's arguments. Raises TypeError where they do not fit the method."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -15,6 +15,7 @@ from quorum.model import Configuration
 from quorum.protocols.raft.settings import Settings
 from quorum.runtime.session_settings import SessionSettings
 from quorum.sim.churn import Operator
+from quorum.sim.client import SimClient
 from quorum.sim.faults import ALL_FAULTS, DRIFT, SECOND_US, Nemesis
 from quorum.sim.workload import Worker
 from quorum.sim.world import World
@@ -148,7 +149,7 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
     witnesses = spares[plan.spares - plan.witnesses :]
     shape = (configuration_of(plan), settings, plan.keep, plan.wire, plan.disk, spares, witnesses)
     world = make_world(plan.seed, *shape)
-    _set_disks(world, plan)
+    set_disks(world, plan.sync_us)
     history = History()
     stop_us = plan.seconds * SECOND_US - CALM_US
     session = SessionSettings(silence_us=plan.patience_ms * 1000)
@@ -160,7 +161,7 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
     for number, nemesis in enumerate(nemeses[1:], 2):
         nemesis.random = world.random(f"nemesis {number}")
     operator = Operator(world, stop_us, plan.churn_ms * 1000) if plan.spares else None
-    world.schedule(stop_us + 1, _set_disks, world, plan)
+    world.schedule(stop_us + 1, set_disks, world, plan.sync_us)
     verdict: Verdict | None = None
     try:
         world.boot()
@@ -171,7 +172,7 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
         if operator is not None:
             operator.start()
         world.run(plan.seconds * SECOND_US)
-        _check_progress(world, workers)
+        check_ending(world, workers)
         _check_history(history)
         failure = ""
     except Violation as violation:
@@ -182,13 +183,21 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
     return _outcome(plan, failure, verdict, world, workers), history, world
 
 
-def _set_disks(world: World, plan: Plan) -> None:
-    """As fast as the plan says: at the start, and when the faults are over, for slow disks may have overlapped."""
+def set_disks(world: World, sync_us: int) -> None:
+    """As fast as `sync_us` says: at the start, and after the faults, for slow disks may have overlapped."""
     for node in world.nodes.values():
-        node.log.sync_us, node.log.sync_jitter_us = plan.sync_us, 2 * plan.sync_us
+        node.log.sync_us, node.log.sync_jitter_us = sync_us, 2 * sync_us
 
 
-def _check_progress(world: World, workers: list[Worker]) -> None:
+class Answered(Protocol):
+    """A client whose answers count."""
+
+    name: str
+    client: SimClient
+    answered: int
+
+
+def check_ending(world: World, workers: Sequence[Answered]) -> None:
     """After the calm: somebody leads, everybody runs and has applied the same, every client was answered."""
     leader = world.leader()
     if leader is None:

@@ -32,6 +32,8 @@ class Nemesis:
         self.stop_us = stop_us
         self.random = world.random("nemesis")
         self.names = sorted(world.nodes)
+        self.crashes_max = len(self.names)
+        """Of nodes that crash at once, but for a power cut of all."""
 
     def start(self) -> None:
         if self.kinds:
@@ -124,6 +126,7 @@ def _ring(nemesis: Nemesis) -> Heal:
 def _crash(nemesis: Nemesis) -> Heal:
     """Up to a minority dies; sometimes the others see the connections close, sometimes not."""
     count = 1 + nemesis.random.randrange(max(1, (len(nemesis.names) - 1) // 2))
+    count = min(count, nemesis.crashes_max)
     victims = [nemesis.someone()]
     for name in nemesis.shuffled():
         if len(victims) < count and name not in victims:
@@ -250,5 +253,7 @@ FAULTS: dict[str, Callable[[Nemesis], Heal]] = {
     "drift": _drift,
 }
 ALL_FAULTS = tuple(sorted(set(FAULTS) - {"drift"}))
+SINGLE_FAULTS = ("clock", "crash-all", "crash-loop", "pause", "slow-disk")
+"""Those that can strike a node without others."""
 LEASE_FAULTS = tuple(sorted(set(FAULTS) - {"clock"}))
 """Where leases are on, clocks may drift but neither jump nor race."""
