@@ -19,13 +19,14 @@ from peers.processes import Processes, measurable
 from quorum.apps import kv
 from quorum.apps.catalogue import KV_APP
 from quorum.apps.host import OPEN, SESSIONS, decode_session
-from quorum.runtime.client import Client, NodeConnection
+from quorum.runtime.client import Client
 from quorum.runtime.codec import FrameParser, MessageCodec, encode_frame
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.handshake import CLIENT, CONTROL_CHANNEL, HANDSHAKE, PROTOCOL_VERSION, Hello
 from quorum.runtime.keyring import TlsContexts, load_tls
 from quorum.runtime.messages import ClientMessage, NodeMessage, Submit
 from quorum.runtime.messages import Result as Answered
+from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.setup import ClusterLayout, init_cluster
 
 NODES = 3

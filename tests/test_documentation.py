@@ -94,3 +94,18 @@ def test_a_fragment_that_is_not_well_formed_is_refused(tmp_path: Path) -> None:
 
 def assembler() -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "changes" / "assemble.py"))
+
+
+def test_the_table_of_errors_says_of_each_what_its_class_says() -> None:
+    import quorum.errors
+
+    text = (ROOT / "docs" / "clients.md").read_text()
+    rows = re.findall(r"^\| (`[A-Z][^|]*) \| *(`[A-Za-z]+`|) *\|", text, re.MULTILINE)
+    told = {name: kind.strip("`") for names, kind in rows for name in re.findall(r"`(\w+)`", names)}
+    kinds = (quorum.errors.Definite, quorum.errors.Indefinite)
+    for name, kind in told.items():
+        error = getattr(quorum.errors, name)
+        assert [base.__name__ for base in kinds if issubclass(error, base)] == ([kind] if kind else []), name
+    for error in vars(quorum.errors).values():
+        if isinstance(error, type) and issubclass(error, kinds) and error not in kinds:
+            assert error.__name__ in told, error

@@ -58,7 +58,19 @@ class NodeFailed(QuorumError):
     """The node that was asked has crashed."""
 
 
-class NotLeader(QuorumError):
+class Definite(QuorumError):
+    """Nothing happened, and nothing of it will: the request may be made again."""
+
+
+class Indefinite(QuorumError):
+    """It may have happened, or may yet: look before the request is made again."""
+
+
+class RequestRefused(Definite):
+    """Definite: nothing happened. The node will not do what was asked, and will not the next time."""
+
+
+class NotLeader(Definite):
     """Definite: nothing happened. Retry at `leader`, where that is known. `refusals` say which nodes could not be
     reached, and why."""
 
@@ -74,7 +86,7 @@ class NotLeader(QuorumError):
         self.refusals = refusals
 
 
-class Overloaded(QuorumError):
+class Overloaded(Definite):
     """Definite: nothing happened. Too much is waiting already; retry after a pause."""
 
 
@@ -82,15 +94,15 @@ class NoSpace(Overloaded):
     """Definite: nothing happened. The disk of the node is full; it goes on once there is space again."""
 
 
-class OutcomeUnknown(QuorumError):
+class OutcomeUnknown(Indefinite):
     """Indefinite: it may yet happen. Retry only with the same request id."""
 
 
-class SessionExpired(QuorumError):
+class SessionExpired(Indefinite):
     """The cluster no longer knows this client session, so a retry could be applied twice."""
 
 
-class LockBusy(QuorumError):
+class LockBusy(Definite):
     """Somebody else held the lock until the time to wait for it was over."""
 
 

@@ -10,12 +10,13 @@ import pytest
 
 from quorum.errors import ConfigurationError, NotLeader, QuorumError
 from quorum.membership.reconfiguration import Replace
-from quorum.runtime.client import Client, NodeConnection
+from quorum.runtime.client import Client
 from quorum.runtime.config import load_cluster
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.enrol import add_member
 from quorum.runtime.keyring import load_tls
 from quorum.runtime.node import Node
+from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.setup import NODE_FILE, init_cluster
 from runtime.test_node import PATIENCE_S, Cluster
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from quorum.errors import ConfigurationError, QuorumError
-from quorum.runtime.client import Client, NodeConnection
+from quorum.runtime.client import Client
 from quorum.runtime.config import load_node
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.keyring import issue, load_tls
 from quorum.runtime.node import Node
+from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.setup import ClusterLayout, init_cluster
 from quorum.runtime.status import NodeStatus, decode_status
 

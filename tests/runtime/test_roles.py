@@ -13,7 +13,7 @@ import pytest
 from quorum.errors import QuorumError, RemoteProtocolError
 from quorum.membership.reconfiguration import Admit, Evict, encode_change
 from quorum.runtime import keyring, messages
-from quorum.runtime.client import Client, NodeConnection
+from quorum.runtime.client import Client
 from quorum.runtime.dial import dial
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.handshake import PROTOCOL_VERSION, Hello, HelloRejected
@@ -34,6 +34,7 @@ from quorum.runtime.messages import (
     Unwatch,
     Watch,
 )
+from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.setup import init_cluster
 from runtime.network_ends import Caller, Keys, hello, started
 from runtime.network_ends import run as run_network

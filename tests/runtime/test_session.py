@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from quorum.apps.answer import EXPIRED, FAILED, OK
 from quorum.apps.host import CLOSE, OPEN, SESSIONS
-from quorum.errors import LocalProtocolError, NotLeader, OutcomeUnknown, Overloaded, QuorumError, SessionExpired
+from quorum.errors import (
+    LocalProtocolError,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    QuorumError,
+    RequestRefused,
+    SessionExpired,
+)
 from quorum.runtime import messages
 from quorum.runtime.messages import Failure, Query, Result, StatusReply, Submit
 from quorum.runtime.session import Session
@@ -391,6 +399,16 @@ def test_what_was_asked_wrongly_fails_at_once() -> None:
     handle = owner.submit(b"x")
     owner.hear(Failure(handle, messages.REFUSED, "no such thing"))
     assert str(owner.errors[handle]) == "no such thing" and owner.session.unanswered == 0
+
+
+def test_a_refusal_is_definite_unless_another_node_may_have_taken_the_batch_before() -> None:
+    owner = Owner().begin()
+    first, second = owner.submit(b"x"), owner.submit(b"y")
+    owner.hear(Failure(first, messages.REFUSED, "no such thing."))
+    assert type(owner.errors[first]) is RequestRefused
+    owner.reconnect()
+    owner.hear(Failure(second, messages.REFUSED, "no such thing."))
+    assert type(owner.errors[second]) is OutcomeUnknown and "sent before that" in str(owner.errors[second])
 
 
 def test_a_batch_that_was_sent_and_not_answered_in_time_has_an_unknown_outcome() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from threading import Timer
 
 import pytest
 
-from quorum.errors import LockBusy, LockLost
+from quorum.apps.catalogue import LOCK_APP
+from quorum.errors import LocalProtocolError, LockBusy, LockLost, OutcomeUnknown
 from quorum.runtime import lock_session
 from quorum.runtime.clock import steady_us
 from quorum.runtime.connect import SyncClient
@@ -77,3 +79,24 @@ def test_an_election_has_all_its_steps(client):
         election.check()
     with election.lead(b"two") as leading:
         assert leading.token > token and election.is_leading
+
+
+def test_a_topic_is_watched_step_by_step_and_closed_from_another_thread(client, node):
+    with client.watch_topic(LOCK_APP, b"x") as watch:
+        assert next(watch).body is None
+        with client.lock("x"):
+            assert next(watch).body is not None
+        for _ in watch:
+            Timer(0.05, watch.close).start()
+    assert list(watch) == []
+    client.close()
+    with pytest.raises(LocalProtocolError, match="closed client"):
+        next(watch)
+
+
+def test_whoever_waits_while_the_client_is_closed_hears_that_the_outcome_is_unknown(client, node):
+    client.kv.get(b"a")
+    node.is_silent = True
+    Timer(0.05, client.close).start()
+    with pytest.raises(OutcomeUnknown, match="closed before the answer came"):
+        client.kv.put(b"a", b"1")

@@ -23,11 +23,11 @@ from quorum.membership.reconfiguration import (
     SetPriority,
     SetQuorums,
 )
-from quorum.runtime.client import NodeConnection
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.enrol import add_member, remove_member
 from quorum.runtime.local import LocalCluster
+from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.status import NodeStatus
 
 RETRY_S = 0.3

@@ -28,7 +28,7 @@ from quorum.runtime.snapshot_file import SnapshotReader
 from quorum.runtime.transfer import CHUNK_BYTES
 
 if TYPE_CHECKING:
-    from quorum.runtime.client import NodeConnection
+    from quorum.runtime.node_connection import NodeConnection
 
 Progress = Callable[[int, int], None]
 """Told of the bytes that are done, and of how many there are."""

@@ -19,13 +19,10 @@ from quorum.errors import (
     ApplicationError,
     LocalProtocolError,
     NotLeader,
-    OutcomeUnknown,
     Overloaded,
     QuorumError,
     RemoteProtocolError,
 )
-from quorum.membership.reconfiguration import Change, encode_change
-from quorum.runtime import messages
 from quorum.runtime.arguments import checked
 from quorum.runtime.connection import tls_reason
 from quorum.runtime.dialler import Dialler
@@ -34,23 +31,11 @@ from quorum.runtime.key_subscription import KeyWatch, interest_of
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.lock_session import CLOSE_S, LockSession
 from quorum.runtime.messages import (
-    BackupChunkRequest,
-    BackupRequest,
-    CertificateRequest,
-    ChangeRequest,
-    Failure,
-    LinkFaultRequest,
     NodeMessage,
-    Query,
-    Result,
-    StatusReply,
-    StatusRequest,
-    TransferRequest,
 )
 from quorum.runtime.object_client import handle_of
 from quorum.runtime.session import FOREVER_US, Session
 from quorum.runtime.subscription import TopicWatch
-from quorum.runtime.watching import OF_WATCHES
 
 BATCH_COMMANDS_MAX = 1024
 BATCH_BYTES_MAX = 4 * 1024 * 1024
@@ -59,6 +44,10 @@ BODY_BYTES_MAX = ENTRY_BYTES_MAX - HEAD_BYTES
 """One command with more bytes fits in no entry."""
 Decode = Callable[[bytes], Sequence[Any]]
 Encode = Callable[[Sequence[Any]], bytes]
+WAITING_MAX = 200_000
+"""Requests that may wait for an answer in one client."""
+WAITING_BYTES_MAX = 256 * 1024 * 1024
+"""Bytes of those of them that were put into batches. Above it nothing more is taken."""
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -128,7 +117,8 @@ class Client:
         """Nodes that could not be reached when they were called last, and why."""
         self._topics: dict[int, TopicWatch] = {}
         self._key_watches: dict[int, KeyWatch] = {}
-        self._inflight: dict[int, tuple[_Queue, list[Any], list[asyncio.Future[Any]]]] = {}
+        self._inflight: dict[int, tuple[_Queue, list[Any], list[asyncio.Future[Any]], int]] = {}
+        self._waiting = self._waiting_bytes = 0
         self._queues = {
             "kv": _Queue(KV_APP, kv.encode_batch, kv.decode_results),
             "kv read": _Queue(KV_APP, kv.encode_query, kv.decode_results, query=True),
@@ -166,7 +156,7 @@ class Client:
             self._alarm.cancel()
         if self._attempt is not None:
             self._attempt.cancel()
-        waiting = [futures for _, _, futures in self._inflight.values()]
+        waiting = [futures for _, _, futures, _ in self._inflight.values()]
         for queue in self._queues.values():
             waiting.append(queue.futures)
             queue.items, queue.futures = [], []
@@ -240,7 +230,7 @@ class Client:
 
     def watch_keys(self, interest: Interest) -> KeyWatch:
         """Hear of every change of keys; `KeyValueClient.watch` says how."""
-        if self._closed:
+        if self._is_ending:
             raise LocalProtocolError("a watch was begun on a closed client. Open another with quorum.connect.")
 
         def close() -> None:
@@ -263,22 +253,35 @@ class Client:
         return self._with_refusals(NotLeader())
 
     def ask(self, queue: str, item: Any, expected: type[R]) -> asyncio.Future[R]:
-        """Queue one command or read; it leaves at the end of this loop turn, with all others of its kind."""
-        if self._is_ending:
-            raise LocalProtocolError("a request was made on a closed client. Open another with quorum.connect.")
+        """Queue one command or read; it leaves at the end of this loop turn, with all others of its kind.
+
+        Raises Overloaded, at once, where too much waits for answers already."""
+        self._take_place()
         future: asyncio.Future[R] = self._loop.create_future()
         self._enqueue(self._queues[queue], item, future)
         return future
 
     def ask_alone(self, app: int, body: bytes, decode: Decode, is_query: bool) -> asyncio.Future[Sequence[Any]]:
         """Send one command or read in a batch of its own; `decode` reads the whole answer."""
-        if self._is_ending:
-            raise LocalProtocolError("a request was made on a closed client. Open another with quorum.connect.")
+        self._take_place()
         future: asyncio.Future[Sequence[Any]] = self._loop.create_future()
         queue = _Queue(app, lambda items: bytes(items[0]), lambda answer: [decode(answer)], query=is_query)
         self._send_batch(queue, [body], [future])
         self._dialler.flush()
         return future
+
+    def _take_place(self) -> None:
+        """One more request will wait. Raises LocalProtocolError on a closed client, Overloaded without room."""
+        if self._waiting >= WAITING_MAX or self._waiting_bytes >= WAITING_BYTES_MAX or self._is_ending:
+            if self._is_ending:
+                raise LocalProtocolError(
+                    "a request was made on a closed client. Open another with quorum.connect."
+                )
+            raise Overloaded(
+                f"a request was made, but {self._waiting} with {self._waiting_bytes} bytes wait for answers "
+                f"in this client, which holds {WAITING_MAX} or {WAITING_BYTES_MAX} bytes. Await some first."
+            )
+        self._waiting += 1
 
     def _enqueue(self, queue: _Queue, item: Any, future: asyncio.Future[Any]) -> None:
         queue.items.append(item)
@@ -318,6 +321,7 @@ class Client:
         if len(body) > BODY_BYTES_MAX:
             reason = f"it has {len(body)} bytes and at most {BODY_BYTES_MAX} fit"
         if reason:
+            self._waiting -= len(futures)
             _fail(
                 futures,
                 LocalProtocolError(
@@ -326,13 +330,15 @@ class Client:
                 ),
             )
         elif queue.query:
+            self._waiting_bytes += len(body)
             handle = self._session.query(
                 self._now_us(), queue.app, body, queue.stale, self._timeout_us, here=queue.here
             )
-            self._inflight[handle] = (queue, items, futures)
+            self._inflight[handle] = (queue, items, futures, len(body))
         else:
+            self._waiting_bytes += len(body)
             handle = self._session.submit(self._now_us(), queue.app, len(items), body, self._timeout_us)
-            self._inflight[handle] = (queue, items if queue.keeps else [], futures)
+            self._inflight[handle] = (queue, items if queue.keeps else [], futures, len(body))
 
     # What the session wants (runtime.session.Wire).
 
@@ -386,7 +392,7 @@ class Client:
             self._dialler.flush()
 
     def finished(self, handle: int, status: int, body: bytes) -> None:
-        queue, items, futures = self._inflight.pop(handle)
+        queue, items, futures = self._answered(handle)
         self._is_alone = len(futures) == 1
         try:
             results = queue.decode(reply_of(Answer(status, body)))
@@ -407,9 +413,16 @@ class Client:
             if not isinstance(result, Refused):
                 future.set_result(result)
             elif result.reason == "read" and queue.keeps and at > 0:
+                self._waiting += 1
                 self._enqueue(queue, items[at], future)  # there was no room for it behind the others
             else:
                 future.set_exception(ApplicationError(result.reason, result.message))
+
+    def _answered(self, handle: int) -> tuple[_Queue, list[Any], list[asyncio.Future[Any]]]:
+        queue, items, futures, size = self._inflight.pop(handle)
+        self._waiting -= len(futures)
+        self._waiting_bytes -= size
+        return queue, items, futures
 
     def noticed(self, handle: int, index: int, body: bytes | None) -> None:
         self._topics[handle].put(index, body)
@@ -427,7 +440,7 @@ class Client:
             self._key_watches.pop(handle).finish(error)
 
     def failed(self, handle: int, error: QuorumError) -> None:
-        _, _, futures = self._inflight.pop(handle)
+        _, _, futures = self._answered(handle)
         _fail(futures, self._with_refusals(error))
 
     def _with_refusals(self, error: QuorumError) -> QuorumError:
@@ -546,108 +559,3 @@ class KeyValueClient:
                 "one of these."
             )
         return _READ_QUEUES[consistency]
-
-
-class NodeConnection:
-    """Requests to one node, not to the cluster: status, certificates, drills."""
-
-    def __init__(self, endpoint: str, dialler: Dialler) -> None:
-        self._endpoint = endpoint
-        self._dialler = dialler
-        self._next = 1
-        self._is_lost = False
-        self._waiting: dict[int, asyncio.Future[tuple[NodeMessage, bytes]]] = {}
-
-    async def __aenter__(self) -> NodeConnection:
-        await self._dialler.open(self._endpoint, self._on_messages, self._on_closed)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._dialler.aclose()
-
-    async def status(self) -> bytes:
-        """The node's runtime.node.NodeStatus as JSON."""
-        reply, _ = await self._ask(StatusRequest(self._take()))
-        assert isinstance(reply, StatusReply)
-        return reply.status
-
-    async def certificate(self, topic: str) -> bytes:
-        """The leader's certificate.DecisionCertificate for the decision on `topic`, as JSON."""
-        return (await self._ask(CertificateRequest(self._take(), topic)))[1]
-
-    async def read_stale(self, key: bytes) -> kv.Item | None:
-        """The item under `key` in what this very node has applied: old, if the node is behind or cut off."""
-        reply, body = await self._ask(Query(self._take(), KV_APP, True), kv.encode_query([kv.Get(key)]))
-        assert isinstance(reply, Result)
-        got = kv.decode_results(reply_of(Answer(reply.status, body)))[0]
-        if not isinstance(got, kv.Got):
-            raise QuorumError(f"{key!r} was to be read at one node, but it answered {got}. Check the key.")
-        return got.item
-
-    async def backup(self) -> bytes:
-        """Let the node make a snapshot of all that was acknowledged: a backup_offer.BackupOffer, encoded."""
-        return (await self._ask(BackupRequest(self._take())))[1]
-
-    async def backup_chunk(self, index: int, offset: int) -> bytes:
-        """Bytes of the snapshot at `index` from `offset` on; none when the node does not keep it any more."""
-        return (await self._ask(BackupChunkRequest(self._take(), index, offset)))[1]
-
-    async def describe_objects(self) -> list[objects.Description]:
-        """What this very node hosts, and the versions that its program knows. Raises ApplicationError on a
-        witness, which hosts nothing."""
-        reply, body = await self._ask(Query(self._take(), OBJECTS_APP, True), objects.DESCRIBE)
-        assert isinstance(reply, Result)
-        return objects.decode_descriptions(reply_of(Answer(reply.status, body)))
-
-    async def set_link_faults(self, blocked_in: Sequence[str], blocked_out: Sequence[str]) -> None:
-        """Drop frames from and to these nodes; only a node started with --allow-faults does so."""
-        await self._ask(LinkFaultRequest(self._take(), tuple(blocked_in), tuple(blocked_out)))
-
-    async def change(self, change: Change) -> None:
-        """Change the members, through this node, which must lead; returns once the change is decided."""
-        await self._ask(ChangeRequest(self._take()), encode_change(change))
-
-    async def transfer(self, target: str | None = None) -> None:
-        """Let this node, which must lead, hand leadership over; returns once it leads no more."""
-        await self._ask(TransferRequest(self._take(), target))
-
-    def _take(self) -> int:
-        self._next += 1
-        return self._next
-
-    async def _ask(self, message: Any, attached: bytes = b"") -> tuple[NodeMessage, bytes]:
-        if self._is_lost:
-            raise _lost()
-        future: asyncio.Future[tuple[NodeMessage, bytes]] = asyncio.get_running_loop().create_future()
-        self._waiting[message.request] = future
-        self._dialler.send(message, attached)
-        self._dialler.flush()
-        reply, body = await future
-        if isinstance(reply, Failure):
-            match reply.code:
-                case messages.OUTCOME_UNKNOWN:
-                    raise OutcomeUnknown(reply.text)
-                case messages.OVERLOADED:
-                    raise Overloaded(reply.text)
-                case messages.NOT_LEADER:
-                    raise NotLeader(reply.leader)
-            raise QuorumError(reply.text)
-        assert isinstance(reply, Result | StatusReply)
-        return reply, body
-
-    def _on_messages(self, received: Sequence[tuple[NodeMessage, bytes]]) -> None:
-        for message, body in received:
-            if isinstance(message, OF_WATCHES):
-                continue  # nothing is watched here
-            future = self._waiting.pop(message.request, None)
-            if future is not None and not future.done():
-                future.set_result((message, body))
-
-    def _on_closed(self) -> None:
-        self._is_lost = True
-        _fail(list(self._waiting.values()), _lost())
-        self._waiting.clear()
-
-
-def _lost() -> QuorumError:
-    return QuorumError("a node was asked, but it closed the connection. Look whether it runs, then ask again.")

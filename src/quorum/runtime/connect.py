@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -10,16 +11,19 @@ from typing import Any, TypeVar
 
 from quorum.apps import kv
 from quorum.apps.decide import Decision
-from quorum.errors import ConfigurationError, LocalProtocolError
-from quorum.runtime.client import Client, KeyValueClient, NodeConnection
+from quorum.errors import ConfigurationError, LocalProtocolError, OutcomeUnknown
+from quorum.runtime.client import Client, KeyValueClient
 from quorum.runtime.config import Address, ClusterConfig, find_config, load_cluster, load_node, parse_address
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.directory import anywhere, loopback_only
 from quorum.runtime.key_subscription import interest_of
 from quorum.runtime.keyring import CLIENT_PREFIX, TlsContexts, load_tls
 from quorum.runtime.lock_client import Election, Lock
+from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.setup import ADMIN, KEYS_FOLDER, NODE_FILE
+from quorum.runtime.subscription import TopicWatch
 from quorum.runtime.sync_lock import SyncElection, SyncLock
+from quorum.runtime.sync_topic import SyncTopicWatch
 from quorum.runtime.sync_watch import SyncKeyWatch
 
 SCHEME = "quorum://"
@@ -99,6 +103,10 @@ class Connection:
         """
         return self.client().object(name, kind)
 
+    def watch_topic(self, app: int, topic: bytes) -> TopicWatch:
+        """Hear of a topic of an application: see runtime.client.Client.watch_topic."""
+        return self.client().watch_topic(app, topic)
+
     def lock(self, name: str, ttl: float = 10.0, wait: float | None = None, value: bytes = b"") -> Lock:
         """A lock, to be used as `async with`: see runtime.lock_client.Lock. `wait` bounds the seconds in its queue
         (None: no bound, 0: do not queue); then LockBusy is raised."""
@@ -170,6 +178,14 @@ class SyncClient:
         """An election: see runtime.sync_lock.SyncElection."""
         return SyncElection(self, self._client.election(name, ttl))
 
+    def watch_topic(self, app: int, topic: bytes) -> SyncTopicWatch:
+        """As runtime.client.Client.watch_topic, as an iterator; each step blocks until there is a notice."""
+
+        async def begin(client: Client) -> TopicWatch:
+            return client.watch_topic(app, topic)
+
+        return SyncTopicWatch(self, self.call(begin))
+
     def decide(self, topic: str, value: bytes) -> Decision:
         """As Connection.decide."""
         return self.call(lambda client: client.decide(topic, value))
@@ -185,6 +201,11 @@ class SyncClient:
         future = asyncio.run_coroutine_threadsafe(request(self._client), self._loop)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise OutcomeUnknown(
+                "a request was made, but the client was closed before the answer came. It may yet be applied: "
+                "read the state before you repeat it."
+            ) from None
         except BaseException:
             future.cancel()
             raise

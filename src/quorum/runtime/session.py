@@ -12,7 +12,15 @@ from quorum.apps.answer import EXPIRED, OK
 from quorum.apps.host import CLOSE, OPEN, SESSIONS, decode_session
 from quorum.apps.kv_watch import Interest
 from quorum.apps.session import SESSION_ANSWERS_MAX
-from quorum.errors import LocalProtocolError, NotLeader, OutcomeUnknown, Overloaded, QuorumError, SessionExpired
+from quorum.errors import (
+    LocalProtocolError,
+    NotLeader,
+    OutcomeUnknown,
+    Overloaded,
+    QuorumError,
+    RequestRefused,
+    SessionExpired,
+)
 from quorum.runtime import messages
 from quorum.runtime.directory import Directory
 from quorum.runtime.messages import (
@@ -342,9 +350,17 @@ class Session:
             self._schedule()
         else:
             self._forget(request, pending)
-            self._wire.failed(request, QuorumError(failure.text))
+            self._wire.failed(request, self._refusal(pending, failure.text))
             if self._is_full:
                 self._transmit_waiting()
+
+    def _refusal(self, pending: _Pending, text: str) -> QuorumError:
+        """A node will not do it; but another, to which it was sent before, may have."""
+        if pending.doubted:
+            return OutcomeUnknown(
+                f"{text} It was sent before that, and may have been applied: read the state first."
+            )
+        return RequestRefused(text)
 
     def _on_watch_failure(self, failure: Failure) -> None:
         if failure.request == self._members_asked:

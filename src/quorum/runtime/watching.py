@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from quorum.apps.kv_watch import Event, Interest
-from quorum.errors import Compacted, QuorumError
+from quorum.errors import Compacted, QuorumError, RequestRefused
 from quorum.runtime import messages
 from quorum.runtime.key_place import KeyWatch, decode_changes
 from quorum.runtime.messages import Changed, Failure, Forgotten, Noticed, Pulse, Pulsed, Unwatch, Watch, Watched
@@ -218,7 +218,7 @@ class Watching:
         watch.request = 0
         if failure.code == messages.REFUSED:
             del self._watches[watch.handle]
-            self._owner.watch_failed(watch.handle, QuorumError(failure.text))
+            self._owner.watch_failed(watch.handle, RequestRefused(failure.text))
         else:
             self._retry_us = min(self._retry_us, now_us + RETRY_US)
         return True
