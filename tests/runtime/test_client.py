@@ -304,6 +304,7 @@ def test_a_client_holds_so_many_bytes_and_says_so_then(monkeypatch):
 
     async def act(client, node):
         first = client.kv.put_soon(b"a", b"x" * 1000)
+        await asyncio.sleep(0)
         with pytest.raises(Overloaded):
             client.kv.put_soon(b"b", b"x")
         await first
