@@ -42,7 +42,7 @@ def test_what_is_due_ends_at_the_first_entry_that_reaches_it_and_goes_out_with_i
     assert let_time_pass(log, 99) == [NOTHING] * 99
     assert host.expires_in_us == 1000
     (applied,) = let_time_pass(log, 1)
-    assert applied.notices == (Notice(b"over", b"5"),) and applied.tasks == (Task("ring", b""),)
+    assert applied.notices == (Notice(b"over", b"5", APP),) and applied.tasks == (Task("ring", b""),)
     assert alarms.ended[-1] == 5 and host.expires_in_us is None
 
 
@@ -65,7 +65,7 @@ def test_a_retried_batch_carries_what_expired_at_its_entry():
     let_time_pass(log, 99)
     again = log.append(b"5", app=APP, client=client, first_sequence=1)
     assert again.body == b"over"
-    assert again.notices == (Notice(b"over", b"5"),)
+    assert again.notices == (Notice(b"over", b"5", APP),)
 
 
 def test_the_first_entry_of_a_new_leader_lets_nothing_expire():

@@ -19,7 +19,7 @@ from quorum.apps.decide import encode_batch as encode_proposals
 from quorum.apps.host import Host
 from quorum.apps.kv import Delete, Get, Put, decode_results, encode_batch, encode_query
 from quorum.apps.kv_store import KeyValueStore
-from quorum.apps.state_machine import Outputs
+from quorum.apps.state_machine import Notice, Outputs
 from quorum.apps.stream import FRAME_PAYLOAD_BYTES
 from quorum.entry import BARRIER, CONFIGURATION, TICK
 from quorum.errors import ApplicationError, ConfigurationError, LocalProtocolError
@@ -321,3 +321,10 @@ def test_digests_do_not_depend_on_the_hash_seed():
         for seed in ("1", "2")
     }
     assert len(digests) == 1 and len(digests.pop().strip()) == 64
+
+
+def test_a_notice_is_of_the_application_that_gave_it_whatever_it_says():
+    """Topics are told apart by application; none can speak in the name of another."""
+    host = Host({KV: Scripted(Outputs(b"", notices=(Notice(b"topic", b"body", 99),)))})
+    applied = host.apply(header(1, app=KV), b"")
+    assert applied.notices == (Notice(b"topic", b"body", KV),)

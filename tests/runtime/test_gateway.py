@@ -292,7 +292,7 @@ def test_watches_hear_what_the_driver_tells_until_their_connection_ends() -> Non
     node = Node()
     node.ask(Watch(4, 9), b"bell")
     node.gateway.watches.pump()
-    node.gateway.noticed(12, [Notice(b"bell", b"rings")])
+    node.gateway.noticed(12, [Notice(b"bell", b"rings", 9)])
     node.gateway.watches.pump()
     node.gateway.jumped(20)
     node.gateway.watches.pump()

@@ -43,7 +43,7 @@ class Hub:
 
     def ring(self, *topics: bytes) -> None:
         self.index += 1
-        self.hub.noticed(self.index, [Notice(topic, b"at %d" % self.index) for topic in topics])
+        self.hub.noticed(self.index, [Notice(topic, b"at %d" % self.index, APP) for topic in topics])
 
     def heard(self, ear: Ear) -> list[tuple[object, bytes]]:
         self.hub.pump()
@@ -65,6 +65,21 @@ def test_a_watch_begins_with_a_gap() -> None:
     hub.ring(b"bell")
     hub.watch(ear, 7, b"bell")
     assert hub.heard(ear) == [(Noticed([7], 1, True), b"")]
+
+
+def test_a_topic_of_one_application_is_none_of_another() -> None:
+    """Both may use the same name, and neither need know."""
+    hub, ear = listening(b"bell")
+    hub.hub.watch(ear, Watch(9, APP + 1), b"bell")
+    hub.heard(ear)
+    hub.ring(b"bell")
+    assert hub.heard(ear) == [(Noticed([1], 1, False), b"at 1")]
+    hub.hub.noticed(2, [Notice(b"bell", b"of the other", APP + 1)])
+    assert hub.heard(ear) == [(Noticed([9], 2, False), b"of the other")]
+    hub.hub.unwatch(ear, 9)
+    hub.hub.noticed(3, [Notice(b"bell", b"of the other", APP + 1)])
+    hub.ring(b"bell")
+    assert [message.requests for message, _ in hub.heard(ear)] == [[1]]
 
 
 def test_a_notice_reaches_every_watch_of_its_topic_and_no_other() -> None:

@@ -274,7 +274,7 @@ class Host:
                 self._expiry_failure = decode_failure(failure_answer(error).body)
             else:
                 replies += outputs.replies
-                notices += outputs.notices
+                notices += _stamped(app, outputs.notices)
                 tasks += outputs.tasks
         self._amend(replies)
         self._wake_us = self._next_deadline_us()
@@ -306,7 +306,8 @@ class Host:
         except Exception as error:
             failed = failure_answer(error)
             return Applied(failed.status, failed.body)
-        return Applied(OK, outputs.reply, outputs.replies, outputs.notices, outputs.tasks)
+        notices = _stamped(header.app, outputs.notices) if outputs.notices else ()
+        return Applied(OK, outputs.reply, outputs.replies, notices, outputs.tasks)
 
     def _apply_to_sessions(self, header: Header, body: bytes) -> Applied:
         if body == OPEN or (body.startswith(OPEN + b" ") and len(body) <= len(OPEN) + 1 + OWNER_BYTES_MAX):
@@ -365,6 +366,11 @@ def _check_outputs(outputs: object) -> None:
             "the application returned something else than Outputs with a reply of bytes and tuples of replies, "
             "notices and tasks. Correct it."
         )
+
+
+def _stamped(app: int, notices: tuple[Notice, ...]) -> tuple[Notice, ...]:
+    """The notices of an application, as its own, whatever it put there."""
+    return tuple([Notice(notice.topic, notice.body, app) for notice in notices])
 
 
 def _is_reply(reply: object) -> bool:

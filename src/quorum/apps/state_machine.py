@@ -20,10 +20,12 @@ class Reply(msgspec.Struct, frozen=True, gc=False):
 
 
 class Notice(msgspec.Struct, frozen=True, gc=False):
-    """Something that happened at `index`, for whoever watches `topic`."""
+    """Something that happened, for whoever watches `topic` of this application. The host fills in which one it is,
+    so that applications need not know each other's topics."""
 
     topic: bytes
     body: bytes
+    app: int = 0
 
 
 class Task(msgspec.Struct, frozen=True, gc=False):

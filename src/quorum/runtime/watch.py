@@ -86,9 +86,9 @@ class WatchHub:
         if watch.app == KV_APP:
             self._watch_keys(reader, watch.request, decode_interest(body))
         else:
-            reader.watches[watch.request] = body
+            reader.watches[watch.request] = topic = (watch.app, body)
             self._topics_watched += 1
-            self._topics.add(reader, watch.request, body)
+            self._topics.add(reader, watch.request, topic)
 
     def _refusal_of_keys(self, body: bytes) -> str:
         if self._keys is None:

@@ -8,6 +8,9 @@ from typing import Protocol
 from quorum.entry import Buffer
 from quorum.runtime.watch_index import Group, Index
 
+Topic = tuple[int, bytes]
+"""An application, and one of its topics."""
+
 
 class Client(Protocol):
     """One connection of a client."""
@@ -69,8 +72,8 @@ class Reader:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.watches: dict[int, bytes | Group] = {}
-        self.notices: dict[bytes, tuple[int, bytes] | None] = {}
+        self.watches: dict[int, Topic | Group] = {}
+        self.notices: dict[Topic, tuple[int, bytes] | None] = {}
         self.pulses: list[int] = []
         self.begun: list[int] = []
         self.begun_revision = 0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from quorum.apps.state_machine import Notice
 from quorum.runtime.messages import Noticed
-from quorum.runtime.watch_reader import Reader
+from quorum.runtime.watch_reader import Reader, Topic
 
 TOPIC_BYTES_MAX = 4096
 
@@ -20,15 +20,15 @@ class Topics:
 
     def __init__(self, wake: Callable[[Reader], None]) -> None:
         self._wake = wake
-        self._watched: dict[bytes, dict[Reader, dict[int, None]]] = {}
+        self._watched: dict[Topic, dict[Reader, dict[int, None]]] = {}
         self._index = 0
 
-    def add(self, reader: Reader, request: int, topic: bytes) -> None:
+    def add(self, reader: Reader, request: int, topic: Topic) -> None:
         """Watch `topic` under `request`; what happened to it before is a gap, and told as such."""
         self._watched.setdefault(topic, {}).setdefault(reader, {})[request] = None
         self._gap(reader, topic)
 
-    def remove(self, reader: Reader, request: int, topic: bytes) -> None:
+    def remove(self, reader: Reader, request: int, topic: Topic) -> None:
         """End the watch of `topic` under `request`."""
         readers = self._watched[topic]
         requests = readers[reader]
@@ -45,9 +45,10 @@ class Topics:
         if not self._watched:
             return
         for notice in notices:
-            for reader in self._watched.get(notice.topic, ()):
-                if reader.notices.get(notice.topic, notice) is not None:  # a gap to be told says more
-                    reader.notices[notice.topic] = (index, notice.body)
+            topic = notice.app, notice.topic
+            for reader in self._watched.get(topic, ()):
+                if reader.notices.get(topic, notice) is not None:  # a gap to be told says more
+                    reader.notices[topic] = (index, notice.body)
                     self._wake(reader)
 
     def jumped(self, index: int) -> None:
@@ -67,6 +68,6 @@ class Topics:
             else:
                 reader.client.answer(Noticed(requests, notice[0], False), (notice[1],))
 
-    def _gap(self, reader: Reader, topic: bytes) -> None:
+    def _gap(self, reader: Reader, topic: Topic) -> None:
         reader.notices[topic] = None
         self._wake(reader)
