@@ -111,6 +111,11 @@ class LockLost(QuorumError):
     done meanwhile may have met what the next holder did, unless its resource looks at tokens."""
 
 
+class LeaseLost(QuorumError):
+    """A lease of keys may have ended: it was not kept alive in time, or the cluster ended it. Its keys are removed
+    then."""
+
+
 class Compacted(QuorumError):
     """A watch was to tell changes from revision `asked` on, but the oldest that are kept are of `first`."""
 

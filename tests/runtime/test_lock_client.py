@@ -9,9 +9,9 @@ import pytest
 
 from quorum.apps.lock import VALUE_BYTES_MAX, CloseSession, encode_batch
 from quorum.errors import ApplicationError, ConfigurationError, LocalProtocolError, LockBusy, LockLost
-from quorum.runtime import client, lock_session
+from quorum.runtime import client, kept
 from quorum.runtime.clock import steady_us
-from quorum.runtime.lock_session import TRUSTED
+from quorum.runtime.kept import TRUSTED
 from quorum.runtime.messages import Submit
 from runtime.lock_node import LockNode
 
@@ -33,7 +33,7 @@ def run(act):
 
 def skip_time(monkeypatch, seconds: float) -> None:
     """From now on the steady clock is so much later, as after a suspension that the event loop did not notice."""
-    monkeypatch.setattr(lock_session, "steady_us", lambda: steady_us() + int(seconds * 1e6))
+    monkeypatch.setattr(kept, "steady_us", lambda: steady_us() + int(seconds * 1e6))
 
 
 async def queued(node: LockNode, name: str, count: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from quorum.apps.catalogue import LOCK_APP
 from quorum.errors import LocalProtocolError, LockBusy, LockLost, OutcomeUnknown
-from quorum.runtime import lock_session
+from quorum.runtime import kept
 from quorum.runtime.clock import steady_us
 from quorum.runtime.connect import SyncClient
 from runtime.lock_node import LockNode
@@ -50,7 +50,7 @@ def test_a_body_that_outlives_its_session_ends_with_the_loss(client, monkeypatch
     def body():
         with client.lock("x"):
             later = lambda: steady_us() + 9_000_000  # noqa: E731
-            monkeypatch.setattr(lock_session, "steady_us", later)
+            monkeypatch.setattr(kept, "steady_us", later)
 
     with pytest.raises(LockLost):
         body()

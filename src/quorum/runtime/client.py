@@ -27,9 +27,11 @@ from quorum.runtime.arguments import checked
 from quorum.runtime.connection import tls_reason
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.directory import Directory, anywhere, loopback_only, nowhere
+from quorum.runtime.kept import CLOSE_S, Kept
+from quorum.runtime.key_lease import KeyLease, KeyLeasing
+from quorum.runtime.key_scan import PAGE, Scan, bounds_of
 from quorum.runtime.key_subscription import KeyWatch, interest_of
 from quorum.runtime.lock_client import Election, Lock
-from quorum.runtime.lock_session import CLOSE_S, LockSession
 from quorum.runtime.messages import (
     NodeMessage,
 )
@@ -130,7 +132,7 @@ class Client:
             "lock read": _Queue(LOCK_APP, lock.encode_query, lock.decode_results, query=True),
             **_object_queues(),
         }
-        self.held: set[LockSession] = set()
+        self.held: set[Kept] = set()
         """Sessions of locks that are open."""
         self.kv = KeyValueClient(self)
         self._session.start(self._now_us())
@@ -479,7 +481,7 @@ def _fail(futures: Sequence[asyncio.Future[Any]], error: Exception) -> None:
             future.set_exception(error)
 
 
-class KeyValueClient:
+class KeyValueClient(KeyLeasing):
     """The key-value store (apps.kv has the semantics). Keys and values are bytes.
 
     Every call raises LocalProtocolError for an argument of a wrong type, ApplicationError for a command that the
@@ -487,11 +489,17 @@ class KeyValueClient:
     """
 
     def __init__(self, client: Client) -> None:
+        super().__init__(client)
         self._ask = client.ask
         self._watch = client.watch_keys
 
-    async def put(self, key: bytes, value: bytes) -> kv.Written:
-        """Write `value` under `key`."""
+    async def put(
+        self, key: bytes, value: bytes, *, lease: KeyLease | int | None = None, ttl: float | None = None
+    ) -> kv.Written:
+        """Write `value` under `key`. With a `lease`, or its number, it is removed when that ends; with a `ttl`
+        when so many seconds are over and it was not written again."""
+        if lease is not None or ttl is not None:
+            return await self._put_leased(key, value, lease, ttl)
         return await self.put_soon(key, value)
 
     def put_soon(self, key: bytes, value: bytes) -> asyncio.Future[kv.Written]:
@@ -515,6 +523,26 @@ class KeyValueClient:
     ) -> kv.Found:
         """Items from `start` up to but without `end` (None: to the last key), ascending."""
         return await self._ask(self._read_queue(consistency), checked(kv.Range(start, end, limit)), kv.Found)
+
+    def scan(
+        self,
+        start: bytes = b"",
+        end: bytes | None = None,
+        *,
+        prefix: bool = False,
+        after: bytes | None = None,
+        page: int = PAGE,
+        consistency: str = "linearizable",
+    ) -> Scan:
+        """Every item from `start` up to but without `end`, or with `prefix` of all keys that begin with `start`,
+        and with `after` of those behind that key, read in pages: see runtime.key_scan.Scan, also for what it
+        promises. Raises LocalProtocolError."""
+        bounds = bounds_of(start, end, prefix, after, page)
+        return Scan(lambda start, end, limit: self.range(start, end, limit, consistency), *bounds)
+
+    async def compact(self, revision: int) -> kv.Compacted:
+        """Forget the changes up to `revision`: no watch can begin there any more. The keys stay."""
+        return await self._ask("kv", checked(kv.Compact(revision)), kv.Compacted)
 
     async def delete(self, key: bytes) -> kv.Deleted:
         """Remove `key`; the count tells whether it was there."""

@@ -16,12 +16,14 @@ from quorum.runtime.client import Client, KeyValueClient
 from quorum.runtime.config import Address, ClusterConfig, find_config, load_cluster, load_node, parse_address
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.directory import anywhere, loopback_only
+from quorum.runtime.key_scan import PAGE, Scan
 from quorum.runtime.key_subscription import interest_of
 from quorum.runtime.keyring import CLIENT_PREFIX, TlsContexts, load_tls
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.setup import ADMIN, KEYS_FOLDER, NODE_FILE
 from quorum.runtime.subscription import TopicWatch
+from quorum.runtime.sync_lease import SyncKeyLease, SyncScan
 from quorum.runtime.sync_lock import SyncElection, SyncLock
 from quorum.runtime.sync_topic import SyncTopicWatch
 from quorum.runtime.sync_watch import SyncKeyWatch
@@ -229,8 +231,11 @@ class SyncKeyValueClient:
         self._owner = owner
         self._call = owner.call
 
-    def put(self, key: bytes, value: bytes) -> kv.Written:
-        return self._call(lambda client: client.kv.put(key, value))
+    def put(
+        self, key: bytes, value: bytes, *, lease: SyncKeyLease | int | None = None, ttl: float | None = None
+    ) -> kv.Written:
+        behind = lease.underlying if isinstance(lease, SyncKeyLease) else lease
+        return self._call(lambda client: client.kv.put(key, value, lease=behind, ttl=ttl))
 
     def get(self, key: bytes, consistency: str = "linearizable") -> kv.Item | None:
         return self._call(lambda client: client.kv.get(key, consistency))
@@ -239,6 +244,40 @@ class SyncKeyValueClient:
         self, start: bytes, end: bytes | None = None, limit: int = 0, consistency: str = "linearizable"
     ) -> kv.Found:
         return self._call(lambda client: client.kv.range(start, end, limit, consistency))
+
+    def scan(
+        self,
+        start: bytes = b"",
+        end: bytes | None = None,
+        *,
+        prefix: bool = False,
+        after: bytes | None = None,
+        page: int = PAGE,
+        consistency: str = "linearizable",
+    ) -> SyncScan:
+        async def make(client: Client) -> Scan:
+            return client.kv.scan(start, end, prefix=prefix, after=after, page=page, consistency=consistency)
+
+        return SyncScan(self._owner, self._call(make))
+
+    def compact(self, revision: int) -> kv.Compacted:
+        return self._call(lambda client: client.kv.compact(revision))
+
+    def lease(self, ttl: float = 10.0) -> SyncKeyLease:
+        """A lease, to be used as `with`: see runtime.sync_lease.SyncKeyLease."""
+        return SyncKeyLease(self._owner, ttl)
+
+    def grant_lease(self, ttl: float) -> kv.LeaseGranted:
+        return self._call(lambda client: client.kv.grant_lease(ttl))
+
+    def keep_lease(self, lease: int) -> kv.LeaseKept:
+        return self._call(lambda client: client.kv.keep_lease(lease))
+
+    def revoke_lease(self, lease: int) -> kv.LeaseRevoked:
+        return self._call(lambda client: client.kv.revoke_lease(lease))
+
+    def look_lease(self, lease: int, start: bytes = b"", limit: int = 0) -> kv.LeaseView:
+        return self._call(lambda client: client.kv.look_lease(lease, start, limit))
 
     def delete(self, key: bytes) -> kv.Deleted:
         return self._call(lambda client: client.kv.delete(key))

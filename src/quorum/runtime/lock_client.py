@@ -25,7 +25,8 @@ from quorum.apps.lock import (
 )
 from quorum.errors import ApplicationError, LocalProtocolError, LockBusy, QuorumError
 from quorum.runtime.arguments import checked
-from quorum.runtime.lock_session import RETRY_S, Asker, LockSession, lost_error
+from quorum.runtime.kept import RETRY_S, Reliance
+from quorum.runtime.lock_session import Asker, LockSession, lost_error
 from quorum.runtime.subscription import Noticed
 
 
@@ -61,9 +62,7 @@ class Lock:
         self._session = LockSession(client, ttl)
         self._token = 0
         self._is_used = False
-        self._body: asyncio.Task[object] | None = None
-        self._cancelled_before = 0
-        self._is_interrupted = False
+        self._reliance: Reliance | None = None
 
     # Holding.
 
@@ -144,30 +143,17 @@ class Lock:
 
     async def __aenter__(self) -> Lock:
         await self.acquire()
-        self._body = asyncio.current_task()
-        self._is_interrupted = False
-        if self._body is not None:
-            self._cancelled_before = self._body.cancelling()
-        self._session.when_lost(self._interrupt)
+        self._reliance = Reliance(self._session)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._session.when_lost(None)
-        is_lost = self._session.remaining == 0
-        if self._is_interrupted and self._body is not None:
-            is_ours = self._body.uncancel() <= self._cancelled_before
-            if kind is asyncio.CancelledError and not is_ours:
-                is_lost = False  # somebody else cancels, too: that goes on
+        assert self._reliance is not None, "it was entered"
+        is_lost = self._reliance.end(kind)
         await self.release()
-        if is_lost and (kind is None or kind is asyncio.CancelledError):
+        if is_lost:
             raise lost_error() from error
-
-    def _interrupt(self) -> None:
-        if self._body is not None and self._body is not asyncio.current_task():
-            self._is_interrupted = True
-            self._body.cancel()
 
     # Waiting.
 
