@@ -8,7 +8,10 @@ from quorum.apps import kv
 from quorum.apps.catalogue import KV_APP
 from quorum.errors import NotLeader, QuorumError
 from quorum.model import Configuration
+from quorum.sim.campaign import Plan, run_seed
 from quorum.sim.client import SimClient
+from quorum.sim.faults import ALL_FAULTS, USUAL_FAULTS
+from quorum.sim.node import SPACE_BACK
 from quorum.sim.world import World
 
 SECOND_US = 1_000_000
@@ -140,3 +143,19 @@ def test_a_power_cut_of_a_full_node_loses_nothing_that_was_acknowledged():
     writer.get(30)
     assert writer.wait(len(writer.told) + 1)
     assert kv.decode_results(writer.told[-1][0])[0].item.value == VALUE
+
+
+@pytest.mark.parametrize("disk", [False, True], ids=["records", "disk"])
+def test_full_disks_come_and_go_as_a_fault_and_everybody_goes_on(disk):
+    outcomes = [
+        run_seed(Plan(seed, nodes=3, seconds=30, faults=("crash-all", "full-disk"), disk=disk))[0]
+        for seed in range(4)
+    ]
+    assert [outcome.failure for outcome in outcomes] == [""] * 4
+    assert sum(outcome.sometimes.get(SPACE_BACK, 0) for outcome in outcomes) > 0
+    assert "--faults crash-all,full-disk" in outcomes[0].replay
+
+
+def test_full_disks_are_not_among_the_faults_of_old_seeds():
+    assert "full-disk" not in ALL_FAULTS and "full-disk" in USUAL_FAULTS
+    assert Plan(1).faults == ALL_FAULTS

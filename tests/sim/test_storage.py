@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quorum.errors import StorageCorrupt
+from quorum.errors import StorageCorrupt, StorageFullError
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import SnapshotMark
 from quorum.sim.disk_log import TORN_WRITE, DiskLog
@@ -198,3 +198,42 @@ def test_a_fetched_snapshot_takes_chunks_in_order_and_is_checked_against_its_dig
     target.snapshots.receive(mark_at(6), 0, b"wrong")
     with pytest.raises(StorageCorrupt):
         target.snapshots.finish(mark_at(6))
+
+
+def test_a_full_log_keeps_what_waits_and_writes_it_once_there_is_space():
+    bench = Bench("records")
+    told: list[BaseException | None] = []
+    bench.log.fill(1)
+    for index in (1, 2):
+        bench.log.write_entries(index, (entry(index),))
+    bench.log.sync(told.append)
+    bench.settle()
+    assert isinstance(told.pop(), StorageFullError)
+    bench.log.free()
+    bench.log.sync(told.append)
+    bench.settle()
+    bench.log.crash()
+    assert told == [None] and [meta.index for meta in bench.log.recover().entries] == [1, 2]
+
+
+def test_a_full_log_loses_in_a_crash_what_it_did_not_write():
+    bench = Bench("records")
+    bench.log.fill(0)
+    bench.log.write_hard_state(HardState(7, "n2"))
+    bench.log.sync(lambda error: None)
+    bench.settle()
+    bench.log._staged.clear()  # nothing of it survives
+    bench.log.crash()
+    assert bench.log.recover().term == 0
+
+
+def test_a_snapshot_is_neither_written_nor_received_where_there_is_no_space():
+    bench = Bench("records")
+    told: list[object] = []
+    bench.snapshots.is_full = True
+    bench.snapshots.write(mark_at(5), iter((b"x",)), lambda mark, error: told.extend((mark, error)))
+    bench.settle()
+    assert told[0] is None and isinstance(told[1], StorageFullError)
+    with pytest.raises(StorageFullError):
+        bench.snapshots.receive(mark_at(5), 0, b"x")
+    assert bench.snapshots.newest() is None

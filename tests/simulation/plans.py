@@ -7,7 +7,8 @@ from random import Random
 from quorum.sim import branches, churn
 from quorum.sim.campaign import Outcome, Plan, run_seed
 from quorum.sim.disk_log import TORN_WRITE
-from quorum.sim.faults import ALL_FAULTS, LEASE_FAULTS
+from quorum.sim.faults import ALL_FAULTS, LEASE_FAULTS, USUAL_FAULTS
+from quorum.sim.node import SPACE_BACK
 from quorum.sim.storage import SYNC_IN_PLACE
 from quorum.sim.world import World
 from quorum.systems import classic
@@ -19,7 +20,7 @@ SECONDS = 60
 OPERATIONS_MIN = 500
 NODES = (3, 5, 7)
 QUORUMS_EVERY, WIRE_EVERY, DISK_EVERY, FEW_FAULTS_EVERY, ADVERSARY_EVERY = 10, 7, 5, 4, 6
-CHURN_EVERY, WITNESS_EVERY, LEASE_EVERY = 4, 8, 9
+CHURN_EVERY, WITNESS_EVERY, LEASE_EVERY, FULL_EVERY = 4, 8, 9, 11
 
 LOADS = ((5, 100), (10, 100), (10, 150), (20, 200))
 """(clients, mean pause in ms)."""
@@ -54,7 +55,8 @@ EXPECTED = (
     churn.TRANSFERRED,
     churn.REFUSED,
     churn.UNKNOWN,
-    *(f"fault {kind}" for kind in ALL_FAULTS),
+    SPACE_BACK,
+    *(f"fault {kind}" for kind in USUAL_FAULTS),
 )
 """Branches that a whole campaign must have met."""
 
@@ -92,6 +94,8 @@ def plan_of(seed: int, nodes: tuple[int, ...] = NODES) -> Plan:
     lease = seed % LEASE_EVERY == 4 and not is_hostile(seed)
     if lease:
         faults = (*(kind for kind in faults if kind in LEASE_FAULTS), "drift")
+    if seed % FULL_EVERY == 7:
+        faults = (*faults, "full-disk")
     spares = 4 if seed % CHURN_EVERY == 1 else 0
     reads = writes = ""
     if seed % QUORUMS_EVERY == 3:

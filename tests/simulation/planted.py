@@ -20,9 +20,10 @@ from quorum.apps.answer import EXPIRED_ANSWER, Answer
 from quorum.apps.host import Host
 from quorum.apps.session import Sessions
 from quorum.entry import CONFIGURATION, Buffer, decode_entry
+from quorum.errors import StorageFullError
 from quorum.header import Header
 from quorum.model import Configuration, NodeId, decode_configuration
-from quorum.protocols import effects
+from quorum.protocols import effects, events
 from quorum.protocols.effects import HardState, Persist, ReadReady
 from quorum.protocols.raft import change, election, follower, lease, reads, replication
 from quorum.protocols.raft import state as state_module
@@ -214,6 +215,23 @@ def _commit_what_the_leader_says(
         state.commit(index)
 
 
+_on_synced = Driver._on_synced
+
+
+def _full_is_as_good_as_synced(
+    self: Driver, staged: int, replica_staged: int, error: BaseException | None
+) -> None:
+    """DESIGN 4: an acknowledgement says that the entry is durable here."""
+    _on_synced(self, staged, replica_staged, None if isinstance(error, StorageFullError) else error)
+
+
+def _full_for_good(self: Driver, error: StorageFullError) -> None:
+    """Nobody looks again whether there is space."""
+    self._syncing, self._dirty, self._waits_for_space = False, True, True
+    self.is_full = True
+    self._events.append(events.StorageFull(self._clock.now_us()))
+
+
 _order = replication._order
 
 
@@ -381,6 +399,18 @@ BUGS = (
         Plan(14, 3, 30, 30, 400, faults=("drift", "isolate"), faults_at_once=3, patience_ms=150, lease=True),
         (LINEARIZABLE,),
         ((lease, "is_held", _no_drift),),
+    ),
+    Bug(
+        "acknowledged although the disk is full",
+        Plan(5, nodes=3, seconds=30, pause_ms=20, faults=("crash-all", "full-disk"), faults_at_once=2),
+        (COMPLETENESS, STATE_MACHINE, ELECTION_SAFETY),
+        ((Driver, "_on_synced", _full_is_as_good_as_synced),),
+    ),
+    Bug(
+        "space on a full disk is not noticed",
+        Plan(0, nodes=3, seconds=30, clients=6, faults=("full-disk",)),
+        (PROGRESS,),
+        ((Driver, "_on_full", _full_for_good),),
     ),
     Bug(
         "own copy counted before it is durable",

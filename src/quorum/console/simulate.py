@@ -89,7 +89,7 @@ def faults_of(text: str) -> tuple[str, ...]:
     if unknown:
         raise ConfigurationError(
             f"the fault {unknown[0]!r} was asked for, but it is not known. "
-            f"Choose from: {', '.join(ALL_FAULTS)}, or write all or none."
+            f"Choose from: {', '.join(sorted(FAULTS))}, or write all or none."
         )
     return kinds
 

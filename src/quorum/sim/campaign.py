@@ -207,6 +207,9 @@ def check_ending(world: World, workers: Sequence[Answered]) -> None:
     members = {name: world.nodes[name] for name in replica.configuration.members}
     if replica.configuration.outgoing is not None:
         raise Violation("progress: every change ends in the calm", f"{replica.configuration} is in force")
+    full = [name for name, node in members.items() if node.driver is not None and node.driver.is_full]
+    if full:
+        raise Violation("progress: a node goes on once its disk has space again", f"{full} wait for space")
     applied = {name: node.driver.applied_index for name, node in members.items() if node.driver}
     if len(applied) < len(members) or len(set(applied.values())) > 1:
         raise Violation("progress: every member catches up in the calm", f"applied indexes {applied}")

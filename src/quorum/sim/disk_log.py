@@ -90,6 +90,14 @@ class DiskLog:
         else:
             done(None)
 
+    def fill(self, room: int) -> None:
+        """No file may grow any more; what fits into the segments that are there is written yet."""
+        self.files.capacity_bytes = 0
+
+    def free(self) -> None:
+        """There is space again."""
+        self.files.capacity_bytes = None
+
     def crash(self) -> None:
         """The power fails, in the middle of the write under way if there is one."""
         self._lives += 1

@@ -227,6 +227,19 @@ def _slow_disk(nemesis: Nemesis) -> Heal:
     return restore
 
 
+def _full_disk(nemesis: Nemesis) -> Heal:
+    """No space is left on one node's disk, or on all of them; a few records fit yet."""
+    names = nemesis.names if nemesis.random.random() < 0.2 else [nemesis.someone()]
+    for name in names:
+        nemesis.world.nodes[name].fill_disk(nemesis.random.randrange(20))
+
+    def free() -> None:
+        for name in names:
+            nemesis.world.nodes[name].free_disk()
+
+    return free
+
+
 def _drift(nemesis: Nemesis) -> Heal:
     """One node's clock runs fast or slow, within what leases allow for."""
     clock = nemesis.world.nodes[nemesis.someone()].clock
@@ -250,10 +263,14 @@ FAULTS: dict[str, Callable[[Nemesis], Heal]] = {
     "flap": _flap,
     "clock": _clock,
     "slow-disk": _slow_disk,
+    "full-disk": _full_disk,
     "drift": _drift,
 }
-ALL_FAULTS = tuple(sorted(set(FAULTS) - {"drift"}))
-SINGLE_FAULTS = ("clock", "crash-all", "crash-loop", "pause", "slow-disk")
+ALL_FAULTS = tuple(sorted(set(FAULTS) - {"drift", "full-disk"}))
+"""What a seed of old has met: another kind among them would change what every seed does."""
+USUAL_FAULTS = (*ALL_FAULTS, "full-disk")
+"""All that strike where clocks keep no bound."""
+SINGLE_FAULTS = ("clock", "crash-all", "crash-loop", "full-disk", "pause", "slow-disk")
 """Those that can strike a node without others."""
-LEASE_FAULTS = tuple(sorted(set(FAULTS) - {"clock"}))
+LEASE_FAULTS = tuple(sorted(set(FAULTS) - {"clock", "full-disk"}))
 """Where leases are on, clocks may drift but neither jump nor race."""

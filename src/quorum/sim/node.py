@@ -27,6 +27,7 @@ from quorum.sim.wire import carry, carry_request
 if TYPE_CHECKING:
     from quorum.sim.world import World
 
+SPACE_BACK = "space on a full disk again"
 EPOCH_US = 1_700_000_000_000_000
 """Simulated time 0, as microseconds since 1970."""
 
@@ -154,7 +155,8 @@ class SimNode:
         return header.term, header.digest
 
     def crash(self) -> None:
-        """Lose everything that is not durable."""
+        """Lose everything that is not durable; who restarts a node sees to it that its disk has space."""
+        self.free_disk()
         if self.driver is None or self.replica is None:
             return
         self._lost = self.replica.state.stored_index, self.replica.state.log.last_index
@@ -164,6 +166,16 @@ class SimNode:
         self._backlog.clear()
         self.log.crash()
         self.snapshots.crash()
+
+    def fill_disk(self, room: int) -> None:
+        """No space is left on its disk, but for about `room` records of the log."""
+        self.log.fill(room)
+        self.snapshots.is_full = True
+
+    def free_disk(self) -> None:
+        """There is space again."""
+        self.log.free()
+        self.snapshots.is_full = False
 
     def pause(self) -> None:
         """Hold every event, as a stopped process does."""
@@ -290,7 +302,7 @@ class SimNode:
 
     def space_is_back(self) -> None:
         self.world.count(("space", self.node))
-        self.world.sometimes.reached("space on a full disk again")
+        self.world.sometimes.reached(SPACE_BACK)
 
     def failed(self, error: BaseException) -> None:
         self.world.violation(f"{self.node} stopped: {error}")

@@ -14,7 +14,7 @@ import msgspec
 from quorum.errors import ConfigurationError, QuorumError
 from quorum.model import check_fault_budget
 from quorum.sim.actor import Expected, Operation, Workload
-from quorum.sim.faults import ALL_FAULTS, FAULTS, SECOND_US, SINGLE_FAULTS
+from quorum.sim.faults import FAULTS, SECOND_US, SINGLE_FAULTS, USUAL_FAULTS
 from quorum.sim.reapply import differing, is_reapplying
 from quorum.sim.subject import Claim, Subject, subject_of
 from quorum.sim.subject_run import Case, Run, run_twice
@@ -304,7 +304,7 @@ def _raises(raises: Any) -> tuple[type[BaseException], ...] | None:
 
 
 def _faults(faults: Iterable[str] | None, nodes: int) -> tuple[str, ...]:
-    possible = SINGLE_FAULTS if nodes == 1 else ALL_FAULTS
+    possible = SINGLE_FAULTS if nodes == 1 else USUAL_FAULTS
     if faults is None:
         return possible
     given = (faults,) if isinstance(faults, str) else tuple(faults)

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from random import Random
 
 from quorum.entry import CONFIGURATION, Buffer, decode_entry, entry_identity
-from quorum.errors import StorageCorrupt
+from quorum.errors import StorageCorrupt, StorageFullError
 from quorum.model import decode_configuration
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import Durable, EntryMeta, SnapshotMark
@@ -67,6 +67,8 @@ class SimLog:
         self._lives = 0
         self.sync_us = 300
         self.sync_jitter_us = 700
+        self.room: int | None = None
+        """How many more records the disk has space for; None: as many as come."""
 
     def recover(self) -> Durable:
         snapshot = self._snapshots.newest()
@@ -107,10 +109,23 @@ class SimLog:
     def _synced(self, life: int, count: int, done: Callable[[BaseException | None], None]) -> None:
         if life != self._lives:
             return
+        if self.room is not None:
+            if count > self.room:
+                done(no_space())
+                return
+            self.room -= count
         for record in self._staged[:count]:
             self._disk.write(record)
         del self._staged[:count]
         done(None)
+
+    def fill(self, room: int) -> None:
+        """No space is left but for `room` records: a sync of more keeps all of them waiting."""
+        self.room = room
+
+    def free(self) -> None:
+        """There is space again."""
+        self.room = None
 
     def crash(self) -> None:
         """Lose what was not synced, but for a random prefix of it."""
@@ -144,6 +159,11 @@ class SimLog:
         self._staged.clear()
 
 
+def no_space() -> StorageFullError:
+    """What a full simulated disk says."""
+    return StorageFullError("a simulated disk was to be written, but it is full. Let the fault end.")
+
+
 def ends_in_place(random: Random, sync_us: int) -> bool:
     """Whether a sync that its caller only waits for ends at once."""
     return sync_us <= FAST_SYNC_US and random.random() < IN_PLACE_SHARE
@@ -158,6 +178,7 @@ class SimSnapshots:
         self._files: dict[int, tuple[SnapshotMark, bytes]] = {}
         self._part: tuple[SnapshotMark, bytearray] | None = None
         self._lives = 0
+        self.is_full = False
 
     def newest(self) -> SnapshotMark | None:
         return self._files[max(self._files)][0] if self._files else None
@@ -179,6 +200,9 @@ class SimSnapshots:
         done: Callable[[SnapshotMark | None, BaseException | None], None],
     ) -> None:
         if life != self._lives:
+            return
+        if self.is_full:
+            done(None, no_space())
             return
         data = b"".join(len(chunk).to_bytes(4, "little") + chunk for chunk in chunks)
         digest = blake2b(data, digest_size=32).digest()
@@ -204,6 +228,8 @@ class SimSnapshots:
             self._part = (mark, bytearray())
         part = self._part[1]
         if offset == len(part):
+            if self.is_full:
+                raise no_space()
             part += data
         return len(part)
 
