@@ -18,6 +18,7 @@ from setuptools.errors import BaseError
 COMPILED = (
     "entry",
     "apps/host",
+    "apps/kv_store",
     "apps/log_clock",
     "apps/session",
     "systems/tally",
@@ -46,6 +47,7 @@ COMPILED = (
     "runtime/wal",
     "runtime/wal_index",
     "runtime/wal_records",
+    "runtime/watch",
 )
 
 
