@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
-from quorum.apps.kv import Item, prefix_end
 from quorum.console.command import AnswerNo, Decorated, Group, command, print_json, with_cluster
 from quorum.console.command import bytes_of as _bytes
 from quorum.console.inquiry import run_client
+from quorum.console.kv_lease import lease
+from quorum.console.kv_range import described, range_
 from quorum.console.kv_watch import watch
 
 STALE = click.option("--stale", is_flag=True, help="Ask only the node at hand, which may be behind.")
@@ -22,9 +22,6 @@ HEX = click.option("--hex", "as_hex", is_flag=True, help="Keys and values are he
 @click.group(cls=Group, epilog="Example: quorum kv put greeting hello")
 def kv() -> None:
     """Use the key-value store. Reads are linearizable unless --stale is given."""
-
-
-kv.add_command(watch)
 
 
 def _subcommand(name: str, example: str) -> Callable[[Decorated], click.Command]:
@@ -47,7 +44,7 @@ def get(key: str, stale: bool, config: Path | None, timeout: float, as_hex: bool
     consistency = "stale" if stale else "linearizable"
     item = run_client(config, timeout, lambda client: client.kv.get(name, consistency))
     if as_json:
-        print_json({"key": key, "value": None} if item is None else _item(item, as_hex))
+        print_json({"key": key, "value": None} if item is None else described(item, as_hex))
     elif item is not None:
         click.echo(item.value.hex() if as_hex else item.value)
     if item is None:
@@ -56,13 +53,26 @@ def get(key: str, stale: bool, config: Path | None, timeout: float, as_hex: bool
         raise AnswerNo
 
 
-@_subcommand("put", "put greeting hello")
+@_subcommand("put", "put greeting hello --ttl 60")
 @click.argument("key")
 @click.argument("value")
-def put(key: str, value: str, config: Path | None, timeout: float, as_hex: bool, as_json: bool) -> None:
-    """Write VALUE ("-": standard input) under KEY."""
+@click.option("--lease", "number", type=click.IntRange(min=1), help="Remove it when this lease ends.")
+@click.option("--ttl", type=float, help="Remove it after so many seconds, unless it is written again.")
+def put(
+    key: str,
+    value: str,
+    number: int | None,
+    ttl: float | None,
+    config: Path | None,
+    timeout: float,
+    as_hex: bool,
+    as_json: bool,
+) -> None:
+    """Write VALUE ("-": standard input) under KEY. Without --lease it stays, also if it had one before."""
+    if number is not None and ttl is not None:
+        raise click.UsageError("--lease and --ttl were given, but each says when the key ends. Use one of them.")
     name, data = _bytes(key, as_hex), _value(value, as_hex)
-    written = run_client(config, timeout, lambda client: client.kv.put(name, data))
+    written = run_client(config, timeout, lambda client: client.kv.put(name, data, lease=number, ttl=ttl))
     if as_json:
         print_json({"key": key, "revision": written.revision})
     else:
@@ -121,61 +131,16 @@ def cas(
         raise AnswerNo
 
 
-@_subcommand("range", "range --prefix user/ --limit 10")
-@click.argument("start", default="")
-@click.argument("end", required=False)
-@click.option("--prefix", help="All keys that begin with it, instead of START and END.")
-@click.option("--limit", type=click.IntRange(min=0), default=0, help="At most so many.  [default: 10000]")
-@STALE
-def range_(
-    start: str,
-    end: str | None,
-    prefix: str | None,
-    limit: int,
-    stale: bool,
-    config: Path | None,
-    timeout: float,
-    as_hex: bool,
-    as_json: bool,
-) -> None:
-    """Print keys and values from START up to but without END, ascending."""
-    if prefix is not None and (start or end is not None):
-        raise click.UsageError(
-            "--prefix and START or END were given, but each says what to list. Use one of them."
-        )
-    first = _bytes(start if prefix is None else prefix, as_hex)
-    stop = prefix_end(first) if prefix is not None else None if end is None else _bytes(end, as_hex)
-    consistency = "stale" if stale else "linearizable"
-    found = run_client(config, timeout, lambda client: client.kv.range(first, stop, limit, consistency))
+@command("compact", "quorum kv compact 1200")
+@click.argument("revision", type=click.IntRange(min=0))
+@with_cluster
+def compact(revision: int, config: Path | None, timeout: float, as_json: bool) -> None:
+    """Forget the changes up to REVISION: no watch can begin there any more. The keys stay as they are."""
+    compacted = run_client(config, timeout, lambda client: client.kv.compact(revision))
     if as_json:
-        items = [_item(item, as_hex) for item in found.items]
-        print_json({"items": items, "more": found.more, "revision": found.revision})
-        return
-    for item in found.items:
-        key, value = (item.key.hex(), item.value.hex()) if as_hex else (item.key, item.value)
-        click.echo(key, nl=False)
-        click.echo("\t", nl=False)
-        click.echo(value)
-    if found.more:
-        click.echo("there are more: go on from the last key, or raise --limit", err=True)
-
-
-def _item(item: Item, as_hex: bool) -> dict[str, Any]:
-    """An item in JSON: both texts, or both hexadecimal where that was asked for or one is no UTF-8."""
-    key, value, encoding = item.key.hex(), item.value.hex(), "hex"
-    if not as_hex:
-        try:
-            key, value, encoding = item.key.decode(), item.value.decode(), "text"
-        except UnicodeDecodeError:
-            pass
-    return {
-        "key": key,
-        "value": value,
-        "encoding": encoding,
-        "create_revision": item.create_revision,
-        "mod_revision": item.mod_revision,
-        "version": item.version,
-    }
+        print_json({"compacted": compacted.revision})
+    else:
+        click.echo(f"compacted up to revision {compacted.revision}")
 
 
 def _value(text: str, as_hex: bool) -> bytes:
@@ -184,3 +149,7 @@ def _value(text: str, as_hex: bool) -> bytes:
         return _bytes(text, as_hex)
     data = sys.stdin.buffer.read()
     return _bytes(data.decode("ascii", "replace").strip(), True) if as_hex else data
+
+
+for _made in (compact, lease, range_, watch):
+    kv.add_command(_made)
