@@ -29,9 +29,9 @@ def mount(path: Path, options: str) -> bool:
 
 @pytest.fixture
 def folder(run, tmp_path) -> Iterator[Path]:
-    """A running cluster of three; the data of n1 is on a small file system."""
+    """A running cluster of five; the data of n1 is on a small file system."""
     made = tmp_path / ".quorum"
-    assert run("init", "--folder", made, "--nodes", 3).exit_code == 0
+    assert run("init", "--folder", made, "--nodes", 5).exit_code == 0
     data = made / "n1" / "data"
     data.mkdir(mode=0o700)
     if not mount(data, SMALL):

@@ -522,3 +522,52 @@ def test_a_replica_whose_state_differs_is_named() -> None:
     assert world.told[1:] == []
     world.driver.receive("n3", StateDigest(5, b"state"))
     assert world.told[1:] == [("diverged", "n2", 5)]
+
+
+def differing() -> DriverWorld:
+    """The state of this node is not that of the two others."""
+    world = DriverWorld(digest_entries=5).start()
+    world.holds(10)
+    world.does(effects.Commit(1, 5))
+    world.driver.receive("n2", StateDigest(5, b"other"))
+    world.driver.receive("n3", StateDigest(5, b"other"))
+    world.driver.run()
+    return world
+
+
+def doubts(world: DriverWorld) -> list[bool]:
+    return [event.differs for event in world.replica.events if isinstance(event, events.StateDoubted)]
+
+
+def test_a_node_that_differs_from_a_quorum_tells_its_replica_and_passes_its_state_to_nobody() -> None:
+    """Whoever joined by its snapshot would have its state, and a backup of it would outlive it."""
+    world = differing()
+    assert world.told[1:] == [("diverged", "n1", 5)] and doubts(world) == [True]
+    world.snapshots.files[9] = (mark_at(9), b"0123456789")
+    world.transport.sent.clear()
+    world.driver.receive("n3", ChunkRequest(9, 4))
+    assert world.transport.sent == [("n3", Chunk(9, 4, True), ())]
+    world.driver.want_snapshot(77)
+    assert world.told[-1] == ("refused", 77, "ConfigurationError")
+
+
+def test_a_node_that_agrees_with_a_quorum_again_is_as_good_as_before() -> None:
+    world = differing()
+    world.does(effects.Commit(6, 10))
+    world.driver.receive("n2", StateDigest(10, b"state"))
+    world.driver.run()
+    assert doubts(world) == [True, False]
+    world.snapshots.files[9] = (mark_at(9), b"0123456789")
+    world.transport.sent.clear()
+    world.driver.receive("n3", ChunkRequest(9, 4))
+    assert world.transport.sent == [("n3", Chunk(9, 4), (b"456789",))]
+
+
+def test_a_leader_takes_nobodys_word_for_it() -> None:
+    """One other that differs is not a quorum."""
+    world = DriverWorld(digest_entries=5).start()
+    world.holds(5)
+    world.does(effects.Commit(1, 5))
+    world.driver.receive("n2", StateDigest(5, b"other"))
+    world.driver.run()
+    assert doubts(world) == [] and not world.driver.state_differs

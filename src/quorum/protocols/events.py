@@ -164,3 +164,9 @@ class StorageFull(Event, frozen=True, gc=False):
 
 class StorageBack(Event, frozen=True, gc=False):
     """There is space again."""
+
+
+class StateDoubted(Event, frozen=True, gc=False):
+    """Whether the application's state here is known to differ from that of a replication quorum."""
+
+    differs: bool

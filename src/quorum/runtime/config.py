@@ -85,12 +85,14 @@ class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """When the log is cut by a snapshot, and how much may wait uncommitted before commands are refused."""
+    """When the log is cut by a snapshot, how much may wait uncommitted before commands are refused, and after how
+    many entries each node tells the others the digest of its state."""
 
     snapshot_entries: _Count = 100_000
     snapshot_bytes: _Count = 256 * 1024 * 1024
     log_kept_entries: Annotated[int, msgspec.Meta(ge=0, le=2**53)] = 5_000
     uncommitted_bytes: _Count = 64 * 1024 * 1024
+    digest_entries: _Count = 50_000
 
 
 class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

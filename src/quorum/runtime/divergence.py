@@ -15,6 +15,14 @@ class Divergence:
         self.node = node
         self._digests: dict[int, dict[NodeId, bytes]] = {}
 
+    def is_agreed(self, index: int, configuration: Configuration) -> bool:
+        """Whether a replication quorum is known to have the state of this node at `index`."""
+        here = self._digests.get(index, {})
+        own = here.get(self.node)
+        return own is not None and build(configuration).is_write_quorum(
+            {node for node, digest in here.items() if digest == own}
+        )
+
     def add(self, node: NodeId, index: int, digest: bytes, configuration: Configuration) -> tuple[NodeId, ...]:
         """Take one digest; return the nodes that are now known to differ at `index`."""
         if node not in configuration.members:

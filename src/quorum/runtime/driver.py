@@ -137,6 +137,7 @@ class Driver:
         self._transport, self._timers, self._clock = ports.transport, ports.timers, ports.clock
         self._requests, self._observer = requests, observer
         self._digest_entries = digest_entries
+        self.state_differs = False
 
         self._events: deque[events.Event] = deque()
         self._proposed: list[tuple[int, Batch]] = []
@@ -199,7 +200,7 @@ class Driver:
         """A message of a peer; the transport vouches for `sender`."""
         kind = type(message)
         if kind is ChunkRequest:
-            self._transfer.serve(sender, message)  # type: ignore[arg-type]
+            self._serve(sender, message)  # type: ignore[arg-type]
         elif kind is Chunk:
             self._take_chunk(sender, message, attached)  # type: ignore[arg-type]
         elif kind is StateDigest:
@@ -226,6 +227,13 @@ class Driver:
         """Complete `token` once a snapshot with all that is applied now is durable here, or refuse it."""
         if not self.application.keeps_state:
             error = ConfigurationError(f"{self.node} is a witness and keeps no state. Ask another node.")
+            self._requests.refused((token,), error)
+            return
+        if self.state_differs:
+            error = ConfigurationError(
+                f"a backup was to be taken from {self.node}, but its state differs from a quorum's. Ask another "
+                "node, and see `quorum status`."
+            )
             self._requests.refused((token,), error)
             return
         self._snapshots_wanted.append((self.applied_index, token))
@@ -554,6 +562,12 @@ class Driver:
             return
         self._transferred(effect.source, lambda: self._transfer.begin(effect.source, effect.mark))
 
+    def _serve(self, sender: NodeId, request: ChunkRequest) -> None:
+        if self.state_differs:  # nobody is to begin with a state like this one
+            self._transport.send(sender, Chunk(request.index, request.offset, True), ())
+        else:
+            self._transfer.serve(sender, request)
+
     def _take_chunk(self, sender: NodeId, chunk: Chunk, attached: tuple[Buffer, ...]) -> None:
         self._transferred(sender, lambda: self._transfer.take(sender, chunk, attached))
 
@@ -596,5 +610,17 @@ class Driver:
         self._name_diverged(sender, message.index, message.digest)
 
     def _name_diverged(self, node: NodeId, index: int, digest: bytes) -> None:
-        for other in self._divergence.add(node, index, digest, self.replica.configuration):
+        """Tell whose state differs. One that is this node's own is not passed on: neither by leading, nor by
+        snapshots; until a quorum has it after all."""
+        configuration = self.replica.configuration
+        differing = self._divergence.add(node, index, digest, configuration)
+        for other in differing:
             self._observer.diverged(other, index)
+        if self.node in differing:
+            self._doubt(True)
+        elif self.state_differs and self._divergence.is_agreed(index, configuration):
+            self._doubt(False)
+
+    def _doubt(self, differs: bool) -> None:
+        self.state_differs = differs
+        self._events.append(events.StateDoubted(self._clock.now_us(), differs))

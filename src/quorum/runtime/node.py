@@ -238,7 +238,8 @@ class Node:
         self.members = MemberBoard(config.node)
         self.gateway = Gateway(self._addresses, watches=hub_of(self.host), members=self.members)
         ports = Ports(self.log, self.snapshots, _Transport(self.network), self.timers, self.clock)
-        self.driver = Driver(self.replica, ports, self.host, self.gateway, self)
+        digest_entries = cluster.limits.digest_entries
+        self.driver = Driver(self.replica, ports, self.host, self.gateway, self, digest_entries=digest_entries)
         self.gateway.attach(self.driver, self)
 
     # The loop: whatever comes only queues; the driver runs once a turn.
@@ -350,6 +351,8 @@ class Node:
             )
         known = {node: address for node, address in configuration.addresses if node != self.config.node}
         self._addresses |= known
+        members = configuration.members
+        self._diverged = {node: at for node, at in self._diverged.items() if node in members}
         self.network.learn({node: parse_address(address) for node, address in known.items()})
         self._is_changing = True
 

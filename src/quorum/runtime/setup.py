@@ -203,6 +203,7 @@ snapshot_entries = 100_000      # so many applied entries make a snapshot,
 snapshot_bytes = 268_435_456    # or so many bytes of them
 log_kept_entries = 5_000        # stay in the log after it, for nodes that are a little behind
 uncommitted_bytes = 67_108_864  # more than this waiting: commands are refused as overload
+digest_entries = 50_000         # after so many, nodes compare the digests of their states
 
 # A node binds `listen`; the others dial `advertise` (left out: the same), so that a proxy fits between.
 # `weight` (1) counts votes in a majority; `zone` says what fails together.

@@ -27,7 +27,7 @@ def on_election_timer(state: RaftState) -> None:
     if state.role == LEADER:
         return
     if state.now_us >= state.election_deadline_us:
-        if state.node in state.candidates and state.may_vote and not state.storage_full:
+        if state.may_stand:
             campaign(state)
         else:
             state.draw_election_deadline()
@@ -83,8 +83,7 @@ def _draw_retry_deadline(state: RaftState) -> None:
 
 def on_timeout_now(state: RaftState, sender: NodeId, term: int) -> None:
     """The leader of this term hands over: stand without asking first (Ongaro 2014, section 3.10)."""
-    may_stand = state.node in state.candidates and state.may_vote and not state.storage_full
-    if term == state.term and sender == state.leader and may_stand:
+    if term == state.term and sender == state.leader and state.may_stand:
         state.leader = None
         _draw_retry_deadline(state)
         state.set_election_timer()

@@ -57,6 +57,7 @@ class RaftReplica:
             events.Started: self._on_started,
             events.StorageFull: self._on_storage_full,
             events.StorageBack: self._on_storage_back,
+            events.StateDoubted: self._on_state_doubted,
             events.ChangeProposed: self._on_change_proposed,
             events.TransferRequested: self._on_transfer_requested,
         }
@@ -285,6 +286,12 @@ class RaftReplica:
 
     def _on_storage_back(self, event: events.StorageBack) -> None:
         self.state.storage_full = False
+
+    def _on_state_doubted(self, event: events.StateDoubted) -> None:
+        """Reads and snapshots of this node are wrong, or may be: let another lead, and do not stand."""
+        self.state.state_differs = event.differs
+        if event.differs and self.state.role == LEADER:
+            transfer.on_state_doubted(self.state)
 
     def _on_checkpoint_wanted(self, event: events.CheckpointWanted) -> None:
         replication.checkpoint_now(self.state)

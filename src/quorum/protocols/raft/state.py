@@ -87,6 +87,7 @@ class RaftState:
         self.time_ahead_us = 0
         self.may_vote = True
         self.storage_full = False
+        self.state_differs = False
 
         self.role = FOLLOWER
         self.leader: NodeId | None = None
@@ -123,6 +124,7 @@ class RaftState:
 
         self.departing: dict[NodeId, tuple[int, int]] = {}
         self.transfer: Transfer | None = None
+        self.doubted_last: NodeId = ""
         self.preferred: tuple[NodeId | None, int] = (None, 0)
         self.round_began_us: dict[int, int] = {}
         self.lease_from_us = NEVER
@@ -265,6 +267,12 @@ class RaftState:
             self.uncommitted_bytes = 0
             self.draw_election_deadline()
             self.set_election_timer()
+
+    @property
+    def may_stand(self) -> bool:
+        """Whether this node should lead, if the others let it: what it says must be sound, and storable."""
+        fit = self.may_vote and not self.storage_full and not self.state_differs
+        return fit and self.node in self.candidates
 
     def in_lease(self) -> bool:
         """Whether a leader was heard within the last election timeout, so that nobody else is wanted

@@ -96,6 +96,8 @@ def on_heartbeat(state: RaftState) -> None:
         return
     if state.storage_full:
         on_storage_full(state)
+    elif state.state_differs:
+        on_state_doubted(state)
     else:
         _prefer(state)
 
@@ -112,6 +114,20 @@ def on_storage_full(state: RaftState) -> None:
     ]
     if able:
         _begin(state, max(able)[1], None)
+
+
+def on_state_doubted(state: RaftState) -> None:
+    """This leader's state is not that of a quorum. Whoever keeps up should lead; another one that differs will not
+    stand, and the next is tried."""
+    if state.transfer is not None or state.pending_change is not None:
+        return
+    able = sorted(
+        node for node in state.configuration.candidates if node in state.progress and _keeps_up(state, node)
+    )
+    if able:
+        later = [node for node in able if node > state.doubted_last]
+        state.doubted_last = later[0] if later else able[0]
+        _begin(state, state.doubted_last, None)
 
 
 def _prefer(state: RaftState) -> None:
