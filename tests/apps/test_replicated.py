@@ -604,6 +604,21 @@ def test_walking_over_a_built_in_set_is_refused():
                 found = {name for name in names}  # noqa: C416
                 return [name for name in found | {"x"} if name] or list(found)
 
+    with refused(r"walks over the set `set\(names\)`"):
+
+        class Choosing(Replicated):
+            @command
+            def longest(self, names: list[str]) -> str:
+                return max(set(names), key=len)
+
+    with refused(r"walks over the set `set\(names\)`"):
+
+        class Unpacking(Replicated):
+            @command
+            def two(self, names: list[str]) -> str:
+                first, second = set(names)
+                return first + second
+
     class Fine(Replicated):
         @command
         def visit(self, names: list[str]) -> list[str]:

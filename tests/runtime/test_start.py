@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import shutil
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -172,7 +173,9 @@ async def room_of(counter: NewCounter) -> int | None:
 
 
 @pytest.mark.cluster
-def test_an_old_program_stops_rather_than_diverge(config):
+def test_an_old_program_stops_rather_than_diverge(config, capsys, monkeypatch):
+    monkeypatch.setattr(starting, "_is_heard", lambda: False)  # pytest's own handlers aside
+
     async def main():
         new = [start(NewCounter, node=node, config=config, name="counter") for node in NODES[:2]]
         old = start(Counter, node="c", config=config)
@@ -184,10 +187,12 @@ def test_an_old_program_stops_rather_than_diverge(config):
         async with place.client() as client:
             with pytest.raises(LocalProtocolError, match="the program of c knows Counter from version 1 to 1"):
                 await raise_where_known(place, client, "counter", 2)
-            assert (await raise_where_known(place, client, "counter")).version == 1
+            kept = await raise_where_known(place, client, "counter")
+            assert (kept.version, kept.behind) == (1, ("c",))
             await raise_version(client, "counter", 2, schema_of(NewCounter).fingerprint(2))
         with pytest.raises(IncompatibleProgram, match="knows version 2"):
             await old._serving
+        assert "node c of this program stopped: object 'counter' was to be raised" in capsys.readouterr().err
         with pytest.raises(IncompatibleProgram):
             await old.__aexit__(None, None, None)
         assert await handles[0].room() == 495
@@ -200,6 +205,17 @@ def test_an_old_program_stops_rather_than_diverge(config):
             await host.__aexit__(None, None, None)
 
     asyncio.run(main())
+
+
+def test_a_log_is_heard_where_a_program_has_set_one_up():
+    root = logging.getLogger()
+    handlers, root.handlers = root.handlers, [logging.NullHandler()]
+    try:
+        assert not starting._is_heard()
+        root.handlers = [logging.StreamHandler()]
+        assert starting._is_heard()
+    finally:
+        root.handlers = handlers
 
 
 @pytest.mark.cluster

@@ -14,6 +14,8 @@ from types import FunctionType
 from quorum.errors import NotReplicable
 
 _WALKS = {"list", "tuple", "iter", "enumerate", "map", "filter", "zip", "reversed", "join", "extend", "dict"}
+_CHOOSE_BY_KEY = {"min", "max", "sorted"}
+"""With `key=`, the first of equals comes first."""
 _SET_METHODS = {"union", "intersection", "difference", "symmetric_difference"}
 
 
@@ -28,7 +30,8 @@ def check_sets(function: FunctionType, what: str) -> None:
     if finder.found is not None:
         raise NotReplicable(
             f"{what} walks over the set `{finder.found}`, but each replica would do so in another order. Write "
-            f"sorted({finder.found}), or use a list or the keys of a dict."
+            f"sorted({finder.found}), or use a list or the keys of a dict. If the order does not matter, say so: "
+            "allow={'set'}."
         )
 
 
@@ -40,6 +43,8 @@ class _Finder(ast.NodeVisitor):
     def visit_Assign(self, node: ast.Assign) -> None:
         self.generic_visit(node)
         for target in node.targets:
+            if isinstance(target, ast.Tuple | ast.List):
+                self._walked(node.value)
             self._remember(target, node.value)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
@@ -67,6 +72,9 @@ class _Finder(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
         if name in _WALKS:
+            for argument in node.args:
+                self._walked(argument)
+        if name in _CHOOSE_BY_KEY and any(keyword.arg == "key" for keyword in node.keywords):
             for argument in node.args:
                 self._walked(argument)
         if name == "pop" and not node.args and isinstance(node.func, ast.Attribute):

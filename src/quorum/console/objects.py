@@ -77,11 +77,22 @@ def raise_(name: str, version: int | None, config: Path | None, timeout: float, 
         else:
             click.echo(str(error), err=True)
         raise AnswerNo from None
+    is_raised = raised.version > raised.before
+    stays_behind = version is None and not is_raised and bool(raised.behind)
     if as_json:
-        print_json({"object": name, "raised": raised.version > raised.before, "version": raised.version})
+        behind = {"behind": list(raised.behind)} if stays_behind else {}
+        print_json({"object": name, "raised": is_raised, "version": raised.version, **behind})
+    elif stays_behind:
+        click.echo(
+            f"{name} stays at version {raised.version}: the programs of {', '.join(raised.behind)} know no newer "
+            "one. Start them with the program of the others first.",
+            err=True,
+        )
     else:
-        was = f" from {raised.before}" if raised.version > raised.before else " already"
+        was = f" from {raised.before}" if is_raised else " already"
         click.echo(f"{name} is at version {raised.version}{was}")
+    if stays_behind:
+        raise AnswerNo
 
 
 objects.add_command(list_)

@@ -18,11 +18,13 @@ Answers = dict[str, list[Description] | str | None]
 
 
 class Raised(msgspec.Struct, frozen=True):
-    """An object that was at version `before` is now at `version`."""
+    """An object that was at version `before` is now at `version`. `behind` are the nodes whose programs do not
+    know the newest version that another's knows."""
 
     object: str
     before: int
     version: int
+    behind: tuple[str, ...] = ()
 
 
 async def raise_where_known(place: Place, client: Client, name: str, version: int | None = None) -> Raised:
@@ -43,9 +45,11 @@ async def raise_where_known(place: Place, client: Client, name: str, version: in
             )
         if answer is not None:
             known[node] = found(answer, name)
+    newest = max(each.newest for each in known.values())
+    behind = tuple(node for node, each in known.items() if each.newest < newest)
     target = min(each.newest for each in known.values()) if version is None else version
     if target <= present.version:
-        return Raised(name, present.version, present.version)
+        return Raised(name, present.version, present.version, behind)
     fingerprint = next(iter(known.values())).fingerprint_of(target)
     for node, each in known.items():
         if each.fingerprint_of(target) != fingerprint or not fingerprint:
@@ -55,7 +59,7 @@ async def raise_where_known(place: Place, client: Client, name: str, version: in
                 f"{', with another version ' + str(target) if each.newest >= target else ''}. Start it with the "
                 "program of the others first."
             )
-    return Raised(name, present.version, await raise_version(client, name, target, fingerprint))
+    return Raised(name, present.version, await raise_version(client, name, target, fingerprint), behind)
 
 
 async def ask_members(place: Place) -> Answers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -81,6 +82,7 @@ class Hosting(Generic[T]):
         if self._serving.done():
             await self._serving
             raise LocalProtocolError("a node ended before it served. Look at its log.")
+        self._serving.add_done_callback(self._has_ended)
         first_runs.has_begun(self._config.node)
         self._connection = Connection(self._place, self._timeout)
         await self._connection.__aenter__()
@@ -129,6 +131,12 @@ class Hosting(Generic[T]):
         self._loop.run_until_complete(_end_tasks())
         self._loop.close()
 
+    def _has_ended(self, serving: asyncio.Task[None]) -> None:
+        """Where nobody listens to the node's log, say on stderr that it stopped: handles go on by others."""
+        error = None if serving.cancelled() else serving.exception()
+        if error is not None and not _is_heard():
+            print(f"quorum: node {self._config.node} of this program stopped: {error}", file=sys.stderr)
+
     async def _raise_versions(self) -> None:
         """Raise every object that exists to the version of this program, once all nodes know it."""
         waiting = {name for name, kind in self._objects.items() if schema_of(kind).version > 1}
@@ -140,7 +148,8 @@ class Hosting(Generic[T]):
                         continue
                     if described.version < schema_of(self._objects[described.object]).version:
                         raised = await raise_where_known(self._place, client, described.object)
-                        log.info("object %s is raised to version %d", described.object, raised.version)
+                        if raised.version > raised.before:
+                            log.info("object %s is raised to version %d", described.object, raised.version)
                     else:
                         waiting.discard(described.object)
             except QuorumError as error:
@@ -242,6 +251,16 @@ def _settings(
     if data is None and keys is None and not insecure and file.is_file():
         return load_node(file)
     return node_beside(path, node, data, keys, insecure)
+
+
+def _is_heard() -> bool:
+    """Whether what is logged here reaches anybody."""
+    logger: logging.Logger | None = log
+    while logger is not None:
+        if any(not isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            return True
+        logger = logger.parent if logger.propagate else None
+    return False
 
 
 async def _end_tasks() -> None:
