@@ -207,6 +207,30 @@ def test_an_old_program_stops_rather_than_diverge(config, capsys, monkeypatch):
     asyncio.run(main())
 
 
+@pytest.mark.cluster
+def test_plain_with_works_where_a_loop_runs_as_in_a_notebook(config):
+    async def cell():
+        with start(Counter, node="a", config=config), start(Counter, node="b", config=config) as counter:
+            with connect(config=config).sync as client:
+                client.kv.put(b"k", b"v")
+            return counter.add.sync(2)
+
+    assert asyncio.run(cell()) == 2
+
+
+@pytest.mark.cluster
+def test_a_name_that_a_class_does_not_have_is_answered_with_those_it_has(config):
+    async def main():
+        async with connect(config=config) as client:
+            counter = client.object("counter", Counter)
+            with pytest.raises(AttributeError, match="Counter has no 'ad' to be called"):
+                counter.ad(1)
+            with pytest.raises(AttributeError, match="the state is on the nodes"):
+                counter.value  # noqa: B018
+
+    asyncio.run(main())
+
+
 def test_a_log_is_heard_where_a_program_has_set_one_up():
     root = logging.getLogger()
     handlers, root.handlers = root.handlers, [logging.NullHandler()]

@@ -193,8 +193,8 @@ class Objects:
         if state is None:
             return Refused(
                 "absent",
-                f"object {request.object[:80]!r} was called, but there is none of that name. Raise it to a "
-                "version first, as quorum's own handles do.",
+                f"object {request.object[:80]!r} was called, but it does not exist here yet. Its first "
+                "command, or linearizable query, by a handle brings it into existence.",
             )
         where = f"{request.object}.{request.method[:80]}"
         if request.since > state.version:

@@ -217,10 +217,10 @@ class SyncClient:
         if self._closed:
             return
         self._closed = True
-        asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
+        for last in (self._client.aclose(), asyncio.sleep(0)):  # on that thread: this one may run a loop itself
+            asyncio.run_coroutine_threadsafe(last, self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(THREAD_END_S)
-        self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
 

@@ -81,6 +81,9 @@ class ObjectFace:
         return waited(self._asked(spec, data, consistency), self._client.loop, spec.what)
 
     def read(self, name: str) -> Any:
+        if name not in self._schema.fields:
+            methods = ", ".join(sorted(self._schema.methods))
+            raise AttributeError(f"{self._schema.text} has no {name!r} to be called. It has {methods}.")
         raise AttributeError(
             f"{self._schema.text}.{name} was read on a handle, but the state is on the nodes. Read it in a @query."
         )

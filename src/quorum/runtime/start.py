@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import threading
@@ -126,9 +127,11 @@ class Hosting(Generic[T]):
 
     def _end_thread(self) -> None:
         assert self._loop is not None and self._thread is not None
+        ending = asyncio.run_coroutine_threadsafe(_end_tasks(), self._loop)
+        with contextlib.suppress(TimeoutError):
+            ending.result(THREAD_END_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(THREAD_END_S)
-        self._loop.run_until_complete(_end_tasks())
         self._loop.close()
 
     def _has_ended(self, serving: asyncio.Task[None]) -> None:
