@@ -11,7 +11,7 @@ import click
 
 from quorum.console.command import command, print_json, seconds_option
 from quorum.console.inquiry import NOTICE_S, ask_all, leader_of, no_quorum, waiting_line
-from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloaded
+from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloaded, RequestRefused
 from quorum.membership.reconfiguration import (
     Admit,
     Change,
@@ -185,7 +185,14 @@ def evict(nodes: tuple[str, ...], config: Path | None, timeout: float, as_json: 
     Their data stays; a process of theirs on this machine is stopped.
     """
     path = find_config(config)
-    leader = _change(path, Evict(nodes), timeout)
+    try:
+        leader = _change(path, Evict(nodes), timeout)
+    except RequestRefused:
+        leader = asyncio.run(_leader(at_config(path), timeout))
+        listed = {member.id for member in load_cluster(path).members}
+        if set(nodes) & set(leader.members) or not set(nodes) <= listed:
+            raise
+        # They were evicted before, by a command that did not hear of it: the file is still to be put right.
     _strike_out(path, nodes)
     _show(leader, as_json, f"{', '.join(nodes)} evicted, epoch {leader.epoch}")
 

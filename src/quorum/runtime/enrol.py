@@ -6,8 +6,12 @@ new text was read back and found to say what was meant; whatever else stands in 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from quorum.errors import ConfigurationError
@@ -16,6 +20,9 @@ from quorum.runtime import keyring, toml
 from quorum.runtime.config import Address, ClusterConfig, load_cluster, load_node, parse_address, parse_cluster
 from quorum.runtime.setup import KEYS_FOLDER, NODE_FILE, free_ports, node_text
 
+LOCK_FILE = ".members.lock"
+LOCK_S = 10.0
+POLL_S = 0.02
 _MEMBER = re.compile(r"(?m)^\[\[members\]\]")
 
 
@@ -26,6 +33,11 @@ def add_member(cluster: Path, node: NodeId, role: str = "voter", address: str | 
     Without `address` it listens on a free port of loopback. Raises ConfigurationError, nothing changed, if the
     name is taken or the files cannot be written.
     """
+    with _alone(cluster):
+        return _add_member(cluster, node, role, address)
+
+
+def _add_member(cluster: Path, node: NodeId, role: str, address: str | None) -> ClusterConfig:
     check_node_id(node)
     before = load_cluster(cluster)
     folder = cluster.parent / node
@@ -57,6 +69,38 @@ def add_member(cluster: Path, node: NodeId, role: str = "voter", address: str | 
 def remove_member(cluster: Path, node: NodeId) -> ClusterConfig:
     """Take `node` out of cluster.toml; its folder and keys stay. Raises ConfigurationError if that cannot be
     done."""
+    with _alone(cluster):
+        return _remove_member(cluster, node)
+
+
+@contextmanager
+def _alone(cluster: Path) -> Iterator[None]:
+    """Of two commands that change the file, one waits: else one would undo what the other wrote. Raises
+    ConfigurationError where that takes too long."""
+    deadline = time.monotonic() + LOCK_S
+    try:
+        lock = (cluster.parent / LOCK_FILE).open("w")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{cluster} was to be changed, but {cluster.parent} cannot be written to ({error.strerror}). Correct "
+            "its rights, or run this where the cluster's files are."
+        ) from None
+    with lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise ConfigurationError(
+                        f"{cluster} was to be changed, but another command is doing that now. Wait for it, "
+                        "then retry."
+                    ) from None
+                time.sleep(POLL_S)
+        yield
+
+
+def _remove_member(cluster: Path, node: NodeId) -> ClusterConfig:
     before = load_cluster(cluster)
     text = toml.read_text(cluster, "cluster.toml")
     starts = [match.start() for match in _MEMBER.finditer(text)]

@@ -272,6 +272,36 @@ def test_a_learner_that_does_not_catch_up_is_not_made_a_voter() -> None:
     assert (present.voters, present.learners) == (THREE.voters, ("n4",))
 
 
+def test_evicting_a_newcomer_that_never_comes_ends_the_waiting_for_it() -> None:
+    """Else it would keep every other change back for the time to catch up."""
+    cluster = led()
+    leader = cluster["n1"]
+    leader.change(7, voters=FOUR)
+    cluster.settle()
+    busy = leader.change(8, voters=("n1", "n2"))
+    assert isinstance(refusal(busy), Overloaded), "any other change waits"
+    leader.change(9, voters=THREE.voters, learners=())
+    cluster.settle()
+    (refused,) = [e for e in leader.did if isinstance(e, Refused) and e.tokens == (7,)]
+    assert "n4 was to vote, but is to leave before it caught up" in str(refused.error)
+    assert [e.tokens for e in leader.did if isinstance(e, Completed)] == [(9,)]
+    assert leader.state.configuration.members == THREE.voters
+    leader.change(10, voters=("n1", "n2"))
+    cluster.settle()
+    assert leader.state.configuration.voters == ("n1", "n2")
+
+
+def test_an_eviction_that_cannot_be_does_not_end_the_waiting() -> None:
+    cluster = led()
+    leader = cluster["n1"]
+    leader.change(7, voters=FOUR)
+    cluster.settle()
+    before = leader.state.pending_change
+    produced = leader.change(9, voters=(), learners=())
+    assert isinstance(refusal(produced), ConfigurationError)
+    assert leader.state.pending_change is before
+
+
 def test_a_node_that_joins_has_no_vote_in_the_term_of_the_leader_it_meets() -> None:
     """Should its disk have been emptied, it may have voted in that term already."""
     cluster = led()

@@ -41,10 +41,20 @@ def propose(state: RaftState, token: int, target: Configuration) -> None:
     New voters and witnesses are learners first. Refused, definitely, while another change is in flight, and for a
     target that cannot work; the error says which.
     """
+    leaving, waiting = _leaving(state, target), state.pending_change
+    if leaving:
+        state.pending_change = None
     error = _objection(state, target)
     if error is not None:
+        state.pending_change = waiting
         state.out.append(Refused((token,), error))
         return
+    if leaving and waiting is not None:
+        given_up = QuorumError(
+            f"{', '.join(leaving)} was to vote, but is to leave before it caught up. Propose the rest of the "
+            "change again, if it is still wanted."
+        )
+        state.out.append(Refused((waiting.token,), given_up))
     present = state.configuration
     arriving = frozenset(target.electors) - frozenset(present.electors)
     deadline_us = state.now_us + state.settings.catch_up_timeout_us
@@ -57,6 +67,15 @@ def propose(state: RaftState, token: int, target: Configuration) -> None:
         change.begin_round(node, state.log.last_index, state.now_us)
         on_progress(state, node, state.progress[node].match)
     _enter_if_caught_up(state)
+
+
+def _leaving(state: RaftState, target: Configuration) -> list[NodeId]:
+    """Who is waited for, in a change that has not entered, and is now to leave. They need not be waited for: else
+    a newcomer that never comes would keep every other change back until its time is over."""
+    change = state.pending_change
+    if change is None or change.entered:
+        return []
+    return sorted((change.arriving - change.ready) - frozenset(target.members))
 
 
 def _objection(state: RaftState, target: Configuration) -> QuorumError | None:
