@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from quorum.apps.catalogue import KV_APP
-from quorum.apps.kv import Compact, Put, encode_batch
+from quorum.apps.kv import Compact, Put, PutWithTtl, encode_batch
 from quorum.entry import COMMAND
 from quorum.errors import Compacted, LocalProtocolError, NotLeader
 from quorum.runtime.connect import SyncClient
@@ -148,6 +148,18 @@ def test_one_that_was_paused_and_comes_too_late_hears_so_behind_what_it_has():
                 await watch.batch()
             assert caught.value.asked == last + 1
             assert caught.value.first == 3 * EVENTS_MAX + 6
+
+    run(act)
+
+
+def test_the_end_of_a_lease_is_told_as_a_delete():
+    async def act(node, client):
+        async with client.kv.watch(b"n", previous=True) as watch:
+            write(node, PutWithTtl(b"n", b"for a while", 5_000_000))
+            assert (await anext(watch)).kind == "put"
+            node.pass_time(6_000_000)
+            end = await anext(watch)
+        assert (end.kind, end.previous.value) == ("delete", b"for a while")
 
     run(act)
 

@@ -133,8 +133,12 @@ class Index:
 
     def readers(self) -> list[Reader]:
         """Every connection with a group here."""
+        return list(dict.fromkeys(group.reader for group in self.groups()))
+
+    def groups(self) -> list[Group]:
+        """Every group."""
         every = (*self._keys.values(), *self._ranges.items())
-        return list(dict.fromkeys(reader for found in every for reader in found))
+        return [group for found in every for groups in found.values() for group in groups]
 
     def _found(self, interest: Interest) -> Found:
         if interest.is_one_key:

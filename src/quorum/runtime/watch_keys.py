@@ -217,11 +217,11 @@ class Keys:
     def _join(self, reader: Reader, index: Index) -> None:
         """The watches in `index` are where the others of their connection are: let them go on together."""
         reached = self._revision + 1 if reader.behind is None else reader.behind_revision - 1
-        for group, requests in _groups_of(reader, index).items():
+        for group in index.groups():
             group.pass_floors(reached)
             wanted = Interest(group.start, group.end, 0, group.previous, group.puts, group.deletes)
             joined = self._index.group(reader, wanted)
-            for request in requests:
+            for request in group.requests:
                 joined.add(request, group.floors.get(request, 0))
                 reader.watches[request] = joined
 
@@ -238,8 +238,9 @@ class Keys:
         """End the watches of `reader` in `index` that should have been told what is dropped."""
         forgotten = self._store.history.compacted_revision
         ended = []
-        for group, requests in _groups_of(reader, index).items():
-            for request in requests:
+        watched = dict.fromkeys(group for group in reader.watches.values() if isinstance(group, Group))
+        for group in [group for group in watched if group.index is index]:
+            for request in list(group.requests):
                 if group.floors.get(request, 0) <= forgotten:
                     ended.append(request)
                     self.remove(request, group)
@@ -323,12 +324,3 @@ def _catch_up_of(reader: Reader, first: int) -> CatchUp:
         reader.later.revision = min(reader.later.revision, first)
         return reader.later
     return present
-
-
-def _groups_of(reader: Reader, index: Index) -> dict[Group, list[int]]:
-    """The groups of `reader` in `index`, with their requests."""
-    found: dict[Group, list[int]] = {}
-    for request, group in reader.watches.items():
-        if isinstance(group, Group) and group.index is index:
-            found.setdefault(group, []).append(request)
-    return found
