@@ -2,7 +2,8 @@
 
 Three nodes on loopback; every watcher is a task with a watch of its own, and all of them share a few connections
 to one follower. Every key is written several times, and every watcher checks that it is told each write once, in
-order.
+order. With --kill the node is killed and started again when half of the writes are done; the watchers go on
+elsewhere.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
+from typing import IO, NamedTuple
 
 from load import PeerFailed
 from ours import Members, runner
@@ -36,6 +38,7 @@ def main() -> int:
     parser.add_argument("--writes", type=int, default=10, help="How often each key is written (10).")
     parser.add_argument("--processes", type=int, default=2, help="In how many processes the watchers are (2).")
     parser.add_argument("--connections", type=int, default=2, help="And connections in each process (2).")
+    parser.add_argument("--kill", action="store_true", help="Kill the watched node in the middle.")
     parser.add_argument("--json", action="store_true", help="Print one JSON object instead of the lines.")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -43,8 +46,11 @@ def main() -> int:
         return runner()(_work(**json.loads(options.work)))
     if min(options.watchers, options.keys, options.writes, options.processes, options.connections) < 1:
         parser.error("a number below 1 was given, but there is nothing to measure then. Give 1 or more.")
+    work = Work(
+        options.watchers, options.keys, options.writes, options.processes, options.connections, options.kill
+    )
     try:
-        found = measure(options.watchers, options.keys, options.writes, options.processes, options.connections)
+        found = measure(work)
     except PeerFailed as error:
         print(f"not measured: {error}", file=sys.stderr)
         return 1
@@ -56,8 +62,19 @@ def main() -> int:
     return 0
 
 
-def measure(watchers: int, keys: int, writes: int, processes: int, connections: int) -> dict[str, object]:
-    """Let that many watchers see every write. Raises PeerFailed if one of them does not, or was told otherwise.
+class Work(NamedTuple):
+    """What is asked for."""
+
+    watchers: int
+    keys: int
+    writes: int
+    processes: int
+    connections: int
+    kill: bool
+
+
+def measure(work: Work) -> dict[str, object]:
+    """Let the watchers see every write. Raises PeerFailed if one of them does not, or was told otherwise.
 
     Times in seconds, from the first write to the last event that the last watcher was told.
     """
@@ -65,63 +82,77 @@ def measure(watchers: int, keys: int, writes: int, processes: int, connections: 
         members = Members(nodes, nodes.folder / "cluster", insecure=True)
         leader = asyncio.run(members.leader())
         watched = next(node for node in members.endpoints if node != leader)
-        share = -(-watchers // processes)
         began = time.monotonic()
-        pipes = []
-        for number in range(processes):
-            work = {
-                "endpoint": members.endpoints[watched],
-                "cluster": members.config.cluster_id,
-                "first": number * share,
-                "count": min(share, watchers - number * share),
-                "keys": keys,
-                "writes": writes,
-                "connections": connections,
-            }
-            command = [sys.executable, __file__, "--work", json.dumps(work)]
-            pipes.append(others.start(f"watchers {number}", command, piped=True).stdout)
-        for pipe in pipes:
-            if pipe.readline().decode().strip() != READY:
-                raise PeerFailed("watchers were to begin, but did not. Read what is above.")
+        pipes = _start_watchers(others, members, watched, work)
         begun_s = time.monotonic() - began
-        cpu_before = nodes.cpu_s()
-        first_put, puts_s = runner()(_write(members, keys, writes))
+        cpu_before_s = nodes.cpu_s()
+        half = work.writes // 2 if work.kill else work.writes
+        first_put, puts_s = runner()(_write(members, work.keys, range(half)))
+        if work.kill:
+            nodes.kill(watched)
+            nodes.reap(watched)
+            members.start(watched)
+            puts_s += runner()(_write(members, work.keys, range(half, work.writes)))[1]
         reports = [json.loads(pipe.readline() or b"null") for pipe in pipes]
         if None in reports:
-            raise PeerFailed(
-                "watchers were to tell what they saw, but one process of them ended. Read what is above."
-            )
-        node_cpu_s = nodes.cpu_s() - cpu_before
+            raise PeerFailed("watchers were to tell what they saw, but some ended. Read what is above.")
+        nodes_cpu_s = nodes.cpu_s() - cpu_before_s
         rss_mb = nodes.rss_mb()
     wrong = sum(report["wrong"] for report in reports)
     events = sum(report["events"] for report in reports)
-    if wrong or events != watchers * writes:
-        raise PeerFailed(f"{events} of {watchers * writes} events came, {wrong} of them wrong. A bug: report it.")
+    if wrong or events != work.watchers * work.writes:
+        total = work.watchers * work.writes
+        raise PeerFailed(f"{events} of {total} events came, {wrong} of them wrong. A bug: report it.")
     took_s = max(report["last"] for report in reports) - first_put
     return {
-        "watchers": watchers,
-        "keys": keys,
-        "writes": keys * writes,
+        "watchers": work.watchers,
+        "keys": work.keys,
+        "writes": work.keys * work.writes,
         "events": events,
         "begun_s": round(begun_s, 2),
         "took_s": round(took_s, 3),
         "events_per_s": round(events / took_s),
         "puts_s": round(puts_s, 3),
-        "cpu_s_of_all_nodes": round(node_cpu_s, 2),
+        "cpu_s_of_all_nodes": None if work.kill else round(nodes_cpu_s, 2),
         "cpu_s_of_watchers": round(sum(report["cpu_s"] for report in reports), 2),
         "rss_mb_of_nodes": dict(zip(members.layout.nodes, rss_mb, strict=True)),
         "rss_mb_of_watchers": [report["rss_mb"] for report in reports],
         "watched": watched,
         "leader": leader,
+        "killed": work.kill,
     }
 
 
-async def _write(members: Members, keys: int, writes: int) -> tuple[float, float]:
+def _start_watchers(others: Processes, members: Members, watched: str, work: Work) -> list[IO[bytes]]:
+    """Start the processes of watchers; return their pipes, once every watch has begun. Raises PeerFailed."""
+    share = -(-work.watchers // work.processes)
+    pipes = []
+    for number in range(work.processes):
+        part = {
+            "endpoints": sorted(members.endpoints.values(), key=lambda each: each != members.endpoints[watched]),
+            "cluster": members.config.cluster_id,
+            "first": number * share,
+            "count": min(share, work.watchers - number * share),
+            "keys": work.keys,
+            "writes": work.writes,
+            "connections": work.connections,
+        }
+        command = [sys.executable, __file__, "--work", json.dumps(part)]
+        pipe = others.start(f"watchers {number}", command, piped=True).stdout
+        assert pipe is not None, "it was asked for"
+        pipes.append(pipe)
+    for pipe in pipes:
+        if pipe.readline().decode().strip() != READY:
+            raise PeerFailed("watchers were to begin, but did not. Read what is above.")
+    return pipes
+
+
+async def _write(members: Members, keys: int, numbers: range) -> tuple[float, float]:
     """Write every key so often; return when the first left, and how long it took."""
     async with members.client() as client:
         await client.kv.get(b"warm")  # the connection is there
         began = time.monotonic()
-        for number in range(writes):
+        for number in numbers:
             value = b"%d" % number
             await asyncio.gather(*[client.kv.put_soon(b"key%d" % key, value) for key in range(keys)])
         return began, time.monotonic() - began
@@ -160,12 +191,12 @@ async def _watch(client: Client, key: bytes, writes: int, tally: _Tally) -> None
 
 
 async def _work(
-    endpoint: str, cluster: str, first: int, count: int, keys: int, writes: int, connections: int
+    endpoints: list[str], cluster: str, first: int, count: int, keys: int, writes: int, connections: int
 ) -> int:
     """A process of watchers: says when all have begun, then what they saw."""
     tally = _Tally(count)
     clients = [
-        Client([endpoint], Dialler(cluster, None), timeout=TIMEOUT_S, discover=False) for _ in range(connections)
+        Client(endpoints, Dialler(cluster, None), timeout=TIMEOUT_S, discover=False) for _ in range(connections)
     ]
     tasks: Sequence[asyncio.Task[None]] = [
         asyncio.create_task(_watch(clients[number % connections], b"key%d" % (number % keys), writes, tally))
