@@ -15,6 +15,7 @@ from quorum.errors import (
     OutcomeUnknown,
     Overloaded,
     QuorumError,
+    RemoteProtocolError,
     RequestRefused,
     SessionExpired,
 )
@@ -460,7 +461,7 @@ def test_an_expired_session_fails_what_was_sent_and_goes_on_in_a_new_one() -> No
 def test_a_status_is_no_answer_to_a_session() -> None:
     owner = Owner().begin()
     handle = owner.submit(b"x")
-    with pytest.raises(LocalProtocolError):
+    with pytest.raises(RemoteProtocolError):
         owner.hear(StatusReply(handle, b"{}"))
 
 

@@ -18,6 +18,7 @@ from quorum.errors import (
     OutcomeUnknown,
     Overloaded,
     QuorumError,
+    RemoteProtocolError,
     RequestRefused,
     SessionExpired,
 )
@@ -209,7 +210,8 @@ class Session:
                 self._leaderless_us = FOREVER_US
                 self._on_result(message.request, pending, status, body)
             case StatusReply():
-                raise LocalProtocolError("a session sends no status requests")
+                what = "answered a request with a status that was not asked for. Run compatible versions."
+                raise RemoteProtocolError(self.endpoint, what)
             case Failure():
                 self._on_failure(message.request, pending, message)
 
