@@ -20,6 +20,8 @@ from quorum.sim.subject import Claim, Subject, error_text
 from quorum.sim.watched import Applied, WatchedWorld
 
 SYNC_US = 300
+BLOCKED_SHOWN = 4
+"""Operations in one part of a report."""
 LINEARIZABLE = "what clients were told is linearizable"
 SAME_RUN = "the same seed gives the same run"
 
@@ -143,10 +145,12 @@ def _judge(case: Case, world: WatchedWorld, history: Sequence[Operation]) -> str
     """What the whole history says. Raises Violation."""
     verdict, judged = judge(world, history, case.steps_max, case.stale)
     if not verdict:
-        reached = "; ".join(str(judged[i]) for i in verdict.linearized[-3:]) or "the beginning"
-        blocked = "; ".join(str(judged[i]) for i in verdict.blocked)
+        reached = [judged[i] for i in verdict.linearized[-3:]]
+        blocked = [judged[i] for i in verdict.blocked]
+        _tell_of(world, history, blocked)
         why = (
-            f"no order of all operations gives what they were told. After {reached}, none of these fits: {blocked}"
+            "no order of all operations gives what they were told. "
+            f"After {_listed(reached) or 'the beginning'}, none of these fits: {_listed(blocked)}"
         )
         if verdict.verdict == "undecided":
             why = f"undecided after {verdict.steps} steps (fewer clients, or a larger steps_max, decide it). {why}"
@@ -160,6 +164,25 @@ def _judge(case: Case, world: WatchedWorld, history: Sequence[Operation]) -> str
         if holds is False:
             raise Violation(f"{name} holds at the end", "it is False")
     return verdict.verdict
+
+
+def _listed(operations: Sequence[Operation]) -> str:
+    more = f"; and {len(operations) - BLOCKED_SHOWN} more" if len(operations) > BLOCKED_SHOWN else ""
+    return "; ".join(map(str, operations[:BLOCKED_SHOWN])) + more
+
+
+def _tell_of(world: WatchedWorld, history: Sequence[Operation], blocked: Sequence[Operation]) -> None:
+    """Let the tale end where the search for an order ended, instead of where the run did."""
+    ends = [each.completed_us for each in blocked if each.completed_us is not None]
+    until_us = min(ends, default=world.now_us)
+    known = [each for each in history if each.completed_us is not None and each.completed_us <= until_us]
+    told = [
+        (each.completed_us or 0, f"{each} (asked at {each.invoked_us / SECOND_US:.6f} s)")
+        for each in sorted(known, key=lambda each: each.completed or 0)
+    ]
+    incidents = [each for each in world.incidents if each[0] <= until_us]
+    world.tale.clear()
+    world.tale.extend(sorted(told + incidents, key=lambda each: each[0]))
 
 
 def _result(seed: int, failure: str, verdict: str, world: WatchedWorld, actors: Sequence[Actor]) -> Run:

@@ -109,6 +109,8 @@ class WatchedWorld(World):
         """Which batch of which session a client's request is."""
         self.faults: dict[str, int] = {}
         self.tale: deque[tuple[int, str]] = deque(maxlen=TALE)
+        self.incidents: list[tuple[int, str]] = []
+        """Faults and elections."""
         self._watched: dict[int, Watched] = {}
         self._digests: set[bytes] = set()
         super().__init__(*arguments)
@@ -129,6 +131,10 @@ class WatchedWorld(World):
         """One more event for the report."""
         self.tale.append((self.now_us, what))
 
+    def _happened(self, what: str) -> None:
+        self.incidents.append((self.now_us, what))
+        self.tell(what)
+
     def count(self, event: tuple[object, ...]) -> None:
         super().count(event)
         kind = event[0]
@@ -137,11 +143,11 @@ class WatchedWorld(World):
         elif kind == "fault":
             name = str(event[1])
             self.faults[name] = self.faults.get(name, 0) + 1
-            self.tell(f"fault: {name}")
+            self._happened(f"fault: {name}")
         elif kind == "heal":
-            self.tell("the fault ends")
+            self._happened("the fault ends")
         elif kind == "role" and event[2] == "leader":
-            self.tell(f"{event[1]} leads term {event[3]}")
+            self._happened(f"{event[1]} leads term {event[3]}")
 
     def entry_applied(self, node: NodeId, header: Header) -> None:
         super().entry_applied(node, header)
