@@ -13,9 +13,10 @@ from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Buffer
 from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloaded, QuorumError
 from quorum.header import Batch, Header
 from quorum.membership.reconfiguration import decode_change
-from quorum.model import NodeId
+from quorum.model import Configuration, NodeId
 from quorum.runtime import messages
 from quorum.runtime.backup_offer import BackupOffer, encode_offer
+from quorum.runtime.config import EXPRESSION_CHARACTERS_MAX, parse_address
 from quorum.runtime.driver import Driver
 from quorum.runtime.member_board import MemberBoard
 from quorum.runtime.messages import (
@@ -44,6 +45,7 @@ NUMBER_MAX = (1 << 64) - 1
 """What the head of an entry holds of a session id or a sequence number."""
 COUNT_MAX = (1 << 32) - 1
 BODY_BYTES_MAX = ENTRY_BYTES_MAX - HEAD_BYTES
+TEXT_CHARACTERS_MAX = 2_000
 
 
 class Operator(Protocol):
@@ -236,7 +238,9 @@ class Gateway:
             client.answer(self._failure(request.request, NotLeader(driver.replica.leader)), ())
             return
         try:
-            target = decode_change(body)(driver.replica.configuration)
+            present = driver.replica.configuration
+            target = decode_change(body)(present)
+            _check_target(present, target)
         except ConfigurationError as error:
             client.answer(self._failure(request.request, error), ())
             return
@@ -334,7 +338,10 @@ class Gateway:
                 return Failure(request, messages.OVERLOADED, str(error))
             case OutcomeUnknown():
                 return Failure(request, messages.OUTCOME_UNKNOWN, str(error))
-        return Failure(request, messages.REFUSED, str(error))
+        text = str(error)
+        if len(text) > TEXT_CHARACTERS_MAX:  # it quotes what was asked
+            text = f"{text[:TEXT_CHARACTERS_MAX]}..."
+        return Failure(request, messages.REFUSED, text)
 
     def _token(self) -> int:
         token = self._next_token
@@ -348,3 +355,20 @@ class Gateway:
     def _operating(self) -> Operator:
         assert self._operator is not None, "a gateway is attached before requests arrive"
         return self._operator
+
+
+def _check_target(present: Configuration, target: Configuration) -> None:
+    """Every node will dial and count by what the log says, for ever. Raises ConfigurationError for a new address
+    that cannot be dialled, and for expressions beyond bounds."""
+    longest = max(len(target.reads), len(target.writes))
+    if longest > EXPRESSION_CHARACTERS_MAX:
+        raise ConfigurationError(
+            f"quorums of {longest} characters were asked for, but {EXPRESSION_CHARACTERS_MAX} is the most. Write "
+            "them shorter, with choose(...)."
+        )
+    for node, text in target.addresses:
+        if (node, text) not in present.addresses and parse_address(text, f"the address of {node}").is_wildcard:
+            raise ConfigurationError(
+                f"{node} was to be reached at {text}, but that stands for every interface of a machine. Give the "
+                "address that the others dial."
+            )

@@ -103,6 +103,13 @@ def _calm_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
+def _is_address(text: str) -> bool:
+    try:
+        return not parse_address(text).is_wildcard
+    except ConfigurationError:
+        return False
+
+
 class Node:
     """A node of a cluster. `run` serves until `stop`, or raises what made it stop.
 
@@ -350,6 +357,9 @@ class Node:
                 "folder."
             )
         known = {node: address for node, address in configuration.addresses if node != self.config.node}
+        for node in [node for node, address in known.items() if not _is_address(address)]:
+            log.error("the log names no address of %s that can be dialled: it is not reached", node)
+            del known[node]
         self._addresses |= known
         members = configuration.members
         self._diverged = {node: at for node, at in self._diverged.items() if node in members}
