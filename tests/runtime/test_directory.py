@@ -58,6 +58,12 @@ def test_the_address_of_a_member_is_bound_to_its_name_and_that_of_a_seed_to_none
     )
 
 
+def test_where_two_members_are_said_to_be_at_one_address_either_may_answer():
+    directory = Directory([A], discovers=True)
+    directory.learn(MembersReply(1, "a", 1, (("a", A), ("b", B), ("c", A))))
+    assert directory.endpoints == (A, B) and [directory.node_at(A), directory.node_at(B)] == ["", "b"]
+
+
 def test_an_older_epoch_changes_nothing():
     directory = Directory([A], discovers=True)
     directory.learn(told("def", epoch=9))

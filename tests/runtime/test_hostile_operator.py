@@ -38,6 +38,7 @@ from runtime.test_node import Cluster
 pytestmark = pytest.mark.cluster
 HUGE = 1 << 62
 DEEP = "(" * 5000 + "n1" + ")" * 5000
+TAKEN = b"taken"
 
 CHANGES: dict[str, Change | bytes] = {
     "no json": b"\xff\xfe",
@@ -51,6 +52,7 @@ CHANGES: dict[str, Change | bytes] = {
     "an address without a port": Admit("n9", address="127.0.0.1"),
     "an address of every interface": Admit("n9", address="0.0.0.0:7000"),
     "an address with a line feed": Admit("n9", address="127.0.0.1:7\n"),
+    "the address of another member": TAKEN,
     "an address for a replacement that is none": Replace("n1", "n9", "nonsense"),
     "a name that is a path": Admit("../../etc", address="127.0.0.1:7"),
     "a name of ten thousand letters": Admit("n" * 10_000, address="127.0.0.1:7"),
@@ -104,6 +106,8 @@ async def attack(cluster: Cluster) -> None:
         await client.kv.put(b"a", b"1")
         before = await cluster.status(leader)
         for name, change in CHANGES.items():
+            if change is TAKEN:
+                change = Admit("n9", address=cluster.endpoints["n2"])
             body = change if isinstance(change, bytes) else encode_change(change)
             await refused(cluster, leader, name, ChangeRequest, body)
         for name, make in REQUESTS.items():

@@ -94,7 +94,10 @@ class Directory:
         none of them any more, while others are known: it must be left."""
         if not self.discovers or reply.epoch < self._epoch or not 0 < len(reply.members) <= MEMBERS_MAX:
             return False
-        nodes = {endpoint: node for node, endpoint in reply.members if self._is_usable(endpoint)}
+        nodes: dict[str, NodeId] = {}
+        for node, endpoint in reply.members:
+            if self._is_usable(endpoint):
+                nodes[endpoint] = "" if endpoint in nodes else node  # two at one address: whoever answers
         if not nodes:
             return False
         at = self._ring[self._turn]

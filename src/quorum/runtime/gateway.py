@@ -240,7 +240,7 @@ class Gateway:
         try:
             present = driver.replica.configuration
             target = decode_change(body)(present)
-            _check_target(present, target)
+            _check_target(present, target, self._addresses)
         except ConfigurationError as error:
             client.answer(self._failure(request.request, error), ())
             return
@@ -357,9 +357,9 @@ class Gateway:
         return self._operator
 
 
-def _check_target(present: Configuration, target: Configuration) -> None:
+def _check_target(present: Configuration, target: Configuration, known: Mapping[NodeId, str]) -> None:
     """Every node will dial and count by what the log says, for ever. Raises ConfigurationError for a new address
-    that cannot be dialled, and for expressions beyond bounds."""
+    that cannot be dialled or is another member's, and for expressions beyond bounds."""
     longest = max(len(target.reads), len(target.writes))
     if longest > EXPRESSION_CHARACTERS_MAX:
         raise ConfigurationError(
@@ -371,4 +371,11 @@ def _check_target(present: Configuration, target: Configuration) -> None:
             raise ConfigurationError(
                 f"{node} was to be reached at {text}, but that stands for every interface of a machine. Give the "
                 "address that the others dial."
+            )
+    places = {node: known[node] for node in target.members if node in known} | dict(target.addresses)
+    for node, text in target.addresses:
+        there = [other for other, place in places.items() if place == text and other != node]
+        if there and (node, text) not in present.addresses:
+            raise ConfigurationError(
+                f"{node} was to be reached at {text}, but {there[0]} is there. Give each its own address."
             )
