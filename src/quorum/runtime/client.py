@@ -121,6 +121,8 @@ class Client:
         self._key_watches: dict[int, KeyWatch] = {}
         self._inflight: dict[int, tuple[_Queue, list[Any], list[asyncio.Future[Any]], int]] = {}
         self._waiting = self._waiting_bytes = 0
+        self._room = WAITING_MAX
+        """How many requests may wait; 0 while there are too many bytes, and at the end."""
         self._queues = {
             "kv": _Queue(KV_APP, kv.encode_batch, kv.decode_results),
             "kv read": _Queue(KV_APP, kv.encode_query, kv.decode_results, query=True),
@@ -174,7 +176,7 @@ class Client:
 
     async def _give_up_locks(self) -> None:
         closing = [future for session in tuple(self.held) if (future := session.give_up()) is not None]
-        self._is_ending = True  # nothing new is begun, such as another place in a queue
+        self._room, self._is_ending = 0, True  # nothing new is begun, such as another place in a queue
         if closing and self._session.is_connected:
             await asyncio.wait(closing, timeout=CLOSE_S)
 
@@ -258,32 +260,32 @@ class Client:
         """Queue one command or read; it leaves at the end of this loop turn, with all others of its kind.
 
         Raises Overloaded, at once, where too much waits for answers already."""
-        self._take_place()
+        if self._waiting >= self._room:
+            self._refuse()
+        self._waiting += 1
         future: asyncio.Future[R] = self._loop.create_future()
         self._enqueue(self._queues[queue], item, future)
         return future
 
     def ask_alone(self, app: int, body: bytes, decode: Decode, is_query: bool) -> asyncio.Future[Sequence[Any]]:
         """Send one command or read in a batch of its own; `decode` reads the whole answer."""
-        self._take_place()
+        if self._waiting >= self._room:
+            self._refuse()
+        self._waiting += 1
         future: asyncio.Future[Sequence[Any]] = self._loop.create_future()
         queue = _Queue(app, lambda items: bytes(items[0]), lambda answer: [decode(answer)], query=is_query)
         self._send_batch(queue, [body], [future])
         self._dialler.flush()
         return future
 
-    def _take_place(self) -> None:
-        """One more request will wait. Raises LocalProtocolError on a closed client, Overloaded without room."""
-        if self._waiting >= WAITING_MAX or self._waiting_bytes >= WAITING_BYTES_MAX or self._is_ending:
-            if self._is_ending:
-                raise LocalProtocolError(
-                    "a request was made on a closed client. Open another with quorum.connect."
-                )
-            raise Overloaded(
-                f"a request was made, but {self._waiting} with {self._waiting_bytes} bytes wait for answers "
-                f"in this client, which holds {WAITING_MAX} or {WAITING_BYTES_MAX} bytes. Await some first."
-            )
-        self._waiting += 1
+    def _refuse(self) -> None:
+        """Raise LocalProtocolError on a closed client, Overloaded on one that has no room for another request."""
+        if self._is_ending:
+            raise LocalProtocolError("a request was made on a closed client. Open another with quorum.connect.")
+        raise Overloaded(
+            f"a request was made, but {self._waiting} with {self._waiting_bytes} bytes wait for answers "
+            f"in this client, which holds {WAITING_MAX} or {WAITING_BYTES_MAX} bytes. Await some first."
+        )
 
     def _enqueue(self, queue: _Queue, item: Any, future: asyncio.Future[Any]) -> None:
         queue.items.append(item)
@@ -332,13 +334,13 @@ class Client:
                 ),
             )
         elif queue.query:
-            self._waiting_bytes += len(body)
+            self._count_bytes(len(body))
             handle = self._session.query(
                 self._now_us(), queue.app, body, queue.stale, self._timeout_us, here=queue.here
             )
             self._inflight[handle] = (queue, items, futures, len(body))
         else:
-            self._waiting_bytes += len(body)
+            self._count_bytes(len(body))
             handle = self._session.submit(self._now_us(), queue.app, len(items), body, self._timeout_us)
             self._inflight[handle] = (queue, items if queue.keeps else [], futures, len(body))
 
@@ -420,10 +422,14 @@ class Client:
             else:
                 future.set_exception(ApplicationError(result.reason, result.message))
 
+    def _count_bytes(self, size: int) -> None:
+        self._waiting_bytes += size
+        self._room = 0 if self._is_ending or self._waiting_bytes >= WAITING_BYTES_MAX else WAITING_MAX
+
     def _answered(self, handle: int) -> tuple[_Queue, list[Any], list[asyncio.Future[Any]]]:
         queue, items, futures, size = self._inflight.pop(handle)
         self._waiting -= len(futures)
-        self._waiting_bytes -= size
+        self._count_bytes(-size)
         return queue, items, futures
 
     def noticed(self, handle: int, index: int, body: bytes | None) -> None:
