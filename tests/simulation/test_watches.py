@@ -27,10 +27,11 @@ def test_where_old_changes_are_forgotten_a_watcher_hears_so_and_nothing_else_is_
             assert watcher.first[handle] <= error.asked < error.first
 
 
-def test_compactions_met_a_watcher_somewhere():
-    """Otherwise the test above shows nothing."""
+def test_watchers_had_to_move_and_met_compactions_somewhere():
+    """Otherwise the tests above show nothing."""
     runs = [Run(seed, ALL_FAULTS, compacts=True) for seed in (11, 12)]
     assert sum(len(watcher.compacted) for run in runs for watcher in run.watchers) > 0
+    assert sum(run.moves for run in runs) > 5
 
 
 def _skip(self: KeyWatch) -> bytes:
