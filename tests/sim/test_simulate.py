@@ -25,6 +25,7 @@ from simulated_classes import (
     Register,
     adds_and_asks,
 )
+from simulation.planted import BUGS, planted
 
 TESTS = Path(__file__).parent.parent
 
@@ -158,6 +159,23 @@ def test_a_workload_that_fails_is_caught():
         raise RuntimeError("oops")
 
     assert "the workload ends without an exception: c" in str(failure_of(Counter, workload=breaks))
+
+
+ENGINE_BUGS = {
+    "retry applied again": "what clients were told is linearizable",
+    "read without index check": "what clients were told is linearizable",
+    "dedup table not in snapshot": "state digests",
+    "ack before fsync": "leader completeness",
+}
+
+
+@pytest.mark.parametrize("name", ENGINE_BUGS)
+def test_a_mistake_of_the_engine_is_caught_by_what_a_class_shows(name):
+    bug = next(bug for bug in BUGS if bug.name == name)
+    with planted(bug):
+        error = failure_of(Counter, seeds=30)
+    assert f"not every claim held: {ENGINE_BUGS[name]}: " in str(error)
+    assert quorum.simulate(Counter, seeds=[error.run.seed], hash_seeds=()), "without the mistake it passes"
 
 
 # What a failure says.

@@ -19,7 +19,8 @@ from quorum.sim.sequential import judge
 from quorum.sim.subject import Claim, Subject, error_text
 from quorum.sim.watched import Applied, WatchedWorld
 
-SYNC_US = 300
+SYNCS_US = (300, 300, 3_000, 15_000)
+"""How long a sync of a disk takes at least, in one seed or another."""
 BLOCKED_SHOWN = 4
 """Operations in one part of a report."""
 LINEARIZABLE = "what clients were told is linearizable"
@@ -85,12 +86,13 @@ def run_twice(case: Case, seed: int) -> tuple[Run, list[Applied]]:
 def _run(case: Case, seed: int) -> tuple[Run, list[Applied]]:
     draw = Random(f"plan/{seed}")
     faults_at_once, patience_ms = draw.choice((1, 1, 2)), draw.choice((3_000, 3_000, 400))
+    sync_us = draw.choice(SYNCS_US)
     names = tuple(f"n{number}" for number in range(1, case.nodes + 1))
     settings = Settings(
         snapshot_entries=case.snapshot_entries, log_kept_entries=max(1, case.snapshot_entries // 2)
     )
     world = WatchedWorld(case.subject, case.claims, seed, Configuration(epoch=1, voters=names), settings)
-    set_disks(world, SYNC_US)
+    set_disks(world, sync_us)
     history: list[Operation] = []
     actors = [
         Actor(
@@ -108,7 +110,7 @@ def _run(case: Case, seed: int) -> tuple[Run, list[Applied]]:
     ]
     verdict = ""
     try:
-        _play(case, world, actors, faults_at_once)
+        _play(case, world, actors, faults_at_once, sync_us)
         verdict = _judge(case, world, history)
         failure = ""
     except Violation as violation:
@@ -124,14 +126,14 @@ def _run(case: Case, seed: int) -> tuple[Run, list[Applied]]:
     ]
 
 
-def _play(case: Case, world: WatchedWorld, actors: Sequence[Actor], faults_at_once: int) -> None:
+def _play(case: Case, world: WatchedWorld, actors: Sequence[Actor], faults_at_once: int, sync_us: int) -> None:
     """Let everything happen, and see that it ends well."""
     nemeses = [Nemesis(world, case.faults, case.duration_us) for _ in range(faults_at_once)]
     for number, nemesis in enumerate(nemeses, 1):
         nemesis.crashes_max = case.crashes_max
         if number > 1:
             nemesis.random = world.random(f"nemesis {number}")
-    world.schedule(case.duration_us + 1, set_disks, world, SYNC_US)
+    world.schedule(case.duration_us + 1, set_disks, world, sync_us)
     world.boot()
     for actor in actors:
         actor.start()
