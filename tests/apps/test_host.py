@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ class Scripted:
 
 
 def new_host() -> Host:
-    return Host({KV: KeyValueStore(), DECIDE: Decisions()}, sessions_max=4)
+    return Host({KV: KeyValueStore(), DECIDE: Decisions()}, sessions_max=4, fresh=new_host)
 
 
 def put(key: bytes, value: bytes = b"v") -> bytes:
@@ -229,6 +230,40 @@ def test_a_snapshot_is_isolated_from_what_is_applied_while_it_is_read():
     restored = new_host()
     restored.restore([*read, *frames])
     assert restored.digest() == before
+
+
+def test_a_digest_in_slices_is_that_of_the_moment_when_it_was_asked_for():
+    log = busy_log()
+    before, slices = new_host(), log.host.digests()
+    before.restore(log.host.snapshot())
+    seen = [next(slices)]
+    for number in range(200):
+        log.append(
+            put(b"key-%03d" % (number % 150), b"new"), client=1, first_sequence=5000 + number, acked_below=5000
+        )
+        seen += islice(slices, 1)
+    seen += slices
+    assert [digest for digest in seen if digest] == [before.digest()] and seen[-1] == before.digest()
+    assert len(seen) > 1, "it came in slices"
+    assert list(log.host.digests())[-1] == log.host.digest() != before.digest()
+
+
+def test_a_host_takes_over_the_state_of_a_spare_and_goes_on_from_it():
+    log = busy_log()
+    host = new_host()
+    spare = host.spare()
+    spare.restore(log.host.snapshot())
+    assert host.applied_index == 0, "until then nothing has changed"
+    host.adopt(spare)
+    assert host.digest() == log.host.digest() and host.applied_index == log.host.applied_index
+    index = log.next_index
+    log.append(put(b"one", b"more"))
+    host.apply(header(index), put(b"one", b"more"))
+    assert list(host.digests())[-1] == log.host.digest()
+
+
+def test_a_host_that_nobody_can_make_again_has_no_spare():
+    assert Host({1: Scripted()}).spare() is None
 
 
 def test_frames_are_small_whatever_the_values():

@@ -61,6 +61,7 @@ class HandLog:
         self.reads: list[tuple[int, int]] = []
         self.syncs: deque[Done] = deque()
         self.at_once = False
+        self.in_background: list[bool] = []
         self.trimmed = 0
 
     def recover(self) -> events.Durable:
@@ -78,6 +79,7 @@ class HandLog:
     def sync(self, done: Done, in_background: bool = True) -> None:
         assert not self.syncs, "a second sync was asked for while one is under way"
         self.trace.append("sync")
+        self.in_background.append(in_background)
         if self.at_once:
             done(None)
         else:
@@ -117,6 +119,8 @@ class HandSnapshots:
         self.part = bytearray()
         self.part_of: events.SnapshotMark | None = None
         self.refusal: QuorumError | None = None
+        self.is_busy = False
+        self.loads: list[tuple[int, Callable[..., None], Callable[..., None]]] = []
 
     def newest(self) -> events.SnapshotMark | None:
         return self.files[max(self.files)][0] if self.files else None
@@ -135,12 +139,29 @@ class HandSnapshots:
             self.part += data
         return len(self.part)
 
-    def finish(self, mark: events.SnapshotMark) -> None:
-        if self.refusal is not None:
-            self.part_of = None
-            raise self.refusal
-        self.files[mark.index] = (mark, bytes(self.part))
+    def finish(self, mark: events.SnapshotMark, done: Callable[[BaseException | None], None]) -> None:
+        if self.refusal is None:
+            self.files[mark.index] = (mark, bytes(self.part))
         self.part_of = None
+        done(self.refusal)
+
+    def load_aside(
+        self,
+        index: int,
+        take: Callable[[Iterator[bytes]], None],
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        self.loads.append((index, take, done))
+
+    def end_load(self) -> None:
+        """Let the load that waits take place."""
+        index, take, done = self.loads.pop()
+        try:
+            take(self.load(index))
+        except ValueError as error:
+            done(error)
+        else:
+            done(None)
 
     def load(self, index: int) -> Iterator[bytes]:
         yield self.files[index][1]
@@ -178,6 +199,16 @@ class HandClock:
         return self.us
 
 
+class Spare:
+    """An application that is restored beside."""
+
+    def __init__(self) -> None:
+        self.restored = b""
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        self.restored = b"".join(chunks)
+
+
 class Recorder:
     """An application, the requests' owner and the observer in one: it writes down what it is told."""
 
@@ -191,6 +222,8 @@ class Recorder:
         self.jumps: list[int] = []
         self.notices: tuple[Notice, ...] = ()
         self.state_digest = b"state"
+        self.digest_slices = 0
+        self.has_spare = False
         self.expires_in_us: int | None = None
         self.expiry_failure: Failure | None = None
         self.owners: dict[int, str] = {}
@@ -217,6 +250,16 @@ class Recorder:
 
     def digest(self) -> bytes:
         return self.state_digest
+
+    def digests(self) -> Iterator[bytes]:
+        return iter([*(b"" for _ in range(self.digest_slices)), self.state_digest])
+
+    def spare(self) -> Spare | None:
+        return Spare() if self.has_spare else None
+
+    def adopt(self, spare: Spare) -> None:
+        self.trace.append("adopt")
+        self.restored.append(spare.restored)
 
     def snapshot(self) -> Iterator[bytes]:
         return iter([b"state at %d" % self.applied_indexes[-1]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import count, pairwise
 
 import pytest
 from hypothesis import given
@@ -20,6 +20,7 @@ from quorum.errors import (
 )
 from quorum.protocols import effects, events
 from quorum.protocols.effects import Entries, HardState, Persist, Reset, Send
+from quorum.runtime.digests import PENDING_MAX, SLICE_US
 from quorum.runtime.driver import APPLY_BYTES_MAX, LOT_BYTES_MAX
 from quorum.runtime.messages import Chunk, ChunkRequest, StateDigest
 from runtime.driver_world import DriverWorld, batch, entry, mark_at
@@ -571,3 +572,77 @@ def test_a_leader_takes_nobodys_word_for_it() -> None:
     world.driver.receive("n2", StateDigest(5, b"other"))
     world.driver.run()
     assert doubts(world) == [] and not world.driver.state_differs
+
+
+def test_a_digest_of_a_large_state_is_computed_in_slices_between_rounds() -> None:
+    """It is that of the state as it was, and what comes meanwhile does not wait for it."""
+    world = DriverWorld(digest_entries=5).start()
+    world.told_to.digest_slices = 3
+    world.clock.now_us = count(1_000, SLICE_US + 1).__next__  # type: ignore[method-assign]
+    world.holds(6)
+    world.does(effects.Commit(1, 5))
+    assert world.told == []
+    world.does(effects.Commit(6, 6))
+    assert world.driver.applied_index == 6 and world.told == []
+    assert world.run_out() > 1
+    assert world.told == [("state at", 5, b"state")]
+
+
+def test_many_digests_at_once_are_computed_without_waiting() -> None:
+    """Each pins a state."""
+    world = DriverWorld().start()
+    world.told_to.digest_slices = 1
+    told: list[tuple[int, bytes]] = []
+    for _ in range(PENDING_MAX + 2):
+        world.driver.want_digest(lambda *what: told.append(what))
+    assert told == [(0, b"state")] * 2
+    world.run_out()
+    assert told == [(0, b"state")] * (PENDING_MAX + 2)
+
+
+def test_a_fetched_snapshot_is_loaded_beside_the_state_and_taken_over_at_once() -> None:
+    """Until then the node goes on from what it has; offers that come again change nothing."""
+    world = DriverWorld().start()
+    world.told_to.has_spare = True
+    mark = mark_at(9, size=5)
+    world.does(effects.FetchSnapshot("n2", mark))
+    world.driver.receive("n2", Chunk(9, 0), (b"01234",))
+    world.does(effects.FetchSnapshot("n2", mark))
+    assert _sends(world) == [ChunkRequest(9, 0)] and world.told_to.restored == []
+    world.snapshots.end_load()
+    world.does()
+    assert world.replica.events[-2] == events.Installed(1_000, mark)
+    world.does(Persist(Reset(mark)))
+    assert world.told_to.restored == [b"01234"] and "adopt" in world.trace
+    assert world.driver.applied_index == 9
+
+
+def test_what_was_loaded_is_not_taken_over_for_another_snapshot() -> None:
+    world = DriverWorld().start()
+    world.told_to.has_spare = True
+    world.snapshots.receive(mark_at(9, size=5), 0, b"01234")
+    world.does(effects.FetchSnapshot("n2", mark_at(9, size=5)))
+    world.snapshots.end_load()
+    world.snapshots.files[12] = (mark_at(12), b"state at 12")
+    world.does(Persist(Reset(mark_at(12))))
+    assert world.told_to.restored == [b"state at 12"] and "adopt" not in world.trace
+
+
+def test_a_snapshot_that_this_release_cannot_read_stops_the_node() -> None:
+    world = DriverWorld().start()
+    world.told_to.has_spare = True
+    world.snapshots.receive(mark_at(9, size=5), 0, b"01234")
+    world.does(effects.FetchSnapshot("n2", mark_at(9, size=5)))
+    _, _, done = world.snapshots.loads.pop()
+    done(ValueError("another format"))
+    assert world.told == [("failed", "StorageCorrupt")] and world.driver.stopped
+
+
+def test_while_a_snapshot_is_written_no_sync_is_done_in_place() -> None:
+    """It may take a hundred times as long as those before it."""
+    world = DriverWorld().start()
+    world.does(Persist(HardState(2, None)))
+    world.log.complete()
+    world.snapshots.is_busy = True
+    world.does(Persist(HardState(3, None)))
+    assert world.log.in_background == [False, True]

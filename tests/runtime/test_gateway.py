@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -51,8 +51,8 @@ class Desk:
     def backlog(self) -> int:
         return 0
 
-    def status(self) -> bytes:
-        return b'{"node": "n1"}'
+    def status(self, answer: Callable[[bytes], None]) -> None:
+        answer(b'{"node": "n1"}')
 
     def certificate(self, topic: str) -> bytes:
         if self.refusal is not None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from quorum.errors import ConfigurationError, LocalProtocolError, StorageCorrupt, StorageError, StorageFullError
 from quorum.protocols.events import SnapshotMark
+from quorum.runtime import snapshots
 from quorum.runtime.files import RealFiles
 from quorum.runtime.snapshots import SnapshotStore
 from quorum.sim.disk import Fault, PowerCut, SimFiles
@@ -176,6 +177,14 @@ def test_a_crash_between_the_snapshot_and_the_trim_is_repaired_by_trimming_again
     assert len(disk.segments()) < many
 
 
+def finish(store, mark):
+    """Put a fetched snapshot in place; raises what went wrong."""
+    told = []
+    store.finish(mark, told.append)
+    if told[0] is not None:
+        raise told[0]
+
+
 def test_a_transfer_takes_chunks_in_order_and_ignores_all_others():
     """Row 20: twice, out of order, too long."""
     source, files = SimFiles(), SimFiles()
@@ -189,10 +198,10 @@ def test_a_transfer_takes_chunks_in_order_and_ignores_all_others():
     assert store.receive(found, 50, data[50:150]) == 100
     assert store.receive(found, 100, data[100:] + b"x") == 100
     with pytest.raises(LocalProtocolError):
-        store.finish(found)
+        finish(store, found)
     assert store.receive(found, 100, memoryview(data)[100:]) == found.size
-    store.finish(found)
-    store.finish(found)
+    finish(store, found)
+    finish(store, found)
     assert store.receive(found, 0, b"") == found.size
     assert store.newest() == found
     assert files.contents(path_of(7)) == data
@@ -218,7 +227,7 @@ def test_an_interrupted_transfer_is_resumed_and_never_installs_what_differs(seed
         offset = store.receive(found, 0, b"")
         if offset == found.size:
             try:
-                store.finish(found)
+                finish(store, found)
                 break
             except StorageCorrupt:
                 continue
@@ -251,13 +260,13 @@ def test_a_fetched_snapshot_that_differs_from_the_promise_is_dropped():
         bad[offset] ^= 1
         store.receive(found, 0, bytes(bad))
         with pytest.raises(StorageCorrupt):
-            store.finish(found)
+            finish(store, found)
         assert files.paths() == () and store.newest() is None
     lie = SnapshotMark(8, 1, 80, MEMBERS, found.digest, found.size)
     store = open_store(SimFiles())
     store.receive(lie, 0, bytes(data))
     with pytest.raises(StorageCorrupt, match="not the one that was promised"):
-        store.finish(lie)
+        finish(store, lie)
 
 
 def test_the_part_of_an_older_offer_is_dropped():
@@ -382,3 +391,27 @@ def test_with_its_thread_the_application_is_read_on_the_loop_slice_by_slice(tmp_
     assert store.newest() == answers[0][0]
     assert len(list(store.load(7))) == 10
     store.close()
+
+
+def test_a_sync_that_failed_while_a_snapshot_was_fetched_is_not_forgotten(monkeypatch):
+    """The last sync would succeed: the system tells an error once."""
+    monkeypatch.setattr(snapshots, "SYNC_BYTES", 100)
+    source, files = SimFiles(), SimFiles()
+    found = written(open_store(source), 7)
+    store = open_store(files)
+    files.faults = [Fault("fdatasync", errno.EIO)]
+    store.receive(found, 0, source.contents(path_of(7)))
+    files.faults = []
+    with pytest.raises(StorageError):
+        finish(store, found)
+    assert store.newest() is None
+
+
+def test_what_is_written_is_synced_as_it_grows(monkeypatch):
+    monkeypatch.setattr(snapshots, "SYNC_BYTES", 100)
+    files = SimFiles()
+    store = open_store(files)
+    files.faults = [Fault("fdatasync", errno.EIO)]
+    assert isinstance(refused(store, 7), StorageError)
+    files.faults = []
+    assert written(store, 9).index == 9

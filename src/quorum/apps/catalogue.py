@@ -35,4 +35,4 @@ def applications(clock: LogClock, objects: Mapping[str, Any] | None = None) -> d
 def new_host(objects: Mapping[str, Any] | None = None) -> Host:
     """A host of these applications."""
     clock = LogClock()
-    return Host(applications(clock, objects), clock=clock)
+    return Host(applications(clock, objects), clock=clock, fresh=lambda: new_host(objects))

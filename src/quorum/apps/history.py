@@ -148,6 +148,11 @@ class Chunk:
             number += len(part)
         return number
 
+    @property
+    def is_dirty(self) -> bool:
+        """Whether its digest has to be computed."""
+        return self._digest is None
+
     def digest(self) -> bytes:
         """32 bytes of blake2b over the parts, computed again only when something was added."""
         if self._digest is None:
@@ -282,6 +287,11 @@ class History:
             part.hash_into(root)
         return root.digest()
 
+    def digests(self) -> Iterator[bytes]:
+        """The same of the present state, in slices (see `slices`)."""
+        root = blake2b(_ENCODE(self._head()), digest_size=32)
+        return _digests(root, tuple(self._chunks), self._open.digest(), self._loose())
+
     def view(self) -> HistoryView:
         """Pin the present state: one pointer a chunk."""
         chunks = [*(chunk.parts for chunk in self._chunks), self._open.parts.copy()]
@@ -395,6 +405,19 @@ def changes_of(puts: Iterable[Put], befores: Sequence[Versioned | None], revisio
 
 def _nobody_reads() -> None:
     """What `before_drop` is where nobody watches."""
+
+
+def _digests(root: blake2b, full: Sequence[Chunk], newest: bytes, loose: Sequence[Part]) -> Iterator[bytes]:
+    """Chunks that are full never change; the open one's digest is given."""
+    for chunk in full:
+        if chunk.is_dirty:
+            chunk.digest()
+            yield b""
+        root.update(chunk.digest())
+    root.update(newest)
+    for part in loose:
+        part.hash_into(root)
+    yield root.digest()
 
 
 def _size_of(changes: Sequence[Change]) -> int:

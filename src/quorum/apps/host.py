@@ -7,7 +7,7 @@ can stop a node; all else (answers, sessions, digests) is a pure function of the
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from operator import index as index_of
 from typing import ClassVar
@@ -18,6 +18,7 @@ from quorum.apps.answer import EXPIRED, OK, Answer, Failure, decode_failure, fai
 from quorum.apps.applied import NOTHING, Applied
 from quorum.apps.log_clock import LogClock
 from quorum.apps.session import SESSIONS_MAX, Sessions
+from quorum.apps.slices import joined
 from quorum.apps.state_machine import (
     Notice,
     Outputs,
@@ -26,6 +27,7 @@ from quorum.apps.state_machine import (
     Task,
     is_expiring,
     is_renewable,
+    is_sliced,
     is_vetting,
 )
 from quorum.apps.stream import StreamReader, write_stream
@@ -68,7 +70,8 @@ class Host:
     """Applications by their id (1 to 65535), and the sessions of their clients.
 
     `sessions_max` and the set of applications must be the same on every node of a cluster: they decide what
-    commands do. `clock` is the one that the applications were given, if any of them is `Expiring`.
+    commands do. `clock` is the one that the applications were given, if any of them is `Expiring`. `fresh` makes
+    an empty host of the same kind.
     Raises ConfigurationError for an id or a bound out of range.
     """
 
@@ -77,6 +80,7 @@ class Host:
         applications: Mapping[int, StateMachine],
         sessions_max: int = SESSIONS_MAX,
         clock: LogClock | None = None,
+        fresh: Callable[[], Host] | None = None,
     ) -> None:
         for app in sorted(applications):
             if not SESSIONS < app <= APPLICATION_ID_MAX:
@@ -92,6 +96,7 @@ class Host:
         self._expiring = {app: each for app, each in self._applications.items() if is_expiring(each)}
         self._vetting = {app: each for app, each in self._applications.items() if is_vetting(each)}
         self._sessions = Sessions(sessions_max)
+        self._fresh = fresh
         self._clock = clock or LogClock()
         self._wake_us = NEVER_US
         self._expiry_failure: Failure | None = None
@@ -182,6 +187,24 @@ class Host:
             root.update(app.to_bytes(2, "little"))
             root.update(application.digest())
         return root.digest()
+
+    def digests(self) -> Iterator[bytes]:
+        """Pin the present state; return its `digest` in slices: b"" after each, then the digest."""
+        parts: list[tuple[bytes, Iterator[bytes]]] = [(b"", iter((self._sessions.digest(),)))]
+        for app, application in self._applications.items():
+            sliced = application.digests() if is_sliced(application) else iter((application.digest(),))
+            parts.append((app.to_bytes(2, "little"), sliced))
+        return joined(blake2b(self._head(), digest_size=32), parts)
+
+    def spare(self) -> Host | None:
+        """An empty host like this one, to be restored while this one goes on; None if nobody can make one."""
+        return None if self._fresh is None else self._fresh()
+
+    def adopt(self, spare: Host) -> None:
+        """Take over the state of `spare`, which must not be used any more."""
+        self._applications, self._sessions, self._clock = spare._applications, spare._sessions, spare._clock
+        self._expiring, self._vetting = spare._expiring, spare._vetting
+        self._wake_us, self._expiry_failure = spare._wake_us, spare._expiry_failure
 
     def snapshot(self) -> Iterator[bytes]:
         """Pin the present state; return its frames (at most about 64 KiB each), to be read while entries go on

@@ -59,6 +59,7 @@ from quorum.apps.kv_leases import KeyLeases
 from quorum.apps.kv_rules import refusal_of_item, refusal_of_operation, refusal_of_txn
 from quorum.apps.leaves import Change, Leaves, Versioned, tombstone
 from quorum.apps.log_clock import LogClock
+from quorum.apps.slices import joined
 from quorum.apps.state_machine import Outputs
 from quorum.entry import Buffer
 from quorum.header import Header
@@ -189,6 +190,14 @@ class KeyValueStore:
             parts += self._leases.digest()
         head = b"kv%d" % self._format + self._revision.to_bytes(8, "little")
         return blake2b(head + parts, digest_size=32).digest()
+
+    def digests(self) -> Iterator[bytes]:
+        """The same of the present state, in slices."""
+        head = b"kv%d" % self._format + self._revision.to_bytes(8, "little")
+        parts = [(head, self._leaves.view().digests()), (b"", self.history.digests())]
+        if self._leases.newest:
+            parts.append((b"", iter((self._leases.digest(),))))
+        return joined(blake2b(digest_size=32), parts)
 
     def snapshot(self) -> Iterator[bytes]:
         """Pin the present state (a pointer for about 100 keys or changes); return its chunks, to be read at

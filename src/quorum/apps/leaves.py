@@ -105,6 +105,11 @@ class Leaf:
         """A key that was there has another value."""
         self._digest = None
 
+    @property
+    def is_dirty(self) -> bool:
+        """Whether its digest has to be computed."""
+        return self._digest is None
+
     def order(self) -> list[bytes]:
         """The keys, ascending. The list is shared: never write to it."""
         order = self._order
@@ -140,6 +145,14 @@ class View:
         """The canonical bytes of every leaf, in key order."""
         for leaf in self._leaves:
             yield leaf.chunk()
+
+    def digests(self) -> Iterator[bytes]:
+        """`Leaves.digest` as it was then, in slices (see `slices`). Leaves that stay remember their own."""
+        for leaf in self._leaves:
+            if leaf.is_dirty:
+                leaf.digest()
+                yield b""
+        yield _root(self._leaves)
 
 
 class Leaves:
@@ -284,7 +297,7 @@ class Leaves:
 
     def digest(self) -> bytes:
         """The root over the digests of the leaves: 32 bytes. Costs the leaves written to since the last time."""
-        return blake2b(b"".join([leaf.digest() for leaf in self._leaves]), digest_size=DIGEST_BYTES).digest()
+        return _root(self._leaves)
 
     def view(self) -> View:
         """Pin the present state."""
@@ -391,6 +404,10 @@ class Leaves:
         self._leaves[at : at + 2] = [Leaf(left.low, left.items | right.items, size, self._era)]
         del self._lows[at + 1]
         return True
+
+
+def _root(leaves: Iterable[Leaf]) -> bytes:
+    return blake2b(b"".join([leaf.digest() for leaf in leaves]), digest_size=DIGEST_BYTES).digest()
 
 
 def _require(holds: bool, otherwise: str) -> None:

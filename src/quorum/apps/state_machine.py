@@ -105,6 +105,19 @@ class Vetting(StateMachine, Protocol):
         ...
 
 
+class Sliced(StateMachine, Protocol):
+    """A state machine whose state may be large: its digest is computed in slices."""
+
+    def digests(self) -> Iterator[bytes]:
+        """Pin the present state; yield b"" after each slice of about 100 KB, then its `digest`."""
+        ...
+
+
+def is_sliced(application: StateMachine) -> TypeGuard[Sliced]:
+    """Whether the class of an application has `digests`."""
+    return callable(getattr(type(application), "digests", None))
+
+
 class Renewable(StateMachine, Protocol):
     """A state machine with numbers of its own that must not be given out again after a restore."""
 

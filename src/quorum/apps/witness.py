@@ -52,6 +52,16 @@ class Witness:
         """32 bytes that are the same on every witness."""
         return blake2b(b"witness", digest_size=32).digest()
 
+    def digests(self) -> Iterator[bytes]:
+        """The same, at once."""
+        return iter((self.digest(),))
+
+    def spare(self) -> None:
+        """There is no state to prepare."""
+
+    def adopt(self, spare: object) -> None:
+        """Nothing to take over."""
+
     def snapshot(self) -> Iterator[bytes]:
         """No chunks."""
         return iter(())

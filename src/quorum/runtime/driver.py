@@ -28,13 +28,15 @@ from quorum.header import Batch, Header
 from quorum.model import Configuration, NodeId
 from quorum.protocols import effects, events
 from quorum.protocols.replica import Replica
+from quorum.runtime.digests import Digests, Done
 from quorum.runtime.divergence import Divergence
+from quorum.runtime.installation import Installation
 from quorum.runtime.messages import Chunk, ChunkRequest, StateDigest
 from quorum.runtime.ports import Application, Clock, Log, Snapshots, Timers, Transport
 from quorum.runtime.ticks import TICK, Ticks
 from quorum.runtime.transfer import Transfer
 
-APPLY_BYTES_MAX = 4 * 1024 * 1024
+APPLY_BYTES_MAX = 1024 * 1024
 """A round applies about this much, so that a long backlog does not stop the heartbeats."""
 SPACE = "space"
 """The driver's own timer: a full disk is tried again."""
@@ -158,7 +160,11 @@ class Driver:
         self._reads: deque[tuple[int, tuple[int, ...]]] = deque()
         self._checkpoint: events.SnapshotMark | None = None
         self._snapshots_wanted: list[tuple[int, int]] = []
-        self._transfer = Transfer(ports.snapshots, ports.transport)
+        self._installation = Installation(
+            self.node, application, ports.snapshots, self._on_installed, self._on_wrong_snapshot, self._on_failed
+        )
+        self._transfer = Transfer(ports.snapshots, ports.transport, self._installation.begin)
+        self._digests = Digests(ports.clock)
         self._divergence = Divergence(self.node)
         self._ticks = Ticks(application, ports.timers, ports.clock)
         self.stopped = False
@@ -189,7 +195,7 @@ class Driver:
         """Recover from the ports and begin. Raises StorageCorrupt; ConfigurationError for a bad bootstrap."""
         durable = self._log.recover()
         if durable.snapshot is not None:
-            self._restore(durable.snapshot)
+            self._installation.restore(durable.snapshot)
             self.applied_index = self.commit_index = durable.snapshot.index
             self._observer.stood_at(self.applied_index)
         started = events.Started(self._clock.now_us(), durable, bootstrap)
@@ -295,6 +301,8 @@ class Driver:
         if self._start_sync() and self._syncing and self.applied_index < self.commit_index:
             return True
         more = self._apply()
+        if self._digests.pending:
+            more = self._digests.advance() or more
         if self.replica.leader == self.node:
             self._ticks.arm(self.applied_index)
         return more or bool(self._events)
@@ -342,7 +350,8 @@ class Driver:
         staged, replica_staged = self._staged, self._replica_staged
         # A leader has other requests to serve meanwhile. A follower's next act waits for this sync, and so does
         # that of a leader with a single request: handing it to a thread and back costs more than it saves.
-        busy = len(self._admitted) > 1
+        # While a snapshot is written, a sync may take a hundred times as long as those before it.
+        busy = len(self._admitted) > 1 or self._snapshots.is_busy
         self._log.sync(lambda error: self._on_synced(staged, replica_staged, error), in_background=busy)
         return True
 
@@ -483,7 +492,7 @@ class Driver:
             else:
                 self._requests.unknown((token,))
         if index % self._digest_entries == 0 and self.application.keeps_state:
-            self._publish_digest(index)
+            self._digests.add(index, self.application.digests(), self._publish_digest)
 
     # Snapshots.
 
@@ -516,6 +525,7 @@ class Driver:
             self._observer.failed(error or QuorumError("a snapshot could not be written"))
             return
         self._events.append(events.CheckpointReady(self._clock.now_us(), mark))
+        self._installation.forget()
         self._serve_snapshots()
 
     def _serve_snapshots(self) -> None:
@@ -545,22 +555,13 @@ class Driver:
         else:
             self._on_snapshot_written(mark, error)
 
-    def _restore(self, mark: events.SnapshotMark) -> None:
-        """Let the application stand at a snapshot. Raises StorageCorrupt if it cannot."""
-        try:
-            self.application.restore(self._snapshots.load(mark.index))
-        except ValueError as error:
-            raise StorageCorrupt(
-                f"{self.node} was to stand at its snapshot of entry {mark.index}, but its applications cannot "
-                f"read it: {str(error).rstrip('.')}. Start the release that wrote it, or leave this node out."
-            ) from error
-
     def _fetch(self, effect: effects.FetchSnapshot) -> None:
         """A witness needs the place of the snapshot and its configuration, none of its state."""
         if not self.application.keeps_state:
             self._snapshots.write(replace(effect.mark, digest=b"", size=0), iter(()), self._on_mark_written)
             return
-        self._transferred(effect.source, lambda: self._transfer.begin(effect.source, effect.mark))
+        if not self._installation.is_busy:  # the leader offers it again with each heartbeat
+            self._transferred(effect.source, lambda: self._transfer.begin(effect.source, effect.mark))
 
     def _serve(self, sender: NodeId, request: ChunkRequest) -> None:
         if self.state_differs:  # nobody is to begin with a state like this one
@@ -569,28 +570,38 @@ class Driver:
             self._transfer.serve(sender, request)
 
     def _take_chunk(self, sender: NodeId, chunk: Chunk, attached: tuple[Buffer, ...]) -> None:
-        self._transferred(sender, lambda: self._transfer.take(sender, chunk, attached))
+        if not self._installation.is_busy:
+            self._transferred(sender, lambda: self._transfer.take(sender, chunk, attached))
 
-    def _transferred(self, sender: NodeId, act: Callable[[], events.SnapshotMark | None]) -> None:
-        """A wrong snapshot is its sender's fault; a disk that refuses is not. The offer will be repeated."""
+    def _transferred(self, sender: NodeId, act: Callable[[], None]) -> None:
         try:
-            mark = act()
-        except (StorageCorrupt, ConfigurationError) as error:
-            self._transfer.abandon()
+            act()
+        except (StorageError, ConfigurationError) as error:
+            self._on_wrong_snapshot(sender, error)
+
+    def _on_wrong_snapshot(self, sender: NodeId, error: BaseException) -> None:
+        """A wrong snapshot is its sender's fault; a disk that refuses is not. The offer will be repeated."""
+        self._transfer.abandon()
+        if self.stopped:
+            return
+        if isinstance(error, StorageCorrupt | ConfigurationError):
             self._observer.peer_misbehaved(sender, str(error))
-        except StorageFullError as error:
-            self._transfer.abandon()
+        elif isinstance(error, StorageFullError):
             self._observer.degraded(str(error))
-        except StorageError as error:
+        else:
+            self._on_failed(error)
+
+    def _on_installed(self, mark: events.SnapshotMark) -> None:
+        self._events.append(events.Installed(self._clock.now_us(), mark))
+
+    def _on_failed(self, error: BaseException) -> None:
+        if not self.stopped:
             self.stop()
             self._observer.failed(error)
-        else:
-            if mark is not None:
-                self._events.append(events.Installed(self._clock.now_us(), mark))
 
     def _stand_at(self, mark: events.SnapshotMark) -> None:
         self._log.reset(mark)
-        self._restore(mark)
+        self._installation.restore(mark)
         self.applied_index = mark.index
         self.commit_index = max(self.commit_index, mark.index)
         self._observer.stood_at(mark.index)
@@ -598,8 +609,11 @@ class Driver:
 
     # Digests: a replica whose state differs is named.
 
-    def _publish_digest(self, index: int) -> None:
-        digest = self.application.digest()
+    def want_digest(self, done: Done) -> None:
+        """Call `done` in a later round with what is applied now and the digest of that state."""
+        self._digests.add(self.applied_index, self.application.digests(), done)
+
+    def _publish_digest(self, index: int, digest: bytes) -> None:
         self._observer.state_at(index, digest)
         for node in self.replica.configuration.members:
             if node != self.node:

@@ -51,7 +51,9 @@ TEXT_CHARACTERS_MAX = 2_000
 class Operator(Protocol):
     """What a node can tell of itself, and the drills it allows."""
 
-    def status(self) -> bytes: ...
+    def status(self, answer: Callable[[bytes], None]) -> None:
+        """Call `answer` with the status of the node, now or later."""
+        ...
 
     def certificate(self, topic: str) -> bytes: ...
 
@@ -219,7 +221,7 @@ class Gateway:
         self.members.ask(client, request.request)
 
     def _on_status(self, client: Client, request: StatusRequest, body: bytes) -> None:
-        client.answer(StatusReply(request.request, self._operating().status()), ())
+        self._operating().status(lambda status: client.answer(StatusReply(request.request, status), ()))
 
     def _on_certificate(self, client: Client, request: CertificateRequest, body: bytes) -> None:
         self._try(client, request.request, lambda: self._operating().certificate(request.topic))

@@ -14,6 +14,8 @@ from random import Random, SystemRandom
 from secrets import randbits
 from typing import Any
 
+from msgspec.structs import replace
+
 from quorum.apps import decide
 from quorum.apps.catalogue import DECIDE_APP, new_host
 from quorum.apps.host import Host
@@ -410,51 +412,58 @@ class Node:
 
     # What an operator may ask (runtime.gateway.Operator).
 
-    def status(self) -> bytes:
+    def status(self, answer: Callable[[bytes], None]) -> None:
+        """Tell how this node sees itself now, once the digest of its state is computed."""
+        status = self._status()
+
+        def complete(_: int, digest: bytes) -> None:
+            answer(encode_status(replace(status, state_digest=digest.hex())))
+
+        self.driver.want_digest(complete)
+
+    def _status(self) -> NodeStatus:
         state = self.replica.state
         usage = resource.getrusage(resource.RUSAGE_SELF)
         syncs = sorted(self.sync_us) or [0]
         blocked = set(self.network.faults.blocked_in) | set(self.network.faults.blocked_out)
-        return encode_status(
-            NodeStatus(
-                node=self.config.node,
-                cluster=self.cluster.cluster_id,
-                role=state.role,
-                term=state.term,
-                leader=state.leader,
-                epoch=state.configuration.epoch,
-                members=state.configuration.members,
-                voters=state.configuration.voters,
-                learners=state.configuration.learners,
-                witnesses=state.configuration.witnesses,
-                outgoing=() if state.configuration.outgoing is None else state.configuration.outgoing.electors,
-                priorities=dict(state.configuration.priorities),
-                weights=dict(state.configuration.weights),
-                reads=str(state.system.reads),
-                writes=str(state.system.writes),
-                addresses=dict(sorted(self._addresses.items())),
-                catching_up=self._catching_up(),
-                connected=self.network.connected,
-                commit_index=state.commit_index,
-                applied_index=self.driver.applied_index,
-                state_digest=self.host.digest().hex(),
-                last_index=state.log.last_index,
-                snapshot_index=state.snapshot.index if state.snapshot is not None else 0,
-                matched=dict(sorted(state.acked.items())) if state.role == LEADER else {},
-                diverged=tuple(sorted(self._diverged)),
-                sessions=self.host.session_count,
-                clients=self.network.clients,
-                may_vote=state.may_vote,
-                blocked=tuple(sorted(blocked)),
-                no_space=self.driver.is_full,
-                sync_p50_us=syncs[len(syncs) // 2],
-                sync_p99_us=syncs[len(syncs) * 99 // 100],
-                model=self.cluster.model,
-                policy=self.cluster.policy,
-                pid=os.getpid(),
-                memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
-                cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),
-            )
+        return NodeStatus(
+            node=self.config.node,
+            cluster=self.cluster.cluster_id,
+            role=state.role,
+            term=state.term,
+            leader=state.leader,
+            epoch=state.configuration.epoch,
+            members=state.configuration.members,
+            voters=state.configuration.voters,
+            learners=state.configuration.learners,
+            witnesses=state.configuration.witnesses,
+            outgoing=() if state.configuration.outgoing is None else state.configuration.outgoing.electors,
+            priorities=dict(state.configuration.priorities),
+            weights=dict(state.configuration.weights),
+            reads=str(state.system.reads),
+            writes=str(state.system.writes),
+            addresses=dict(sorted(self._addresses.items())),
+            catching_up=self._catching_up(),
+            connected=self.network.connected,
+            commit_index=state.commit_index,
+            applied_index=self.driver.applied_index,
+            state_digest="",
+            last_index=state.log.last_index,
+            snapshot_index=state.snapshot.index if state.snapshot is not None else 0,
+            matched=dict(sorted(state.acked.items())) if state.role == LEADER else {},
+            diverged=tuple(sorted(self._diverged)),
+            sessions=self.host.session_count,
+            clients=self.network.clients,
+            may_vote=state.may_vote,
+            blocked=tuple(sorted(blocked)),
+            no_space=self.driver.is_full,
+            sync_p50_us=syncs[len(syncs) // 2],
+            sync_p99_us=syncs[len(syncs) * 99 // 100],
+            model=self.cluster.model,
+            policy=self.cluster.policy,
+            pid=os.getpid(),
+            memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),
         )
 
     def _catching_up(self) -> tuple[NodeId, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from quorum.apps.answer import Answer, Failure
 from quorum.apps.applied import Applied
@@ -60,6 +60,11 @@ class Log(Protocol):
 class Snapshots(Protocol):
     """The snapshot files of one replica: at most a few, each with a digest, written beside and renamed."""
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether so much is being written that a sync of the log may take long."""
+        ...
+
     def newest(self) -> SnapshotMark | None:
         """The newest one that is durable here."""
         ...
@@ -84,11 +89,18 @@ class Snapshots(Protocol):
         """
         ...
 
-    def finish(self, mark: SnapshotMark) -> None:
-        """Verify the digest of a fetched snapshot and rename it into place, durably.
+    def finish(self, mark: SnapshotMark, done: Callable[[BaseException | None], None]) -> None:
+        """Verify the digest of a fetched snapshot and rename it into place, durably; then call `done` on the loop.
 
-        Raises StorageCorrupt, the part file removed, when the digest differs.
+        `done` gets StorageCorrupt, the part file removed, when the digest differs.
         """
+        ...
+
+    def load_aside(
+        self, index: int, take: Callable[[Iterator[bytes]], None], done: Callable[[BaseException | None], None]
+    ) -> None:
+        """Give what `load` gives to `take`, away from the loop where there is another thread; then call `done` on
+        the loop."""
         ...
 
     def load(self, index: int) -> Iterator[bytes]:
@@ -132,6 +144,18 @@ class Application(Protocol):
     def query(self, app: int, body: Buffer) -> Answer: ...
 
     def digest(self) -> bytes: ...
+
+    def digests(self) -> Iterator[bytes]:
+        """Pin the present state; yield b"" after each slice of work, then its digest."""
+        ...
+
+    def spare(self) -> Any:
+        """An empty application of the same kind, to be restored while this one goes on; None: there is none."""
+        ...
+
+    def adopt(self, spare: Any) -> None:
+        """Take over the state of one that `spare` gave."""
+        ...
 
     def snapshot(self) -> Iterator[bytes]: ...
 

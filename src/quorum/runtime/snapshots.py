@@ -26,6 +26,8 @@ from quorum.runtime.snapshot_file import (
 SNAPSHOTS_KEPT = 2
 SLICE_BYTES = 1 << 20
 """About this much is taken from the application in one turn of the loop."""
+SYNC_BYTES = 4 << 20
+"""After so much what is written is synced, so that the disk never has much more to do before a sync of the log."""
 _NAME = re.compile(r"([0-9]{20})\.snap")
 _log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ def list_snapshots(files: Files, folder: str) -> list[tuple[int, str]]:
 class _Write:
     """A snapshot being written: the loop takes slices from the application, the worker puts them on the disk."""
 
-    __slots__ = ("chunks", "done", "handle", "hasher", "mark", "offset", "path", "ready")
+    __slots__ = ("chunks", "done", "handle", "hasher", "mark", "offset", "path", "ready", "unsynced")
 
     def __init__(self, mark: SnapshotMark, chunks: Iterator[bytes], done: Written, path: str) -> None:
         self.mark = mark
@@ -50,13 +52,14 @@ class _Write:
         self.handle = -1
         self.hasher = new_hash()
         self.offset = 0
+        self.unsynced = 0
         self.ready = False  # everything is written: what is left is to sync and to rename
 
 
 class _Part:
     """A snapshot being fetched: the file so far, and the digest of its part before the trailer."""
 
-    __slots__ = ("handle", "hasher", "mark", "offset", "path")
+    __slots__ = ("failure", "handle", "hasher", "mark", "offset", "path", "unsynced")
 
     def __init__(self, mark: SnapshotMark, path: str, handle: int) -> None:
         self.mark = mark
@@ -64,6 +67,8 @@ class _Part:
         self.handle = handle
         self.hasher = new_hash()
         self.offset = 0
+        self.unsynced = 0
+        self.failure: BaseException | None = None  # of a sync of what is here
 
     def take(self, data: Buffer) -> None:
         """Account for `data`, which stands at `offset` in the file."""
@@ -71,6 +76,7 @@ class _Part:
         if left > 0:
             self.hasher.update(memoryview(data)[:left])
         self.offset += len(data)
+        self.unsynced += len(data)
 
 
 class SnapshotStore:
@@ -98,6 +104,7 @@ class SnapshotStore:
         self._writing: _Write | None = None
         self._pumping = self._pump_again = False
         self._part: _Part | None = None
+        self._finishing = False
         self._reader: SnapshotReader | None = None
         self._closed = False
         self.damaged: tuple[str, ...] = ()
@@ -106,6 +113,11 @@ class SnapshotStore:
             self._newest = self._open_newest()
         except OSError as error:
             raise refusal(error, f"{folder} was to be read as snapshots") from error
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a snapshot is being written or fetched."""
+        return self._writing is not None or self._part is not None or self._finishing
 
     def newest(self) -> SnapshotMark | None:
         """The newest snapshot that is durable and was found whole."""
@@ -175,6 +187,10 @@ class SnapshotStore:
         for part in parts:
             writing.hasher.update(part)
             writing.offset += len(part)
+            writing.unsynced += len(part)
+        if writing.unsynced >= SYNC_BYTES:
+            writing.unsynced = 0
+            durably(self._files.fdatasync, writing.handle, writing.path)
 
     def _on_sliced(self, writing: _Write, error: BaseException | None) -> None:
         """One job is done: go on with the next. Inline work comes back here at once, so it must not nest."""
@@ -251,8 +267,12 @@ class SnapshotStore:
         if self._newest is None or mark.index >= self._newest.index:
             self._newest = mark
         self._forget_reader()
+        self._worker.submit(self._drop_old, _ignore)
+
+    def _drop_old(self) -> None:
+        """In the worker: to free the blocks of a large file takes long. One that stays costs space alone."""
         for index in self._indexes()[:-SNAPSHOTS_KEPT]:
-            with suppress(OSError):  # an old file that stays costs space alone; the next one tries again
+            with suppress(OSError):
                 self._files.unlink(self._path(index))
 
     # Serving and loading.
@@ -313,43 +333,72 @@ class SnapshotStore:
             if data and offset == part.offset and offset + len(data) <= mark.size:
                 self._files.pwritev(part.handle, [data], offset)
                 part.take(data)
+                if part.unsynced >= SYNC_BYTES:
+                    part.unsynced = 0
+                    self._worker.submit(partial(self._sync_part, part), _ignore)
         except OSError as error:
             raise refusal(error, f"a chunk of the snapshot at {mark.index} was to be stored") from error
         return part.offset
 
-    def finish(self, mark: SnapshotMark) -> None:
-        """Verify the digest of a fetched snapshot and rename it into place, durably.
+    def _sync_part(self, part: _Part) -> None:
+        """In the worker. A sync that failed is never tried again: what is in the file is not known."""
+        try:
+            durably(self._files.fdatasync, part.handle, part.path)
+        except BaseException as error:
+            part.failure = part.failure or error
 
-        Raises StorageCorrupt, the part file removed, when it is not what `mark` promises; LocalProtocolError
-        when it is not complete; StorageError if the disk refuses.
+    def finish(self, mark: SnapshotMark, done: Callable[[BaseException | None], None]) -> None:
+        """Verify the digest of a fetched snapshot and rename it into place, durably; then call `done` on the loop.
+
+        `done` gets StorageCorrupt, the part file removed, when it is not what `mark` promises; StorageError if the
+        disk refuses. Raises LocalProtocolError when it is not complete.
         """
         if self._has(mark):
+            self._worker.submit(_nothing, done)
             return
         try:
             part = self._part_of(mark)
-            if part.offset != mark.size:
-                raise LocalProtocolError(
-                    f"The snapshot at {mark.index} was to be finished, but {part.offset} of {mark.size} bytes are "
-                    "here. Receive the rest first."
-                )
-            self._part = None
-            self._finish(part)
         except OSError as error:
             raise refusal(error, f"the snapshot at {mark.index} was to be put in place") from error
+        if part.offset != mark.size:
+            raise LocalProtocolError(
+                f"The snapshot at {mark.index} was to be finished, but {part.offset} of {mark.size} bytes are "
+                "here. Receive the rest first."
+            )
+        self._part = None
+        self._finishing = True
+
+        def finished(error: BaseException | None) -> None:
+            self._finishing = False
+            if isinstance(error, OSError):
+                error = refusal(error, f"the snapshot at {mark.index} was to be put in place")
+            if error is None:
+                self._take_as_newest(mark)
+            done(error)
+
+        self._worker.submit(partial(self._finish, part), finished)
 
     def _finish(self, part: _Part) -> None:
-        mark = part.mark
+        """In the worker."""
         try:
             self._check_part(part)
         except QuorumError:
             self._files.close(part.handle)
             self._files.unlink(part.path)
             raise
+        if part.failure is not None:
+            self._files.close(part.handle)
+            raise part.failure
         durably(self._files.fsync, part.handle, part.path)
         self._files.close(part.handle)
-        self._files.rename(part.path, self._path(mark.index))
+        self._files.rename(part.path, self._path(part.mark.index))
         durably(self._files.fsync_dir, self._folder, self._folder)
-        self._take_as_newest(mark)
+
+    def load_aside(
+        self, index: int, take: Callable[[Iterator[bytes]], None], done: Callable[[BaseException | None], None]
+    ) -> None:
+        """Give what `load` gives to `take`, in the worker; then call `done` on the loop, with what was raised."""
+        self._worker.submit(lambda: take(self.load(index)), done)
 
     def _check_part(self, part: _Part) -> None:
         mark = part.mark
@@ -397,3 +446,11 @@ class SnapshotStore:
         if self._part is not None:
             self._files.close(self._part.handle)
             self._part = None
+
+
+def _nothing() -> None:
+    """What is to be done for a snapshot that is in place."""
+
+
+def _ignore(error: BaseException | None) -> None:
+    """What went wrong is noted elsewhere, or costs nothing."""

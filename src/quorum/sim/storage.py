@@ -180,6 +180,8 @@ class SimSnapshots:
         self._lives = 0
         self.is_full = False
 
+    is_busy = False
+
     def newest(self) -> SnapshotMark | None:
         return self._files[max(self._files)][0] if self._files else None
 
@@ -233,13 +235,40 @@ class SimSnapshots:
             part += data
         return len(part)
 
-    def finish(self, mark: SnapshotMark) -> None:
+    def finish(self, mark: SnapshotMark, done: Callable[[BaseException | None], None]) -> None:
         assert self._part is not None and self._part[0] == mark, "nothing was received"
         data = bytes(self._part[1])
         self._part = None
+        delay = 1_000 + int(self._random.random() * 5_000)
+        self._later(delay, self._finished, self._lives, mark, data, done)
+
+    def _finished(
+        self, life: int, mark: SnapshotMark, data: bytes, done: Callable[[BaseException | None], None]
+    ) -> None:
+        if life != self._lives:
+            return
         if blake2b(data, digest_size=32).digest() != mark.digest:
-            raise StorageCorrupt(f"the snapshot at {mark.index} does not have its digest. Fetch it again.")
+            done(StorageCorrupt(f"the snapshot at {mark.index} does not have its digest. Fetch it again."))
+            return
         self._keep(mark, data)
+        done(None)
+
+    def load_aside(
+        self, index: int, take: Callable[[Iterator[bytes]], None], done: Callable[[BaseException | None], None]
+    ) -> None:
+        delay = 1_000 + int(self._random.random() * 50_000)
+        self._later(delay, self._loaded, self._lives, index, take, done)
+
+    def _loaded(
+        self,
+        life: int,
+        index: int,
+        take: Callable[[Iterator[bytes]], None],
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        if life == self._lives:
+            take(self.load(index))
+            done(None)
 
     def load(self, index: int) -> Iterator[bytes]:
         data, at = self._files[index][1], 0

@@ -13,6 +13,7 @@ from quorum.protocols.effects import Admitted, Refused, Send
 from quorum.protocols.events import Proposed
 from quorum.protocols.raft.messages import Append, AppendReply
 from quorum.protocols.raft.progress import PROBE, REPLICATE
+from quorum.protocols.raft.sending import CATCH_UP_MESSAGE_BYTES
 from quorum.protocols.raft.settings import Settings
 
 
@@ -44,6 +45,27 @@ def test_no_more_bytes_are_in_flight_than_allowed() -> None:
     assert _sent(leader) == [(3, 3), (4, 4)]
     leader.receive("n2", AppendReply(2, 0, True, 4))
     assert _sent(leader)[2:] == [(5, 6)]
+
+
+def test_one_that_is_far_behind_gets_little_at_a_time() -> None:
+    """So that the leader has time for everybody else: each answer asks for more."""
+    settings = Settings(catch_up_bytes_max=10_000, far_behind_entries=500)
+    leader = _leader(settings)
+    leader.did.clear()
+    leader.propose(*[bytes(100)] * 1000)
+    sent = _sent(leader)
+    entry_bytes = HEAD_BYTES + 100
+    assert (sent[-1][1] - 2) * entry_bytes <= 10_000 + CATCH_UP_MESSAGE_BYTES
+    leader.receive("n2", AppendReply(2, 0, True, sent[-1][1]))
+    assert len(_sent(leader)) > len(sent)
+
+
+def test_one_that_lacks_few_entries_but_many_bytes_is_far_behind() -> None:
+    large = _leader(Settings(catch_up_bytes_max=10_000))
+    large.propose(*[bytes(2_000)] * 100)
+    small = _leader(Settings(catch_up_bytes_max=10_000))
+    small.propose(*[bytes(10)] * 100)
+    assert _sent(large)[-1][1] < 102 == _sent(small)[-1][1]
 
 
 def test_one_message_has_a_bounded_number_of_entries_and_bytes() -> None:

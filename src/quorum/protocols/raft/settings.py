@@ -14,7 +14,8 @@ class Settings(msgspec.Struct, frozen=True):
 
     The election timeout covers partitions; a leader whose process dies is replaced at once, because its closed
     connections are a hint (PeerLost): the survivors then stand `lost_leader_spread_us` apart. `log_kept_entries`
-    stay in the log after a snapshot, for slow followers. A member that is to vote gets `catch_up_timeout_us` to
+    stay in the log after a snapshot, for slow followers. One that lacks `far_behind_entries` or more gets
+    `catch_up_bytes_max` at a time. A member that is to vote gets `catch_up_timeout_us` to
     catch up. `lease_reads` must be the same on every node, and no clock may run faster than another by more than
     `clock_drift_ppm` millionths (see lease.py).
     """
@@ -26,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True):
     message_entries_max: int = 1024
     inflight_messages_max: int = 128
     inflight_bytes_max: int = 16 * 1024 * 1024
+    far_behind_entries: int = 2048
+    catch_up_bytes_max: int = 512 * 1024
     uncommitted_bytes_max: int = 64 * 1024 * 1024
     snapshot_entries: int = 100_000
     snapshot_bytes: int = 256 * 1024 * 1024

@@ -1,0 +1,86 @@
+"""From the last chunk of a fetched snapshot to a state that can be taken over: aside, as it takes long.
+
+A snapshot of 200 MB takes seconds to read. Meanwhile the node goes on: it hears its leader, and votes. Whether it
+stands at the snapshot in the end is the replica's decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from quorum.errors import StorageCorrupt
+from quorum.model import NodeId
+from quorum.protocols.events import SnapshotMark
+from quorum.runtime.ports import Application, Snapshots
+
+
+class Installation:
+    """One fetched snapshot at a time is put in place and loaded into a spare application.
+
+    `ready` is called with its mark; `refused`, with the node that it came from, when it is not what was promised
+    or cannot be stored; `failed` when the applications cannot read it.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        application: Application,
+        snapshots: Snapshots,
+        ready: Callable[[SnapshotMark], None],
+        refused: Callable[[NodeId, BaseException], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._node = node
+        self._application = application
+        self._snapshots = snapshots
+        self._ready, self._refused, self._failed = ready, refused, failed
+        self._loaded: tuple[SnapshotMark, object] | None = None
+        self.is_busy = False
+
+    def begin(self, mark: SnapshotMark, source: NodeId) -> None:
+        """All of `mark` is here."""
+        assert not self.is_busy, "one at a time"
+        self.is_busy = True
+        self._snapshots.finish(mark, lambda error: self._on_finished(mark, source, error))
+
+    def _on_finished(self, mark: SnapshotMark, source: NodeId, error: BaseException | None) -> None:
+        if error is not None:
+            self.is_busy = False
+            self._refused(source, error)
+            return
+        spare = self._application.spare()
+        if spare is None:
+            self._end(mark, None, None)
+        else:
+            self._snapshots.load_aside(mark.index, spare.restore, lambda error: self._end(mark, spare, error))
+
+    def _end(self, mark: SnapshotMark, spare: object, error: BaseException | None) -> None:
+        self.is_busy = False
+        if error is not None:
+            self._failed(unreadable(self._node, mark, error) if isinstance(error, ValueError) else error)
+            return
+        self._loaded = None if spare is None else (mark, spare)
+        self._ready(mark)
+
+    def forget(self) -> None:
+        """What is loaded and was not taken over is not needed: the log has caught up meanwhile."""
+        self._loaded = None
+
+    def restore(self, mark: SnapshotMark) -> None:
+        """Let the application stand at a snapshot that is here. Raises StorageCorrupt if it cannot."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None and loaded[0] == mark:
+            self._application.adopt(loaded[1])
+            return
+        try:
+            self._application.restore(self._snapshots.load(mark.index))
+        except ValueError as error:
+            raise unreadable(self._node, mark, error) from error
+
+
+def unreadable(node: NodeId, mark: SnapshotMark, error: BaseException) -> StorageCorrupt:
+    """The error for a whole snapshot that the applications of this node do not understand."""
+    return StorageCorrupt(
+        f"{node} was to stand at its snapshot of entry {mark.index}, but its applications cannot "
+        f"read it: {str(error).rstrip('.')}. Start the release that wrote it, or leave this node out."
+    )
