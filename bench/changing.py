@@ -14,8 +14,9 @@ from load import PeerFailed
 from ours import Members
 from peers.processes import Processes
 from quorum.membership.reconfiguration import Change
-from quorum.runtime.client import Client, NodeConnection
+from quorum.runtime.client import Client
 from quorum.runtime.enrol import add_member
+from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.setup import NODE_FILE
 
 TURN_S = 0.005
