@@ -12,6 +12,7 @@ from quorum.errors import ConfigurationError, NotLeader, QuorumError
 from quorum.membership.reconfiguration import Replace
 from quorum.runtime.client import Client
 from quorum.runtime.config import load_cluster
+from quorum.runtime.connect import at_config
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.enrol import add_member
 from quorum.runtime.keyring import load_tls
@@ -126,6 +127,17 @@ def test_without_discovery_only_the_given_addresses_are_dialled(tmp_path: Path) 
             with pytest.raises(QuorumError):
                 await client.kv.put(b"k", b"1")
         assert {endpoint for endpoint, _ in dialler.called} == {cluster.endpoints[leader]}
+
+    run(tmp_path / "cluster", scenario)
+
+
+def test_a_client_of_some_nodes_dials_no_others(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        place = at_config(cluster.layout.cluster)
+        async with place.client(PATIENCE_S, only=["b"]) as client, place.client(PATIENCE_S) as other:
+            await settled(other, set(cluster.endpoints.values()))
+            await client.kv.put(b"key", b"value")
+            assert client.endpoints == (place.endpoints["b"],)
 
     run(tmp_path / "cluster", scenario)
 

@@ -48,9 +48,9 @@ class Place:
         self._tls = tls
 
     def client(self, timeout: float = TIMEOUT_S, only: Sequence[str] = ()) -> Client:
-        """A session with the cluster, on the running loop; `only` names the nodes to begin at."""
+        """A session with the cluster, on the running loop; with `only` it dials these nodes and no other."""
         found = [self.endpoints[name] for name in only or self.endpoints]
-        return Client(found, self._dialler(), timeout, self.discover)
+        return Client(found, self._dialler(), timeout, self.discover and not only)
 
     def learn(self, endpoints: dict[str, str]) -> None:
         """Further nodes, or where known ones are now, as the cluster itself tells it."""
