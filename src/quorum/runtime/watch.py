@@ -6,7 +6,7 @@ takes them, so that a slow one costs no memory and holds up nobody.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -33,14 +33,19 @@ TURN_CHANGES_MAX = 2048
 
 def hub_of(host: Host | Witness) -> WatchHub:
     """The hub of a node that runs these applications."""
-    store = host.application(KV_APP)
-    return WatchHub(store=store if isinstance(store, KeyValueStore) else None)
+
+    def store() -> KeyValueStore | None:
+        found = host.application(KV_APP)
+        return found if isinstance(found, KeyValueStore) else None
+
+    return WatchHub(store=store(), store_now=store)
 
 
 class WatchHub:
     """Every watch of one node. Its owner calls `pump` at the end of each turn, and when a connection has drained.
 
-    Keys are those of `store`; a node without one has topics alone.
+    Keys are those of `store`; a node without one has topics alone. `store_now` gives the one that serves after a
+    snapshot was taken over, where that may be another.
 
     I1  a reader that has something to hear, other than what has just happened, is in `_waiting`.
     """
@@ -50,7 +55,9 @@ class WatchHub:
         watches_max: int = WATCHES_MAX,
         window_bytes: int = WINDOW_BYTES,
         store: KeyValueStore | None = None,
+        store_now: Callable[[], KeyValueStore | None] | None = None,
     ) -> None:
+        self._store_now = store_now
         self._watches_max = watches_max
         self._window_bytes = window_bytes
         self._readers: dict[Client, Reader] = {}
@@ -135,6 +142,9 @@ class WatchHub:
 
     def jumped(self, index: int) -> None:
         """The state is that of the snapshot at `index` now."""
+        store = None if self._store_now is None else self._store_now()
+        if self._keys is not None and store is not None:
+            self._keys.stand_on(store)
         self._topics.jumped(index)
 
     # Each turn.

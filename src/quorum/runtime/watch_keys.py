@@ -55,6 +55,13 @@ class Keys:
         """Whoever keeps up was told everything up to this."""
         return self._revision
 
+    def stand_on(self, store: KeyValueStore) -> None:
+        """The state is that of `store` from now on, which a snapshot gave."""
+        if store is not self._store:
+            self._read_in_batch()
+            self._store = store
+            store.history.before_drop = self._read_in_batch
+
     # Watches.
 
     def add(self, reader: Reader, request: int, interest: Interest) -> Group | None:
