@@ -129,6 +129,8 @@ def test_a_backup_whose_node_dies_leaves_nothing_and_another_is_taken_elsewhere(
     with pytest.raises(QuorumError, match="it closed the connection"):
         asyncio.run(take())
     assert seen[0][0] < seen[0][1] and sorted(os.listdir(tmp_path)) == [".quorum"], "it died half way"
+    with connect(config=path).sync as client:
+        client.kv.put(b"key", b"another leads")
     done = run("backup", tmp_path / "whole", *at(folder))
     assert done.exit_code == 0, done.output
     assert run("backup", "--verify", tmp_path / "whole").exit_code == 0

@@ -48,7 +48,11 @@ class Installation:
             self.is_busy = False
             self._refused(source, error)
             return
-        spare = self._application.spare()
+        newest = self._snapshots.newest()
+        if newest is not None and newest.index > mark.index:
+            spare = None  # the log has caught up meanwhile, and the file may be gone any time
+        else:
+            spare = self._application.spare()
         if spare is None:
             self._end(mark, None, None)
         else:

@@ -257,22 +257,27 @@ class SimSnapshots:
         self, index: int, take: Callable[[Iterator[bytes]], None], done: Callable[[BaseException | None], None]
     ) -> None:
         delay = 1_000 + int(self._random.random() * 50_000)
-        self._later(delay, self._loaded, self._lives, index, take, done)
+        data = self._files[index][1]  # a later job may remove the file, but jobs run in order
+        self._later(delay, self._loaded, self._lives, data, take, done)
 
     def _loaded(
         self,
         life: int,
-        index: int,
+        data: bytes,
         take: Callable[[Iterator[bytes]], None],
         done: Callable[[BaseException | None], None],
     ) -> None:
         if life == self._lives:
-            take(self.load(index))
+            take(_chunks(data))
             done(None)
 
     def load(self, index: int) -> Iterator[bytes]:
-        data, at = self._files[index][1], 0
-        while at < len(data):
-            size = int.from_bytes(data[at : at + 4], "little")
-            yield data[at + 4 : at + 4 + size]
-            at += 4 + size
+        return _chunks(self._files[index][1])
+
+
+def _chunks(data: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "little")
+        yield data[at + 4 : at + 4 + size]
+        at += 4 + size
