@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,3 +43,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty present folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def folder(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a running cluster of three nodes, for one file of tests."""
+    made = tmp_path_factory.mktemp("cluster") / ".quorum"
+    result = run("up", "--folder", made, "--nodes", 3)
+    assert result.exit_code == 0, result.output
+    yield made
+    run("down", "--folder", made)
+
+
+@pytest.fixture
+def at(folder: Path) -> tuple[str, str]:
+    """The options by which a command finds the cluster in `folder`."""
+    return ("--config", str(folder / "cluster.toml"))

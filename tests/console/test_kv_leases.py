@@ -9,8 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -19,21 +17,6 @@ from quorum.runtime.local import LocalCluster
 
 pytestmark = pytest.mark.cluster
 PATIENCE_S = 60
-
-
-@pytest.fixture(scope="module")
-def folder(run, tmp_path_factory) -> Iterator[Path]:
-    """The folder of a running cluster."""
-    made = tmp_path_factory.mktemp("cluster") / ".quorum"
-    result = run("up", "--folder", made, "--nodes", 3)
-    assert result.exit_code == 0, result.output
-    yield made
-    run("down", "--folder", made)
-
-
-@pytest.fixture
-def at(folder) -> tuple[str, str]:
-    return ("--config", str(folder / "cluster.toml"))
 
 
 def process(*arguments: str) -> subprocess.Popen[str]:

@@ -13,7 +13,8 @@ from quorum.errors import QuorumError
 from quorum.header import Batch, Header
 from quorum.model import Configuration, NodeId
 from quorum.protocols import effects, events
-from quorum.runtime.driver import Driver, Ports
+from quorum.runtime.driver import Driver
+from quorum.runtime.ports import Ports
 
 THREE = Configuration(epoch=1, voters=("n1", "n2", "n3"))
 Done = Callable[[BaseException | None], None]

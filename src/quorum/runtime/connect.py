@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 from quorum.apps import kv
 from quorum.apps.decide import Decision
 from quorum.errors import ConfigurationError, LocalProtocolError, OutcomeUnknown
-from quorum.runtime.client import Client, KeyValueClient
+from quorum.runtime.client import Client
 from quorum.runtime.config import Address, ClusterConfig, find_config, load_cluster, load_node, parse_address
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.directory import anywhere, loopback_only
+from quorum.runtime.key_client import KeyValueClient
 from quorum.runtime.key_scan import PAGE, Scan
 from quorum.runtime.key_subscription import interest_of
 from quorum.runtime.keyring import CLIENT_PREFIX, TlsContexts, load_tls
@@ -225,7 +226,7 @@ class SyncClient:
 
 
 class SyncKeyValueClient:
-    """The key-value store, blocking; arguments and results are those of runtime.client.KeyValueClient."""
+    """The key-value store, blocking; arguments and results are those of runtime.key_client.KeyValueClient."""
 
     def __init__(self, owner: SyncClient) -> None:
         self._owner = owner

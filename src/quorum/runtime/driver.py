@@ -8,13 +8,10 @@ syncs what came in between (group commit). Production and simulation run this sa
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from quorum.apps.applied import Applied
-from quorum.apps.state_machine import Notice
 from quorum.entry import Buffer, decode_entry, hollow, is_hollow
 from quorum.errors import (
     ConfigurationError,
@@ -24,7 +21,7 @@ from quorum.errors import (
     StorageError,
     StorageFullError,
 )
-from quorum.header import Batch, Header
+from quorum.header import Batch
 from quorum.model import Configuration, NodeId
 from quorum.protocols import effects, events
 from quorum.protocols.replica import Replica
@@ -32,7 +29,7 @@ from quorum.runtime.digests import Digests, Done
 from quorum.runtime.divergence import Divergence
 from quorum.runtime.installation import Installation
 from quorum.runtime.messages import Chunk, ChunkRequest, StateDigest
-from quorum.runtime.ports import Application, Clock, Log, Snapshots, Timers, Transport
+from quorum.runtime.ports import Application, Observer, Ports, Requests
 from quorum.runtime.ticks import TICK, Ticks
 from quorum.runtime.transfer import Transfer
 
@@ -43,77 +40,6 @@ SPACE = "space"
 SPACE_RETRY_US = 1_000_000
 LOT_BYTES_MAX = 256 * 1024
 """After about this much, watchers look at what changed: the application keeps its newest changes only."""
-
-
-class Requests(Protocol):
-    """Whoever gave the driver tokens, and now hears what became of them."""
-
-    def applied(self, token: int, header: Header, result: Applied) -> None: ...
-
-    def read_ready(self, tokens: Sequence[int]) -> None: ...
-
-    def refused(self, tokens: Sequence[int], error: QuorumError) -> None: ...
-
-    def unknown(self, tokens: Sequence[int]) -> None: ...
-
-    def completed(self, tokens: Sequence[int]) -> None:
-        """A change of the configuration, or a transfer of leadership, is done."""
-        ...
-
-    def noticed(self, index: int, notices: Sequence[Notice]) -> None:
-        """The entry at `index` was applied, and gave notices."""
-        ...
-
-    def moved(self) -> None:
-        """Entries were applied; called a few times a round at most."""
-        ...
-
-    def jumped(self, index: int) -> None:
-        """The state is now that of the snapshot at `index`."""
-        ...
-
-
-class Observer(Protocol):
-    """Whoever wants to know: logs, metrics, the simulator's checkers."""
-
-    def role_changed(self, role: str, term: int, leader: NodeId | None) -> None: ...
-
-    def entry_applied(self, header: Header) -> None: ...
-
-    def stood_at(self, index: int) -> None:
-        """The state is now that of the snapshot at `index`."""
-        ...
-
-    def state_at(self, index: int, digest: bytes) -> None: ...
-
-    def peer_misbehaved(self, node: NodeId, what: str) -> None: ...
-
-    def diverged(self, node: NodeId, index: int) -> None: ...
-
-    def degraded(self, what: str) -> None:
-        """Something could not be done now and will be tried again."""
-        ...
-
-    def space_is_back(self) -> None:
-        """The disk that was full takes records again."""
-        ...
-
-    def failed(self, error: BaseException) -> None: ...
-
-    def configuration_changed(self, configuration: Configuration) -> None:
-        """The newest configuration in the log is another one; it may not be committed yet."""
-        ...
-
-
-class Ports:
-    """The world of one driver."""
-
-    def __init__(self, log: Log, snapshots: Snapshots, transport: Transport, timers: Timers, clock: Clock) -> None:
-        self.log = log
-        self.snapshots = snapshots
-        self.transport = transport
-        self.timers = timers
-        self.clock = clock
 
 
 class Driver:

@@ -33,7 +33,7 @@ from quorum.runtime.awake import PERIOD_S, Awake
 from quorum.runtime.clock import LoopTimers, SystemClock
 from quorum.runtime.codec import Frame, MessageCodec
 from quorum.runtime.config import ClusterConfig, NodeConfig, load_cluster, parse_address
-from quorum.runtime.driver import Driver, Ports
+from quorum.runtime.driver import Driver
 from quorum.runtime.files import RealFiles
 from quorum.runtime.folder import DataFolder
 from quorum.runtime.gateway import Gateway
@@ -54,6 +54,7 @@ from quorum.runtime.messages import (
 )
 from quorum.runtime.network import ClientConnection, Network
 from quorum.runtime.object_classes import load_classes
+from quorum.runtime.ports import Ports
 from quorum.runtime.snapshots import SnapshotStore
 from quorum.runtime.status import NodeStatus, encode_status
 from quorum.runtime.wal import Wal

@@ -1,4 +1,4 @@
-"""What the driver needs of the world. Production and simulation each give their own."""
+"""What the driver needs of the world, and whom it tells. Production and simulation each give their own."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any, Protocol
 
 from quorum.apps.answer import Answer, Failure
 from quorum.apps.applied import Applied
+from quorum.apps.state_machine import Notice
 from quorum.entry import Buffer
+from quorum.errors import QuorumError
 from quorum.header import Header
-from quorum.model import NodeId
+from quorum.model import Configuration, NodeId
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import Durable, SnapshotMark
 
@@ -190,3 +192,74 @@ class Clock(Protocol):
     def now_us(self) -> int:
         """Microseconds since 1970 as they were when the process started, monotone from then on."""
         ...
+
+
+class Requests(Protocol):
+    """Whoever gave the driver tokens, and now hears what became of them."""
+
+    def applied(self, token: int, header: Header, result: Applied) -> None: ...
+
+    def read_ready(self, tokens: Sequence[int]) -> None: ...
+
+    def refused(self, tokens: Sequence[int], error: QuorumError) -> None: ...
+
+    def unknown(self, tokens: Sequence[int]) -> None: ...
+
+    def completed(self, tokens: Sequence[int]) -> None:
+        """A change of the configuration, or a transfer of leadership, is done."""
+        ...
+
+    def noticed(self, index: int, notices: Sequence[Notice]) -> None:
+        """The entry at `index` was applied, and gave notices."""
+        ...
+
+    def moved(self) -> None:
+        """Entries were applied; called a few times a round at most."""
+        ...
+
+    def jumped(self, index: int) -> None:
+        """The state is now that of the snapshot at `index`."""
+        ...
+
+
+class Observer(Protocol):
+    """Whoever wants to know: logs, metrics, the simulator's checkers."""
+
+    def role_changed(self, role: str, term: int, leader: NodeId | None) -> None: ...
+
+    def entry_applied(self, header: Header) -> None: ...
+
+    def stood_at(self, index: int) -> None:
+        """The state is now that of the snapshot at `index`."""
+        ...
+
+    def state_at(self, index: int, digest: bytes) -> None: ...
+
+    def peer_misbehaved(self, node: NodeId, what: str) -> None: ...
+
+    def diverged(self, node: NodeId, index: int) -> None: ...
+
+    def degraded(self, what: str) -> None:
+        """Something could not be done now and will be tried again."""
+        ...
+
+    def space_is_back(self) -> None:
+        """The disk that was full takes records again."""
+        ...
+
+    def failed(self, error: BaseException) -> None: ...
+
+    def configuration_changed(self, configuration: Configuration) -> None:
+        """The newest configuration in the log is another one; it may not be committed yet."""
+        ...
+
+
+class Ports:
+    """The world of one driver."""
+
+    def __init__(self, log: Log, snapshots: Snapshots, transport: Transport, timers: Timers, clock: Clock) -> None:
+        self.log = log
+        self.snapshots = snapshots
+        self.transport = transport
+        self.timers = timers
+        self.clock = clock

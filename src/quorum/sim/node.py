@@ -16,8 +16,9 @@ from quorum.header import Header
 from quorum.model import Configuration, NodeId
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings
-from quorum.runtime.driver import Driver, Ports
+from quorum.runtime.driver import Driver
 from quorum.runtime.gateway import Gateway
+from quorum.runtime.ports import Ports
 from quorum.runtime.watch import hub_of
 from quorum.sim.client import Connection
 from quorum.sim.disk_log import DiskLog

@@ -18,7 +18,8 @@ from quorum.model import Configuration, NodeId
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings
 from quorum.protocols.raft.state import LEADER
-from quorum.runtime.driver import Driver, Ports
+from quorum.runtime.driver import Driver
+from quorum.runtime.ports import Ports
 from quorum.sim.branches import Branches
 from quorum.sim.network import Network
 from quorum.sim.node import SimNode

@@ -1,0 +1,107 @@
+"""A fetched snapshot is loaded beside, and taken over only while it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from quorum.model import Configuration
+from quorum.protocols.events import SnapshotMark
+from quorum.runtime.installation import Installation
+
+CONFIGURATION = Configuration(voters=("a",))
+
+
+def mark(index: int) -> SnapshotMark:
+    return SnapshotMark(index, 1, 0, CONFIGURATION)
+
+
+class Shelf:
+    """Snapshots of which only the newest is kept; jobs run when they are asked to."""
+
+    def __init__(self) -> None:
+        self.kept: SnapshotMark | None = None
+        self.jobs: list[Callable[[], None]] = []
+
+    def newest(self) -> SnapshotMark | None:
+        return self.kept
+
+    def finish(self, finished: SnapshotMark, done: Callable[[None], None]) -> None:
+        if self.kept is None or self.kept.index < finished.index:
+            self.kept = finished
+        self.jobs.append(lambda: done(None))
+
+    def load(self, index: int) -> Iterator[bytes]:
+        if self.kept is None or self.kept.index != index:
+            raise FileNotFoundError(f"the snapshot at {index} is gone")
+        return iter((b"state at %d" % index,))
+
+    def load_aside(self, index: int, take, done) -> None:
+        def job() -> None:
+            take(self.load(index))
+            done(None)
+
+        self.jobs.append(job)
+
+
+class Store:
+    """An application that is what it was restored from."""
+
+    def __init__(self) -> None:
+        self.state = b""
+
+    def spare(self) -> Store:
+        return Store()
+
+    def adopt(self, spare: Store) -> None:
+        self.state = spare.state
+
+    def restore(self, chunks: Iterator[bytes]) -> None:
+        (self.state,) = chunks
+
+
+class Scene:
+    def __init__(self) -> None:
+        self.shelf, self.store = Shelf(), Store()
+        self.ready: list[int] = []
+        self.installation = Installation(
+            "a",
+            self.store,  # type: ignore[arg-type]
+            self.shelf,  # type: ignore[arg-type]
+            lambda mark: self.ready.append(mark.index),
+            lambda source, error: pytest.fail(f"{source} is blamed: {error}"),
+            lambda error: pytest.fail(f"the node stops: {error}"),
+        )
+
+    def work(self) -> None:
+        while self.shelf.jobs:
+            self.shelf.jobs.pop(0)()
+
+
+def test_a_snapshot_is_loaded_beside_and_then_taken_over():
+    scene = Scene()
+    scene.installation.begin(mark(5), "b")
+    assert scene.installation.is_busy
+    scene.work()
+    assert (scene.ready, scene.store.state) == ([5], b"")
+    scene.installation.restore(mark(5))
+    assert scene.store.state == b"state at 5"
+
+
+def test_a_snapshot_that_the_log_has_overtaken_is_not_read_for_its_file_may_be_gone():
+    scene = Scene()
+    scene.installation.begin(mark(5), "b")
+    scene.shelf.kept = mark(9)  # this node wrote one itself, which dropped the other
+    scene.work()
+    assert scene.ready == [5] and not scene.installation.is_busy
+    assert scene.store.state == b""
+
+
+def test_one_that_was_loaded_and_forgotten_is_read_from_its_file():
+    scene = Scene()
+    scene.installation.begin(mark(5), "b")
+    scene.work()
+    scene.installation.forget()
+    scene.installation.restore(mark(5))
+    assert scene.store.state == b"state at 5"
