@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from quorum import Replicated, command, invariant, query
+from quorum import Replicated, ReplicatedLock, command, invariant, query
 from quorum.apps.state_machine import Outputs
 from quorum.entry import Buffer
 from quorum.header import Header
@@ -78,7 +78,41 @@ class Bank(Replicated):
         return self.moves[-limit:] if limit > 0 else []
 
 
+class Guarded(ReplicatedLock):
+    """Locks beside what they guard: a register that refuses tokens older than the newest it has seen."""
+
+    seen: int = 0
+    writes: int = 0
+
+    @command
+    def write(self, token: int) -> bool:
+        if token < self.seen:
+            return False
+        self.seen = token
+        self.writes += 1
+        return True
+
+    @invariant
+    def nobody_waits_for_a_lock_that_is_free(self) -> None:
+        for name in self.queues:
+            assert name in self.holders, f"{name} is free, and somebody waits for it"
+
+    @invariant
+    def tokens_are_those_of_grants(self) -> None:
+        tokens = [holder.token for holder in self.holders.values()]
+        assert len(set(tokens)) == len(tokens), "two locks have one token"
+        assert all(token <= self.newest for token in tokens), "a token is larger than the newest"
+
+
 # Planted mistakes.
+
+
+class SameToken(Guarded):
+    """Counts the locks that are held, and not the grants."""
+
+    def _grant(self, name: str, owner: str, ttl_us: int) -> int:
+        self.newest = 0
+        return super()._grant(name, owner, ttl_us) - self.context.index + len(self.holders)
 
 
 class ByIdentity(Replicated):

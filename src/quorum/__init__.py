@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from quorum.apps.replicated import Replicated, command, invariant, query, state
+    from quorum.apps.replicated_lock import ReplicatedLock
     from quorum.apps.replicated_types import (
         ReplicatedCounter,
         ReplicatedDict,
@@ -71,6 +72,7 @@ __all__ = [
     "ReplicatedCounter",
     "ReplicatedDict",
     "ReplicatedList",
+    "ReplicatedLock",
     "ReplicatedPriorityQueue",
     "ReplicatedQueue",
     "ReplicatedSet",
@@ -100,6 +102,7 @@ _HOMES = {
     "ReplicatedCounter": "quorum.apps.replicated_types",
     "ReplicatedDict": "quorum.apps.replicated_types",
     "ReplicatedList": "quorum.apps.replicated_types",
+    "ReplicatedLock": "quorum.apps.replicated_lock",
     "ReplicatedPriorityQueue": "quorum.apps.replicated_types",
     "ReplicatedQueue": "quorum.apps.replicated_types",
     "ReplicatedSet": "quorum.apps.replicated_types",

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 RIGHT = """
 from quorum.apps.replicated import Replicated, command, query, state
+from quorum.apps.replicated_lock import LockHolder, ReplicatedLock
 from quorum.apps.replicated_types import ReplicatedDict, ReplicatedPriorityQueue, ReplicatedSet
 
 class Counter(Replicated):
@@ -44,6 +45,9 @@ async def use(counter: Counter, scores: ReplicatedDict[str, float]) -> float:
     heap = ReplicatedPriorityQueue[int, str]()
     item: str | None = heap.take.sync()
     members: list[str] = ReplicatedSet[str]().items.sync()
+    locks = ReplicatedLock()
+    token: int | None = await locks.acquire("door", owner="ann", ttl=3)
+    holder: LockHolder | None = locks.holder.sync("door")
     return total + (found or 0.0)
 """
 

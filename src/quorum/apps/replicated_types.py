@@ -2,6 +2,7 @@
 
 All operations cost about the same however much is stored, unless their description says otherwise. Iteration is in
 the order of insertion, on every replica. What would raise in a built-in type raises here, at the caller.
+`ReplicatedLock` is in `replicated_lock`.
 """
 
 from __future__ import annotations
