@@ -11,6 +11,7 @@ from quorum.apps.kv import (
     Delete,
     DeleteRange,
     LeaseKeepAlive,
+    LeaseList,
     LeaseLook,
     LeaseRevoke,
     Put,
@@ -182,6 +183,13 @@ class AgainstAModel(RuleBasedStateMachine):
     @invariant()
     def the_leases_are_those_of_the_model(self):
         assert self.log.store.lease_count == len(self.ends)
+        listed = self.log.ask(LeaseList())
+        assert (listed.more, listed.total) == (False, len(self.ends))
+        assert [each.lease for each in listed.leases] == sorted(self.ends)
+        assert {each.lease: (each.ttl_us, each.remaining_us) for each in listed.leases} == {
+            lease: (ttl_us, end_us - self.lease_now_us) for lease, (ttl_us, end_us) in self.ends.items()
+        }
+        assert all(each.count == list(self.keys.values()).count(each.lease) for each in listed.leases)
         for lease, (ttl_us, end_us) in self.ends.items():
             view = self.log.ask(LeaseLook(lease))
             assert (view.ttl_us, view.remaining_us) == (ttl_us, end_us - self.lease_now_us)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from apps_log import header
+from apps_log import KV, header
 from lease_log import SECOND_US, LeaseLog
 from quorum.apps.batch import Refused
 from quorum.apps.kv import (
     ENDED_MAX,
+    ITEM_BYTES,
     LEASE_KEYS_MAX,
+    LEASES_LISTED_MAX,
+    READ_BYTES_MAX,
     Compact,
     Compare,
     CompareAndSwap,
@@ -19,21 +22,27 @@ from quorum.apps.kv import (
     LeaseGrant,
     LeaseKeepAlive,
     LeaseKept,
+    LeaseList,
     LeaseLook,
     LeaseRevoke,
     LeaseRevoked,
+    LeasesListed,
     LeaseView,
+    ListedLease,
     Put,
     PutWithLease,
     PutWithTtl,
     Range,
     Txn,
     Written,
+    decode_results,
     encode_batch,
+    encode_query,
 )
 from quorum.apps.kv_leases import OWN
 from quorum.apps.kv_store import KeyValueStore
-from quorum.apps.leases import TTL_US_MAX, TTL_US_MIN
+from quorum.apps.leases import LEASE_ID_MAX, TTL_US_MAX, TTL_US_MIN
+from quorum.entry import TICK
 
 
 @pytest.fixture
@@ -66,6 +75,44 @@ def test_the_keys_of_a_lease_are_read_in_pages(log):
     rest = log.ask(LeaseLook(lease, first.keys[-1] + b"\0"))
     assert (rest.keys, rest.more) == ([b"2", b"3", b"4"], False)
     assert log.ask(LeaseLook(lease, limit=-1)).reason == "lease"
+
+
+def test_all_leases_are_listed_in_pages_in_order(log):
+    assert log.ask(LeaseList()) == LeasesListed([], False, 0)
+    first, second, third = log.grant(), log.grant(20 * SECOND_US), log.grant()
+    log.batch(PutWithLease(b"a", b"", second), PutWithLease(b"b", b"", second), PutWithTtl(b"c", b"", SECOND_US))
+    log.now_us += SECOND_US // 2
+    log.append(b"", TICK)
+    page = log.ask(LeaseList(limit=2))
+    assert page == LeasesListed(
+        [
+            ListedLease(first, 10 * SECOND_US, 10 * SECOND_US - SECOND_US // 2, 0, False),
+            ListedLease(second, 20 * SECOND_US, 20 * SECOND_US - SECOND_US // 2, 2, False),
+        ],
+        True,
+        4,
+    )
+    rest = log.ask(LeaseList(second))
+    own = log.get(b"c").lease
+    assert [(each.lease, each.count, each.is_own) for each in rest.leases] == [(third, 0, False), (own, 1, True)]
+    assert (rest.more, rest.total) == (False, 4) and log.ask(LeaseList(own)) == LeasesListed([], False, 4)
+    assert log.ask(LeaseList(LEASE_ID_MAX)).leases == []
+
+
+@pytest.mark.parametrize("query", [LeaseList(-1), LeaseList(LEASE_ID_MAX + 1), LeaseList(0, -1)])
+def test_a_list_that_makes_no_sense_is_refused(log, query):
+    assert log.ask(query).reason == "lease"
+
+
+def test_a_list_of_leases_is_bounded_as_every_read(log):
+    for _ in range(2):
+        log.batch(*(LeaseGrant(SECOND_US) for _ in range(LEASES_LISTED_MAX)))
+    page = log.ask(LeaseList())
+    assert len(page.leases) == LEASES_LISTED_MAX and page.more and page.total == 2 * LEASES_LISTED_MAX
+    many = READ_BYTES_MAX // ITEM_BYTES // LEASES_LISTED_MAX + 2
+    results = decode_results(log.host.query(KV, encode_query([LeaseList()] * many)).body)
+    assert sum(len(each.leases) for each in results[:-1]) == READ_BYTES_MAX // ITEM_BYTES
+    assert results[-2].more and results[-1].reason == "read"
 
 
 @pytest.mark.parametrize(

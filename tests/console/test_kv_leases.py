@@ -64,6 +64,28 @@ def test_a_lease_is_granted_shown_kept_alive_and_revoked(run, run_json, at):
     assert run_json("kv", "lease", "show", lease, *at) == (1, {"lease": lease, "ended": True})
 
 
+def test_leases_are_listed_in_pages(run, run_json, at):
+    code, before = run_json("kv", "lease", "list", *at)
+    assert code == 0 and not before["more"]
+    leases = [run_json("kv", "lease", "grant", "--ttl", 600, *at)[1]["lease"] for _ in range(3)]
+    assert run("kv", "put", "listed", "1", "--lease", leases[2], *at).exit_code == 0
+    assert run("kv", "put", "timed", "1", "--ttl", 600, *at).exit_code == 0
+    code, page = run_json("kv", "lease", "list", "--after", leases[0] - 1, "--limit", 2, *at)
+    assert (code, page["more"], page["total"]) == (0, True, before["total"] + 4)
+    assert [each["lease"] for each in page["leases"]] == leases[:2]
+    _, rest = run_json("kv", "lease", "list", "--after", leases[1], *at)
+    last = rest["leases"][0]
+    assert (last["lease"], last["count"], last["own"], last["ttl"]) == (leases[2], 1, False, 600.0)
+    assert 0 < last["remaining"] <= 600 and rest["leases"][-1]["own"] and not rest["more"]
+    text = run("kv", "lease", "list", "--after", leases[1], "--limit", 1, *at)
+    assert text.stdout.startswith(f"{leases[2]}\t") and text.stdout.endswith(" of 600 s left\t1 keys\n")
+    assert f"go on with --after {leases[2]}" in text.stderr
+    assert run("kv", "lease", "list", *at).stdout.splitlines()[-1].endswith("put with --ttl")
+    for lease in leases:
+        assert run("kv", "lease", "revoke", lease, *at).exit_code == 0
+    assert run("kv", "delete", "timed", *at).exit_code == 0
+
+
 def test_a_key_with_a_time_is_removed_by_itself_and_watchers_hear_of_it(run, at):
     watching = process("-m", "quorum", "kv", "watch", "short", "--count", "2", "--json", *at)
     assert "watching from" in watching.stderr.readline()

@@ -32,6 +32,8 @@ BATCH_OPERATIONS_MAX = 16_384
 """Comparisons and operations in all transactions of one batch together."""
 RANGE_KEYS_MAX = 10_000
 """One `Range` gives at most so many items, then says `more`."""
+LEASES_LISTED_MAX = 10_000
+"""One `LeaseList` gives at most so many leases, then says `more`."""
 LEASE_KEYS_MAX = 4096
 """On one lease: its end removes them all at one log entry, which must not take long."""
 ENDED_MAX = LEASE_KEYS_MAX + 1
@@ -182,6 +184,14 @@ class LeaseLook(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=15, 
     limit: int = 0
 
 
+class LeaseList(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=16, forbid_unknown_fields=True):
+    """Read the leases behind the one of number `after`, ascending, at most `limit` of them (0: LEASES_LISTED_MAX).
+    Result: LeasesListed."""
+
+    after: int = 0
+    limit: int = 0
+
+
 Command: TypeAlias = (
     Put
     | Delete
@@ -199,7 +209,7 @@ Command: TypeAlias = (
     | LeaseRevoke
 )
 """What a batch may hold. A read in a batch is answered from the state at its place in the log."""
-Query: TypeAlias = Get | Range | LeaseLook
+Query: TypeAlias = Get | Range | LeaseLook | LeaseList
 
 
 class Item(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -289,6 +299,25 @@ class LeaseView(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=12):
     more: bool
 
 
+class ListedLease(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A lease in a list: its time, what is left of it, and how many keys hang on it. `is_own`: it was made for one
+    key that was put with a time."""
+
+    lease: int
+    ttl_us: int
+    remaining_us: int
+    count: int
+    is_own: bool
+
+
+class LeasesListed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=13):
+    """Leases, ascending, out of `total`. With `more`, go on with `LeaseList(leases[-1].lease)`."""
+
+    leases: list[ListedLease]
+    more: bool
+    total: int
+
+
 OperationResult: TypeAlias = Written | Deleted | Got | Found | Counted | Refused
 
 
@@ -322,6 +351,7 @@ Result: TypeAlias = (
     | LeaseKept
     | LeaseRevoked
     | LeaseView
+    | LeasesListed
     | Refused
 )
 

@@ -17,6 +17,7 @@ from quorum.apps.kv import (
     LeaseGranted,
     LeaseKept,
     LeaseView,
+    ListedLease,
     Operation,
     PutWithLease,
     PutWithTtl,
@@ -113,6 +114,17 @@ class KeyLeases:
             return ended(lease)
         keys = self._keys(lease, start, limit + 1)
         return LeaseView(lease, ttl_us, remaining_us, self.count(lease), keys[:limit], len(keys) > limit)
+
+    def listed(self, after: int, limit: int) -> tuple[list[ListedLease], bool]:
+        """At most `limit` of the leases behind `after`, ascending, and whether there are more."""
+        found: list[ListedLease] = []
+        for lease in self._table.behind(after):
+            if len(found) == limit:
+                return found, True
+            ttl_us, remaining_us = self._table.ttl_us(lease), self._table.remaining_us(lease)
+            assert ttl_us is not None and remaining_us is not None, "a lease that has a record is in the table"
+            found.append(ListedLease(lease, ttl_us, remaining_us, self.count(lease), lease >= OWN))
+        return found, False
 
     # Keys.
 

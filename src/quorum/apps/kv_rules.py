@@ -11,6 +11,7 @@ from quorum.apps.kv import (
     Delete,
     DeleteRange,
     Get,
+    LeaseList,
     Operation,
     Put,
     PutWithLease,
@@ -18,6 +19,7 @@ from quorum.apps.kv import (
     Range,
     Txn,
 )
+from quorum.apps.leases import LEASE_ID_MAX
 
 
 def refusal_of_item(key: bytes, value: bytes | None = None) -> Refused | None:
@@ -49,6 +51,16 @@ def refusal_of_operation(operation: Operation) -> Refused | None:
             return None
         case PutWithLease(key, value) | PutWithTtl(key, value):
             return refusal_of_item(key, value)
+
+
+def refusal_of_list(query: LeaseList) -> Refused | None:
+    if 0 <= query.after <= LEASE_ID_MAX and query.limit >= 0:
+        return None
+    return Refused(
+        "lease",
+        f"at most {query.limit} leases behind {query.after} were asked for, but numbers are from 0 to 2^63-1. "
+        "Give 0 for all of them, or more.",
+    )
 
 
 def refusal_of_txn(txn: Txn) -> Refused | None:

@@ -17,6 +17,7 @@ from quorum.apps.kv import (
     ITEM_BYTES,
     KEY_BYTES_MAX,
     LEASE_KEYS_MAX,
+    LEASES_LISTED_MAX,
     RANGE_KEYS_MAX,
     READ_BYTES_MAX,
     VALUE_BYTES_MAX,
@@ -38,9 +39,11 @@ from quorum.apps.kv import (
     LeaseCommand,
     LeaseGrant,
     LeaseKeepAlive,
+    LeaseList,
     LeaseLook,
     LeaseRevoke,
     LeaseRevoked,
+    LeasesListed,
     LeaseView,
     Operation,
     OperationResult,
@@ -56,7 +59,7 @@ from quorum.apps.kv import (
 )
 from quorum.apps.kv_head import FORMAT, PLAIN_FORMAT, PlainHead, StoreHead, read_head
 from quorum.apps.kv_leases import KeyLeases
-from quorum.apps.kv_rules import refusal_of_item, refusal_of_operation, refusal_of_txn
+from quorum.apps.kv_rules import refusal_of_item, refusal_of_list, refusal_of_operation, refusal_of_txn
 from quorum.apps.leaves import Change, Leaves, Versioned, tombstone
 from quorum.apps.log_clock import LogClock
 from quorum.apps.slices import joined
@@ -258,6 +261,8 @@ class KeyValueStore:
                 return self._lease(command)
             case LeaseLook():
                 return self._look(command)
+            case LeaseList():
+                return refusal_of_list(command) or self._list(command)
             case _:
                 refused = refusal_of_operation(command) or self._leases.refusal(command)
                 return refused or self._operate(command, self._revision + 1)
@@ -368,6 +373,14 @@ class KeyValueStore:
             return _TOO_MUCH_READ
         self._read_bytes_left -= cost
         return view
+
+    def _list(self, query: LeaseList) -> LeasesListed | Refused:
+        room = self._read_bytes_left // ITEM_BYTES
+        if room <= 0:
+            return _TOO_MUCH_READ
+        leases, more = self._leases.listed(query.after, min(query.limit or room, room, LEASES_LISTED_MAX))
+        self._read_bytes_left -= len(leases) * ITEM_BYTES
+        return LeasesListed(leases, more, len(self._leases))
 
     # The rest.
 

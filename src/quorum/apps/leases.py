@@ -7,7 +7,7 @@ takes the leases that are due from `expire` (see `state_machine.Expiring`).
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush, heapreplace
 
 from quorum.apps.batch import Refused
@@ -120,6 +120,11 @@ class Leases:
         """What is left of a lease, 0 if it is due. None if there is no such lease."""
         lease = self._leases.get(lease_id)
         return None if lease is None else max(0, lease.deadline_us - self._clock.now_us)
+
+    def behind(self, lease_id: int) -> Iterator[int]:
+        """The leases behind an id, ascending. Not to be written to meanwhile. Costs those that are taken."""
+        for key, _ in self._records.scan(_KEY.pack(lease_id + 1), None):
+            yield _KEY.unpack(key)[0]
 
     def ids(self) -> list[int]:
         """All leases, ascending."""

@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 @click.group(cls=Group, epilog="Example: quorum kv lease grant --ttl 60")
 def lease() -> None:
-    """Grant, keep alive, revoke and show leases. The keys of a lease are removed when it ends."""
+    """Grant, keep alive, revoke, show and list leases. The keys of a lease are removed when it ends."""
 
 
 @command("grant", "quorum kv lease grant --ttl 60")
@@ -102,7 +102,38 @@ def show(number: int, limit: int, config: Path | None, timeout: float, as_json: 
         click.echo("there are more: raise --limit", err=True)
 
 
-for _made in (grant, keepalive, revoke, show):
+@command("list", "quorum kv lease list --limit 100 --after 7")
+@click.option(
+    "--after", metavar="LEASE", type=click.IntRange(min=0), default=0, help="Only leases behind this one."
+)
+@click.option("--limit", type=click.IntRange(min=0), default=0, help="At most so many.  [default: 10000]")
+@with_cluster
+def list_(after: int, limit: int, config: Path | None, timeout: float, as_json: bool) -> None:
+    """Print every lease, those of keys with a --ttl included: number, what is left, how many keys it has."""
+    found = run_client(config, timeout, lambda client: client.kv.leases(after, limit))
+    if as_json:
+        leases = [
+            {
+                "lease": each.lease,
+                "ttl": each.ttl_us / 1e6,
+                "remaining": each.remaining_us / 1e6,
+                "count": each.count,
+                "own": each.is_own,
+            }
+            for each in found.leases
+        ]
+        print_json({"leases": leases, "more": found.more, "total": found.total})
+        return
+    for each in found.leases:
+        left = f"{each.remaining_us / 1e6:.1f} of {each.ttl_us / 1e6:g} s left"
+        click.echo(f"{each.lease}\t{left}\t{'put with --ttl' if each.is_own else f'{each.count} keys'}")
+    if found.more:
+        click.echo(f"of {found.total}: go on with --after {found.leases[-1].lease}", err=True)
+    elif not found.total:
+        click.echo("there is no lease", err=True)
+
+
+for _made in (grant, keepalive, list_, revoke, show):
     lease.add_command(_made)
 
 

@@ -280,6 +280,9 @@ class SyncKeyValueClient:
     def look_lease(self, lease: int, start: bytes = b"", limit: int = 0) -> kv.LeaseView:
         return self._call(lambda client: client.kv.look_lease(lease, start, limit))
 
+    def leases(self, after: int = 0, limit: int = 0) -> kv.LeasesListed:
+        return self._call(lambda client: client.kv.leases(after, limit))
+
     def delete(self, key: bytes) -> kv.Deleted:
         return self._call(lambda client: client.kv.delete(key))
 

@@ -128,6 +128,11 @@ class KeyLeasing:
         """A lease, and its keys from `start` on, read linearizably. Raises ApplicationError of kind "ended"."""
         return await self._leasing.ask("kv read", _look(lease, start, limit), kv.LeaseView)
 
+    async def leases(self, after: int = 0, limit: int = 0) -> kv.LeasesListed:
+        """The leases behind the one of number `after`, ascending, at most `limit` of them (0: 10,000), read
+        linearizably. Where there are `more`, go on behind the last."""
+        return await self._leasing.ask("kv read", checked(kv.LeaseList(after, limit)), kv.LeasesListed)
+
     async def _put_leased(
         self, key: bytes, value: bytes, lease: KeyLease | int | None, ttl: float | None
     ) -> kv.Written:
