@@ -64,7 +64,7 @@ class Load:
 
     def send(self, connection: FrameConnection, count: int) -> None:
         for _ in range(count):
-            connection.send(encode_frame(0, HEAD, (CONTENT,)))
+            connection.send(encode_frame(connection.cluster_tag, 0, HEAD, (CONTENT,)))
         connection.flush()
 
     def on_frames(self, connection: FrameConnection, frames: list[Frame]) -> None:

@@ -20,7 +20,7 @@ from quorum.apps import kv
 from quorum.apps.catalogue import KV_APP
 from quorum.apps.host import OPEN, SESSIONS, decode_session
 from quorum.runtime.client import Client
-from quorum.runtime.codec import FrameParser, MessageCodec, encode_frame
+from quorum.runtime.codec import FrameParser, MessageCodec, cluster_tag, encode_frame
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.handshake import CLIENT, CONTROL_CHANNEL, HANDSHAKE, PROTOCOL_VERSION, Hello
 from quorum.runtime.keyring import TlsContexts, load_tls
@@ -171,7 +171,8 @@ class _RawChannel(Channel):
     def __init__(self, address: Address, cluster: str, value_bytes: int) -> None:
         super().__init__(address)
         self.ready = False
-        self._parser = FrameParser()
+        self._tag = cluster_tag(cluster)
+        self._parser = FrameParser(tag=self._tag)
         self._value = b"v" * value_bytes
         self._session = 0
         self._number = 0
@@ -205,7 +206,7 @@ class _RawChannel(Channel):
         return answered
 
     def _frame(self, channel: int, head: bytes, body: bytes) -> None:
-        self.outbox += b"".join(encode_frame(channel, head, (body,) if body else ()))
+        self.outbox += b"".join(encode_frame(self._tag, channel, head, (body,) if body else ()))
 
 
 def _raw_row(members: Members, name: str, outstanding: int, seconds: float, value_bytes: int) -> Result:

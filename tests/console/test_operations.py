@@ -19,7 +19,7 @@ from quorum.entry import COMMAND
 from quorum.errors import QuorumError
 from quorum.header import Header
 from quorum.membership.reconfiguration import Evict, encode_change
-from quorum.runtime.codec import MessageCodec, encode_frame
+from quorum.runtime.codec import MessageCodec, cluster_tag, encode_frame
 from quorum.runtime.config import load_cluster
 from quorum.runtime.connect import connect
 from quorum.runtime.dialler import Dialler
@@ -140,27 +140,34 @@ def insecure(run, path: Path) -> Path:
 
 
 def test_no_message_of_another_cluster_is_taken_even_in_plain_text(run, run_json, tmp_path):
-    """Every message travels behind a hello that names the cluster; no certificate helps here."""
+    """The hello names the cluster, and every frame has its tag; no certificate helps here."""
     folder = insecure(run, tmp_path / "one")
     try:
         config = load_cluster(folder / "cluster.toml")
         before = run_json("members", "--config", folder / "cluster.toml")[1]
         encode = MessageCodec(ClientMessage).encode
+        strange = cluster_tag("another")
         requests = [
-            *encode_frame(0, encode(ChangeRequest(1)), (encode_change(Evict(("n1",))),)),
-            *encode_frame(0, encode(Submit(2, KV_APP, 0, 0, 0, 1)), (encode_batch([Put(b"stray", b"1")]),)),
+            *encode_frame(strange, 0, encode(ChangeRequest(1)), (encode_change(Evict(("n1",))),)),
+            *encode_frame(
+                strange, 0, encode(Submit(2, KV_APP, 0, 0, 0, 1)), (encode_batch([Put(b"stray", b"1")]),)
+            ),
         ]
         for member in config.members:
-            for cluster in ("another", None):
-                frames = list(requests)
+            for cluster in ("another", config.cluster_id, "", None):
+                hello = []
                 if cluster is not None:
                     said = HANDSHAKE.encode(Hello(PROTOCOL_VERSION, cluster, "client", "", ""))
-                    frames = [*encode_frame(CONTROL_CHANNEL, said), *requests]
+                    hello = encode_frame(cluster_tag(cluster), CONTROL_CHANNEL, said)
                 with (
                     socket.create_connection(member.advertise, timeout=20) as stranger,
                     suppress(ConnectionResetError, BrokenPipeError),  # it is cut while it still sends
                 ):
-                    stranger.sendall(b"".join(frames))
+                    if cluster in (config.cluster_id, ""):  # welcome, and then another's messages
+                        stranger.sendall(b"".join(hello))
+                        assert config.cluster_id.encode() in stranger.recv(4096)
+                        hello = []
+                    stranger.sendall(b"".join([*hello, *requests]))
                     while answer := stranger.recv(4096):
                         assert b"belongs to another one" in answer
 

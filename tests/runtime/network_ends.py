@@ -15,18 +15,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from quorum.errors import RemoteProtocolError
-from quorum.runtime.codec import Frame
+from quorum.runtime.codec import Frame, cluster_tag
 from quorum.runtime.connection import FrameConnection
 from quorum.runtime.dial import dial
-from quorum.runtime.handshake import (
-    Hello,
-    Welcome,
-)
+from quorum.runtime.handshake import PROTOCOL_VERSION, Hello, Welcome
 from quorum.runtime.keyring import TlsContexts
 from quorum.runtime.limits import Limits
 from quorum.runtime.network import ClientConnection, Network
 
 CLUSTER = "c1"
+TAG = cluster_tag(CLUSTER)
 LIMITS = Limits(hello_timeout_us=5_000_000)
 
 
@@ -187,7 +185,7 @@ async def started(node: str, tls=None, peers=("n1", "n2", "n3"), **more) -> tupl
 
 
 def hello(
-    node: str, to: str = "n9", role="peer", cluster: str = CLUSTER, version: int = 1, life: int = 1
+    node: str, to: str = "n9", role="peer", cluster: str = CLUSTER, version: int = PROTOCOL_VERSION, life: int = 1
 ) -> Hello:
     return Hello(version, cluster, role, node, to, life)
 

@@ -12,7 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorum.errors import RemoteProtocolError
-from quorum.runtime.codec import CHANNEL_MAX, PREFIX_BYTES, Frame, FrameParser, MessageCodec, encode_frame
+from quorum.runtime.codec import (
+    CHANNEL_MAX,
+    PREFIX_BYTES,
+    Frame,
+    FrameParser,
+    MessageCodec,
+    cluster_tag,
+    encode_frame,
+)
+
+TAG, OTHER = cluster_tag("c1"), cluster_tag("c2")
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
@@ -42,8 +52,8 @@ def plain(received: list[Frame]) -> list[tuple[int, bytes, bytes]]:
 
 @given(sent=st.lists(frames, max_size=6), cuts=st.lists(st.integers(0, 600), max_size=12))
 def test_frames_come_out_as_they_went_in_wherever_the_stream_is_cut(sent, cuts):
-    stream = b"".join(piece for frame in sent for piece in encode_frame(*frame))
-    parser = FrameParser(1000)
+    stream = b"".join(piece for frame in sent for piece in encode_frame(TAG, *frame))
+    parser = FrameParser(1000, tag=TAG)
     received = feed_in_pieces(parser, stream, cuts)
     assert plain(received) == [(channel, head, b"".join(attached)) for channel, head, attached in sent]
     assert parser.bytes_started == 0
@@ -52,20 +62,20 @@ def test_frames_come_out_as_they_went_in_wherever_the_stream_is_cut(sent, cuts):
 @given(size=st.integers(3000, 9000), step=st.integers(1, 2000))
 def test_a_large_attachment_comes_out_whole_in_steps_of_any_size(size, step):
     content = bytes(range(256)) * (size // 256 + 1)
-    stream = b"".join(encode_frame(7, b"head", [content, b"tail"])) + b"".join(encode_frame(8, b"next"))
+    stream = b"".join([*encode_frame(TAG, 7, b"head", [content, b"tail"]), *encode_frame(TAG, 8, b"next")])
     received = feed_in_pieces(FrameParser(20_000), stream, list(range(0, len(stream), step)))
     assert plain(received) == [(7, b"head", content + b"tail"), (8, b"next", b"")]
 
 
 def test_one_byte_at_a_time_is_enough():
-    stream = b"".join(encode_frame(1, b"ab", [b"cd"]))
+    stream = b"".join(encode_frame(TAG, 1, b"ab", [b"cd"]))
     parser = FrameParser()
     received = [parser.feed(bytes([byte])) for byte in stream]
     assert received[:-1] == [[]] * (len(stream) - 1)
     assert plain(received[-1]) == [(1, b"ab", b"cd")]
 
 
-@pytest.mark.parametrize("size", [0, 1, 5, 1001, 2**31, 2**31 - 1, 2**32 - 1])
+@pytest.mark.parametrize("size", [0, 1, 5, 9, 1001, 2**31, 2**31 - 1, 2**32 - 1])
 @pytest.mark.parametrize("rest", [b"", b"\x00\x00", b"\xff" * 6, b"\xff" * 300])
 def test_a_length_that_cannot_be_is_refused_as_soon_as_it_is_read(size, rest):
     """Also with nothing behind it, so that nobody waits for what cannot come."""
@@ -81,9 +91,9 @@ def test_a_length_of_eight_bytes_is_no_length_of_ours():
             FrameParser(1000, "n2").feed(struct.pack(f"{order}Q", 2**63) + b"x" * 16)
 
 
-@given(cut=st.integers(0, 10), claimed=st.integers(7, 2**32 - 1))
+@given(cut=st.integers(0, 14), claimed=st.integers(7, 2**32 - 1))
 def test_a_head_larger_than_its_frame_is_refused(cut, claimed):
-    stream = struct.pack("<IHI", 6 + 6, 1, claimed) + b"x" * 6
+    stream = struct.pack("<IHII", 10 + 6, 1, claimed, TAG) + b"x" * 6
     with pytest.raises(RemoteProtocolError):
         feed_in_pieces(FrameParser(1000), stream, [cut])
 
@@ -92,7 +102,7 @@ def test_a_claimed_length_allocates_nothing():
     parser = FrameParser(2**31)
     tracemalloc.start()
     try:
-        parser.feed(struct.pack("<IHI", 2**31, 1, 2**30) + b"x" * 10)
+        parser.feed(struct.pack("<IHII", 2**31, 1, 2**30, TAG) + b"x" * 10)
         assert tracemalloc.get_traced_memory()[1] < 100_000
     finally:
         tracemalloc.stop()

@@ -7,9 +7,11 @@ import logging
 from typing import Any
 
 from quorum.errors import RemoteProtocolError
-from quorum.runtime.codec import Frame, encode_frame
+from quorum.runtime.codec import Frame, cluster_tag, encode_frame
 from quorum.runtime.connection import Complaints, FrameConnection
 from quorum.runtime.limits import Limits
+
+TAG = cluster_tag("c1")
 
 
 class Transport(asyncio.Transport):
@@ -62,12 +64,12 @@ def opened(
 ) -> tuple[FrameConnection, Transport]:
     connection, transport = FrameConnection(owner, limits or Limits(), Complaints()), Transport()
     connection.connection_made(transport)
-    connection.admit(owner, "n2", unsent_max, stops_reading=stops_reading)
+    connection.admit(owner, "n2", TAG, unsent_max, stops_reading=stops_reading)
     return connection, transport
 
 
 def frame(content: bytes) -> bytes:
-    return b"".join(encode_frame(0, content))
+    return b"".join(encode_frame(TAG, 0, content))
 
 
 def test_one_receipt_is_one_call():
@@ -86,7 +88,7 @@ def test_what_is_sent_in_one_turn_leaves_in_one_write():
     async def main():
         connection, transport = opened(Owner())
         for content in (b"a", b"b", b"c"):
-            connection.send(encode_frame(0, content))
+            connection.send(encode_frame(TAG, 0, content))
         assert transport.writes == []
         connection.flush()
         connection.flush()
@@ -98,7 +100,7 @@ def test_what_is_sent_in_one_turn_leaves_in_one_write():
 def test_what_nobody_flushed_leaves_in_the_next_turn():
     async def main():
         connection, transport = opened(Owner())
-        connection.send(encode_frame(0, b"a"))
+        connection.send(encode_frame(TAG, 0, b"a"))
         await asyncio.sleep(0)
         return transport.writes
 
@@ -109,9 +111,9 @@ def test_while_the_transport_is_full_everything_waits_and_then_leaves_at_once():
     async def main():
         connection, transport = opened(Owner(), stops_reading=True)
         connection.pause_writing()
-        connection.send(encode_frame(0, b"a"))
+        connection.send(encode_frame(TAG, 0, b"a"))
         connection.flush()
-        connection.send(encode_frame(0, b"b"))
+        connection.send(encode_frame(TAG, 0, b"b"))
         assert transport.writes == []
         assert connection.bytes_unsent == len(frame(b"a") + frame(b"b"))
         connection.resume_writing()
@@ -140,7 +142,7 @@ def test_whoever_takes_too_little_is_dropped():
         connection, transport = opened(Owner(), unsent_max=100)
         connection.pause_writing()
         for _ in range(20):
-            connection.send(encode_frame(0, b"0123456789"))
+            connection.send(encode_frame(TAG, 0, b"0123456789"))
         return connection, transport
 
     connection, transport = asyncio.run(main())
@@ -154,9 +156,9 @@ def test_closing_hands_over_what_waits_and_then_nothing():
         owner = Owner()
         connection, transport = opened(owner)
         connection.pause_writing()
-        connection.send(encode_frame(0, b"a"))
+        connection.send(encode_frame(TAG, 0, b"a"))
         connection.close()
-        connection.send(encode_frame(0, b"b"))
+        connection.send(encode_frame(TAG, 0, b"b"))
         connection.data_received(frame(b"c"))
         connection.connection_lost(None)
         connection.close()

@@ -12,17 +12,18 @@ import pytest
 from quorum.errors import QuorumError
 from quorum.runtime import messages
 from quorum.runtime.client import Client
-from quorum.runtime.codec import encode_frame
+from quorum.runtime.codec import cluster_tag, encode_frame
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.handshake import CONTROL_CHANNEL, HANDSHAKE, PROTOCOL_VERSION, Welcome
 from quorum.runtime.messages import Failure, MembersReply, Noticed, Result, StatusReply
 from runtime.test_directory import SETTINGS, Owner
 
+TAG = cluster_tag("c1")
 ENCODE = msgspec.msgpack.Encoder().encode
 
 
 def frame(message: object, *attached: bytes) -> bytes:
-    return b"".join(encode_frame(0, ENCODE(message), attached))
+    return b"".join(encode_frame(TAG, 0, ENCODE(message), attached))
 
 
 class Liar:
@@ -41,7 +42,7 @@ class Liar:
         try:
             await reader.read(64)
             welcome = HANDSHAKE.encode(Welcome(PROTOCOL_VERSION, "c1", "n1", 1))
-            writer.write(b"".join(encode_frame(CONTROL_CHANNEL, welcome)))
+            writer.write(b"".join(encode_frame(TAG, CONTROL_CHANNEL, welcome)))
             while await reader.read(4096):
                 writer.write(self._says())
         except ConnectionError:
@@ -60,7 +61,7 @@ def members(*rows: tuple[str, str], epoch: int = 1) -> MembersReply:
 HOSTILE = {
     "garbage": lambda: b"\xff" * 100,
     "a frame of 4 GB": lambda: b"\xff\xff\xff\xff" + b"x" * 100,
-    "no message": lambda: b"".join(encode_frame(0, b"\xc1")),
+    "no message": lambda: b"".join(encode_frame(TAG, 0, b"\xc1")),
     "a message of no kind": lambda: frame([199, 1]),
     "members that are numbers": lambda: frame([63, 1, "n1", 1, [[1, 2]]]),
     "an epoch of text": lambda: frame([63, 1, "n1", "1", []]),

@@ -15,6 +15,7 @@ from quorum.runtime.dial import dial
 from quorum.runtime.handshake import (
     CONTROL_CHANNEL,
     HANDSHAKE,
+    PROTOCOL_VERSION,
     HelloRejected,
     Welcome,
 )
@@ -22,6 +23,7 @@ from quorum.runtime.limits import Limits
 from quorum.runtime.network import Network
 from runtime.network_ends import (
     CLUSTER,
+    TAG,
     Caller,
     Handler,
     Keys,
@@ -134,11 +136,11 @@ def test_a_handler_that_refuses_a_message_ends_that_connection_only():
         liar, honest = Caller(), Caller()
         lying = await dial(node.address, None, hello("n1"), liar)
         kept = await dial(node.address, None, hello("n2"), honest)
-        lying.send(encode_frame(0, b"nonsense"))
+        lying.send(encode_frame(TAG, 0, b"nonsense"))
         await liar.ended.wait()
         assert node.connected == ("n2",)
         assert node.complaints.counts == {"n1": 1}
-        kept.send(encode_frame(0, b"sense"))
+        kept.send(encode_frame(TAG, 0, b"sense"))
         await handler.until(lambda h: h.heads[-1][1] == b"sense")
         await node.close()
         await honest.ended.wait()
@@ -212,7 +214,7 @@ def test_a_client_is_served_and_missed(keys, secure):
         caller = Caller()
         connection = await dial(node.address, tls, hello("ann", to="", role="client"), caller)
         assert (caller.welcome.node, node.clients) == ("n9", 1)
-        connection.send(encode_frame(7, b"question", (b"x" * 100_000,)))
+        connection.send(encode_frame(TAG, 7, b"question", (b"x" * 100_000,)))
         await caller.changed.wait()
         assert caller.heads == [b"question"]
         client = handler.clients[0]
@@ -251,11 +253,15 @@ def test_too_many_clients_are_sent_away_and_peers_keep_their_places():
     [
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
         bytes(100),
-        b"".join(encode_frame(CONTROL_CHANNEL, b"\xc1")),
-        b"".join(encode_frame(CONTROL_CHANNEL, HANDSHAKE.encode(hello("n1")))),
-        b"".join(encode_frame(CONTROL_CHANNEL, HANDSHAKE.encode(Welcome(1, "other", "n9", 1)))),
-        b"".join(encode_frame(CONTROL_CHANNEL, HANDSHAKE.encode(Welcome(1, CLUSTER, "n8", 1)))),
-        b"".join(encode_frame(CONTROL_CHANNEL, HANDSHAKE.encode(Welcome(9, CLUSTER, "n9", 1)))),
+        b"".join(encode_frame(TAG, CONTROL_CHANNEL, b"\xc1")),
+        b"".join(encode_frame(TAG, CONTROL_CHANNEL, HANDSHAKE.encode(hello("n1")))),
+        b"".join(
+            encode_frame(TAG, CONTROL_CHANNEL, HANDSHAKE.encode(Welcome(PROTOCOL_VERSION, "other", "n9", 1)))
+        ),
+        b"".join(
+            encode_frame(TAG, CONTROL_CHANNEL, HANDSHAKE.encode(Welcome(PROTOCOL_VERSION, CLUSTER, "n8", 1)))
+        ),
+        b"".join(encode_frame(TAG, CONTROL_CHANNEL, HANDSHAKE.encode(Welcome(9, CLUSTER, "n9", 1)))),
     ],
 )
 def test_a_strange_answer_to_a_hello_is_the_other_sides_fault(answer):
@@ -288,8 +294,10 @@ def test_a_node_that_answers_nothing_is_given_up():
 def test_frames_right_behind_a_welcome_reach_the_session():
     async def main():
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            welcome = encode_frame(CONTROL_CHANNEL, HANDSHAKE.encode(Welcome(1, CLUSTER, "n9", 1)))
-            writer.write(b"".join([*welcome, *encode_frame(0, b"at once")]))
+            welcome = encode_frame(
+                TAG, CONTROL_CHANNEL, HANDSHAKE.encode(Welcome(PROTOCOL_VERSION, CLUSTER, "n9", 1))
+            )
+            writer.write(b"".join([*welcome, *encode_frame(TAG, 0, b"at once")]))
             await reader.read()
             writer.close()
 

@@ -23,6 +23,7 @@ from quorum.runtime.handshake import (
 from quorum.runtime.limits import Limits
 from runtime.network_ends import (
     CLUSTER,
+    TAG,
     Caller,
     Keys,
     hello,
@@ -51,7 +52,7 @@ def no_traceback(caplog):
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        (hello("n1", version=2), "version 2 of the protocol was asked for"),
+        (hello("n1", version=1), "version 1 of the protocol was asked for"),
         (hello("n1", cluster="other"), "belongs to another one"),
         (hello("n1", to="n8"), "this is n9"),
         (hello("n1", to=""), "this is n9"),
@@ -180,11 +181,11 @@ HOSTILE = {
     "larger than a hello may be": (5000).to_bytes(4, "little") + b"\x00" * 6,
     "HTTP": b"GET / HTTP/1.1\r\nHost: n9\r\n\r\n",
     "zeros": bytes(5000),
-    "array of 2^32-1": b"".join(encode_frame(CONTROL_CHANNEL, b"\xdd\xff\xff\xff\xff")),
-    "not a hello": b"".join(encode_frame(CONTROL_CHANNEL, HANDSHAKE.encode(Rejected("no")))),
-    "hello on another channel": b"".join(encode_frame(0, HELLO)),
-    "two hellos": b"".join(encode_frame(CONTROL_CHANNEL, HELLO)) * 2,
-    "nested": b"".join(encode_frame(CONTROL_CHANNEL, b"\x91" * 4000)),
+    "array of 2^32-1": b"".join(encode_frame(TAG, CONTROL_CHANNEL, b"\xdd\xff\xff\xff\xff")),
+    "not a hello": b"".join(encode_frame(TAG, CONTROL_CHANNEL, HANDSHAKE.encode(Rejected("no")))),
+    "hello on another channel": b"".join(encode_frame(TAG, 0, HELLO)),
+    "two hellos": b"".join(encode_frame(TAG, CONTROL_CHANNEL, HELLO)) * 2,
+    "nested": b"".join(encode_frame(TAG, CONTROL_CHANNEL, b"\x91" * 4000)),
 }
 
 
@@ -241,7 +242,7 @@ def test_silence_and_slow_hellos_are_ended_at_the_deadline(keys, secure):
     async def main():
         limits = Limits(hello_timeout_us=100_000)
         node, _ = await started("n9", keys.contexts("n9") if secure else None, limits=limits)
-        slow = b"\x16\x03\x01\x02\x00" if secure else b"".join(encode_frame(CONTROL_CHANNEL, HELLO))[:7]
+        slow = b"\x16\x03\x01\x02\x00" if secure else b"".join(encode_frame(TAG, CONTROL_CHANNEL, HELLO))[:7]
         await asyncio.gather(*(send_raw(node.address, data) for data in (b"", slow)))
         assert node.complaints.counts["127.0.0.1"] == 2
         await node.close()
@@ -254,7 +255,7 @@ def test_a_frame_that_stops_half_way_is_ended_at_the_deadline():
         node, handler = await started("n9", limits=Limits(frame_timeout_us=50_000))
         caller = Caller()
         connection = await dial(node.address, None, hello("n1"), caller)
-        connection.send([b"".join(encode_frame(0, b"never complete"))[:-1]])
+        connection.send([b"".join(encode_frame(TAG, 0, b"never complete"))[:-1]])
         await caller.ended.wait()
         assert (handler.news, handler.heads) == (["up n1", "lost n1"], [])
         await node.close()

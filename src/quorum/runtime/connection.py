@@ -111,19 +111,26 @@ class FrameConnection:
         return peer_name(self.certificate)
 
     @property
+    def cluster_tag(self) -> int:
+        """Of which cluster the frames are that come here; codec.NO_CLUSTER until one said so."""
+        return self._parser.tag
+
+    @property
     def bytes_unsent(self) -> int:
         """What was sent here and has not been handed to the kernel."""
         in_transport = self._transport.get_write_buffer_size() if self._transport is not None else 0
         return self._unsent_bytes + in_transport
 
-    def admit(self, owner: ConnectionOwner, name: str, unsent_max: int, *, stops_reading: bool) -> None:
+    def admit(self, owner: ConnectionOwner, name: str, tag: int, unsent_max: int, *, stops_reading: bool) -> None:
         """The other side is known: lift the bounds of the hello, and report to `owner` from the next receipt on.
+        A frame of another cluster than the one with this `tag` ends the connection from now on.
 
         With `stops_reading` nothing is read while the other side does not take what is written, so that its
         requests wait with it; two nodes must not do so to each other.
         """
         self.owner, self._unsent_max, self._stops_reading = owner, unsent_max, stops_reading
         self._rename(name)
+        self._parser.tag = tag
         self._parser.bytes_max = self.limits.frame_bytes_max
 
     def send(self, buffers: Sequence[Buffer], *, caller_flushes: bool = False) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from quorum.errors import QuorumError, RemoteProtocolError
-from quorum.runtime.codec import Frame, encode_frame
+from quorum.runtime.codec import Frame, cluster_tag, encode_frame
 from quorum.runtime.connection import Address, Complaints, ConnectionOwner, FrameConnection, tls_reason
 from quorum.runtime.handshake import (
     CONTROL_CHANNEL,
@@ -58,7 +58,8 @@ async def dial(
                     server_hostname="",
                     ssl_shutdown_timeout=1.0,
                 )
-            connection.send(encode_frame(CONTROL_CHANNEL, HANDSHAKE.encode(hello)))
+            tag = cluster_tag(hello.cluster)
+            connection.send(encode_frame(tag, CONTROL_CHANNEL, HANDSHAKE.encode(hello)))
             connection.flush()
             await call.answered
     except BaseException:
@@ -87,8 +88,8 @@ class _Call:
             self.answered.set_exception(error)
             connection.abort()
             return
-        limits = connection.limits
-        connection.admit(self, welcome.node, limits.peer_bytes_unsent_max, stops_reading=False)
+        unsent_max = connection.limits.peer_bytes_unsent_max
+        connection.admit(self, welcome.node, connection.cluster_tag, unsent_max, stops_reading=False)
         connection.owner = self._open_session(connection, welcome)
         self.answered.set_result(None)
         if len(frames) > 1:
@@ -115,6 +116,10 @@ class _Call:
                 self._where,
                 f"welcomed us in version {answer.protocol_version} to cluster {shown(answer.cluster)}, which was "
                 "not asked for. Check the address.",
+            )
+        if connection.cluster_tag != cluster_tag(answer.cluster):
+            raise RemoteProtocolError(
+                self._where, "welcomed us to one cluster under the tag of another. Look for a proxy between."
             )
         if hello.to and answer.node != hello.to:
             raise RemoteProtocolError(

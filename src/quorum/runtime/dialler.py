@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
-from quorum.runtime.codec import Frame, MessageCodec, encode_frame
+from quorum.runtime.codec import NO_CLUSTER, Frame, MessageCodec, encode_frame
 from quorum.runtime.connection import FrameConnection
 from quorum.runtime.dial import dial
 from quorum.runtime.handshake import CLIENT, PROTOCOL_VERSION, Hello, Welcome
@@ -64,7 +64,7 @@ class Dialler:
         """Put one message behind the others; it leaves at `flush`, which the caller owes."""
         if self._connection is not None and self._connection.connection is not None:
             head = _CLIENT_CODEC.encode(message)
-            frame = encode_frame(CHANNEL, head, (body,) if body else ())
+            frame = encode_frame(self._connection.tag, CHANNEL, head, (body,) if body else ())
             self._connection.connection.send(frame, caller_flushes=True)
 
     def flush(self) -> None:
@@ -102,10 +102,11 @@ class _Session:
         self._on_closed = on_closed
         self.connection: FrameConnection | None = None
         self.cluster = ""
+        self.tag = NO_CLUSTER
         self.is_abandoned = False
 
     def welcome(self, connection: FrameConnection, welcome: Welcome) -> _Session:
-        self.cluster = welcome.cluster
+        self.cluster, self.tag = welcome.cluster, connection.cluster_tag
         return self
 
     def on_frames(self, connection: FrameConnection, frames: list[Frame]) -> None:

@@ -12,7 +12,8 @@ from quorum.model import NODE_ID_PATTERN, NodeId
 from quorum.runtime.codec import CHANNEL_MAX, MessageCodec
 from quorum.runtime.keyring import CLIENT_PREFIX
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+"""1: frames without a cluster tag. 2: with one (runtime.codec)."""
 CONTROL_CHANNEL = CHANNEL_MAX
 """The channel of these messages; nothing else may use it."""
 

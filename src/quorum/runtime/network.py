@@ -11,7 +11,7 @@ from typing import Protocol
 from quorum.entry import Buffer
 from quorum.errors import LocalProtocolError, QuorumError, RemoteProtocolError
 from quorum.model import NodeId
-from quorum.runtime.codec import Frame, encode_frame
+from quorum.runtime.codec import Frame, cluster_tag, encode_frame
 from quorum.runtime.connection import Address, Complaints, ConnectionOwner, FrameConnection, tls_reason
 from quorum.runtime.dial import dial
 from quorum.runtime.handshake import (
@@ -132,6 +132,7 @@ class Network:
     ) -> None:
         self.node = node
         self.cluster_id = cluster_id
+        self.tag = cluster_tag(cluster_id)
         self.incarnation = incarnation
         self.handler = handler
         self.limits = limits or Limits()
@@ -211,7 +212,7 @@ class Network:
         link = self._links.get(node)
         if link is None or node in self.faults.blocked_out:
             return
-        link.connection.send(encode_frame(channel, head, attached), caller_flushes=self.caller_flushes)
+        link.connection.send(encode_frame(self.tag, channel, head, attached), caller_flushes=self.caller_flushes)
         self._dirty[link.connection] = None
 
     def flush(self) -> None:
@@ -250,19 +251,20 @@ class Network:
     def admit(self, connection: FrameConnection, hello: Hello) -> None:
         """Welcome a caller that there is no objection to."""
         welcome = Welcome(PROTOCOL_VERSION, self.cluster_id, self.node, self.incarnation)
-        connection.send(encode_frame(CONTROL_CHANNEL, HANDSHAKE.encode(welcome)))
+        connection.send(encode_frame(self.tag, CONTROL_CHANNEL, HANDSHAKE.encode(welcome)))
         if hello.role == PEER:
             self._open_link(hello.node, connection, hello.incarnation)
             return
         client = ClientConnection(self, connection, hello)
         self._clients[client] = None
         unsent_max = self.limits.client_bytes_unsent_max
-        connection.admit(client, f"{client.name} at {connection.name}", unsent_max, stops_reading=True)
+        name = f"{client.name} at {connection.name}"
+        connection.admit(client, name, self.tag, unsent_max, stops_reading=True)
 
     def _open_link(self, node: NodeId, connection: FrameConnection, incarnation: int) -> _PeerLink:
         """Take `connection` as the one to `node`, in place of any other."""
         link = _PeerLink(self, node, connection, incarnation)
-        connection.admit(link, node, self.limits.peer_bytes_unsent_max, stops_reading=False)
+        connection.admit(link, node, self.tag, self.limits.peer_bytes_unsent_max, stops_reading=False)
         older = self._links.get(node)
         self._links[node] = link
         if self.is_closing:
@@ -354,9 +356,10 @@ class ClientConnection:
 
     def send(self, channel: int, head: bytes, attached: Sequence[Buffer] = ()) -> None:
         """Send one frame at the next flush of the network. Once the client is gone it vanishes."""
-        frame = encode_frame(channel, head, attached)
-        self.connection.send(frame, caller_flushes=self._network.caller_flushes)
-        self._network.mark_dirty(self.connection)
+        network = self._network
+        frame = encode_frame(network.tag, channel, head, attached)
+        self.connection.send(frame, caller_flushes=network.caller_flushes)
+        network.mark_dirty(self.connection)
 
     def close(self) -> None:
         """Hand over what is unsent and end the connection."""
@@ -403,13 +406,16 @@ class _Greeting:
         hello = HANDSHAKE.decode(head, connection.name) if channel == CONTROL_CHANNEL else None
         if not isinstance(hello, Hello) or len(frames) > 1:
             raise RemoteProtocolError(connection.name, "did not begin with one hello")
+        if connection.cluster_tag != cluster_tag(hello.cluster):
+            raise RemoteProtocolError(connection.name, "said hello to one cluster under the tag of another")
         self._arrival.settle()
         reason = self._network.objection(connection, hello)
         if reason is None:
             self._network.admit(connection, hello)
             return
         self._network.complaints.add(connection.name, f"was rejected: {reason}")
-        connection.send(encode_frame(CONTROL_CHANNEL, HANDSHAKE.encode(Rejected(reason))))
+        rejected = HANDSHAKE.encode(Rejected(reason))
+        connection.send(encode_frame(self._network.tag, CONTROL_CHANNEL, rejected))
         connection.close()
 
     def on_closed(self, connection: FrameConnection, error: Exception | None) -> None:

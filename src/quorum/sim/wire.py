@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from quorum.entry import Buffer, split_entries
 from quorum.model import NodeId
 from quorum.protocols.raft.messages import Append
-from quorum.runtime.codec import FrameParser, MessageCodec, encode_frame
+from quorum.runtime.codec import FrameParser, MessageCodec, cluster_tag, encode_frame
 from quorum.runtime.messages import ClientMessage, PeerMessage
 
 _PEERS: MessageCodec[object] = MessageCodec(PeerMessage)
 _CLIENTS: MessageCodec[object] = MessageCodec(ClientMessage)
+
+TAG = cluster_tag("simulated")
 
 Carried = tuple[object, tuple[Buffer, ...]]
 
@@ -32,6 +34,6 @@ def carry_request(client: str, message: object, attached: Sequence[Buffer]) -> C
 
 
 def _framed(head: bytes, attached: Sequence[Buffer]) -> tuple[bytes, Buffer]:
-    data = b"".join(encode_frame(0, head, attached))
-    ((_, head, body),) = FrameParser().feed(data)
+    data = b"".join(encode_frame(TAG, 0, head, attached))
+    ((_, head, body),) = FrameParser(tag=TAG).feed(data)
     return head, body
