@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from multiprocessing import get_context
 from typing import Any
 
@@ -18,6 +16,7 @@ from quorum.console.window import window_lines
 from quorum.errors import ConfigurationError
 from quorum.sim.campaign import Outcome, Plan, configuration_of, run_seed
 from quorum.sim.faults import ALL_FAULTS, FAULTS, LEASE_FAULTS
+from quorum.sim.progress import progress
 from quorum.systems.build import build
 
 TRACE_CHARACTERS_MAX = 160
@@ -117,7 +116,7 @@ def simulate(
     plan = plan_of(first, **options)
     plans = [msgspec.structs.replace(plan, seed=seed) for seed in range(first, first + seeds)]
     began = time.monotonic()
-    with _progress(len(plans), quiet=as_json) as advance:
+    with progress(len(plans), is_quiet=as_json) as advance:
         outcomes = []
         for outcome in run_plans(plans, workers or os.cpu_count() or 1):
             outcomes.append(outcome)
@@ -219,22 +218,3 @@ def _described(event: tuple[object, ...]) -> str:
     shown = text if len(text) <= TRACE_CHARACTERS_MAX else text[: TRACE_CHARACTERS_MAX - 3] + "..."
     assert isinstance(now_us, int), "an event begins with its time"
     return f"{now_us / 1e6:12.6f} {shown}"
-
-
-@contextmanager
-def _progress(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A bar on stderr; nothing where that is no terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda text: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("0 failed", total=total)
-
-        def advance(text: str) -> None:
-            bar.update(task, advance=1, description=text)
-
-        yield advance

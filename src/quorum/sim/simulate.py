@@ -15,6 +15,7 @@ from quorum.errors import ConfigurationError, QuorumError
 from quorum.model import check_fault_budget
 from quorum.sim.actor import Expected, Operation, Workload
 from quorum.sim.faults import FAULTS, SECOND_US, SINGLE_FAULTS, USUAL_FAULTS
+from quorum.sim.progress import progress
 from quorum.sim.reapply import differing, is_reapplying
 from quorum.sim.subject import Claim, Subject, subject_of
 from quorum.sim.subject_run import Case, Run, run_twice
@@ -100,6 +101,7 @@ def simulate(
     steps_max: int = STEPS_MAX,
     must_hold: bool = True,
     on_run: Callable[[Run], Any] | None = None,
+    show_progress: bool = True,
 ) -> Simulation:
     """Run `what` in a simulated cluster of `N` nodes of which up to `T` crash at once, for each of `seeds` (a
     number: so many, from 0 on).
@@ -118,6 +120,7 @@ def simulate(
 
     `stale`: ask every query with consistency="stale", and judge it as linearizable. The search for a linearization
     ends after `steps_max` steps; a history that is undecided then counts as failed. `on_run` hears of each seed.
+    Where stderr is a terminal a bar shows the seeds done, unless `show_progress` is False.
 
     Raises SimulationFailed, an AssertionError, for the first seed that fails; with must_hold=False none, and the
     result has all. Raises ConfigurationError and NotReplicable for what cannot be run.
@@ -129,9 +132,12 @@ def simulate(
     case = _case(what, workload, check, check_history, raises, N, T, clients, duration_s, pause_ms, faults, stale,
                  snapshot_entries, steps_max)  # fmt: skip
     session = _Session(case, _Replay(case.subject.name, _given(locals())), must_hold, on_run)
-    for seed in _seeds(seeds):
-        session.run(seed)
-    return session.end(what, hash_seeds)
+    wanted = _seeds(seeds)
+    with progress(len(wanted), is_quiet=not show_progress) as advance:
+        for seed in wanted:
+            session.run(seed)
+            advance(session.text)
+        return session.end(what, hash_seeds)
 
 
 class _Session:
@@ -153,6 +159,12 @@ class _Session:
         if self._on_run is not None:
             self._on_run(run)
         self._demand(run)
+
+    @property
+    def text(self) -> str:
+        """What there is to say so far, in a few words."""
+        failed = sum(1 for run in self._runs if run.failure)
+        return f"{failed} failed, {sum(run.operations for run in self._runs)} operations"
 
     def end(self, what: Any, hash_seeds: Iterable[int]) -> Simulation:
         """Apply the logs under other hash seeds, up to the first difference; return the result."""
@@ -195,7 +207,7 @@ class _Replay:
         return f"quorum.simulate({self._name}, seeds=[{seed}]{self._given})"
 
 
-_NOT_SHOWN = frozenset(("what", "seeds", "must_hold", "on_run"))
+_NOT_SHOWN = frozenset(("what", "seeds", "must_hold", "on_run", "show_progress"))
 
 
 def _given(arguments: dict[str, Any]) -> dict[str, str]:
