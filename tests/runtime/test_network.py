@@ -109,6 +109,74 @@ def test_a_node_that_ends_is_lost_at_once_and_found_when_it_is_back():
     run(main)
 
 
+def test_who_is_not_kept_is_dialled_no_more_and_again_once_it_is_kept_again():
+    """What a node does about a member that was evicted, and about one that returns."""
+
+    async def main():
+        calls = {"n2": 0, "n3": 0}
+        called = asyncio.Event()
+        servers, addresses = [], {"n1": free_addresses(1)[0]}
+        for name in calls:
+
+            def count(_, writer: asyncio.StreamWriter, name: str = name) -> None:
+                calls[name] += 1
+                called.set()
+                writer.close()
+
+            servers.append(await asyncio.start_server(count, "127.0.0.1", 0))
+            addresses[name] = servers[-1].sockets[0].getsockname()
+
+        async def until_called(name: str, more: int) -> None:
+            enough = calls[name] + more
+            while calls[name] < enough:
+                called.clear()
+                await called.wait()
+
+        node = network("n1", addresses, Handler())
+        await node.start()
+        await until_called("n2", 2)
+        node.keep({"n1", "n3"}, farewell_s=0.0)
+        async with asyncio.timeout(20):
+            while not node._dialling["n2"].done():
+                await asyncio.sleep(0.01)
+        before = calls["n2"]
+        await until_called("n3", 3)
+        assert calls["n2"] == before
+        node.keep({"n2", "n3"}, farewell_s=0.0)
+        await until_called("n2", 2)
+        node.keep({"n3"}, farewell_s=1000.0)
+        await until_called("n2", 2)
+        await node.close()
+        for server in servers:
+            server.close()
+            await server.wait_closed()
+
+    run(main)
+
+
+def test_a_connection_to_who_is_not_kept_stands_and_who_calls_is_heard():
+    async def main():
+        addresses = dict(zip(("n1", "n2"), free_addresses(2), strict=True))
+        first, second = Handler(), Handler()
+        one, two = network("n1", addresses, first), network("n2", addresses, second)
+        await one.start()
+        await two.start()
+        await first.until(lambda h: h.news == ["up n2"])
+        one.keep({"n1"}, farewell_s=0.0)
+        two.keep({"n2"}, farewell_s=0.0)
+        one.send("n2", 0, b"you have left")
+        one.flush()
+        await second.until(lambda h: [head for _, head, _ in h.heads] == [b"you have left"])
+        await one.close()
+        await second.until(lambda h: h.news[-1] == "lost n1")
+        connection = await dial(two.address, None, hello("n1", to="n2", life=2), Caller())
+        await second.until(lambda h: h.news[-1] == "up n1")
+        connection.close()
+        await two.close()
+
+    run(main)
+
+
 def test_a_newer_connection_of_a_node_replaces_the_older_and_an_older_life_is_refused():
     async def main():
         node, handler = await started("n9")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from quorum.errors import ConfigurationError, QuorumError
+from quorum.membership.reconfiguration import Admit, Change, Evict
 from quorum.runtime.client import Client
 from quorum.runtime.config import load_node
 from quorum.runtime.dialler import Dialler
@@ -106,6 +107,29 @@ def run(folder: Path, scenario: Callable[[Cluster], Awaitable[None]], insecure: 
 async def put_one_by_one(client: Client, first: int, last: int) -> None:
     for number in range(first, last):
         await client.kv.put(b"key%d" % number, b"value%d" % number)
+
+
+def test_a_member_that_was_evicted_is_not_dialled_for_ever_and_is_again_once_it_returns(tmp_path: Path) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        async def change(change: Change) -> None:
+            async with NodeConnection(cluster.endpoints[await cluster.leader()], cluster.dialler()) as connection:
+                await connection.change(change)
+
+        def wanted(name: str) -> set[str]:
+            return {"n2", "n3"} - {name} - set(cluster.nodes[name].network._given_up_s)
+
+        async def until_wanted(by_first: set[str], by_second: set[str]) -> None:
+            async with asyncio.timeout(PATIENCE_S):
+                while (wanted("n1"), wanted("n2")) != (by_first, by_second):
+                    await asyncio.sleep(0.02)
+
+        await until_wanted({"n2", "n3"}, {"n3"})
+        await change(Evict(("n3",)))
+        await until_wanted({"n2"}, set())
+        await change(Admit("n3", role="learner"))
+        await until_wanted({"n2", "n3"}, {"n3"})
+
+    run(tmp_path, scenario)
 
 
 def test_a_node_that_missed_everything_fetches_a_snapshot(tmp_path: Path) -> None:

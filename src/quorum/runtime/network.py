@@ -109,7 +109,8 @@ class LinkFaults:
 class Network:
     """Keeps one connection to each other node, and serves clients. Everything runs on one event loop.
 
-    Of two nodes the one with the smaller id dials, again and again with growing pauses, until `close`. A newer
+    Of two nodes the one with the smaller id dials, again and again with growing pauses, until `close`, or for as
+    long as `keep` names the other. A newer
     connection of a node replaces the older one. `peers` are the other nodes and where they listen; `incarnation`
     must grow from life to life. Without `tls` nobody is authenticated: for loopback only. With `caller_flushes`
     the caller flushes after whatever it sends, which saves a loop turn.
@@ -145,7 +146,8 @@ class Network:
         self._links: dict[NodeId, _PeerLink] = {}
         self._clients: dict[ClientConnection, None] = {}
         self._dirty: dict[FrameConnection, None] = {}
-        self._dialling: list[asyncio.Task[None]] = []
+        self._dialling: dict[NodeId, asyncio.Task[None]] = {}
+        self._given_up_s: dict[NodeId, float] = {}
         self.is_closing = False
         self._is_started = False
         self.caller_flushes = caller_flushes
@@ -171,21 +173,27 @@ class Network:
         """Listen, and begin to dial. Raises ConfigurationError when the address cannot be had."""
         await self._listener.start()
         self._is_started = True
-        for peer in self._peers:
-            if self.node < peer:
-                self._dial_forever(peer)
+        self._dial_wanted()
 
-    def _dial_forever(self, peer: NodeId) -> None:
+    def _dial_wanted(self) -> None:
+        """See that everybody is dialled who is to be, once the network has started."""
         loop = asyncio.get_running_loop()
-        self._dialling.append(loop.create_task(self._keep_dialling(peer), name=f"dial {peer}"))
+        for peer in self._peers if self._is_started else ():
+            task = self._dialling.get(peer)
+            if self.node < peer and (task is None or task.done()) and self._is_wanted(peer):
+                self._dialling[peer] = loop.create_task(self._keep_dialling(peer), name=f"dial {peer}")
+
+    def _is_wanted(self, peer: NodeId) -> bool:
+        given_up_s = self._given_up_s.get(peer)
+        return given_up_s is None or asyncio.get_running_loop().time() < given_up_s
 
     async def close(self) -> None:
         """End everything. What is unsent is handed over, within a second; the handler hears no more."""
         self.is_closing = True
         await self._listener.close()
-        for task in self._dialling:
+        for task in self._dialling.values():
             task.cancel()
-        await asyncio.gather(*self._dialling, return_exceptions=True)
+        await asyncio.gather(*self._dialling.values(), return_exceptions=True)
         connections = [link.connection for link in self._links.values()]
         connections += [client.connection for client in self._clients]
         for connection in connections:
@@ -195,17 +203,24 @@ class Network:
 
     def learn(self, peers: Mapping[NodeId, Address]) -> None:
         """Where further nodes listen, or known ones from now on. Nobody is forgotten: who has left the cluster may
-        still have to hear of it."""
+        call, and hear of it."""
         for peer in sorted(peers):
-            if peer == self.node:
-                continue
-            is_new = peer not in self._peers
-            self._peers[peer] = peers[peer]
-            if is_new:
+            if peer != self.node:
+                self._peers[peer] = peers[peer]
                 self.faults.admit(peer)
-                if self._is_started and self.node < peer:
-                    self._dial_forever(peer)
         self.listening = Listening(self.node, self.cluster_id, frozenset(self._peers))
+        self._dial_wanted()
+
+    def keep(self, nodes: Collection[NodeId], farewell_s: float) -> None:
+        """Dial these nodes alone from now on. Another one is dialled `farewell_s` longer, so that it can be told
+        that it has left. Connections that stand are left alone."""
+        until_s = asyncio.get_running_loop().time() + farewell_s
+        for peer in self._peers:
+            if peer in nodes:
+                self._given_up_s.pop(peer, None)
+            else:
+                self._given_up_s.setdefault(peer, until_s)
+        self._dial_wanted()
 
     def send(self, node: NodeId, channel: int, head: bytes, attached: Sequence[Buffer] = ()) -> None:
         """Send one frame to another node at the next flush. Without a connection it vanishes."""
@@ -313,7 +328,7 @@ class Network:
             return self._open_link(peer, connection, welcome.incarnation)
 
         pause_s = REDIAL_MIN_S
-        while True:
+        while self._is_wanted(peer):
             try:
                 connection = await dial(
                     self._peers[peer],

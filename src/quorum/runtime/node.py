@@ -26,6 +26,7 @@ from quorum.errors import ConfigurationError, LocalProtocolError, NotLeader, Quo
 from quorum.header import Header
 from quorum.membership.reconfiguration import VOTER, WITNESS, role_of
 from quorum.model import Configuration, NodeId
+from quorum.protocols.raft.change import DEPARTED_BEATS
 from quorum.protocols.raft.messages import Append
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.state import LEADER
@@ -367,6 +368,9 @@ class Node:
         members = configuration.members
         self._diverged = {node: at for node, at in self._diverged.items() if node in members}
         self.network.learn({node: parse_address(address) for node, address in known.items()})
+        if members:
+            farewell_us = DEPARTED_BEATS * self.replica.state.settings.election_timeout_us
+            self.network.keep(members, farewell_us / 1e6)
         self._is_changing = True
 
     def _show_members(self) -> None:
