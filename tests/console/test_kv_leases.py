@@ -13,6 +13,7 @@ import sys
 import pytest
 
 import quorum
+from quorum.apps.kv import Item, Put
 from quorum.runtime.local import LocalCluster
 
 pytestmark = pytest.mark.cluster
@@ -192,6 +193,40 @@ def test_a_range_is_read_in_pages_and_goes_on_behind_a_key(run, run_json, folder
         (10, True),
         (5, False),
     ]
+
+
+def test_a_range_is_read_at_one_revision_while_it_is_written(run, folder, at):
+    """Every transaction gives all keys one value; so has every scan, whatever is written between its pages."""
+    keys = [b"even/%02d" % number for number in range(20)]
+
+    async def write(client, is_over: asyncio.Event) -> None:
+        number = 0
+        while not is_over.is_set():
+            number += 1
+            await client.kv.txn([], [Put(key, b"%d" % number) for key in keys])
+
+    async def main() -> list[list[Item]]:
+        async with quorum.connect(config=folder / "cluster.toml") as client:
+            is_over = asyncio.Event()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(write(client, is_over))
+                while (await client.kv.get(keys[0])) is None:
+                    pass
+                scans = [
+                    [item async for item in client.kv.scan(b"even/", prefix=True, page=3, one_revision=True)]
+                    for _ in range(20)
+                ]
+                is_over.set()
+            return scans
+
+    scans = asyncio.run(main())
+    assert all([item.key for item in scan] == keys for scan in scans)
+    assert all(len({(item.value, item.mod_revision) for item in scan}) == 1 for scan in scans)
+    assert len({scan[0].value for scan in scans}) > 10
+    shown = run("kv", "range", "--prefix", "even/", "--page", 3, "--one-revision", *at)
+    assert shown.exit_code == 0 and len(shown.stdout.splitlines()) == len(keys)
+    refused = run("kv", "range", "--page", 3, "--one-revision", "--stale", *at)
+    assert refused.exit_code == 2 and "Leave one of them out" in refused.stderr
 
 
 def test_a_compacted_revision_cannot_be_watched_any_more(run, run_json, at):

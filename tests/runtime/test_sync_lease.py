@@ -66,3 +66,9 @@ def test_a_scan_gives_every_key_and_compaction_leaves_them(client):
     assert [item.key for item in scan] == [b"a/1", b"a/2", b"a/3", b"a/4"]
     assert scan.revision == scan.last_revision == 5
     assert next(iter(client.kv.scan())).key == b"a/0"
+    found = []
+    for item in client.kv.scan(b"a/", prefix=True, page=2, one_revision=True):
+        found.append(item.key)
+        client.kv.delete(b"a/4")
+    assert found == [b"a/0", b"a/1", b"a/2", b"a/3", b"a/4"]
+    next(iter(client.kv.scan(page=1, one_revision=True)))  # and no more of it

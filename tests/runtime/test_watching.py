@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from quorum.apps.kv_watch import Interest
 from quorum.errors import QuorumError
 from quorum.runtime import messages
 from quorum.runtime.messages import Failure, Noticed, Pulse, Pulsed, Submit, Unwatch, Watch
-from quorum.runtime.watching import PULSE_US, RETRY_US
+from quorum.runtime.watching import PULSE_US, RETRY_US, SOON_US
 from runtime.test_session import Owner
 
 APP = 9
@@ -139,3 +140,76 @@ def test_without_watches_nobody_is_asked_for_a_sign_of_life() -> None:
     watcher.take()
     watcher.wait(10 * PULSE_US)
     assert watcher.take() == []
+
+
+# How far a watch has come.
+
+
+class Reaching(Watcher):
+    """Watches keys, and waits until everything up to revision 7 was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begin()
+        self.reached: list[int] = []
+        self.handle = self.session.watch_keys(self.now_us, Interest(b"a", b"b", 5))
+        self.reach(7)
+
+    def reach(self, revision: int) -> None:
+        self.session.reach_watch(self.now_us, self.handle, revision, lambda: self.reached.append(revision))
+
+    def asked(self) -> int:
+        """The request by which the node was just asked how far it is."""
+        (pulse,) = [message for message, _ in self.take() if isinstance(message, Pulse)]
+        return pulse.request
+
+
+def test_who_waits_for_a_revision_asks_at_once_and_again_until_the_node_is_there() -> None:
+    watcher = Reaching()
+    watcher.wait(0)
+    watcher.hear(Pulsed(watcher.asked(), 6))
+    assert watcher.reached == []
+    watcher.wait(SOON_US)
+    watcher.hear(Pulsed(watcher.asked(), 7))
+    assert watcher.reached == [7]
+    watcher.wait(PULSE_US - 1)
+    assert watcher.take() == [], "and then as seldom as before"
+
+
+def test_an_answer_to_what_was_asked_before_the_watch_says_nothing_of_it() -> None:
+    watcher = Reaching()
+    watcher.wait(0)
+    early = watcher.asked()
+    watcher.session.pause_watch(watcher.handle, True)
+    watcher.session.pause_watch(watcher.handle, False)
+    watcher.hear(Pulsed(early, 9))
+    assert watcher.reached == []
+    watcher.wait(SOON_US)
+    watcher.hear(Pulsed(watcher.asked(), 9))
+    assert watcher.reached == [7]
+
+
+def test_a_watch_that_is_paused_reaches_nothing() -> None:
+    watcher = Reaching()
+    watcher.session.pause_watch(watcher.handle, True)
+    watcher.wait(0)
+    watcher.hear(Pulsed(watcher.asked(), 9))
+    assert watcher.reached == []
+
+
+def test_who_waits_for_a_revision_goes_on_at_the_next_connection() -> None:
+    watcher = Reaching()
+    watcher.wait(0)
+    watcher.asked()
+    watcher.reconnect()
+    watcher.wait(SOON_US)
+    watcher.hear(Pulsed(watcher.asked(), 8))
+    assert watcher.reached == [7]
+
+
+def test_who_ends_a_watch_waits_for_nothing_any_more() -> None:
+    watcher = Reaching()
+    watcher.session.unwatch(watcher.now_us, watcher.handle)
+    watcher.take()
+    watcher.wait(10 * PULSE_US)
+    assert watcher.take() == [] and watcher.reached == []

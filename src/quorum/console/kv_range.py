@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--page", type=click.IntRange(1, 10_000), help="Read so many at a time, until the end or --limit is reached."
 )
+@click.option("--one-revision", is_flag=True, help="With --page: as the store was at the first page.")
 @click.option("--stale", is_flag=True, help="Ask only the node at hand, which may be behind.")
 @click.option("--hex", "as_hex", is_flag=True, help="Keys and values are hexadecimal.")
 @with_cluster
@@ -34,6 +35,7 @@ def range_(
     after: str | None,
     limit: int,
     page: int | None,
+    one_revision: bool,
     stale: bool,
     as_hex: bool,
     config: Path | None,
@@ -43,7 +45,7 @@ def range_(
     """Print keys and values from START up to but without END, ascending.
 
     With --page everything is read, however much it is: each page is of one revision, and what is written meanwhile
-    shows in later pages. With --json it prints one JSON object for each page.
+    shows in later pages, unless --one-revision is given. With --json it prints one JSON object for each page.
     """
     if prefix is not None and (start or end is not None):
         raise click.UsageError(
@@ -57,8 +59,10 @@ def range_(
     async def act(client: Client) -> None:
         size = page or min(limit or 10_000, 10_000)
         left = limit or (None if page else size)
-        pages = client.kv.scan(first, stop, after=last, page=size, consistency=consistency).pages()
-        async for found in pages:
+        scan = client.kv.scan(
+            first, stop, after=last, page=size, consistency=consistency, one_revision=one_revision
+        )
+        async for found in scan.pages():
             shown = found if left is None or len(found.items) <= left else _cut(found, left)
             left = None if left is None else left - len(shown.items)
             _print(shown, as_hex, as_json)

@@ -243,8 +243,12 @@ class Client:
             self._session.pause_watch(handle, is_paused)
             self._flush_soon()
 
+        def reach(revision: int, tell: Callable[[], None]) -> None:
+            self._session.reach_watch(self._now_us(), handle, revision, tell)
+            self._flush_soon()
+
         handle = self._session.watch_keys(self._now_us(), interest)
-        watch = self._key_watches[handle] = KeyWatch(close, pause, self._begin_error, self._timeout_s)
+        watch = self._key_watches[handle] = KeyWatch(close, pause, reach, self._begin_error, self._timeout_s)
         self._flush_soon()
         return watch
 

@@ -255,9 +255,18 @@ class SyncKeyValueClient:
         after: bytes | None = None,
         page: int = PAGE,
         consistency: str = "linearizable",
+        one_revision: bool = False,
     ) -> SyncScan:
         async def make(client: Client) -> Scan:
-            return client.kv.scan(start, end, prefix=prefix, after=after, page=page, consistency=consistency)
+            return client.kv.scan(
+                start,
+                end,
+                prefix=prefix,
+                after=after,
+                page=page,
+                consistency=consistency,
+                one_revision=one_revision,
+            )
 
         return SyncScan(self._owner, self._call(make))
 

@@ -75,12 +75,19 @@ class KeyValueClient(KeyLeasing):
         after: bytes | None = None,
         page: int = PAGE,
         consistency: str = "linearizable",
+        one_revision: bool = False,
     ) -> Scan:
         """Every item from `start` up to but without `end`, or with `prefix` of all keys that begin with `start`,
-        and with `after` of those behind that key, read in pages: see runtime.key_scan.Scan, also for what it
-        promises. Raises LocalProtocolError."""
+        and with `after` of those behind that key, read in pages; with `one_revision` as the store was at the first
+        page. See runtime.key_scan.Scan for what it promises. Raises LocalProtocolError."""
         bounds = bounds_of(start, end, prefix, after, page)
-        return Scan(lambda start, end, limit: self.range(start, end, limit, consistency), *bounds)
+        if one_revision and consistency == "stale":
+            raise LocalProtocolError(
+                "a scan of one revision was asked for by stale reads, but a later page may then be older than the "
+                "first. Leave one of them out."
+            )
+        watch = self._watch if one_revision else None
+        return Scan(lambda start, end, limit: self.range(start, end, limit, consistency), *bounds, watch)
 
     async def compact(self, revision: int) -> kv.Compacted:
         """Forget the changes up to `revision`: no watch can begin there any more. The keys stay."""

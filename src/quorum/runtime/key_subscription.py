@@ -38,6 +38,8 @@ class KeyWatch:
         "_is_paused",
         "_late",
         "_pause",
+        "_reach",
+        "_reached",
         "_ready",
         "_timeout_s",
         "_waiter",
@@ -48,17 +50,20 @@ class KeyWatch:
         self,
         close: Callable[[], None],
         pause: Callable[[bool], None],
+        reach: Callable[[int, Callable[[], None]], None],
         late: Callable[[], QuorumError],
         timeout_s: float | None,
     ) -> None:
         self._close = close
         self._pause = pause
+        self._reach = reach
         self._late = late
         self._timeout_s = timeout_s
         self._incoming: list[Event] = []
         self._ready: list[Event] = []
         """The newest first."""
         self._bytes = 0
+        self._reached = 0
         self._begun = self._is_paused = self._is_closed = False
         self._error: QuorumError | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -100,6 +105,31 @@ class KeyWatch:
         """Wait for an event, and take all that have come. Empty once the watch is closed."""
         if not self._ready and not await self._gather():
             return []
+        return self._take()
+
+    async def up_to(self, revision: int) -> list[Event]:
+        """Every event up to `revision` that was not taken yet, once all of them have come; some behind it may be
+        among them. Raises what ends the watch, and NotLeader if they do not come in time."""
+
+        def reached() -> None:
+            self._reached = revision
+            self._stir()
+
+        events: list[Event] = []
+        self._reach(revision, reached)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while True:
+                    events += self._take()
+                    if self._reached >= revision or self._is_closed:
+                        return events
+                    if self._error is not None:
+                        raise self._error
+                    await self._wait()
+        except TimeoutError:
+            raise self._late() from None
+
+    def _take(self) -> list[Event]:
         events = self._ready[::-1] + self._incoming
         self._ready, self._incoming, self._bytes = [], [], 0
         if self._is_paused:

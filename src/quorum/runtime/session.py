@@ -6,7 +6,7 @@ the cluster applies it once (Ongaro 2014, section 6.3). Reads are repeated freel
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from quorum.apps.answer import EXPIRED, OK
 from quorum.apps.host import CLOSE, OPEN, SESSIONS, decode_session
@@ -152,6 +152,12 @@ class Session:
     def pause_watch(self, handle: int, is_paused: bool) -> None:
         """Hear nothing of a watch of keys, or go on with it; nothing is missed."""
         (self._watching.pause if is_paused else self._watching.resume)(handle)
+
+    def reach_watch(self, now_us: int, handle: int, revision: int, tell: Callable[[], None]) -> None:
+        """Call `tell` once a watch of keys was told everything up to `revision`."""
+        self.now_us = now_us
+        self._watching.reach(now_us, handle, revision, tell)
+        self._schedule()
 
     def unwatch(self, now_us: int, handle: int) -> None:
         """End a watch; nothing more is heard of it."""

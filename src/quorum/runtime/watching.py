@@ -15,6 +15,8 @@ PULSE_US = 1_000_000
 """A node that is watched, and may have nothing to tell, is asked so often whether it is still in touch."""
 RETRY_US = 100_000
 """A watch that a node had no room for is asked again after this."""
+SOON_US = 10_000
+"""Where somebody waits for how far a watch has come, the node is asked again after this."""
 NEVER_US = 1 << 62
 OF_WATCHES = (Changed, Noticed, Pulsed, Watched, Forgotten)
 """What `Watching.received` takes."""
@@ -77,6 +79,7 @@ class Watching:
         self._pulse = 0
         self._answered = Pulsed(0, 0)
         """The newest answer on the present connection."""
+        self._to_reach: dict[int, tuple[int, Callable[[], None]]] = {}
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -121,8 +124,15 @@ class Watching:
             if self._is_connected and not watch.request:
                 self._ask(watch)
 
+    def reach(self, now_us: int, handle: int, revision: int, tell: Callable[[], None]) -> None:
+        """Call `tell` once everything up to `revision` was told to a watch of keys, unless it ends before."""
+        self._to_reach[handle] = (revision, tell)
+        if self._is_connected and not self._pulse:
+            self._pulse_us = now_us
+
     def unwatch(self, handle: int) -> None:
         """End a watch; nothing more is heard of it."""
+        self._to_reach.pop(handle, None)
         watch = self._watches.pop(handle, None)
         if watch is not None and watch.request:
             self._stop(watch)
@@ -139,7 +149,7 @@ class Watching:
             if not watch.is_paused:
                 self._ask(watch)
         if self._watches:
-            self._pulse_us = now_us + PULSE_US
+            self._pulse_us = now_us + (SOON_US if self._to_reach else PULSE_US)
 
     def disconnected(self) -> None:
         """The connection is gone, and with it every request."""
@@ -166,6 +176,20 @@ class Watching:
             case Pulsed(request=request) if request == self._pulse:
                 self._pulse, self._pulse_us = 0, now_us + PULSE_US
                 self._answered = message
+                if self._to_reach:
+                    self._reached(now_us, message)
+
+    def _reached(self, now_us: int, pulsed: Pulsed) -> None:
+        """Whoever was asked for before this pulse, and is not paused, was told everything up to its answer."""
+        for handle, (revision, tell) in tuple(self._to_reach.items()):
+            watch = self._watches.get(handle)
+            if watch is None:
+                del self._to_reach[handle]
+            elif 0 < watch.request < pulsed.request and revision <= pulsed.revision:
+                del self._to_reach[handle]
+                tell()
+        if self._to_reach:
+            self._pulse_us = now_us + SOON_US
 
     def _noticed(self, message: Noticed, body: bytes) -> None:
         for request in message.requests:
