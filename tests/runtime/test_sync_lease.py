@@ -54,6 +54,9 @@ def test_leases_are_used_by_their_number_and_keys_put_for_a_time(client):
     client.kv.put(b"b", b"1", ttl=60)
     assert client.kv.keep_lease(lease).ttl_us == 60_000_000
     assert client.kv.look_lease(lease).keys == [b"a"]
+    listed = client.kv.leases(limit=1)
+    assert (listed.leases[0].lease, listed.leases[0].count, listed.more, listed.total) == (lease, 1, True, 2)
+    assert [each.is_own for each in client.kv.leases(after=lease).leases] == [True]
     assert client.kv.revoke_lease(lease).count == 1
     assert client.kv.revoke_lease(client.kv.get(b"b").lease).count == 1
 
