@@ -98,6 +98,23 @@ def test_where_leases_are_on_a_lost_connection_ends_no_promise() -> None:
     assert follower.state.vote == "n3"
 
 
+def test_where_leases_are_on_a_lost_connection_lets_nobody_stand_while_the_lease_is_held() -> None:
+    """The promise binds a node's vote for itself, too: n3 hears nobody, so n2 and n3 are a majority."""
+    cluster = led()
+    leader, follower = cluster["n1"], cluster["n2"]
+    cluster.cut = {"n3"}
+    for _ in range(12):
+        cluster.beat("n1")
+        cluster.settle()
+    assert leader.state.role == LEADER and served_at_once(leader)
+    cluster.cut = {"n1"}
+    follower.lose("n1")
+    cluster.campaign("n2")
+    cluster.settle()
+    leader.now_us = follower.now_us
+    assert follower.state.role == LEADER and not served_at_once(leader)
+
+
 def test_where_leases_are_on_a_node_that_restarts_waits_before_it_votes() -> None:
     """It may have promised in its last life."""
     cluster = led()

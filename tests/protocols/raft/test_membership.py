@@ -77,6 +77,18 @@ def test_a_learner_counts_neither_for_elections_nor_for_commitment() -> None:
     assert learner.state.role == FOLLOWER and not messages_in(learner.did, RequestVote)
 
 
+def test_a_weight_that_a_learner_has_for_later_stops_no_change() -> None:
+    """It stands in no outgoing configuration, so its weight must not, either."""
+    cluster = led()
+    cluster.join("n4", "n5")
+    cluster["n1"].change(7, learners=("n4",), weights=(("n4", 3),))
+    run(cluster)
+    cluster["n1"].change(8, voters=("n1", "n2", "n3", "n5"))
+    run(cluster)
+    assert completed(cluster["n1"]) == [7, 8]
+    assert cluster["n4"].state.configuration.weights == (("n4", 3),)
+
+
 def test_while_joint_both_configurations_must_agree() -> None:
     """Thesis, section 4.3: neither the old nor the new majority alone commits."""
     cluster = led()

@@ -185,7 +185,7 @@ def _enter_if_caught_up(state: RaftState) -> None:
     if _decides(present) == _decides(target):
         _order_final(state, target)
     else:
-        old = replace(present, learners=(), addresses=())
+        old = replace(present, learners=(), addresses=(), weights=_votes(present))
         _order(state, replace(target, addresses=_addresses(present, target), outgoing=old))
 
 
@@ -195,8 +195,13 @@ def _decides(configuration: Configuration) -> Decides:
         frozenset(configuration.witnesses),
         configuration.reads,
         configuration.writes,
-        frozenset(configuration.weights),
+        frozenset(_votes(configuration)),
     )
+
+
+def _votes(configuration: Configuration) -> tuple[tuple[NodeId, int], ...]:
+    """The weights of those who vote. A learner may have one for later, and stands in no outgoing configuration."""
+    return tuple(pair for pair in configuration.weights if pair[0] in configuration.electors)
 
 
 def on_commit(state: RaftState) -> None:

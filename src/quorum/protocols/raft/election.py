@@ -37,7 +37,11 @@ def on_election_timer(state: RaftState) -> None:
 
 def on_peer_lost(state: RaftState, node: NodeId) -> None:
     """The connection to a node closed. If it led, look for another leader soon: pre-vote asks the others
-    first, so a broken link alone deposes nobody."""
+    first, so a broken link alone deposes nobody.
+
+    Where leases are on, the lost leader may live and count on this node's promise. It binds this node's vote for
+    itself, too: with the vote of one who hears no leader that would be a majority, while the lease is held.
+    """
     if state.role == LEADER:
         progress = state.progress.get(node)
         if progress is not None:
@@ -45,9 +49,12 @@ def on_peer_lost(state: RaftState, node: NodeId) -> None:
             progress.probe(progress.match + 1)
     elif node == state.leader:
         state.leader = None
-        if not state.settings.lease_reads:  # the lost leader may live, and count on the promise to wait
+        free_us = state.now_us
+        if state.settings.lease_reads:
+            free_us = max(free_us, state.leader_heard_us + state.settings.election_timeout_us)
+        else:
             state.leader_heard_us = NEVER
-        state.election_deadline_us = state.now_us + _succession_delay(state, node)
+        state.election_deadline_us = free_us + _succession_delay(state, node)
         state.set_election_timer()
 
 
