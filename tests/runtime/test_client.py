@@ -17,8 +17,9 @@ from quorum.apps.kv_store import KeyValueStore
 from quorum.entry import COMMAND, ENTRY_BYTES_MAX
 from quorum.errors import LocalProtocolError, NotLeader, Overloaded, RemoteProtocolError, WrongType
 from quorum.header import Header
-from quorum.runtime import client as client_module
-from quorum.runtime.client import BATCH_BYTES_MAX, Client
+from quorum.runtime import batches
+from quorum.runtime.batches import BATCH_BYTES_MAX
+from quorum.runtime.client import Client
 from quorum.runtime.handshake import HelloRejected
 from quorum.runtime.messages import Query, Result, Submit
 
@@ -284,7 +285,7 @@ def test_a_client_that_only_reads_leaves_no_session_and_one_that_writes_gives_it
 
 
 def test_a_client_holds_so_many_requests_and_says_so_then(monkeypatch):
-    monkeypatch.setattr(client_module, "WAITING_MAX", 10)
+    monkeypatch.setattr(batches, "WAITING_MAX", 10)
 
     async def act(client, node):
         waiting = [client.kv.put_soon(b"%d" % number, b"") for number in range(10)]
@@ -294,13 +295,13 @@ def test_a_client_holds_so_many_requests_and_says_so_then(monkeypatch):
             client.kv.put_soon(b"a", b"")
         await asyncio.gather(*waiting)
         await client.kv.put(b"a", b"")
-        assert (client._waiting, client._waiting_bytes) == (0, 0)
+        assert (client._batches.waiting, client._batches.waiting_bytes) == (0, 0)
 
     with_client(act)
 
 
 def test_a_client_holds_so_many_bytes_and_says_so_then(monkeypatch):
-    monkeypatch.setattr(client_module, "WAITING_BYTES_MAX", 1000)
+    monkeypatch.setattr(batches, "WAITING_BYTES_MAX", 1000)
 
     async def act(client, node):
         first = client.kv.put_soon(b"a", b"x" * 1000)
@@ -323,14 +324,14 @@ def test_whatever_becomes_of_requests_their_places_are_free_again(monkeypatch):
             client.kv.put(b"", b"x" * (32 * 1024 * 1024)),
             return_exceptions=True,
         )
-        assert (client._waiting, client._waiting_bytes) == (0, 0)
+        assert (client._batches.waiting, client._batches.waiting_bytes) == (0, 0)
         node._answers = False
         pending = [asyncio.ensure_future(client.kv.put(b"a", b"1")) for _ in range(5)]
         await asyncio.sleep(0)
         for task in pending[:2]:
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
-        assert (client._waiting, client._waiting_bytes) == (0, 0)
+        assert (client._batches.waiting, client._batches.waiting_bytes) == (0, 0)
 
     async def main():
         node = OneNode()

@@ -94,7 +94,7 @@ def test_whatever_a_node_sends_the_client_ends_its_requests_with_an_error_of_thi
             for ask in (client.kv.put(b"a", b"1"), client.kv.get(b"a")):
                 with pytest.raises(QuorumError):
                     await ask
-            assert len(client.endpoints) <= 2 and client._waiting == 0
+            assert len(client.endpoints) <= 2 and client._batches.waiting == 0
         liar.stop()
         assert set(dialled) <= {place}, "nobody else was called"
         assert liar.calls < 60, "and not without pause"
