@@ -46,6 +46,7 @@ COMPILED = (
     "runtime/network",
     "runtime/node",
     "runtime/session",
+    "runtime/stragglers",
     "runtime/wal",
     "runtime/wal_index",
     "runtime/wal_records",

@@ -41,6 +41,10 @@ class ScriptedReplica:
         self.script: deque[tuple[effects.Effect, ...] | Exception] = deque()
         self.configuration = THREE
         self.leader: NodeId | None = None
+        self.nodes_behind: frozenset[NodeId] = frozenset()
+
+    def behind(self, index: int) -> frozenset[NodeId]:
+        return self.nodes_behind
 
     def step(self, event: events.Event) -> tuple[effects.Effect, ...]:
         self.events.append(event)
@@ -172,10 +176,13 @@ class HandTransport:
     def __init__(self, trace: list[object]) -> None:
         self.trace = trace
         self.sent: list[tuple[NodeId, object, tuple[Buffer, ...]]] = []
+        self.late: list[tuple[NodeId, object]] = []
 
-    def send(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> None:
+    def send(self, to: NodeId, message: object, attached: Sequence[Buffer], later: bool = False) -> None:
         self.trace.append(("send", to, message))
         self.sent.append((to, message, tuple(attached)))
+        if later:
+            self.late.append((to, message))
 
     def flush(self) -> None:
         self.trace.append("flush")

@@ -30,6 +30,10 @@ class Replica(Protocol):
         """The configuration in force: the newest in the log."""
         ...
 
+    def behind(self, index: int) -> frozenset[NodeId]:
+        """At the leader, the nodes that entries are sent to and that are not known to store entry `index`."""
+        ...
+
     @property
     def leader(self) -> NodeId | None:
         """Who orders commands now, as far as this replica knows."""

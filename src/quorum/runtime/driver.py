@@ -30,6 +30,7 @@ from quorum.runtime.divergence import Divergence
 from quorum.runtime.installation import Installation
 from quorum.runtime.messages import Chunk, ChunkRequest, StateDigest
 from quorum.runtime.ports import Application, Observer, Ports, Requests
+from quorum.runtime.stragglers import Stragglers
 from quorum.runtime.ticks import TICK, Ticks
 from quorum.runtime.transfer import Transfer
 
@@ -82,6 +83,7 @@ class Driver:
 
         self.applied_index = 0
         self.commit_index = 0
+        self._stragglers = Stragglers(replica, ports.clock)
         self._admitted: dict[int, tuple[int, int]] = {}
         self._reads: deque[tuple[int, tuple[int, ...]]] = deque()
         self._checkpoint: events.SnapshotMark | None = None
@@ -325,7 +327,8 @@ class Driver:
             attached = self._log.read(effect.first, effect.last, 1 << 62)
             if effect.hollow:
                 attached = tuple(map(hollow, attached))
-            self._transport.send(effect.to, effect.message, attached)
+            later = not self._admitted and self._stragglers.may_wait(effect.to)
+            self._transport.send(effect.to, effect.message, attached, later)
         else:
             self._transport.send(effect.to, effect.message, ())
 
@@ -356,6 +359,7 @@ class Driver:
     def _commit(self, effect: effects.Commit) -> None:
         """A commit that was held behind a Persist may come after a later one that was not."""
         self.commit_index = max(self.commit_index, effect.last)
+        self._stragglers.committed(effect.last)
 
     def _want_checkpoint(self, effect: effects.Checkpoint) -> None:
         self._checkpoint = effect.mark

@@ -32,6 +32,8 @@ from quorum.runtime.listener import Arrival, Listener
 __all__ = ["ClientConnection", "LinkFaults", "Network", "NetworkHandler", "dial"]
 
 _LOG = logging.getLogger("quorum.network")
+LATER_S = 0.005
+"""How long frames that may leave later wait for company."""
 REDIAL_MIN_S = 0.02
 REDIAL_MAX_S = 0.5
 STEADY_S = 1.0
@@ -146,6 +148,8 @@ class Network:
         self._links: dict[NodeId, _PeerLink] = {}
         self._clients: dict[ClientConnection, None] = {}
         self._dirty: dict[FrameConnection, None] = {}
+        self._late: dict[FrameConnection, None] = {}
+        self._late_timer: asyncio.TimerHandle | None = None
         self._dialling: dict[NodeId, asyncio.Task[None]] = {}
         self._given_up_s: dict[NodeId, float] = {}
         self.is_closing = False
@@ -190,6 +194,8 @@ class Network:
     async def close(self) -> None:
         """End everything. What is unsent is handed over, within a second; the handler hears no more."""
         self.is_closing = True
+        if self._late_timer is not None:
+            self._late_timer.cancel()
         await self._listener.close()
         for task in self._dialling.values():
             task.cancel()
@@ -222,13 +228,30 @@ class Network:
                 self._given_up_s.setdefault(peer, until_s)
         self._dial_wanted()
 
-    def send(self, node: NodeId, channel: int, head: bytes, attached: Sequence[Buffer] = ()) -> None:
-        """Send one frame to another node at the next flush. Without a connection it vanishes."""
+    def send(
+        self, node: NodeId, channel: int, head: bytes, attached: Sequence[Buffer] = (), later: bool = False
+    ) -> None:
+        """Send one frame to another node at the next flush, with `later` at the first one that something else for
+        that node causes, or after LATER_S. Without a connection it vanishes."""
         link = self._links.get(node)
         if link is None or node in self.faults.blocked_out:
             return
-        link.connection.send(encode_frame(self.tag, channel, head, attached), caller_flushes=self.caller_flushes)
-        self._dirty[link.connection] = None
+        connection = link.connection
+        frame = encode_frame(self.tag, channel, head, attached)
+        if later:
+            connection.send(frame, caller_flushes=True)
+            self._late[connection] = None
+            if self._late_timer is None:
+                self._late_timer = asyncio.get_running_loop().call_later(LATER_S, self._flush_late)
+        else:
+            connection.send(frame, caller_flushes=self.caller_flushes)
+            self._dirty[connection] = None
+
+    def _flush_late(self) -> None:
+        self._late_timer = None
+        late, self._late = self._late, {}
+        for connection in late:
+            connection.flush()
 
     def flush(self) -> None:
         """Write what was sent to nodes and clients, one write a connection."""
@@ -299,6 +322,7 @@ class Network:
     def closed_link(self, link: _PeerLink, error: Exception | None) -> None:
         """The connection of `link` ended."""
         self._dirty.pop(link.connection, None)
+        self._late.pop(link.connection, None)
         if self._links.get(link.node) is not link:
             return  # a newer one took its place
         del self._links[link.node]

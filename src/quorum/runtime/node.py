@@ -79,8 +79,8 @@ class _Transport:
         self._encode = _PEER_CODEC.encode
         self.flush = network.flush
 
-    def send(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> None:
-        self._send(to, CHANNEL, self._encode(message), attached)
+    def send(self, to: NodeId, message: object, attached: Sequence[Buffer], later: bool = False) -> None:
+        self._send(to, CHANNEL, self._encode(message), attached, later)
 
 
 class _ClientFace:

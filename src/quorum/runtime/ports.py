@@ -167,8 +167,9 @@ class Application(Protocol):
 class Transport(Protocol):
     """Frames to other nodes. Losing one is allowed, reordering within a connection is not."""
 
-    def send(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> None:
-        """Send `message`, with stored bytes attached as they are. Never blocks."""
+    def send(self, to: NodeId, message: object, attached: Sequence[Buffer], later: bool = False) -> None:
+        """Send `message`, with stored bytes attached as they are. Never blocks. With `later` it may stay here for
+        a few milliseconds, in its order, to leave with others."""
         ...
 
     def flush(self) -> None:

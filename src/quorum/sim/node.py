@@ -83,7 +83,8 @@ class SimTransport:
         self._wire = world.wire
         self._node = node
 
-    def send(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> None:
+    def send(self, to: NodeId, message: object, attached: Sequence[Buffer], later: bool = False) -> None:
+        """The simulated network delays what it likes, so that `later` changes nothing."""
         if self._wire:
             message, attached = carry(self._node, message, attached)
         self._send(self._node, to, message, attached)

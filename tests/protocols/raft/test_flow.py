@@ -203,3 +203,13 @@ def test_a_heartbeat_carries_no_entries_once_the_follower_has_all() -> None:
     produced = leader.fire_heartbeat()
     assert [(m.previous_index, m.commit_index) for m in messages_in(produced, Append, "n2")] == [(2, 2)]
     assert all(effect.first > effect.last for effect in effects_in(produced, Send))
+
+
+def test_a_leader_knows_who_is_behind_and_a_follower_knows_nobody() -> None:
+    cluster = Cluster(THREE)
+    leader = cluster.elect("n1")
+    leader.propose(b"x")
+    assert leader.replica.behind(3) == {"n2", "n3"}
+    leader.receive("n2", AppendReply(2, 0, True, 3))
+    assert leader.replica.behind(3) == {"n3"}
+    assert cluster["n2"].replica.behind(3) == frozenset()

@@ -70,6 +70,9 @@ class RaftReplica:
     def leader(self) -> NodeId | None:
         return self.state.leader
 
+    def behind(self, index: int) -> frozenset[NodeId]:
+        return frozenset(node for node, progress in self.state.progress.items() if progress.match < index)
+
     def step(self, event: events.Event) -> tuple[Effect, ...]:
         """Handle one event; return the effects in order (protocols.replica.Replica).
 
