@@ -38,7 +38,6 @@ COMPILED = (
     "runtime/clock",
     "runtime/codec",
     "runtime/connection",
-    "runtime/dialler",
     "runtime/disk_thread",
     "runtime/driver",
     "runtime/files",
