@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
-from quorum.console.inquiry import Silence, leader_of, no_quorum, waiting_line
+from quorum.console import inquiry
+from quorum.console.inquiry import Silence, ask_all, discreet, leader_of, no_quorum, silent, waiting_line
 from quorum.console.local import not_ready
 from quorum.console.status import overview_of
+from quorum.errors import NoQuorum, NotLeader, Overloaded
+from quorum.runtime import keyring
+from quorum.runtime.connect import Place
 from quorum.runtime.setup import init_cluster
 from quorum.runtime.status import NodeStatus
+from runtime.test_node import Cluster
 
 ELECTION_US = 1_000_000
 
@@ -135,6 +142,72 @@ def test_no_quorum_names_who_is_missing_and_why():
     assert "n2 (connection refused)" in str(error)
 
 
+# --- a client that may not ask how the nodes are ---
+
+REFUSAL = Silence("n1", "client.app asked to operate n1, but its role is data. Use an admin certificate.", True)
+
+
+def test_who_may_not_ask_how_the_nodes_are_is_not_told_that_they_do_not_answer():
+    answers = {"n1": REFUSAL, "n2": Silence("n2", "connection refused"), "n3": status("n3")}
+    assert waiting_line(answers) == (
+        "waiting for an answer: of 3 nodes run n1, n3, which tell only an admin whether one leads, "
+        "missing n2 (connection refused)"
+    )
+    error = no_quorum(answers)
+    assert error.missing == ("n2",)
+    assert "2 of 3 nodes answer, which tell only an admin" in str(error) and "Start the missing" in str(error)
+    error = no_quorum({"n1": REFUSAL})
+    assert error.missing == () and "let an admin look at `quorum status`" in str(error)
+    overview = overview_of(answers, ELECTION_US)
+    assert overview.nodes["n1"]["reachable"] and not overview.healthy
+    assert overview.warnings[:2] == [
+        "n2 is unreachable: connection refused",
+        f"n1 runs, and does not tell: {REFUSAL.reason}",
+    ]
+
+
+@pytest.mark.cluster
+def test_a_data_client_of_a_cluster_without_a_leader_hears_which_nodes_run(tmp_path, monkeypatch):
+    """The two that are down are missing, the one that runs is not; and what an admin hears is unchanged."""
+    layout = init_cluster(tmp_path / "c", nodes=3)
+    keyring.issue(layout.keys, "app", kind="client", role="data")
+
+    async def main() -> None:
+        cluster = Cluster(layout, insecure=False)
+        await cluster.start("n1", bootstrap=True)
+        said: list[str] = []
+        monkeypatch.setattr(inquiry, "NOTICE_S", 0.05)
+        monkeypatch.setattr(inquiry.click, "echo", lambda text, err: said.append(text))
+        try:
+            for role, told in (("app", "of 3 nodes run n1, which tell only"), ("admin", "of 3 nodes answer n1,")):
+                tls = keyring.load_tls(layout.keys, f"client.{role}")
+                place = Place(cluster.endpoints, layout.config.cluster_id, tls)
+                answers = await ask_all(place)
+                assert [one.node for one in silent(answers)] == ["n2", "n3"]
+                assert [one.node for one in discreet(answers)] == (["n1"] if role == "app" else [])
+                with pytest.raises(NoQuorum, match="1 of 3 nodes answer"):
+                    await inquiry._act(place, 1.0, lambda client: client.kv.put(b"k", b"v"))
+                assert told in said[-1]
+        finally:
+            await cluster.stop_all()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("error", "is_kept"), [(Overloaded("too much waits"), True), (NotLeader(), False)])
+def test_a_data_client_is_not_told_that_nobody_leads_where_nobody_knows(error, is_kept, tmp_path, monkeypatch):
+    async def ask(place: Place) -> inquiry.Answers:
+        return {"n1": REFUSAL}
+
+    async def fail(client) -> None:
+        raise error
+
+    monkeypatch.setattr(inquiry, "ask_all", ask)
+    place = Place({"n1": "127.0.0.1:1"}, "c", None)
+    with pytest.raises(Overloaded if is_kept else NoQuorum):
+        asyncio.run(inquiry._act(place, 1.0, fail))
+
+
 # --- a cluster that is not running ---------------------------------------------------------------------
 
 
@@ -185,6 +258,17 @@ def test_without_a_cluster_a_command_says_how_to_get_one(arguments, run, here):
     result = run(*arguments)
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: ") and "Traceback" not in result.output
+
+
+def test_a_watch_that_no_node_takes_says_so_before_it_gives_up(stopped, run, monkeypatch):
+    monkeypatch.setattr(inquiry, "NOTICE_S", 0.05)
+    result = run("kv", "watch", "a", "--timeout", 1.5)
+    assert result.exit_code == 1
+    waiting, *_, last = result.stderr.splitlines()
+    assert waiting.startswith("waiting for a leader: of 3 nodes answer none, missing n1 (connection refused)")
+    assert waiting.endswith("giving up 1.5 s after the request") and last.startswith(
+        "Error: a quorum was asked for"
+    )
 
 
 def test_watch_and_json_do_not_go_together(stopped, run):

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from quorum.console.loop import run_interruptibly
-from quorum.errors import NoQuorum, NoSpace, NotLeader, Overloaded, QuorumError
+from quorum.errors import NoQuorum, NoSpace, NotLeader, Overloaded, QuorumError, RequestRefused
 from quorum.runtime.client import Client
 from quorum.runtime.config import find_config
 from quorum.runtime.connect import Place, at_config
@@ -24,10 +24,11 @@ R = TypeVar("R")
 
 
 class Silence(msgspec.Struct, frozen=True):
-    """A node that did not answer, and why."""
+    """A node that did not say how it is, and why. One that `is_discreet` runs, and tells only an admin."""
 
     node: str
     reason: str
+    is_discreet: bool = False
 
 
 Answers = dict[str, NodeStatus | Silence]
@@ -43,7 +44,7 @@ async def ask_node(place: Place, node: str, timeout: float = STATUS_TIMEOUT_S) -
     except OSError as error:
         return Silence(node, system_reason(error).lower())
     except (QuorumError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        return Silence(node, str(error))
+        return Silence(node, str(error), isinstance(error, RequestRefused))
 
 
 async def ask_all(place: Place, timeout: float = STATUS_TIMEOUT_S) -> Answers:
@@ -70,7 +71,12 @@ def answering(answers: Answers) -> list[NodeStatus]:
 
 def silent(answers: Answers) -> list[Silence]:
     """Those that did not."""
-    return [answer for answer in answers.values() if isinstance(answer, Silence)]
+    return [answer for answer in answers.values() if isinstance(answer, Silence) and not answer.is_discreet]
+
+
+def discreet(answers: Answers) -> list[Silence]:
+    """Those that run, and tell only an admin how they are."""
+    return [answer for answer in answers.values() if isinstance(answer, Silence) and answer.is_discreet]
 
 
 def leader_of(answers: Answers) -> NodeStatus | None:
@@ -88,23 +94,39 @@ def run_client(config: Path | None, timeout: float, act: Callable[[Client], Coro
     return asyncio.run(_act(place, timeout, act))
 
 
-def hold_client(config: Path | None, timeout: float, act: Callable[[Client], Coroutine[Any, Any, R]]) -> R | None:
+def _awaits_answer(client: Client) -> bool:
+    return client.unanswered > 0
+
+
+def hold_client(
+    config: Path | None,
+    timeout: float,
+    act: Callable[[Client], Coroutine[Any, Any, R]],
+    waits: Callable[[Client], bool] = _awaits_answer,
+) -> R | None:
     """As `run_client`, until it ends or SIGINT or SIGTERM ask for that, which gives None: `act` is cancelled and
-    cleans up first."""
+    cleans up first. While it `waits` in vain, that is said."""
     place = at_config(find_config(config))
     try:
-        return run_interruptibly(_act(place, timeout, act))
+        return run_interruptibly(_act(place, timeout, act, waits))
     except KeyboardInterrupt:
         return None
 
 
-async def _act(place: Place, timeout: float, act: Callable[[Client], Coroutine[Any, Any, R]]) -> R:
+async def _act(
+    place: Place,
+    timeout: float,
+    act: Callable[[Client], Coroutine[Any, Any, R]],
+    waits: Callable[[Client], bool] = _awaits_answer,
+) -> R:
     async with place.client(timeout) as client:
-        notice = asyncio.create_task(_say_what_is_missing(place, client, timeout))
+        notice = asyncio.create_task(_say_what_is_missing(place, lambda: waits(client), timeout))
         try:
             return await act(client)
-        except (NotLeader, Overloaded):
+        except (NotLeader, Overloaded) as error:
             answers = await ask_all(place)
+            if isinstance(error, Overloaded) and discreet(answers):
+                raise  # whether a node leads is not told to this client
         finally:
             notice.cancel()
     leader = leader_of(answers)
@@ -121,33 +143,43 @@ async def _act(place: Place, timeout: float, act: Callable[[Client], Coroutine[A
     raise no_quorum(answers)
 
 
-async def _say_what_is_missing(place: Place, client: Client, timeout: float) -> None:
+async def _say_what_is_missing(place: Place, waits: Callable[[], bool], timeout: float) -> None:
     """Nobody should wait in silence: where a request is not answered because nobody leads, say so once."""
     pause_s = NOTICE_S
     while True:
         await asyncio.sleep(pause_s)
-        if client.unanswered:
+        if waits():
             answers = await ask_all(place)
-            if client.unanswered and leader_of(answers) is None:
+            if waits() and leader_of(answers) is None:
                 click.echo(f"{waiting_line(answers)}; giving up {timeout:g} s after the request", err=True)
                 return
         pause_s *= 2
 
 
+DISCRETION = "which tell only an admin whether one leads"
+
+
 def waiting_line(answers: Answers) -> str:
     """That a leader is waited for, and what is known of the nodes."""
-    here = ", ".join(status.node for status in answering(answers)) or "none"
     missing = ", ".join(f"{silence.node} ({silence.reason})" for silence in silent(answers)) or "nobody"
-    return f"waiting for a leader: of {len(answers)} nodes answer {here}, missing {missing}"
+    quiet = {silence.node for silence in silent(answers)}
+    names = ", ".join(node for node in answers if node not in quiet) or "none"
+    if discreet(answers):
+        return f"waiting for an answer: of {len(answers)} nodes run {names}, {DISCRETION}, missing {missing}"
+    return f"waiting for a leader: of {len(answers)} nodes answer {names}, missing {missing}"
 
 
 def no_quorum(answers: Answers) -> NoQuorum:
     """Why nobody leads: who does not answer."""
-    missing = silent(answers)
+    missing, reticent = silent(answers), discreet(answers)
     who = "; ".join(f"{silence.node} ({silence.reason})" for silence in missing) or "nobody is missing"
+    answer = f"{len(answering(answers)) + len(reticent)} of {len(answers)} nodes answer"
+    if reticent:
+        answer += f", {DISCRETION}"
+    remedy = "Start the missing nodes (a local cluster: `quorum up`) and retry."
+    if reticent and not missing:
+        remedy = "Retry, or let an admin look at `quorum status`."
     return NoQuorum(
-        f"a quorum was asked for, but no leader is known: {len(answering(answers))} of {len(answers)} nodes "
-        f"answer, missing: {who}. Nothing was changed. Start the missing nodes (a local cluster: `quorum up`) and "
-        "retry.",
+        f"a quorum was asked for, but no leader is known: {answer}, missing: {who}. Nothing was changed. {remedy}",
         tuple(silence.node for silence in missing),
     )

@@ -43,13 +43,16 @@ def watch(
     or the leader changes. Exit 1 if changes from --from on are not kept any more.
     """
     name = bytes_of(key, as_hex)
+    has_begun = False
 
     def begin(client: Client) -> KeyWatch:
         return client.kv.watch(name, prefix=prefix, start_revision=first or 0, previous=previous, only=only)
 
     async def act(client: Client) -> None:
+        nonlocal has_begun
         seen = 0
         async with begin(client) as watching:
+            has_begun = True
             click.echo(f"watching from revision {first or watching.revision + 1}", err=True)
             async for event in watching:
                 _print(event, previous, as_hex, as_json)
@@ -57,7 +60,7 @@ def watch(
                 if seen == count:
                     return
 
-    hold_client(config, timeout, act)
+    hold_client(config, timeout, act, waits=lambda client: client.unanswered > 0 or not has_begun)
 
 
 def _print(event: Event, with_previous: bool, as_hex: bool, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from quorum.console.command import AnswerNo, command, print_json, seconds_option
-from quorum.console.inquiry import Answers, ask_all, leader_of, silent
+from quorum.console.inquiry import Answers, ask_all, discreet, leader_of, silent
 from quorum.console.inquiry import answering as answering_nodes
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
@@ -59,7 +59,7 @@ def overview_of(answers: Answers, election_timeout_us: int) -> Overview:
     nodes = {
         name: msgspec.to_builtins(answer) | {"lag": commit - answer.applied_index, "reachable": True}
         if isinstance(answer, NodeStatus)
-        else {"node": name, "reachable": False, "reason": answer.reason}
+        else {"node": name, "reachable": answer.is_discreet, "reason": answer.reason}
         for name, answer in answers.items()
     }
     return Overview(
@@ -79,8 +79,9 @@ def _warnings(
     answers: Answers, diverged: list[str], leader: NodeStatus | None, election_timeout_us: int
 ) -> list[str]:
     found = [f"{silence.node} is unreachable: {silence.reason}" for silence in silent(answers)]
+    found += [f"{one.node} runs, and does not tell: {one.reason}" for one in discreet(answers)]
     found += [f"{node} has diverged: its state differs from a quorum's, do not trust it" for node in diverged]
-    if leader is None:
+    if leader is None and not discreet(answers):
         found.append("no leader answers: nothing can be decided until a quorum of the nodes runs")
     for status in answering_nodes(answers):
         if status.sync_p99_us > election_timeout_us / 10:
@@ -157,7 +158,8 @@ def _draw(overview: Overview) -> None:
 
 def _headline(overview: Overview) -> str:
     if not overview.cluster:
-        return "no node answers"
+        some_run = any(node["reachable"] for node in overview.nodes.values())
+        return "no node tells this client how it is" if some_run else "no node answers"
     return (
         f"cluster {overview.cluster}, model {overview.model}, policy {overview.policy}: "
         f"leader {overview.leader or 'unknown'} in term {overview.term}, committed {overview.commit_index}"
@@ -172,8 +174,8 @@ def _table(overview: Overview) -> Table:
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in ("node", "role", "leader") else "right", no_wrap=True)
     for name, node in overview.nodes.items():
-        if not node["reachable"]:
-            table.add_row(name, "unreachable")
+        if "role" not in node:
+            table.add_row(name, "not told" if node["reachable"] else "unreachable")
             continue
         table.add_row(
             name,

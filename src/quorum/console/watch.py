@@ -9,7 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from quorum.console.inquiry import Silence, answering, leader_of
-from quorum.errors import QuorumError
+from quorum.errors import QuorumError, RequestRefused
 from quorum.runtime.connect import Place
 from quorum.runtime.status import NodeStatus, decode_status
 
@@ -117,7 +117,7 @@ class Watch:
             except TimeoutError:
                 self._take(node, Silence(node, "does not answer"))
             except (OSError, QuorumError, msgspec.DecodeError, UnicodeDecodeError) as error:
-                self._take(node, Silence(node, str(error)))
+                self._take(node, Silence(node, str(error), isinstance(error, RequestRefused)))
             await asyncio.sleep(PERIOD_S)
 
     def _take(self, node: str, answer: NodeStatus | Silence) -> None:
