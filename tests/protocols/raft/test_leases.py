@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from protocols.raft.members import QUICK, THREE, Cluster, Member, effects_in, messages_in, refusal
 from quorum.errors import NotLeader
+from quorum.model import Configuration
 from quorum.protocols.effects import ReadReady
+from quorum.protocols.events import StorageFull
 from quorum.protocols.raft.messages import (
     Append,
     AppendReply,
@@ -186,6 +189,31 @@ def test_a_question_that_was_lost_is_asked_again() -> None:
     cluster.beat("n1")
     cluster.settle()
     assert [ready.tokens for ready in effects_in(follower.did, ReadReady)] == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "configuration",
+    [replace(THREE, voters=("n1", "n2"), learners=("n3",)), replace(THREE, priorities=(("n3", 0),)), THREE],
+    ids=["learner", "priority 0", "full disk"],
+)
+def test_who_may_not_stand_forgets_a_leader_that_is_not_heard_any_more(configuration: Configuration) -> None:
+    """It asks for no votes, so nothing else would tell those who read here that nobody answers them."""
+    cluster = Cluster(configuration)
+    cluster.elect("n1")
+    follower = cluster["n3"]
+    if configuration is THREE:
+        follower.step(StorageFull(follower.now_us))
+    assert follower.state.leader == "n1"
+    cluster.cut = {"n1"}
+    follower.read(1, here=True)
+    cluster.campaign("n3")
+    assert follower.state.leader is None and follower.state.role == FOLLOWER
+    assert isinstance(refusal(follower.did), NotLeader)
+    assert not messages_in(follower.did, RequestVote)
+    cluster.cut = set()
+    cluster.beat("n1")
+    cluster.settle()
+    assert follower.state.leader == "n1", "one that is heard again is followed again"
 
 
 def test_reads_at_a_follower_are_refused_when_its_leader_changes() -> None:

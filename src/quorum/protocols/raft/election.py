@@ -22,7 +22,8 @@ from quorum.systems.tally import Outcome, Tally
 def on_election_timer(state: RaftState) -> None:
     """Nobody led for an election timeout: ask whether an election could be won.
 
-    The timer is not set again on each heartbeat; it looks at the deadline when it fires.
+    The timer is not set again on each heartbeat; it looks at the deadline when it fires. Who may not stand forgets
+    the silent leader all the same: those who read or watch here must learn that they wait for nobody.
     """
     if state.role == LEADER:
         return
@@ -30,6 +31,7 @@ def on_election_timer(state: RaftState) -> None:
         if state.may_stand:
             campaign(state)
         else:
+            state.become_follower(None)
             state.draw_election_deadline()
     if state.role != LEADER:
         state.set_election_timer()
