@@ -11,6 +11,7 @@ from quorum.protocols import events
 from quorum.protocols.effects import Completed, Refused, Send
 from quorum.protocols.raft.messages import Append, AppendReply, RequestVote, TimeoutNow, VoteReply
 from quorum.protocols.raft.state import FOLLOWER, LEADER
+from quorum.systems.algebra import DEPTH_MAX
 
 FOUR = ("n1", "n2", "n3", "n4")
 
@@ -173,6 +174,22 @@ def test_a_system_whose_quorums_do_not_meet_is_refused_with_the_witness() -> Non
     error = refusal(cluster["n1"].change(7, reads="n1 + n2", writes="n1 * n2"))
     assert isinstance(error, ConfigurationError) and "share no node" in str(error)
     assert cluster["n1"].state.configuration == THREE
+
+
+def test_a_target_that_cannot_be_joined_with_the_present_is_refused_and_nothing_is_ordered() -> None:
+    """By itself it is as deep as an expression may be; the joint configuration is one level deeper."""
+    text = "n1"
+    for level in range(DEPTH_MAX - 1):
+        text = f"(n2 + {text})" if level % 2 else f"(n1 * {text})"
+    cluster = led()
+    leader = cluster["n1"]
+    last = leader.state.log.last_index
+    error = refusal(leader.change(7, reads=text))
+    assert isinstance(error, ConfigurationError) and "cannot be joined with epoch 1" in str(error)
+    assert leader.state.log.last_index == last and leader.state.configuration == THREE
+    leader.change(8, voters=("n1", "n2"))
+    run(cluster)
+    assert completed(leader) == [8]
 
 
 def test_a_follower_refuses_a_change_and_names_the_leader() -> None:

@@ -142,6 +142,20 @@ def _flaw(present: Configuration, target: Configuration) -> ConfigurationError |
         check_raft(build(target))
     except ConfigurationError as error:
         return error
+    return _joint_flaw(present, target)
+
+
+def _joint_flaw(present: Configuration, target: Configuration) -> ConfigurationError | None:
+    """Why the two cannot decide together, where they must: found here, before anything is in the log."""
+    if _decides(present) == _decides(target):
+        return None
+    try:
+        build(_joint(present, target))
+    except ConfigurationError as error:
+        return ConfigurationError(
+            f"epoch {target.epoch} was proposed, but it cannot be joined with epoch {present.epoch}, as a change "
+            f"needs: {error}"
+        )
     return None
 
 
@@ -185,8 +199,13 @@ def _enter_if_caught_up(state: RaftState) -> None:
     if _decides(present) == _decides(target):
         _order_final(state, target)
     else:
-        old = replace(present, learners=(), addresses=(), weights=_votes(present))
-        _order(state, replace(target, addresses=_addresses(present, target), outgoing=old))
+        _order(state, _joint(present, target))
+
+
+def _joint(present: Configuration, target: Configuration) -> Configuration:
+    """Both decide, until `target` does alone."""
+    old = replace(present, learners=(), addresses=(), weights=_votes(present))
+    return replace(target, addresses=_addresses(present, target), outgoing=old)
 
 
 def _decides(configuration: Configuration) -> Decides:
