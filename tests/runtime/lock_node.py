@@ -47,6 +47,10 @@ class LockNode:
                 self.hub.unwatch(line, message.request)
             case Pulse():
                 self.hub.pulse(line, message)
+        self.tell(message)
+
+    def tell(self, message: object) -> None:
+        """Watchers hear what there is, after `message`."""
         self.hub.pump()
 
     def apply(self, kind: int, submit: Submit, body: bytes):
