@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorum.apps.state_machine import Notice
+from quorum.entry import hollow
 from quorum.errors import (
     ConfigurationError,
     NotLeader,
@@ -301,6 +302,15 @@ def test_a_backlog_is_applied_in_bounded_rounds() -> None:
     assert 5 <= rounds <= 8
     assert max(after - before for before, after in pairwise(applied)) <= 8
     assert len([event for event in world.replica.events if isinstance(event, events.Received)]) == rounds
+
+
+def test_a_node_with_the_folder_of_a_witness_says_so_and_what_to_do() -> None:
+    """A witness that was evicted and admitted as a voter, on the folder it had."""
+    world = DriverWorld().start()
+    world.log.entries[1] = hollow(entry(1))
+    with pytest.raises(ConfigurationError, match="kept by a witness.*Empty the folder"):
+        world.does(effects.Commit(1, 1))
+    assert world.driver.applied_index == 0
 
 
 def test_a_commit_that_was_held_does_not_take_a_later_one_back() -> None:

@@ -52,3 +52,4 @@ class Digests:
                 return
             if until_us is not None and self._clock.now_us() > until_us:
                 return
+        raise AssertionError(f"the slices of the state at {index} ended without a digest")

@@ -404,11 +404,18 @@ class Driver:
             self._requests.read_ready(self._reads.popleft()[1])
         return self.applied_index < self.commit_index
 
+    def _hollow_entry(self, index: int) -> ConfigurationError:
+        return ConfigurationError(
+            f"{self.node} was to apply entry {index}, but its data folder was kept by a witness, and holds no "
+            "commands. Empty the folder: the cluster sends what belongs there."
+        )
+
     def _apply_entry(self, entry: Buffer) -> None:
         header, body = decode_entry(entry)
         index = header.index
         assert index == self.applied_index + 1, "I2: applied out of order"
-        assert not is_hollow(entry) or not self.application.keeps_state, "only a witness gets hollow entries"
+        if is_hollow(entry) and self.application.keeps_state:
+            raise self._hollow_entry(index)
         result = self.application.apply(header, body)
         self.applied_index = index
         self._observer.entry_applied(header)
