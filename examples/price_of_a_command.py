@@ -24,11 +24,12 @@ from quorum.protocols.raft.messages import Append, AppendReply
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings
 from quorum.protocols.raft.state import ELECTION
-from quorum.runtime.codec import FrameParser, MessageCodec, encode_frame
+from quorum.runtime.codec import FrameParser, MessageCodec, cluster_tag, encode_frame
 from quorum.runtime.messages import ClientMessage, NodeMessage, Result, Submit
 from quorum.runtime.wal_records import ENTRY, Encoder
 
 NODES = ("n1", "n2", "n3")
+TAG = cluster_tag("example")
 ROUNDS = 2_000
 VALUE = b"v" * 100
 ToNode: MessageCodec[ClientMessage] = MessageCodec(ClientMessage)
@@ -105,14 +106,14 @@ class Cluster:
 
 def framed(codec: MessageCodec[Any], message: object, attached: bytes) -> bytes:
     """One frame, as it leaves in one write."""
-    return b"".join(encode_frame(0, codec.encode(message), (attached,)))
+    return b"".join(encode_frame(TAG, 0, codec.encode(message), (attached,)))
 
 
 def measure(commands: int) -> dict[str, float]:
     """Microseconds a command by stage, with `commands` puts in a batch."""
     cluster = Cluster()
     host, wal = new_host(), Encoder(0, 0, 0)
-    at_node, at_client = FrameParser(), FrameParser()
+    at_node, at_client = FrameParser(tag=TAG), FrameParser(tag=TAG)
 
     def apply(stored: bytes) -> Any:
         header, body = decode_entry(stored)
