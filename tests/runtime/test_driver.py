@@ -308,7 +308,7 @@ def test_a_node_with_the_folder_of_a_witness_says_so_and_what_to_do() -> None:
     """A witness that was evicted and admitted as a voter, on the folder it had."""
     world = DriverWorld().start()
     world.log.entries[1] = hollow(entry(1))
-    with pytest.raises(ConfigurationError, match="kept by a witness.*Empty the folder"):
+    with pytest.raises(ConfigurationError, match=r"kept by a witness.*Empty the folder"):
         world.does(effects.Commit(1, 1))
     assert world.driver.applied_index == 0
 
