@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import combinations
 
 import msgspec
 import pytest
 
 from quorum.console import inquiry
-from quorum.console.inquiry import Silence, ask_all, discreet, leader_of, no_quorum, silent, waiting_line
+from quorum.console.inquiry import (
+    Silence,
+    ask_all,
+    discreet,
+    leader_of,
+    no_quorum,
+    refuse_discretion,
+    silent,
+    waiting_line,
+)
 from quorum.console.local import not_ready
 from quorum.console.status import overview_of
-from quorum.errors import NoQuorum, NotLeader, Overloaded
+from quorum.errors import NoQuorum, NotLeader, Overloaded, RequestRefused
+from quorum.model import Configuration
 from quorum.runtime import keyring
 from quorum.runtime.connect import Place
 from quorum.runtime.setup import init_cluster
 from quorum.runtime.status import NodeStatus
+from quorum.systems.build import build
 from runtime.test_node import Cluster
 
 ELECTION_US = 1_000_000
@@ -142,6 +154,35 @@ def test_no_quorum_names_who_is_missing_and_why():
     assert "n2 (connection refused)" in str(error)
 
 
+@pytest.mark.parametrize(
+    "configuration",
+    [
+        Configuration(7, ("a", "b", "c"), ("d",), ("w",)),
+        Configuration(7, ("a", "b", "c"), weights=(("a", 3),)),
+        Configuration(7, ("a", "b", "c", "d"), reads="choose(3, a, b, c, d)", writes="choose(2, a, b, c, d)"),
+        Configuration(8, ("a", "b", "x"), (), ("w",), outgoing=Configuration(7, ("a", "b", "c"), (), ("w",))),
+    ],
+)
+def test_the_configuration_in_a_status_decides_as_the_one_of_the_node(configuration):
+    system = build(configuration)
+    told = status(
+        "a",
+        epoch=configuration.epoch,
+        members=configuration.members,
+        voters=configuration.voters,
+        learners=configuration.learners,
+        witnesses=configuration.witnesses,
+        outgoing=() if configuration.outgoing is None else configuration.outgoing.electors,
+        reads=str(system.reads),
+        writes=str(system.writes),
+    ).configuration()
+    assert (told.epoch, told.electors) == (configuration.epoch, configuration.electors)
+    for size in range(len(told.electors) + 1):
+        for nodes in map(frozenset, combinations(told.electors, size)):
+            assert build(told).is_write_quorum(nodes) == system.is_write_quorum(nodes)
+            assert build(told).is_read_quorum(nodes) == system.is_read_quorum(nodes)
+
+
 # --- a client that may not ask how the nodes are ---
 
 REFUSAL = Silence("n1", "client.app asked to operate n1, but its role is data. Use an admin certificate.", True)
@@ -164,6 +205,13 @@ def test_who_may_not_ask_how_the_nodes_are_is_not_told_that_they_do_not_answer()
         "n2 is unreachable: connection refused",
         f"n1 runs, and does not tell: {REFUSAL.reason}",
     ]
+
+
+def test_who_is_told_nothing_by_any_node_that_runs_is_refused_at_once():
+    with pytest.raises(RequestRefused, match="Use an admin certificate"):
+        refuse_discretion({"n1": REFUSAL, "n2": Silence("n2", "connection refused")})
+    refuse_discretion({"n1": REFUSAL, "n2": status("n2")})
+    refuse_discretion({"n2": Silence("n2", "connection refused")})
 
 
 @pytest.mark.cluster

@@ -111,6 +111,7 @@ def test_a_client_that_only_uses_data_cannot_operate_by_any_command(run, run_jso
         ("quorums", "--writes", "n1"),
         ("transfer", "n1"),
         ("backup", tmp_path / "stolen"),
+        ("decide", "colour", "red", "--certificate", tmp_path / "proof"),
     ):
         timeout = () if arguments[0] == "status" else ("--timeout", 0.5)
         result = run(*arguments, *at, *timeout)
@@ -118,6 +119,7 @@ def test_a_client_that_only_uses_data_cannot_operate_by_any_command(run, run_jso
         assert "its role is data" in result.output + result.stderr, result.output
         assert "Traceback" not in result.output
     assert not (tmp_path / "stolen").exists()
+    assert run("decide", "colour", *at).exit_code == 1, "what cannot be certified was not decided either"
     after = run_json("members", "--config", folder / "cluster.toml")[1]
     assert (after["epoch"], after["leader"], after["term"]) == (before["epoch"], before["leader"], before["term"])
     with quorum.connect(config=desk / "cluster.toml", timeout=5).sync as client:

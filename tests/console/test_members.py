@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from quorum.certificate import decode_json
 from quorum.runtime.config import load_cluster
 from quorum.runtime.local import LocalCluster
 
@@ -43,6 +44,10 @@ def test_members_are_admitted_promoted_replaced_and_evicted_while_values_stay(ru
     assert run("admit", "n6", "--role", "learner", *at).exit_code == 0
     assert members(run_json, *at)["n6"] == "learner"
     assert run("promote", "n6", *at).exit_code == 0
+    proof = folder / "proof.json"
+    decided = run("decide", "colour", "green", "--certificate", proof, "--timeout", 5, *at)
+    assert decided.exit_code == 0, decided.output
+    assert len(decode_json(proof.read_bytes()).members) == 6, "those of the log, not of cluster.toml"
     assert members(run_json, *at)["n6"] == "voter"
     assert run("demote", "n6", *at).exit_code == 0
     assert run("admit", "w1", "--role", "witness", *at).exit_code == 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from quorum.console.command import AnswerNo, command, print_json, seconds_option
-from quorum.console.inquiry import ask_all, leader_of, no_quorum
+from quorum.console.inquiry import ask_all, leader_of, no_quorum, refuse_discretion
 from quorum.console.setup import split
 from quorum.console.verify_data import progress_bar
 from quorum.errors import ConfigurationError, QuorumError, StorageCorrupt
@@ -85,6 +85,7 @@ async def _take(
         answers = await ask_all(place)
         leader = leader_of(answers)
         if leader is None:
+            refuse_discretion(answers)
             raise no_quorum(answers)
         node = leader.node
     try:

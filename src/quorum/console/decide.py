@@ -7,15 +7,16 @@ import sys
 from pathlib import Path
 
 import click
+import msgspec
 
 from quorum.apps.decide import Decision
 from quorum.certificate import DecisionCertificate, decode_json, encode_json, verify
 from quorum.console.command import AnswerNo, command, print_json, with_cluster
-from quorum.console.inquiry import ask_all, leader_of, no_quorum, run_client
-from quorum.errors import ConfigurationError, NoQuorum, QuorumError
+from quorum.console.inquiry import ask_all, leader_of, no_quorum, refuse_discretion, run_client
+from quorum.errors import ConfigurationError, QuorumError
 from quorum.runtime.client import Client
-from quorum.runtime.config import find_config, load_cluster
-from quorum.runtime.connect import at_config
+from quorum.runtime.config import find_config
+from quorum.runtime.connect import Place, at_config
 from quorum.systems.build import build
 
 CERTIFICATE_PAUSE_S = 0.1
@@ -40,8 +41,11 @@ def decide(
     value than VALUE, or, without VALUE, when nothing is decided.
     """
     proposed = None if value is None else _proposed(value)
+    place = at_config(find_config(config))
 
     async def act(client: Client) -> Decision | None:
+        if certificate is not None:
+            refuse_discretion(await ask_all(place))  # before anything is decided
         return await (client.decision(topic) if proposed is None else client.decide(topic, proposed))
 
     decision = run_client(config, timeout, act)
@@ -52,20 +56,18 @@ def decide(
             click.echo(f"{topic!r} is not decided", err=True)
         raise AnswerNo
     if certificate is not None:
-        _write(certificate, asyncio.run(certified(find_config(config), decision, timeout)))
+        _write(certificate, asyncio.run(certified(place, decision, timeout)))
     _show(decision, proposed, certificate, as_json)
     if proposed is not None and decision.value != proposed:
         raise AnswerNo
 
 
-async def certified(config: Path, decision: Decision, timeout: float = 10.0) -> DecisionCertificate:
-    """The leader's certificate for a decision, checked against the configuration's quorum system.
+async def certified(place: Place, decision: Decision, timeout: float = 10.0) -> DecisionCertificate:
+    """The leader's certificate for a decision, checked against the quorum system in force.
 
     A leader that was just elected does not know at once who stores what, so it is asked again until a quorum of
     voters is known. Raises NoQuorum, or QuorumError with what is wrong, when `timeout` seconds have passed.
     """
-    configuration = load_cluster(config).configuration()
-    place = at_config(config)
     deadline = asyncio.get_running_loop().time() + timeout
     while True:
         answers = await ask_all(place)
@@ -75,10 +77,15 @@ async def certified(config: Path, decision: Decision, timeout: float = 10.0) -> 
             try:
                 async with asyncio.timeout(timeout), place.node(leader.node) as connection:
                     found = decode_json(await connection.certificate(decision.topic))
+                # It names the epoch in which this was decided, and of those who vote now the ones that store it.
+                configuration = msgspec.structs.replace(leader.configuration(), epoch=found.epoch)
                 verdict = verify(found, build(configuration), configuration=configuration, value=decision.value)
                 if verdict.valid:
                     return found
-                problem = NoQuorum(" ".join(verdict.reasons))
+                problem = QuorumError(
+                    f"a certificate for {decision.topic!r} was asked for, but the one of {leader.node} does not "
+                    f"hold: {' '.join(verdict.reasons)} The decision stands; retry without a value."
+                )
             except (OSError, QuorumError) as error:
                 problem = QuorumError(
                     f"a certificate for {decision.topic!r} was asked for, but {leader.node} gave none ({error}). "

@@ -156,6 +156,13 @@ async def _say_what_is_missing(place: Place, waits: Callable[[], bool], timeout:
         pause_s *= 2
 
 
+def refuse_discretion(answers: Answers) -> None:
+    """Raise what the nodes say where all that run tell only an admin how they are: waiting would not help."""
+    reticent = discreet(answers)
+    if reticent and not answering(answers):
+        raise RequestRefused(reticent[0].reason)
+
+
 DISCRETION = "which tell only an admin whether one leads"
 
 

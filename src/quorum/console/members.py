@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from quorum.console.command import command, print_json, seconds_option
-from quorum.console.inquiry import NOTICE_S, ask_all, leader_of, no_quorum, waiting_line
+from quorum.console.inquiry import NOTICE_S, ask_all, leader_of, no_quorum, refuse_discretion, waiting_line
 from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloaded, RequestRefused
 from quorum.membership.reconfiguration import (
     Admit,
@@ -320,7 +320,8 @@ async def _at_leader(
 
 
 async def _leader(place: Place, timeout: float) -> NodeStatus:
-    """The status of the leader. Raises NoQuorum if none is found within `timeout` seconds; says so meanwhile."""
+    """The status of the leader. Raises NoQuorum if none is found within `timeout` seconds, and says so meanwhile;
+    RequestRefused at once where the nodes tell nothing to this client."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     told = False
@@ -329,6 +330,7 @@ async def _leader(place: Place, timeout: float) -> NodeStatus:
         leader = leader_of(answers)
         if leader is not None:
             return leader
+        refuse_discretion(answers)
         if loop.time() - began >= timeout:
             raise no_quorum(answers)
         if not told and loop.time() - began >= NOTICE_S:

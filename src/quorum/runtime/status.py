@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from quorum.model import Configuration
+
 
 class NodeStatus(msgspec.Struct, frozen=True):
     """How a node sees itself and its cluster. Times in microseconds, sizes in bytes, indexes of the log.
@@ -51,6 +53,13 @@ class NodeStatus(msgspec.Struct, frozen=True):
     memory_bytes: int
     cpu_us: int
     no_space: bool = False
+
+    def configuration(self) -> Configuration:
+        """The configuration in force here. While a change is under way it is joint, and all who vote in either
+        are its voters; who decides is the same."""
+        witnesses = tuple(node for node in self.witnesses if node not in self.outgoing)
+        voters = tuple(sorted({*self.voters, *self.outgoing} - set(witnesses)))
+        return Configuration(self.epoch, voters, self.learners, witnesses, self.reads, self.writes)
 
 
 _ENCODE = msgspec.json.Encoder()
