@@ -98,6 +98,22 @@ class AgainstAList(RuleBasedStateMachine):
         else:
             assert isinstance(results[0], Refused) and results[0].reason == "revision"
 
+    @rule(
+        commands=st.lists(PUTS, min_size=1, max_size=9),
+        back=st.integers(0, 12),
+        after=st.lists(WRITES, max_size=2),
+    )
+    def a_compaction_in_a_batch(self, commands, back, after):
+        before = self.revision()
+        for command in commands:
+            self.expect(command)
+        batch = [*commands, Compact(max(0, self.revision() - back)), *after]
+        for command in after:
+            self.expect(command)
+        results = do(self.store, *batch)
+        assert results == do(self.twin, *batch)
+        assert results[len(commands)].revision <= max(before, self.store.history.compacted_revision)
+
     @rule()
     def the_twin_is_restored_from_a_snapshot(self):
         self.twin = restored(self.store)
@@ -181,6 +197,15 @@ def test_a_removal_of_more_keys_than_are_kept_empties_the_history():
         assert [(change.revision, change.key) for change in changes(store)] == [(63, b"y")]
         assert (store.history.begin, store.history.end) == (121, 122)
         assert restored(store).digest() == store.digest()
+
+
+def test_a_compaction_leaves_the_changes_of_its_own_batch_for_watchers_and_snapshots():
+    store = KeyValueStore()
+    do(store, Put(b"a", b"1"))
+    results = do(store, Put(b"b", b"2"), Put(b"c", b"3"), Compact(3))
+    assert results[2] == Compacted(1)
+    assert [change.key for change in changes(store)] == [b"b", b"c"]
+    assert restored(store).digest() == store.digest()
 
 
 def test_the_bounds_of_the_history_are_those_of_the_format():

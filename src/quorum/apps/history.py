@@ -261,7 +261,9 @@ class History:
         self.compacted_revision = revision
 
     def compact(self, revision: int) -> None:
-        """Forget the changes up to `revision`, but for those of the present batch."""
+        """Forget the changes up to `revision`, but for those of the present batch, which nobody was told yet."""
+        if self._batch:
+            revision = min(revision, self._batch[0].revision - 1)
         if revision <= self.compacted_revision:
             return
         self.before_drop()
