@@ -8,7 +8,8 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from quorum.apps.object_cells import Access, Cells, Write, prefix_of
-from quorum.apps.ordered_set import OrderedSet, Plain, in_order
+from quorum.apps.ordered_set import OrderedSet
+from quorum.apps.set_order import Plain, in_order
 from quorum.apps.value_codec import ValueCodec
 
 K = TypeVar("K")

@@ -16,8 +16,8 @@ import msgspec
 
 from quorum.apps.batch import check_nesting
 from quorum.apps.object_cells import Access, Cells, Write, prefix_of
-from quorum.apps.ordered_set import Plain
-from quorum.apps.value_codec import DEPTH_MAX, ValueCodec
+from quorum.apps.set_order import DEPTH_MAX, Plain
+from quorum.apps.value_codec import ValueCodec
 
 T = TypeVar("T")
 

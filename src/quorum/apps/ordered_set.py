@@ -8,32 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, MutableMapping, MutableSet
 from typing import Any, Self, TypeVar
 
+from quorum.apps.set_order import Plain, in_order
+
 T = TypeVar("T")
-
-
-class Plain:
-    """A container that stands for a built-in one; `plain()` gives that, for encoding and for people."""
-
-    __slots__ = ()
-
-    def plain(self) -> Any:
-        raise NotImplementedError
-
-    def __repr__(self) -> str:
-        return repr(self.plain())
-
-    def __copy__(self) -> Any:
-        return self.plain()
-
-
-def in_order(members: Iterable[T]) -> list[T]:
-    """The members as a list; those of a built-in set, which has no order, in one that depends on them alone."""
-    if not isinstance(members, set | frozenset):
-        return list(members)
-    try:
-        return sorted(members)
-    except TypeError:
-        return sorted(members, key=lambda member: (type(member).__name__, repr(member)))
 
 
 class OrderedSet(Plain, MutableSet[T]):

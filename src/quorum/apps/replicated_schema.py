@@ -95,7 +95,9 @@ class MethodSchema:
         self.arguments = ValueCodec(arguments, self.what, is_replicated=False)
         self.result = ValueCodec(hints["return"], f"the result of {self.what}", is_replicated=self.is_command)
         self.text = f"({', '.join(_text_of_parameter(each, hints, self.what) for each in parameters)})"
-        """Names, types and defaults of the parameters."""
+        """Names, types and defaults of the parameters, for people."""
+        self.form = f"({', '.join(_form_of_parameter(each, hints, self.what) for each in parameters)})"
+        """The same for fingerprints: defaults by their bytes, since what is shown of them differs by process."""
 
     @property
     def parameters(self) -> list[tuple[str, bool]]:
@@ -190,7 +192,7 @@ class ClassSchema:
             return known
         lines = [f"{field.name}: {field.whole.text} = {field.default.hex()}" for field in self.fields_at(version)]
         lines += [
-            f"{method.name}{method.text} -> {method.result.text}"
+            f"{method.name}{method.form} -> {method.result.text}"
             for method in self.methods.values()
             if method.is_command and method.since <= version
         ]
@@ -378,6 +380,13 @@ def _text_of_parameter(parameter: Parameter, hints: dict[str, Any], what: str) -
     if parameter.default is Parameter.empty:
         return f"{parameter.name}: {codec.text}"
     return f"{parameter.name}: {codec.text} = {parameter.default!r}"
+
+
+def _form_of_parameter(parameter: Parameter, hints: dict[str, Any], what: str) -> str:
+    codec = ValueCodec(hints[parameter.name], what)
+    if parameter.default is Parameter.empty:
+        return f"{parameter.name}: {codec.text}"
+    return f"{parameter.name}: {codec.text} = {codec.settle(parameter.default, what)[0].hex()}"
 
 
 def _arguments_of(cls: type, owner: type, arguments: dict[Any, Any]) -> dict[Any, Any]:

@@ -14,13 +14,12 @@ import msgspec
 from msgspec import inspect as shapes
 
 from quorum.apps.batch import check_nesting
-from quorum.apps.ordered_set import OrderedSet, Plain
+from quorum.apps.ordered_set import OrderedSet
+from quorum.apps.set_order import DEPTH_MAX, encode_as_it_stands, encode_in_order
 from quorum.apps.type_text import NAMES_OF_SCALARS, text_of
 from quorum.entry import Buffer
 from quorum.errors import NotReplicable
 
-DEPTH_MAX = 64
-"""Values of types that set no bound themselves, such as Any, may nest so deep."""
 _SETS = (set, collections.abc.Set, collections.abc.MutableSet)
 _IMMUTABLE: tuple[Any, ...] = (
     *NAMES_OF_SCALARS,
@@ -39,8 +38,8 @@ _EXACT: dict[object, type] = {int: int, str: str, bytes: bytes, float: float, bo
 class ValueCodec:
     """Encodes and decodes values of `hint`. Raises NotReplicable, naming `what`, if msgspec cannot.
 
-    Built-in sets inside a Struct or Any, and frozensets, have no order that replicas agree on. Where there may be
-    one, and the bytes are made by every replica (`is_replicated`), sets and dicts are sorted in them.
+    A built-in set has no order that replicas agree on. Where there may be one, and the bytes are made by every
+    replica (`is_replicated`), it goes into them by `set_order`.
 
     `is_mutable`: a value may be changed in place, so that what is stored must never be handed out itself.
     `hint` is what is decoded: sets in it are ordered ones. `text` names the type, the same for every program that
@@ -65,8 +64,8 @@ class ValueCodec:
             )
         traits = _Traits()
         traits.look(shape)
-        order: Any = "deterministic" if traits.has_sets and is_replicated else None
-        self.encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder(enc_hook=_encode_plain, order=order).encode
+        may_hold_sets = traits.has_sets and is_replicated
+        self.encode: Callable[[Any], bytes] = encode_in_order if may_hold_sets else encode_as_it_stands
         self._decode = decoder.decode
         self.hint: Any = wanted
         self._depth_is_checked = traits.is_unbounded
@@ -117,12 +116,6 @@ def _with_ordered_sets(hint: Any) -> Any:
     if origin in (list, tuple, dict) and arguments:
         return origin[tuple(_with_ordered_sets(argument) for argument in arguments)]
     return hint
-
-
-def _encode_plain(value: Any) -> Any:
-    if isinstance(value, Plain):
-        return value.plain()
-    raise TypeError(f"a value of the type {type(value).__name__} cannot be encoded")
 
 
 def _decode_set(kind: Any, value: Any) -> Any:
@@ -201,8 +194,9 @@ class _Traits:
                 self.has_sets = True
             case shapes.AnyType() | shapes.RawType() | shapes.ExtType():
                 self.has_sets = self.is_mutable = self.is_unbounded = True
-            case shapes.CustomType():
-                self.is_mutable = self.is_unbounded = True  # what it holds is decoded before it is looked at
+            case shapes.CustomType():  # an ordered set, in whose place a command may have put a built-in one
+                self.has_sets = self.is_mutable = True
+                self.is_unbounded = True  # what it holds is decoded before it is looked at
             case shapes.StructType():
                 self.is_mutable = self.is_mutable or not shape.cls.__struct_config__.frozen
                 self.is_unbounded = self.is_unbounded or not shape.forbid_unknown_fields
