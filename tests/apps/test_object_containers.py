@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -374,3 +374,84 @@ def test_what_fails_only_when_it_is_encoded_leaves_no_trace(monkeypatch):
     restored.apply(*log.entries[-1])
     assert restored.digest() == log.machine.digest()
     assert [block.count for block in log.machine._objects["rows"].instance.row._blocks] == [47]
+
+
+class Alike(Replicated):
+    """Keys that are equal and are encoded differently."""
+
+    floats: dict[float, int] = {}
+    anything: dict[Any, list[int]] = {}
+    members: set[int | float | bool] = set()
+
+    @command
+    def edit(self, edits: list[tuple[str, Any]], fails: bool) -> None:
+        for name, key in edits:
+            match name:
+                case "set":
+                    self.anything[key] = [1]
+                    self.floats[float(key)] = 1
+                    self.members.add(key)
+                case "grow":
+                    self.anything[key].append(2)
+                    self.floats[float(key)] += 1
+                case "delete":
+                    del self.anything[key], self.floats[float(key)]
+                    self.members.discard(key)
+        if fails:
+            raise ValueError("on purpose")
+
+    @query
+    def show(self) -> tuple[dict[float, int], list[Any], list[Any]]:
+        return dict(self.floats), list(self.anything.items()), list(self.members)
+
+
+@given(
+    batches=st.lists(
+        st.tuples(
+            st.lists(
+                st.tuples(
+                    st.sampled_from(("set", "grow", "delete")),
+                    st.sampled_from((0, 0.0, -0.0, False, 1, 1.0, True)),
+                ),
+                max_size=4,
+            ),
+            st.booleans(),
+        ),
+        max_size=6,
+    )
+)
+def test_keys_that_are_equal_are_one_entry_however_they_are_encoded(batches):
+    log = ObjectLog(alike=Alike)
+    for edits, fails in batches:
+        before = log.ask("alike", "show")
+        if isinstance(log.call("alike", "edit", edits, fails), Raised):
+            assert repr(log.ask("alike", "show")) == repr(before)
+        twin = log.restored()
+        assert twin.digest() == log.machine.digest()
+        shown = log.ask("alike", "show")
+        log.machine = twin
+        assert repr(log.ask("alike", "show")) == repr(shown)
+        assert len(shown[0]) == len(shown[1]) == len(shown[2]) <= 2
+
+
+def test_a_key_of_another_type_is_refused_also_where_it_is_equal():
+    class Numbers(Replicated):
+        of: dict[int, list[int]] = {}
+
+        @command
+        def set(self) -> None:
+            self.of[1] = []
+
+        @command
+        def delete(self) -> None:
+            del self.of[True]
+
+        @command
+        def grow(self) -> None:
+            self.of[True].append(1)
+
+    log = ObjectLog(numbers=Numbers)
+    assert log.call("numbers", "set") is None
+    for method in ("delete", "grow"):
+        assert log.call("numbers", method).kind == "TypeError"
+    assert log.restored().digest() == log.machine.digest()

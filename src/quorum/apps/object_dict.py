@@ -27,7 +27,20 @@ class StateDict(Plain, MutableMapping[K, V], Generic[K, V]):
     state stays tied to it, and two entries never share a value.
     """
 
-    __slots__ = ("_access", "_cells", "_dirty", "_items", "_key", "_name", "_open", "_sealed", "_staged", "_value")
+    __slots__ = (
+        "_access",
+        "_cells",
+        "_dirty",
+        "_gone",
+        "_items",
+        "_key",
+        "_name",
+        "_open",
+        "_sealed",
+        "_staged",
+        "_stored",
+        "_value",
+    )
 
     def __init__(self, name: str, key: ValueCodec, value: ValueCodec, cells: Cells, access: Access) -> None:
         self._name = name
@@ -37,6 +50,8 @@ class StateDict(Plain, MutableMapping[K, V], Generic[K, V]):
         self._access = access
         self._sealed = value.is_mutable
         self._items: dict[K, Any] = {}
+        self._stored: dict[K, K] = {}  # by each key the equal one that has the cell, where these may differ
+        self._gone: dict[bytes, None] = {}  # of these keys the ones that were removed, as bytes
         self._open: dict[K, V] = {}
         self._dirty: dict[K, bool] = {}  # whether the entry is new: then it comes behind the others
         self._staged: dict[K, Any] = {}
@@ -57,8 +72,10 @@ class StateDict(Plain, MutableMapping[K, V], Generic[K, V]):
             self._dirty.pop(key, None)
             self._dirty[key] = True
             self._items[key] = _SEALED
+            if not self._key.is_canonical:
+                self._stored[key] = key
         elif key not in self._dirty:
-            self._dirty[key] = False
+            self._dirty[self._stored.get(key, key)] = False
         if self._sealed:
             self._open[key] = value
         else:
@@ -67,7 +84,11 @@ class StateDict(Plain, MutableMapping[K, V], Generic[K, V]):
     def __delitem__(self, key: K) -> None:
         if key not in self._items:
             raise KeyError(key)
+        key = self._kept_key(key)
         self._access.change(self)
+        if not self._key.is_canonical:
+            self._gone[self._key.encode(key)] = None
+            del self._stored[key]
         del self._items[key]
         self._open.pop(key, None)
         self._dirty.pop(key, None)
@@ -139,12 +160,16 @@ class StateDict(Plain, MutableMapping[K, V], Generic[K, V]):
             )
         return settled
 
+    def _kept_key(self, key: K) -> K:
+        """Of a key that is here the one that has the cell. Raises TypeError for a key of another type."""
+        return self._settled_key(key) if self._key.is_canonical else self._stored[key]
+
     def _opened(self, key: K, data: Any) -> V:
         if key in self._open:
             return self._open[key]
         value: V = self._value.decode(data)
         if self._access.open(self):
-            self._open[key] = value
+            self._open[self._kept_key(key)] = value
         return value
 
     @property
@@ -168,11 +193,12 @@ class StateDict(Plain, MutableMapping[K, V], Generic[K, V]):
                 raise ValueError(f"{self.where} was to be read, but the key {key!r} stands in it twice")
             items[key] = data if self._sealed else value
         self._items = items
+        self._stored = {} if self._key.is_canonical else {key: key for key in items}
         self._forget()
 
     def stage(self) -> list[Write]:
         prefix = prefix_of(self._name)
-        writes: list[Write] = []
+        writes = [Write(prefix + key_bytes, None) for key_bytes in self._gone]
         self._staged = {}
         for key, anew in self._dirty.items():
             cell = prefix + self._key.encode(key)
@@ -199,11 +225,15 @@ class StateDict(Plain, MutableMapping[K, V], Generic[K, V]):
 
     def revert(self) -> None:
         """Entries that only changed are read again; where one was removed, the order is, too."""
+        if self._gone:
+            self.load()
+            return
         prefix = prefix_of(self._name)
         for key, anew in self._dirty.items():
             data = self._cells.get(prefix + self._key.encode(key))
             if data is None:
                 self._items.pop(key, None)
+                self._stored.pop(key, None)
             elif anew:
                 self.load()
                 return
@@ -215,7 +245,7 @@ class StateDict(Plain, MutableMapping[K, V], Generic[K, V]):
         self._open = {}
 
     def _forget(self) -> None:
-        self._open, self._dirty, self._staged = {}, {}, {}
+        self._open, self._dirty, self._gone, self._staged = {}, {}, {}, {}
 
 
 class StateSet(OrderedSet[T]):

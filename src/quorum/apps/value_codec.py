@@ -32,6 +32,15 @@ _IMMUTABLE: tuple[Any, ...] = (
     shapes.EnumType,
     shapes.LiteralType,
 )
+_CANONICAL: tuple[Any, ...] = (
+    shapes.NoneType,
+    shapes.BoolType,
+    shapes.IntType,
+    shapes.StrType,
+    shapes.BytesType,
+    shapes.UUIDType,
+    shapes.DateType,
+)
 _EXACT: dict[object, type] = {int: int, str: str, bytes: bytes, float: float, bool: bool}
 
 
@@ -42,11 +51,12 @@ class ValueCodec:
     replica (`is_replicated`), it goes into them by `set_order`.
 
     `is_mutable`: a value may be changed in place, so that what is stored must never be handed out itself.
+    `is_canonical`: equal values have equal bytes, which 1 and 1.0 have not, nor 0.0 and -0.0.
     `hint` is what is decoded: sets in it are ordered ones. `text` names the type, the same for every program that
     means the same.
     """
 
-    __slots__ = ("_decode", "_depth_is_checked", "encode", "exact", "hint", "is_mutable", "text")
+    __slots__ = ("_decode", "_depth_is_checked", "encode", "exact", "hint", "is_canonical", "is_mutable", "text")
 
     def __init__(self, hint: Any, what: str, is_replicated: bool = True) -> None:
         wanted = _with_ordered_sets(hint)
@@ -70,6 +80,7 @@ class ValueCodec:
         self.hint: Any = wanted
         self._depth_is_checked = traits.is_unbounded
         self.is_mutable = traits.is_mutable
+        self.is_canonical = _is_canonical(shape)
         self.exact = _EXACT.get(hint) if isinstance(hint, type) else type(None) if hint is None else None
         self.text = text_of(shapes.type_info(hint))
 
@@ -162,6 +173,16 @@ def parts_of(shape: shapes.Type) -> list[shapes.Type]:
         case shapes.StructType() | shapes.DataclassType() | shapes.TypedDictType() | shapes.NamedTupleType():
             return [field.type for field in shape.fields]
     return []
+
+
+def _is_canonical(shape: shapes.Type) -> bool:
+    """Whether values of the type that are equal are encoded alike."""
+    match shape:
+        case shapes.Metadata():
+            return _is_canonical(shape.type)
+        case shapes.TupleType() | shapes.VarTupleType():
+            return all(map(_is_canonical, parts_of(shape)))
+    return isinstance(shape, _CANONICAL)
 
 
 class _Traits:
