@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from quorum.apps.catalogue import KV_APP, new_host
+from quorum.apps import objects
+from quorum.apps.catalogue import KV_APP, OBJECTS_APP, new_host
+from quorum.apps.host import Host
 from quorum.apps.kv import Put, encode_batch
+from quorum.apps.replicated import Replicated, command
+from quorum.apps.replicated_schema import schema_of
 from quorum.entry import COMMAND, decode_entry, encode_entry
 from quorum.header import Batch
 from quorum.model import Configuration
@@ -77,3 +81,28 @@ def _fine(error: BaseException | None) -> None:
 
 def _written(mark: SnapshotMark | None, error: BaseException | None) -> None:
     assert mark is not None, error
+
+
+class Stock(Replicated):
+    """A class that the commands of an operator know nothing of."""
+
+    of: dict[str, int] = {}
+
+    @command
+    def put(self, name: str, count: int) -> None:
+        self.of[name] = count
+
+
+def stock_host() -> Host:
+    """The state after two entries: there is an object of the class, and tea in it."""
+    host = new_host({"stock": Stock})
+    schema = schema_of(Stock)
+    arguments = schema.methods["put"].encode(("tea", 3), {})
+    bodies = (
+        objects.encode_raise(objects.Raise("stock", 1, schema.fingerprint(1))),
+        objects.encode_batch([objects.Call("stock", "put", 1, arguments)]),
+    )
+    for index, body in enumerate(bodies, 1):
+        batch = Batch(OBJECTS_APP, 0, 0, 0, 1, body)
+        host.apply(*decode_entry(encode_entry(index, 1, COMMAND, 1, index, 0, batch)))
+    return host

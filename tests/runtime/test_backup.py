@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from data_folder import CLUSTER, THREE, entries_to, make_folder
+from data_folder import CLUSTER, THREE, Stock, entries_to, make_folder, stock_host
+from quorum.apps import objects
 from quorum.apps.answer import EXPIRED
-from quorum.apps.catalogue import KV_APP, new_host
-from quorum.apps.host import OPEN, SESSIONS, decode_session
+from quorum.apps.catalogue import KV_APP, OBJECTS_APP, new_host
+from quorum.apps.host import OPEN, SESSIONS, Host, decode_session
 from quorum.apps.kv import Get, Put, decode_results, encode_batch, encode_query
 from quorum.apps.kv_store import REVISION_GAP, KeyValueStore
+from quorum.apps.objects_carried import CarriedObjects
 from quorum.entry import COMMAND, decode_entry, encode_entry
-from quorum.errors import ConfigurationError, StorageCorrupt
+from quorum.errors import ConfigurationError, LocalProtocolError, StorageCorrupt
 from quorum.header import Batch, Header
 from quorum.protocols.events import SnapshotMark
 from quorum.runtime.backup import verify_backup
@@ -93,6 +95,43 @@ def test_the_members_and_quorum_system_of_the_backup_are_kept_unless_others_are_
     assert kept.layout.config.reads == "n1*n2 + n1*n3 + n2*n3"
     named = restore_cluster(backup, tmp_path / "named", names=["a", "b", "c", "d", "e"])
     assert [member.id for member in named.layout.config.members] == ["a", "b", "c", "d", "e"]
+
+
+def backup_with_objects(folder: Path) -> tuple[Path, Host]:
+    """A backup of a cluster that hosts an object of a class, and the state that is in it."""
+    host = stock_host()
+    store = SnapshotStore(RealFiles(), str(folder), CLUSTER)
+    store.write(SnapshotMark(2, 1, host.time_us, THREE), host.snapshot(), lambda mark, error: None)
+    return next(folder.iterdir()), host
+
+
+def test_objects_are_restored_where_their_classes_are_not_at_hand(tmp_path: Path) -> None:
+    backup, was = backup_with_objects(tmp_path / "snapshots")
+    assert verify_backup(backup).index == 2
+    restored = restore_cluster(backup, tmp_path / "new", nodes=3)
+    assert restored.objects == {"stock": 1}
+    cluster = restored.layout.config.cluster_id
+    found = new_host({"stock": Stock})
+    found.restore(
+        SnapshotStore(RealFiles(), str(tmp_path / "new/n1/data/snapshots"), cluster).load(restored.index)
+    )
+    stocks = [host.application(OBJECTS_APP) for host in (was, found)]
+    assert stocks[0].digest() == stocks[1].digest()
+    assert stocks[1].look("stock", lambda stock: dict(stock.of)) == {"tea": 3}
+
+
+def test_carried_objects_are_whole_and_nobody_can_call_them(tmp_path: Path) -> None:
+    _, host = backup_with_objects(tmp_path / "snapshots")
+    chunks = list(host.application(OBJECTS_APP).snapshot())
+    carried = CarriedObjects()
+    carried.restore(chunks)
+    assert list(carried.snapshot()) == chunks and carried.versions == {"stock": 1}
+    for damaged in ([*chunks, b"more"], chunks[:1], [b"no head", *chunks[1:]]):
+        with pytest.raises(ValueError, match="another snapshot"):
+            carried.restore(damaged)
+    assert list(carried.snapshot()) == chunks and carried.digest() != CarriedObjects().digest()
+    with pytest.raises(LocalProtocolError, match="has their classes"):
+        carried.query(objects.DESCRIBE)
 
 
 def test_a_restore_leaves_nothing_behind_when_the_backup_is_damaged(backup: Path, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from random import Random
 
 import pytest
 
-from data_folder import CLUSTER, NODE, make_folder, open_log
+from data_folder import CLUSTER, NODE, THREE, make_folder, open_log, stock_host
 from quorum.errors import ConfigurationError, StorageCorrupt
+from quorum.protocols.events import SnapshotMark
 from quorum.runtime.files import RealFiles
 from quorum.runtime.folder import DataFolder
 from quorum.runtime.snapshots import SnapshotStore
@@ -138,6 +139,15 @@ def test_a_log_that_is_gone_is_a_loss_once_the_node_has_run(data: Path) -> None:
     shutil.rmtree(data / "wal")
     report = verify_data(data)
     assert report.start == REFUSE and "promises" in report.start_text
+
+
+def test_a_snapshot_with_objects_is_sound_also_where_their_classes_are_not_at_hand(tmp_path: Path) -> None:
+    folder = DataFolder.open(tmp_path / "data", CLUSTER, NODE)
+    store = SnapshotStore(RealFiles(), folder.snapshots_path, CLUSTER)
+    store.write(SnapshotMark(2, 1, 2, THREE), stock_host().snapshot(), lambda mark, error: None)
+    folder.close()
+    report = verify_data(tmp_path / "data")
+    assert report.sound and [snapshot.index for snapshot in report.snapshots] == [2]
 
 
 def test_a_folder_in_which_no_node_has_run_is_sound(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from quorum.apps.host import Host
 from quorum.apps.kv_store import KeyValueStore
 from quorum.apps.lock_service import LockService
 from quorum.apps.log_clock import LogClock
+from quorum.apps.objects_carried import CarriedObjects
 from quorum.apps.objects_machine import Objects
 from quorum.apps.state_machine import StateMachine
 
@@ -36,3 +37,10 @@ def new_host(objects: Mapping[str, Any] | None = None) -> Host:
     """A host of these applications."""
     clock = LogClock()
     return Host(applications(clock, objects), clock=clock, fresh=lambda: new_host(objects))
+
+
+def carrying_host() -> Host:
+    """A host for the state of a cluster whose replicated classes are not here: it carries them from a snapshot to
+    another, and runs nothing of them."""
+    clock = LogClock()
+    return Host({**applications(clock), OBJECTS_APP: CarriedObjects()}, clock=clock)

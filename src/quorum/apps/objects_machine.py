@@ -61,7 +61,6 @@ _QUESTIONS: BatchDecoder[Ask] = BatchDecoder(Ask)
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE_RAISE = msgspec.msgpack.Decoder(Raise)
 _DECODE_HEAD = msgspec.msgpack.Decoder(ObjectsHead)
-_NOTHING = _ENCODE(ObjectsHead(_FORMAT, []))
 
 
 class Objects:
@@ -149,17 +148,8 @@ class Objects:
         """Replace the state by one that `snapshot` wrote; no chunks are no objects. Raises ValueError, state
         unchanged, if it is damaged or this node's program cannot run it."""
         rest = iter(chunks)
-        try:
-            head = _DECODE_HEAD.decode(next(rest, _NOTHING))
-        except msgspec.DecodeError as error:
-            raise ValueError(f"objects were to be restored, but the head is damaged: {error}. {_REMEDY}") from None
-        if head.format != _FORMAT:
-            raise ValueError(f"objects of format {head.format} were to be restored by {_FORMAT}. {_REMEDY}")
-        restored: dict[str, ObjectState] = {}
-        for each in head.objects:
-            if each.object in restored or min(each.revision, each.leaves) < 0:
-                raise ValueError(f"object {each.object!r} was to be restored, but it is damaged. {_REMEDY}")
-            restored[each.object] = self._restored(each, list(islice(rest, each.leaves)))
+        head = read_head(next(rest, None))
+        restored = {each.object: self._restored(each, list(islice(rest, each.leaves))) for each in head.objects}
         if next(rest, None) is not None:
             raise ValueError(f"objects were to be restored, but something follows them. {_REMEDY}")
         self._objects = restored
@@ -296,6 +286,23 @@ class Objects:
         version = 0 if state is None else state.version
         versions = range(schema.oldest, schema.version + 1)
         return Description(name, schema.text, version, schema.oldest, list(map(schema.fingerprint, versions)))
+
+
+def read_head(data: bytes | None) -> ObjectsHead:
+    """The first chunk of a snapshot; None: there are no objects. Raises ValueError if it is damaged."""
+    if data is None:
+        return ObjectsHead(_FORMAT, [])
+    try:
+        head = _DECODE_HEAD.decode(data)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"objects were to be restored, but the head is damaged: {error}. {_REMEDY}") from None
+    if head.format != _FORMAT:
+        raise ValueError(f"objects of format {head.format} were to be restored by {_FORMAT}. {_REMEDY}")
+    names = [each.object for each in head.objects]
+    for each in head.objects:
+        if names.count(each.object) > 1 or min(each.revision, each.leaves) < 0:
+            raise ValueError(f"object {each.object!r} was to be restored, but it is damaged. {_REMEDY}")
+    return head
 
 
 def _is_raise(body: Buffer) -> bool:

@@ -167,6 +167,7 @@ def _report(restored: Restored, as_json: bool) -> None:
                 "index": restored.index,
                 "term": restored.term,
                 "epoch": restored.epoch,
+                "objects": restored.objects,
                 "backup": restored.backup,
             }
         )
@@ -176,5 +177,11 @@ def _report(restored: Restored, as_json: bool) -> None:
     click.echo(f"keys           {layout.keys} (client identity: {layout.admin})")
     for member in layout.config.members:
         click.echo(f"{member.id:<14} {layout.nodes[member.id]} at {member.advertise}")
+    for name, version in restored.objects.items():
+        click.echo(f"object         {name}, version {version}")
+    if restored.objects:
+        click.echo(
+            "Its nodes need the classes of these objects: name them under [objects] in the new cluster.toml."
+        )
     click.echo(f"Start it on this machine by `quorum up --folder {layout.folder}`, or each node by `quorum node`,")
     click.echo("without --bootstrap. Copy its data folder with the rest, before its first start.")

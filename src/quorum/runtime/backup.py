@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from quorum.apps.catalogue import new_host
+from quorum.apps.catalogue import OBJECTS_APP, carrying_host
 from quorum.apps.host import Host
+from quorum.apps.objects_carried import CarriedObjects
 from quorum.errors import ConfigurationError, QuorumError, StorageCorrupt
 from quorum.runtime.backup_offer import BackupOffer, decode_offer
 from quorum.runtime.files import RealFiles, durably, refusal
@@ -167,9 +168,10 @@ def opened_backup(path: Path) -> Iterator[SnapshotReader]:
 
 
 def load_backup(reader: SnapshotReader) -> Host:
-    """Verify a backup from end to end and return its state. Raises StorageCorrupt."""
+    """Verify a backup from end to end and return its state, with the objects as they stand in it: their classes
+    are not needed. Raises StorageCorrupt."""
     reader.verify()
-    host = new_host()
+    host = carrying_host()
     try:
         host.restore(reader.chunks())
     except ValueError as error:
@@ -179,6 +181,13 @@ def load_backup(reader: SnapshotReader) -> Host:
             reader.path,
         ) from error
     return host
+
+
+def objects_of(host: Host) -> dict[str, int]:
+    """The versions of the objects in the state of a backup, by their names."""
+    carried = host.application(OBJECTS_APP)
+    assert isinstance(carried, CarriedObjects), "load_backup made the host"
+    return carried.versions
 
 
 def verify_backup(path: Path) -> BackupReport:

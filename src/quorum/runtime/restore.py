@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from quorum.apps.host import Host
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import SnapshotMark
-from quorum.runtime.backup import BackupReport, Progress, load_backup, opened_backup, report_of
+from quorum.runtime.backup import BackupReport, Progress, load_backup, objects_of, opened_backup, report_of
 from quorum.runtime.config import ClusterConfig
 from quorum.runtime.files import RealFiles
 from quorum.runtime.folder import DataFolder
@@ -38,13 +38,15 @@ INDEX_GAP = 10**12
 
 @dataclass(frozen=True)
 class Restored:
-    """The files of the new cluster, the backup they came from, and where the new log begins."""
+    """The files of the new cluster, the backup they came from, and where the new log begins. `objects` are the
+    versions of the replicated objects in it, by their names: its nodes need their classes."""
 
     layout: ClusterLayout
     backup: BackupReport
     index: int
     term: int
     epoch: int
+    objects: dict[str, int]
 
 
 def restore_cluster(
@@ -74,8 +76,11 @@ def restore_cluster(
             reads = report.reads if reads is None else reads
             writes = report.writes if writes is None else writes
 
+        objects: dict[str, int] = {}
+
         def fill(made: Path, config: ClusterConfig) -> None:
             host = load_backup(reader)
+            objects.update(objects_of(host))
             host.begin_anew(index)
             configuration = replace(config.configuration(), epoch=epoch)
             mark = SnapshotMark(index, term, host.time_us, configuration)
@@ -94,7 +99,7 @@ def restore_cluster(
             insecure=insecure,
             fill=fill,
         )
-    return Restored(layout, report, index, term, epoch)
+    return Restored(layout, report, index, term, epoch, objects)
 
 
 def write_data(path: Path, cluster: str, node: str, mark: SnapshotMark, host: Host) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from quorum.apps.catalogue import new_host
+from quorum.apps.catalogue import carrying_host
 from quorum.entry import CONFIGURATION, body_digest, decode_entry, is_hollow
 from quorum.errors import ConfigurationError, QuorumError, StorageCorrupt
 from quorum.membership.reconfiguration import WITNESS, role_of
@@ -254,7 +254,7 @@ class _Check:
             if mark.index != index:
                 raise StorageCorrupt(f"{path} was read, but it is the snapshot at {mark.index}.", path, 0)
             if role_of(mark.configuration, self._identity.node) != WITNESS:
-                new_host().restore(reader.chunks())
+                carrying_host().restore(reader.chunks())
             build(mark.configuration)
         except ValueError as error:
             raise StorageCorrupt(f"{path} was read, but its state cannot be used: {error}", path) from error
