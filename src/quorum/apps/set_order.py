@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import datetime
-import uuid
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -19,7 +17,7 @@ T = TypeVar("T")
 DEPTH_MAX = 64
 """Values of types that set no bound themselves, such as Any, may nest so deep."""
 _SCALARS = frozenset((int, str, bytes, bool, float, type(None)))
-_SORTABLE = (int, str, bytes, datetime.date, datetime.timedelta, uuid.UUID)
+_SORTABLE = (int, str, bytes)
 
 
 class Plain:
