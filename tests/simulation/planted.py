@@ -374,11 +374,11 @@ BUGS = (
     ),
     Bug(
         "two changes in flight",
-        Plan(53, nodes=5, seconds=40, clients=4, faults=(), spares=2, churn_ms=150),
+        Plan(15, nodes=3, seconds=40, clients=4, faults=(), spares=2, churn_ms=80),
         (ELECTION_SAFETY, COMPLETENESS, STATE_MACHINE, ACCUSED),
         ((change, "propose", _change_at_once),),
         SplitChanges,
-        tries=10,
+        tries=25,
     ),
     Bug(
         "learner counted",
