@@ -9,11 +9,13 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from quorum.errors import WrongType
+from quorum.errors import LocalProtocolError, WrongType
 
 S = TypeVar("S", bound=msgspec.Struct)
 Check = Callable[[object], bool]
 _BUFFERS = (bytes, bytearray, memoryview)
+SECONDS_MAX = 1e9
+"""A longer time is no different."""
 
 
 def checked(command: S) -> S:
@@ -26,6 +28,17 @@ def checked(command: S) -> S:
             is_text = isinstance(value, str) and declared.startswith("bytes")
             raise WrongType(what + ("Encode it first: text.encode()." if is_text else "Give it as that."))
     return command
+
+
+def checked_seconds(seconds: object) -> float:
+    """The time that a call may take. Raises LocalProtocolError for one in which nothing can be answered, WrongType
+    for what is no number."""
+    what = f"calls were to end within {_shown(seconds)}, but "
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise WrongType(what + "a time is a number of seconds. Give it as int or float.")
+    if not seconds > 0:
+        raise LocalProtocolError(what + "that leaves no time to answer. Give a number of seconds above 0.")
+    return float(min(seconds, SECONDS_MAX))
 
 
 def _shown(value: object) -> str:

@@ -112,6 +112,10 @@ class Batches:
         """How many batches wait for an answer."""
         return len(self._sent)
 
+    def is_query(self, queue: str) -> bool:
+        """Whether the requests of this queue only read."""
+        return self._queues[queue].query
+
     def ask(self, queue: str, item: Any, expected: type[R]) -> asyncio.Future[R]:
         """Queue one command or read; it leaves at the end of this loop turn, with all others of its kind.
 

@@ -3,36 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
-from quorum.apps.decide import Decide, Decision
 from quorum.apps.kv_watch import Event, Interest
 from quorum.errors import (
     LocalProtocolError,
     NotLeader,
     QuorumError,
 )
-from quorum.runtime.arguments import checked
+from quorum.runtime.arguments import checked_seconds
 from quorum.runtime.batches import Batches
+from quorum.runtime.calls import Calls
 from quorum.runtime.connection import tls_reason
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.directory import Directory, anywhere, loopback_only, nowhere
 from quorum.runtime.kept import CLOSE_S, Kept
 from quorum.runtime.key_client import KeyValueClient
 from quorum.runtime.key_subscription import KeyWatch
-from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.messages import (
     NodeMessage,
 )
-from quorum.runtime.object_client import handle_of
 from quorum.runtime.session import FOREVER_US, Session
 from quorum.runtime.subscription import TopicWatch
+from quorum.runtime.unsent import Unsent
+from quorum.runtime.within import Within
 
-T = TypeVar("T")
 
-
-class Client:
+class Client(Calls):
     """One session with a cluster. Use it as `async with`; its methods may be awaited concurrently.
 
     A lost connection, a deposed leader and a restart are retried under the same request id until `timeout`
@@ -48,7 +46,8 @@ class Client:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._dialler = dialler
-        self._timeout_s = None if timeout <= 0 else timeout
+        self.timeout = math.inf if timeout <= 0 else timeout
+        """Seconds after which it gives up a request."""
         self._timeout_us = FOREVER_US if timeout <= 0 else int(timeout * 1e6)
         follows = anywhere if dialler.is_authenticated else loopback_only
         directory = Directory(endpoints, discover, follows if discover else nowhere)
@@ -65,6 +64,8 @@ class Client:
         self._batches = Batches(self._loop, self._session, dialler.flush, self._timeout_us, self._with_refusals)
         self.ask = self._batches.ask
         self.ask_alone = self._batches.ask_alone
+        self.is_query = self._batches.is_query
+        self.unsent = Unsent(self._loop)
         self.finished, self.failed = self._batches.finished, self._batches.failed
         self.kv = KeyValueClient(self)
         self._session.start(self._now_us())
@@ -95,6 +96,7 @@ class Client:
         for watch in list(self._key_watches.values()):
             await watch.aclose()
         self._batches.cancel()
+        self.unsent.cancel()
         await self._dialler.aclose()
 
     async def _give_up_locks(self) -> None:
@@ -114,30 +116,39 @@ class Client:
         """How many batches wait for an answer."""
         return self._batches.unanswered
 
-    async def decide(self, topic: str, value: bytes) -> Decision:
-        """Propose `value` on `topic`; return the decision, which is the first value that was committed."""
-        return await self.ask("decide", checked(Decide(topic, value)), Decision)
-
-    async def decision(self, topic: str) -> Decision | None:
-        """What was decided on `topic`, read linearizably; None if nothing was."""
-        checked(Decide(topic, b""))
-        found = await self.ask("decided", topic, object)
-        assert found is None or isinstance(found, Decision)
-        return found
+    def within(self, seconds: float) -> Within:
+        """The same client for calls that end within so many `seconds`: see runtime.within.Within. Raises
+        LocalProtocolError for what is no time."""
+        return Within(self, checked_seconds(seconds))
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         """The event loop it belongs to."""
         return self._loop
 
-    def lock(self, name: str, ttl: float = 10.0, wait: float | None = None, value: bytes = b"") -> Lock:
-        """A lock, to be used as `async with`: see runtime.lock_client.Lock. `wait` bounds the seconds in its queue
-        (None: no bound, 0: do not queue); then LockBusy is raised."""
-        return Lock(self, name, ttl, wait, value)
+    # What carries requests, with `ask` and `ask_alone` (runtime.calls.Carrier).
 
-    def election(self, name: str, ttl: float = 10.0) -> Election:
-        """An election: see runtime.lock_client.Election."""
-        return Election(self, name, ttl)
+    @property
+    def background(self) -> Client:
+        """What asks in the background: itself, since no call has a deadline of its own."""
+        return self
+
+    def for_one_call(self) -> Client:
+        """As Within.for_one_call."""
+        return self
+
+    async def wait_for(self, first: asyncio.Future[None]) -> None:
+        """As Within.wait_for."""
+        await asyncio.shield(first)
+
+    @property
+    def awaits_connection(self) -> bool:
+        """Whether no node is connected, and one is looked for."""
+        return not self._session.is_connected and not self._is_ending
+
+    def unreached(self) -> QuorumError:
+        """That no leader was reached in time, and why."""
+        return self._with_refusals(NotLeader())
 
     def watch_topic(self, app: int, topic: bytes) -> TopicWatch:
         """Hear of `topic` of an application whenever its `Outputs.notices` name it: only the newest notice, and
@@ -156,8 +167,9 @@ class Client:
         self._dialler.flush()
         return watch
 
-    def watch_keys(self, interest: Interest) -> KeyWatch:
-        """Hear of every change of keys; `KeyValueClient.watch` says how."""
+    def watch_keys(self, interest: Interest, seconds: float = math.inf) -> KeyWatch:
+        """Hear of every change of keys; `KeyValueClient.watch` says how. It must begin within so many seconds, or
+        in the time of the client where that is shorter."""
         if self._is_ending:
             raise LocalProtocolError("a watch was begun on a closed client. Open another with quorum.connect.")
 
@@ -176,13 +188,11 @@ class Client:
             self._batches.flush_soon()
 
         handle = self._session.watch_keys(self._now_us(), interest)
-        watch = self._key_watches[handle] = KeyWatch(close, pause, reach, self._begin_error, self._timeout_s)
+        seconds = min(seconds, self.timeout)
+        timeout_s = seconds if seconds < math.inf else None
+        watch = self._key_watches[handle] = KeyWatch(close, pause, reach, self.unreached, timeout_s)
         self._batches.flush_soon()
         return watch
-
-    def _begin_error(self) -> QuorumError:
-        """Why a watch has not begun in time."""
-        return self._with_refusals(NotLeader())
 
     # What the session wants (runtime.session.Wire).
 
@@ -208,6 +218,7 @@ class Client:
         self._attempt = None
         self._refusals.pop(endpoint, None)
         self._session.connected(self._now_us())
+        self.unsent.release()
         self._dialler.flush()
 
     def _on_messages(self, received: Sequence[tuple[NodeMessage, bytes]]) -> None:
@@ -257,10 +268,3 @@ class Client:
 
     def _now_us(self) -> int:
         return int(self._loop.time() * 1e6)
-
-    def object(self, name: str, kind: type[T]) -> T:
-        """A handle of the replicated object `name`, which is of class `kind`: await its commands and queries.
-
-        Raises NotReplicable for a class that is none.
-        """
-        return handle_of(self, name, kind)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from quorum.apps import kv
 from quorum.apps.decide import Decision
 from quorum.errors import ConfigurationError, LocalProtocolError, OutcomeUnknown
 from quorum.runtime.client import Client
@@ -17,17 +16,13 @@ from quorum.runtime.config import Address, ClusterConfig, find_config, load_clus
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.directory import anywhere, loopback_only
 from quorum.runtime.key_client import KeyValueClient
-from quorum.runtime.key_scan import PAGE, Scan
-from quorum.runtime.key_subscription import interest_of
 from quorum.runtime.keyring import CLIENT_PREFIX, TlsContexts, load_tls
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.setup import ADMIN, KEYS_FOLDER, NODE_FILE
 from quorum.runtime.subscription import TopicWatch
-from quorum.runtime.sync_lease import SyncKeyLease, SyncScan
-from quorum.runtime.sync_lock import SyncElection, SyncLock
-from quorum.runtime.sync_topic import SyncTopicWatch
-from quorum.runtime.sync_watch import SyncKeyWatch
+from quorum.runtime.sync_calls import SyncCalls
+from quorum.runtime.within import Within
 
 SCHEME = "quorum://"
 TIMEOUT_S = 10.0
@@ -119,6 +114,11 @@ class Connection:
         """An election: see runtime.lock_client.Election."""
         return self.client().election(name, ttl)
 
+    def within(self, seconds: float) -> Within:
+        """The same client for calls that end within so many `seconds`: see runtime.within.Within. Raises
+        LocalProtocolError for what is no time."""
+        return self.client().within(seconds)
+
     async def decide(self, topic: str, value: bytes) -> Decision:
         """Propose `value` on `topic`; return the decision, which is the first value that was committed."""
         return await self.client().decide(topic, value)
@@ -148,7 +148,7 @@ class Connection:
         return self._opened
 
 
-class SyncClient:
+class SyncClient(SyncCalls):
     """Blocking calls for scripts; any thread may make them. Use it as `with`, or call `close` at the end."""
 
     def __init__(self, place: Place, timeout: float) -> None:
@@ -161,41 +161,13 @@ class SyncClient:
             return place.client(timeout)
 
         self._client = asyncio.run_coroutine_threadsafe(open_client(), self._loop).result()
-        self.kv = SyncKeyValueClient(self)
+        super().__init__(self._client)
 
     def __enter__(self) -> SyncClient:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def object(self, name: str, kind: type[T]) -> T:
-        """A handle of the replicated object `name`: call its commands and queries by `.sync`, from any thread."""
-        return self._client.object(name, kind)
-
-    def lock(self, name: str, ttl: float = 10.0, wait: float | None = None, value: bytes = b"") -> SyncLock:
-        """A lock, to be used as `with`: see runtime.sync_lock.SyncLock."""
-        return SyncLock(self, self._client.lock(name, ttl, wait, value))
-
-    def election(self, name: str, ttl: float = 10.0) -> SyncElection:
-        """An election: see runtime.sync_lock.SyncElection."""
-        return SyncElection(self, self._client.election(name, ttl))
-
-    def watch_topic(self, app: int, topic: bytes) -> SyncTopicWatch:
-        """As runtime.client.Client.watch_topic, as an iterator; each step blocks until there is a notice."""
-
-        async def begin(client: Client) -> TopicWatch:
-            return client.watch_topic(app, topic)
-
-        return SyncTopicWatch(self, self.call(begin))
-
-    def decide(self, topic: str, value: bytes) -> Decision:
-        """As Connection.decide."""
-        return self.call(lambda client: client.decide(topic, value))
-
-    def decision(self, topic: str) -> Decision | None:
-        """As Connection.decision."""
-        return self.call(lambda client: client.decision(topic))
 
     def call(self, request: Callable[[Client], Coroutine[Any, Any, R]]) -> R:
         """Run one request on the client's thread and wait for its answer. Who stops waiting, cancels it."""
@@ -223,101 +195,6 @@ class SyncClient:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(THREAD_END_S)
         self._loop.close()
-
-
-class SyncKeyValueClient:
-    """The key-value store, blocking; arguments and results are those of runtime.key_client.KeyValueClient."""
-
-    def __init__(self, owner: SyncClient) -> None:
-        self._owner = owner
-        self._call = owner.call
-
-    def put(
-        self, key: bytes, value: bytes, *, lease: SyncKeyLease | int | None = None, ttl: float | None = None
-    ) -> kv.Written:
-        behind = lease.underlying if isinstance(lease, SyncKeyLease) else lease
-        return self._call(lambda client: client.kv.put(key, value, lease=behind, ttl=ttl))
-
-    def get(self, key: bytes, consistency: str = "linearizable") -> kv.Item | None:
-        return self._call(lambda client: client.kv.get(key, consistency))
-
-    def range(
-        self, start: bytes, end: bytes | None = None, limit: int = 0, consistency: str = "linearizable"
-    ) -> kv.Found:
-        return self._call(lambda client: client.kv.range(start, end, limit, consistency))
-
-    def scan(
-        self,
-        start: bytes = b"",
-        end: bytes | None = None,
-        *,
-        prefix: bool = False,
-        after: bytes | None = None,
-        page: int = PAGE,
-        consistency: str = "linearizable",
-        one_revision: bool = False,
-    ) -> SyncScan:
-        async def make(client: Client) -> Scan:
-            return client.kv.scan(
-                start,
-                end,
-                prefix=prefix,
-                after=after,
-                page=page,
-                consistency=consistency,
-                one_revision=one_revision,
-            )
-
-        return SyncScan(self._owner, self._call(make))
-
-    def compact(self, revision: int) -> kv.Compacted:
-        return self._call(lambda client: client.kv.compact(revision))
-
-    def lease(self, ttl: float = 10.0) -> SyncKeyLease:
-        """A lease, to be used as `with`: see runtime.sync_lease.SyncKeyLease."""
-        return SyncKeyLease(self._owner, ttl)
-
-    def grant_lease(self, ttl: float) -> kv.LeaseGranted:
-        return self._call(lambda client: client.kv.grant_lease(ttl))
-
-    def keep_lease(self, lease: int) -> kv.LeaseKept:
-        return self._call(lambda client: client.kv.keep_lease(lease))
-
-    def revoke_lease(self, lease: int) -> kv.LeaseRevoked:
-        return self._call(lambda client: client.kv.revoke_lease(lease))
-
-    def look_lease(self, lease: int, start: bytes = b"", limit: int = 0) -> kv.LeaseView:
-        return self._call(lambda client: client.kv.look_lease(lease, start, limit))
-
-    def leases(self, after: int = 0, limit: int = 0) -> kv.LeasesListed:
-        return self._call(lambda client: client.kv.leases(after, limit))
-
-    def delete(self, key: bytes) -> kv.Deleted:
-        return self._call(lambda client: client.kv.delete(key))
-
-    def compare_and_swap(self, key: bytes, expected: bytes | None, value: bytes | None) -> kv.Swapped:
-        return self._call(lambda client: client.kv.compare_and_swap(key, expected, value))
-
-    def txn(
-        self,
-        compares: Sequence[kv.Compare],
-        then: Sequence[kv.Operation],
-        otherwise: Sequence[kv.Operation] = (),
-    ) -> kv.Committed:
-        return self._call(lambda client: client.kv.txn(compares, then, otherwise))
-
-    def watch(
-        self,
-        key: bytes,
-        end: bytes | None = None,
-        *,
-        prefix: bool = False,
-        start_revision: int = 0,
-        previous: bool = False,
-        only: str | None = None,
-    ) -> SyncKeyWatch:
-        interest = interest_of(key, end, prefix, start_revision, previous, only)
-        return SyncKeyWatch(self._owner, lambda client: client.watch_keys(interest))
 
 
 def connect(

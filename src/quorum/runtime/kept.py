@@ -34,6 +34,16 @@ class Keeper(Protocol):
         """Those that are open in it: what it gives up when it is closed."""
         ...
 
+    @property
+    def timeout(self) -> float:
+        """Seconds that one of its calls may take."""
+        ...
+
+    @property
+    def background(self) -> Keeper:
+        """What asks where no call waits, and so without the deadline that a call may have (runtime.within)."""
+        ...
+
 
 def check_ttl(ttl: object, what: str) -> int:
     """A time in microseconds. Raises ConfigurationError for one that nothing may have."""
@@ -111,7 +121,7 @@ class Kept:
         is_lost = self.remaining == 0
         closing = self.close_soon()
         if closing is not None and not is_lost:
-            await asyncio.wait((closing,), timeout=CLOSE_S)
+            await asyncio.wait((closing,), timeout=min(CLOSE_S, self._keeper.timeout))
 
     def give_up(self) -> asyncio.Future[Any] | None:
         """As `close_soon`, for one that somebody may still rely on: it is lost first."""

@@ -19,6 +19,9 @@ class Asker(Keeper, Protocol):
 
     def ask_alone(self, app: int, body: bytes, decode: Any, is_query: bool) -> asyncio.Future[Sequence[Any]]: ...
 
+    @property
+    def background(self) -> Asker: ...
+
 
 class KeyLease(Kept):
     """A lease that keys hang on: put with it, they are there as long as it lives.
@@ -86,10 +89,10 @@ class KeyLease(Kept):
         return (await self._client.ask("kv", kv.LeaseGrant(self._ttl_us), kv.LeaseGranted)).lease
 
     async def _prolong(self) -> None:
-        await self._client.ask("kv", kv.LeaseKeepAlive(self.id), kv.LeaseKept)
+        await self._client.background.ask("kv", kv.LeaseKeepAlive(self.id), kv.LeaseKept)
 
     def _end(self) -> asyncio.Future[Any]:
-        return _revoke(self._client, self.id)
+        return _revoke(self._client.background, self.id)
 
     def lost_error(self) -> LeaseLost:
         return LeaseLost(

@@ -98,7 +98,7 @@ class Lock:
 
     async def look(self) -> LockView:
         """The lock as it stands in the cluster, whoever holds it, read linearizably."""
-        return await self._client.ask("lock read", Look(self.name, self._session.id), LockView)
+        return await _look(self._client, self.name, self._session.id)
 
     def check(self) -> None:
         """Raise LockLost unless the lock is held for sure."""
@@ -203,7 +203,7 @@ class Lock:
                         holder = None if change is None else change.holder
                         if holder is not None and holder.session != self._session.id:
                             continue
-                        view = await self._client.ask("lock read", Look(self.name, self._session.id), LockView)
+                        view = await _look(self._client.background, self.name, self._session.id)
                         if view.place == 0 and view.holder is not None:
                             return view.holder.token
                         if view.place is None:
@@ -218,6 +218,10 @@ class Lock:
             f"the lock {self.name!r} was asked for, but session {holder} holds it by token {token}, and the time "
             f"to wait for it, {self._wait} s, is over. Retry, or wait longer."
         )
+
+
+async def _look(client: Asker, name: str, session: int) -> LockView:
+    return await client.ask("lock read", Look(name, session), LockView)
 
 
 def _change(noticed: Noticed) -> Change | None:
@@ -302,7 +306,11 @@ class Election:
         async with self._client.watch_topic(LOCK_APP, self.name.encode()) as watch:
             async for noticed in watch:
                 change = _change(noticed)
-                holder = await self.leader() if change is None else change.holder
+                holder = await self._holder() if change is None else change.holder
                 if is_first or holder != last:
                     is_first, last = False, holder
                     yield holder
+
+    async def _holder(self) -> Holder | None:
+        """As `leader`, where no call waits."""
+        return (await _look(self._client.background, self.name, self._lock.session_id)).holder

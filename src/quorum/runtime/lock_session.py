@@ -16,6 +16,9 @@ class Asker(Keeper, Protocol):
 
     def watch_topic(self, app: int, topic: bytes) -> TopicWatch: ...
 
+    @property
+    def background(self) -> Asker: ...
+
 
 class LockSession(Kept):
     """One session; who holds or waits in it gives that up when it ends."""
@@ -27,11 +30,11 @@ class LockSession(Kept):
         return (await self._keeper.ask("lock", OpenSession(self._ttl_us), Opened)).session
 
     async def _prolong(self) -> None:
-        await self._keeper.ask("lock", KeepAlive(self.id), Alive)
+        await self._keeper.background.ask("lock", KeepAlive(self.id), Alive)
 
     def _end(self) -> asyncio.Future[Any]:
         closing: Any = CloseSession(self.id)
-        return self._keeper.ask("lock", closing, object)
+        return self._keeper.background.ask("lock", closing, object)
 
     def lost_error(self) -> LockLost:
         return lost_error()

@@ -43,6 +43,19 @@ class Asker(Protocol):
         self, app: int, body: bytes, decode: Callable[[bytes], Sequence[Any]], is_query: bool
     ) -> asyncio.Future[Sequence[Any]]: ...
 
+    @property
+    def background(self) -> Asker:
+        """What asks where no call waits."""
+        ...
+
+    def for_one_call(self) -> Asker:
+        """The same for one call of several requests, which begins now: they share its time, where it has one."""
+        ...
+
+    async def wait_for(self, first: asyncio.Future[None]) -> None:
+        """Wait for what must be done before a command or query is sent. Whoever stops waiting does not stop it."""
+        ...
+
 
 class ObjectFace:
     """Stands behind a handle (apps.replicated_method.Face). Calls travel with all others of the loop's turn.
@@ -71,7 +84,7 @@ class ObjectFace:
             asked = asyncio.run_coroutine_threadsafe(self._asked(spec, data, consistency), self._client.loop)
             return asyncio.wrap_future(asked)
         if self._is_ready:
-            return _Answer(spec, self._send(spec, data, consistency))
+            return _Answer(spec, self._send(self._client, spec, data, consistency))
         return self._client.loop.create_task(self._asked(spec, data, consistency))
 
     def call_sync(
@@ -105,19 +118,23 @@ class ObjectFace:
         Raises LocalProtocolError where they do not fit, ApplicationError for an `upgrade` that failed, and what
         Client says.
         """
+        await self._prepared(self._client)
+
+    async def _prepared(self, client: Asker) -> None:
         if self._is_ready:
             return
         if self._preparing is None or self._preparing.done():
             self._preparing = self._client.loop.create_task(self._prepare())
-        await asyncio.shield(self._preparing)
+        await client.wait_for(self._preparing)
 
     async def _prepare(self) -> None:
-        described = found(await describe(self._client), self._name)
+        client = self._client.background
+        described = found(await describe(client), self._name)
         if described.version == 0:
             version = min(self._schema.version, described.newest)
             if version < self._schema.oldest:
                 raise _unfitting(self._schema, described)
-            await raise_version(self._client, self._name, version, self._schema.fingerprint(version))
+            await raise_version(client, self._name, version, self._schema.fingerprint(version))
         elif self._schema.oldest <= described.version <= self._schema.version:
             if described.fingerprint_of(described.version) != self._schema.fingerprint(described.version):
                 raise _unfitting(self._schema, described)
@@ -126,14 +143,15 @@ class ObjectFace:
         self._is_ready = True
 
     async def _asked(self, spec: MethodSchema, data: bytes, consistency: str) -> Any:
+        client = self._client.for_one_call()
         if not self._is_ready and consistency != "stale":
-            await self.prepare()
-        return result_of(spec, await self._send(spec, data, consistency))
+            await self._prepared(client)
+        return result_of(spec, await self._send(client, spec, data, consistency))
 
-    def _send(self, spec: MethodSchema, data: bytes, consistency: str) -> asyncio.Future[Any]:
+    def _send(self, client: Asker, spec: MethodSchema, data: bytes, consistency: str) -> asyncio.Future[Any]:
         if spec.is_command:
-            return self._client.ask("object", Call(self._name, spec.name, spec.since, data), object)
-        return self._client.ask(f"object {consistency}", Ask(self._name, spec.name, spec.since, data), object)
+            return client.ask("object", Call(self._name, spec.name, spec.since, data), object)
+        return client.ask(f"object {consistency}", Ask(self._name, spec.name, spec.since, data), object)
 
     def _encode(
         self, method: Method[Any, Any], args: tuple[Any, ...], kwargs: dict[str, Any], consistency: str
