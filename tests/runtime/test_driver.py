@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count, pairwise
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -13,17 +13,13 @@ from quorum.entry import hollow
 from quorum.errors import (
     ConfigurationError,
     NotLeader,
-    QuorumError,
     RemoteProtocolError,
     StorageCorrupt,
     StorageError,
-    StorageFullError,
 )
 from quorum.protocols import effects, events
 from quorum.protocols.effects import Entries, HardState, Persist, Reset, Send
-from quorum.runtime.digests import PENDING_MAX, SLICE_US
 from quorum.runtime.driver import APPLY_BYTES_MAX, LOT_BYTES_MAX
-from quorum.runtime.messages import Chunk, ChunkRequest, StateDigest
 from runtime.driver_world import DriverWorld, batch, entry, mark_at
 
 
@@ -170,6 +166,16 @@ def test_nothing_leaves_before_what_it_follows_is_durable(
         world.driver.run()
     assert len(_sends(world)) == wanted
     assert max(world.stored(), default=0) == persisted
+
+
+def test_while_a_snapshot_is_written_no_sync_is_done_in_place() -> None:
+    """It may take a hundred times as long as those before it."""
+    world = DriverWorld().start()
+    world.does(Persist(HardState(2, None)))
+    world.log.complete()
+    world.snapshots.is_busy = True
+    world.does(Persist(HardState(3, None)))
+    assert world.log.in_background == [False, True]
 
 
 # A disk that fails.
@@ -376,7 +382,7 @@ def test_watchers_hear_of_a_jump_to_a_snapshot() -> None:
     assert world.told_to.jumps == [9]
 
 
-# Snapshots.
+# Where it stands.
 
 
 def test_a_start_begins_at_the_newest_snapshot() -> None:
@@ -386,51 +392,6 @@ def test_a_start_begins_at_the_newest_snapshot() -> None:
     assert world.told_to.restored == [b"state at 7"]
     assert (world.driver.applied_index, world.driver.commit_index) == (7, 7)
     assert world.told == [("stood at", 7)]
-
-
-def test_a_snapshot_is_of_exactly_the_index_that_was_asked_for() -> None:
-    """Applying stops there for a moment, and goes on while the snapshot is written."""
-    world = DriverWorld().start()
-    world.holds(9)
-    world.does(effects.Commit(1, 9), effects.Checkpoint(mark_at(5)))
-    ((mark, chunks, done),) = world.snapshots.writes
-    assert (mark.index, mark.time_us, chunks) == (5, 5, [b"state at 5"])
-    assert world.driver.applied_index == 9
-    done(mark_at(5), None)
-    world.driver.run()
-    assert world.replica.events[-1] == events.CheckpointReady(1_000, mark_at(5))
-
-
-def test_a_snapshot_that_finds_no_space_is_tried_again_later() -> None:
-    world = DriverWorld().start()
-    world.holds(5)
-    world.does(effects.Commit(1, 5), effects.Checkpoint(mark_at(5)))
-    world.snapshots.writes.popleft()[2](None, StorageFullError("no space"))
-    world.driver.run()
-    assert world.told == [("degraded",)] and not world.driver.stopped
-    assert world.replica.events[-1] == events.CheckpointFailed(1_000)
-
-
-def test_a_snapshot_that_cannot_be_written_stops_the_node() -> None:
-    world = DriverWorld().start()
-    world.holds(5)
-    world.does(effects.Commit(1, 5), effects.Checkpoint(mark_at(5)))
-    world.snapshots.writes.popleft()[2](None, StorageError("the disk is gone"))
-    assert world.told == [("failed", "StorageError")] and world.driver.stopped
-
-
-def test_a_checkpoint_that_a_fetched_snapshot_overtook_is_answered_by_it() -> None:
-    """Otherwise the replica would wait for it for ever, and never compact its log again."""
-    world = DriverWorld().start()
-    world.does(effects.Checkpoint(mark_at(5)))
-    world.snapshots.files[9] = (mark_at(9), b"state at 9")
-    world.does(Persist(Reset(mark_at(9))))
-    world.log.complete()
-    world.log.entries[10] = entry(10)
-    world.does(effects.Commit(10, 10))
-    world.run_out()
-    assert not world.snapshots.writes
-    assert events.CheckpointReady(1_000, mark_at(9)) in world.replica.events
 
 
 def test_a_reset_makes_log_and_application_stand_at_the_snapshot() -> None:
@@ -451,208 +412,3 @@ def test_compaction_trims_the_log() -> None:
     world = DriverWorld().start()
     world.does(effects.Compacted(42))
     assert world.log.trimmed == 42
-
-
-def test_a_snapshot_is_fetched_and_then_installed() -> None:
-    world = DriverWorld().start()
-    world.does(effects.FetchSnapshot("n2", mark_at(9, size=10)))
-    assert _sends(world) == [ChunkRequest(9, 0)]
-    world.driver.receive("n2", Chunk(9, 0), (b"01234",))
-    world.driver.receive("n2", Chunk(9, 5), (b"56789",))
-    world.driver.run()
-    assert _sends(world) == [ChunkRequest(9, 0), ChunkRequest(9, 5)]
-    assert world.replica.events[-1] == events.Installed(1_000, mark_at(9, size=10))
-
-
-@pytest.mark.parametrize("error", [StorageCorrupt("another digest"), ConfigurationError("another cluster")])
-def test_a_snapshot_that_is_not_what_was_promised_is_evidence(error: QuorumError) -> None:
-    world = DriverWorld().start()
-    world.snapshots.refusal = error
-    world.does(effects.FetchSnapshot("n2", mark_at(9, size=5)))
-    world.driver.receive("n2", Chunk(9, 0), (b"01234",))
-    world.driver.run()
-    assert world.told == [("misbehaved", "n2")]
-    assert not any(isinstance(event, events.Installed) for event in world.replica.events)
-    world.does(effects.FetchSnapshot("n2", mark_at(9, size=5)))
-    assert _sends(world) == [ChunkRequest(9, 0), ChunkRequest(9, 0)]
-
-
-@pytest.mark.parametrize(
-    ("error", "told", "stopped"),
-    [
-        (StorageFullError("no space"), ("degraded",), False),
-        (StorageError("gone"), ("failed", "StorageError"), True),
-    ],
-    ids=["full", "failing"],
-)
-def test_a_disk_that_refuses_a_fetched_snapshot_is_nobody_elses_fault(
-    error: StorageError, told: tuple[str, ...], stopped: bool
-) -> None:
-    world = DriverWorld().start()
-    world.snapshots.refusal = error
-    world.does(effects.FetchSnapshot("n2", mark_at(9, size=5)))
-    world.driver.receive("n2", Chunk(9, 0), (b"01234",))
-    assert world.told == [told] and world.driver.stopped == stopped
-
-
-def test_a_part_that_is_complete_after_a_restart_is_installed_without_asking() -> None:
-    """Nobody would answer a request for what lies behind the end."""
-    world = DriverWorld().start()
-    world.snapshots.receive(mark_at(9, size=5), 0, b"01234")
-    world.does(effects.FetchSnapshot("n2", mark_at(9, size=5)))
-    assert _sends(world) == []
-    assert world.replica.events[-1] == events.Installed(1_000, mark_at(9, size=5))
-
-
-def test_a_fetch_ends_with_the_connection_to_its_source() -> None:
-    world = DriverWorld().start()
-    world.does(effects.FetchSnapshot("n2", mark_at(9, size=10)))
-    world.driver.peer_lost("n2")
-    world.driver.receive("n2", Chunk(9, 0), (b"01234",))
-    world.driver.run()
-    assert _sends(world) == [ChunkRequest(9, 0)]
-
-
-def test_a_peer_that_fetches_is_served() -> None:
-    world = DriverWorld().start()
-    world.snapshots.files[9] = (mark_at(9), b"0123456789")
-    world.driver.receive("n3", ChunkRequest(9, 4))
-    assert world.transport.sent == [("n3", Chunk(9, 4), (b"456789",))]
-
-
-# Digests.
-
-
-def test_a_replica_whose_state_differs_is_named() -> None:
-    world = DriverWorld(digest_entries=5).start()
-    world.holds(5)
-    world.does(effects.Commit(1, 5))
-    assert _sends(world) == [StateDigest(5, b"state")] * 2
-    assert world.told == [("state at", 5, b"state")]
-    world.driver.receive("n2", StateDigest(5, b"other"))
-    assert world.told[1:] == []
-    world.driver.receive("n3", StateDigest(5, b"state"))
-    assert world.told[1:] == [("diverged", "n2", 5)]
-
-
-def differing() -> DriverWorld:
-    """The state of this node is not that of the two others."""
-    world = DriverWorld(digest_entries=5).start()
-    world.holds(10)
-    world.does(effects.Commit(1, 5))
-    world.driver.receive("n2", StateDigest(5, b"other"))
-    world.driver.receive("n3", StateDigest(5, b"other"))
-    world.driver.run()
-    return world
-
-
-def doubts(world: DriverWorld) -> list[bool]:
-    return [event.differs for event in world.replica.events if isinstance(event, events.StateDoubted)]
-
-
-def test_a_node_that_differs_from_a_quorum_tells_its_replica_and_passes_its_state_to_nobody() -> None:
-    """Whoever joined by its snapshot would have its state, and a backup of it would outlive it."""
-    world = differing()
-    assert world.told[1:] == [("diverged", "n1", 5)] and doubts(world) == [True]
-    world.snapshots.files[9] = (mark_at(9), b"0123456789")
-    world.transport.sent.clear()
-    world.driver.receive("n3", ChunkRequest(9, 4))
-    assert world.transport.sent == [("n3", Chunk(9, 4, True), ())]
-    world.driver.want_snapshot(77)
-    assert world.told[-1] == ("refused", 77, "ConfigurationError")
-
-
-def test_a_node_that_agrees_with_a_quorum_again_is_as_good_as_before() -> None:
-    world = differing()
-    world.does(effects.Commit(6, 10))
-    world.driver.receive("n2", StateDigest(10, b"state"))
-    world.driver.run()
-    assert doubts(world) == [True, False]
-    world.snapshots.files[9] = (mark_at(9), b"0123456789")
-    world.transport.sent.clear()
-    world.driver.receive("n3", ChunkRequest(9, 4))
-    assert world.transport.sent == [("n3", Chunk(9, 4), (b"456789",))]
-
-
-def test_a_leader_takes_nobodys_word_for_it() -> None:
-    """One other that differs is not a quorum."""
-    world = DriverWorld(digest_entries=5).start()
-    world.holds(5)
-    world.does(effects.Commit(1, 5))
-    world.driver.receive("n2", StateDigest(5, b"other"))
-    world.driver.run()
-    assert doubts(world) == [] and not world.driver.state_differs
-
-
-def test_a_digest_of_a_large_state_is_computed_in_slices_between_rounds() -> None:
-    """It is that of the state as it was, and what comes meanwhile does not wait for it."""
-    world = DriverWorld(digest_entries=5).start()
-    world.told_to.digest_slices = 3
-    world.clock.now_us = count(1_000, SLICE_US + 1).__next__  # type: ignore[method-assign]
-    world.holds(6)
-    world.does(effects.Commit(1, 5))
-    assert world.told == []
-    world.does(effects.Commit(6, 6))
-    assert world.driver.applied_index == 6 and world.told == []
-    assert world.run_out() > 1
-    assert world.told == [("state at", 5, b"state")]
-
-
-def test_many_digests_at_once_are_computed_without_waiting() -> None:
-    """Each pins a state."""
-    world = DriverWorld().start()
-    world.told_to.digest_slices = 1
-    told: list[tuple[int, bytes]] = []
-    for _ in range(PENDING_MAX + 2):
-        world.driver.want_digest(lambda *what: told.append(what))
-    assert told == [(0, b"state")] * 2
-    world.run_out()
-    assert told == [(0, b"state")] * (PENDING_MAX + 2)
-
-
-def test_a_fetched_snapshot_is_loaded_beside_the_state_and_taken_over_at_once() -> None:
-    """Until then the node goes on from what it has; offers that come again change nothing."""
-    world = DriverWorld().start()
-    world.told_to.has_spare = True
-    mark = mark_at(9, size=5)
-    world.does(effects.FetchSnapshot("n2", mark))
-    world.driver.receive("n2", Chunk(9, 0), (b"01234",))
-    world.does(effects.FetchSnapshot("n2", mark))
-    assert _sends(world) == [ChunkRequest(9, 0)] and world.told_to.restored == []
-    world.snapshots.end_load()
-    world.does()
-    assert world.replica.events[-2] == events.Installed(1_000, mark)
-    world.does(Persist(Reset(mark)))
-    assert world.told_to.restored == [b"01234"] and "adopt" in world.trace
-    assert world.driver.applied_index == 9
-
-
-def test_what_was_loaded_is_not_taken_over_for_another_snapshot() -> None:
-    world = DriverWorld().start()
-    world.told_to.has_spare = True
-    world.snapshots.receive(mark_at(9, size=5), 0, b"01234")
-    world.does(effects.FetchSnapshot("n2", mark_at(9, size=5)))
-    world.snapshots.end_load()
-    world.snapshots.files[12] = (mark_at(12), b"state at 12")
-    world.does(Persist(Reset(mark_at(12))))
-    assert world.told_to.restored == [b"state at 12"] and "adopt" not in world.trace
-
-
-def test_a_snapshot_that_this_release_cannot_read_stops_the_node() -> None:
-    world = DriverWorld().start()
-    world.told_to.has_spare = True
-    world.snapshots.receive(mark_at(9, size=5), 0, b"01234")
-    world.does(effects.FetchSnapshot("n2", mark_at(9, size=5)))
-    _, _, done = world.snapshots.loads.pop()
-    done(ValueError("another format"))
-    assert world.told == [("failed", "StorageCorrupt")] and world.driver.stopped
-
-
-def test_while_a_snapshot_is_written_no_sync_is_done_in_place() -> None:
-    """It may take a hundred times as long as those before it."""
-    world = DriverWorld().start()
-    world.does(Persist(HardState(2, None)))
-    world.log.complete()
-    world.snapshots.is_busy = True
-    world.does(Persist(HardState(3, None)))
-    assert world.log.in_background == [False, True]

@@ -2,37 +2,27 @@
 
 One round: step every waiting event, send what needs no disk, start one sync for everything persisted meanwhile,
 flush the network, apply what is committed. When a sync is done, whatever waited for it leaves, and the next round
-syncs what came in between (group commit). Production and simulation run this same class.
+syncs what came in between (group commit). Production and simulation run this same class. What is rare is done by
+others: snapshots by `runtime/snapshot_keeper.py`, the comparison of states by `runtime/comparison.py`.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-
-from msgspec.structs import replace
 
 from quorum.entry import Buffer, decode_entry, hollow, is_hollow
-from quorum.errors import (
-    ConfigurationError,
-    QuorumError,
-    RemoteProtocolError,
-    StorageCorrupt,
-    StorageError,
-    StorageFullError,
-)
+from quorum.errors import ConfigurationError, RemoteProtocolError, StorageFullError
 from quorum.header import Batch
 from quorum.model import Configuration, NodeId
 from quorum.protocols import effects, events
 from quorum.protocols.replica import Replica
-from quorum.runtime.digests import Digests, Done
-from quorum.runtime.divergence import Divergence
-from quorum.runtime.installation import Installation
+from quorum.runtime.comparison import Comparison
+from quorum.runtime.digests import Done
 from quorum.runtime.messages import Chunk, ChunkRequest, StateDigest
 from quorum.runtime.ports import Application, Observer, Ports, Requests
+from quorum.runtime.snapshot_keeper import SnapshotKeeper
 from quorum.runtime.stragglers import Stragglers
 from quorum.runtime.ticks import TICK, Ticks
-from quorum.runtime.transfer import Transfer
 
 APPLY_BYTES_MAX = 1024 * 1024
 """A round applies about this much, so that a long backlog does not stop the heartbeats."""
@@ -62,11 +52,11 @@ class Driver:
         self.node = replica.node
         self.replica = replica
         self.application = application
-        self._log, self._snapshots = ports.log, ports.snapshots
-        self._transport, self._timers, self._clock = ports.transport, ports.timers, ports.clock
+        self._log, self._transport = ports.log, ports.transport
+        self._timers, self._clock = ports.timers, ports.clock
+        self._snapshot_files = ports.snapshots
         self._requests, self._observer = requests, observer
         self._digest_entries = digest_entries
-        self.state_differs = False
 
         self._events: deque[events.Event] = deque()
         self._proposed: list[tuple[int, Batch]] = []
@@ -86,14 +76,10 @@ class Driver:
         self._stragglers = Stragglers(replica, ports.clock)
         self._admitted: dict[int, tuple[int, int]] = {}
         self._reads: deque[tuple[int, tuple[int, ...]]] = deque()
-        self._checkpoint: events.SnapshotMark | None = None
-        self._snapshots_wanted: list[tuple[int, int]] = []
-        self._installation = Installation(
-            self.node, application, ports.snapshots, self._on_installed, self._on_wrong_snapshot, self._on_failed
+        self.comparison = Comparison(replica, ports, application, observer, self._events.append)
+        self.snapshots = SnapshotKeeper(
+            self.node, ports, application, requests, observer, self.comparison, self._events.append, self._fail
         )
-        self._transfer = Transfer(ports.snapshots, ports.transport, self._installation.begin)
-        self._digests = Digests(ports.clock)
-        self._divergence = Divergence(self.node)
         self._ticks = Ticks(application, ports.timers, ports.clock)
         self.stopped = False
         self._perform_by_type = {
@@ -104,9 +90,9 @@ class Driver:
             effects.Refused: self._refuse,
             effects.ReadReady: self._read_ready,
             effects.Commit: self._commit,
-            effects.Checkpoint: self._want_checkpoint,
+            effects.Checkpoint: self.snapshots.on_checkpoint,
             effects.Compacted: self._compact,
-            effects.FetchSnapshot: self._fetch,
+            effects.FetchSnapshot: self.snapshots.on_fetch,
             effects.RoleChanged: self._role_changed,
             effects.Report: self._report,
             effects.Completed: self._complete,
@@ -123,7 +109,7 @@ class Driver:
         """Recover from the ports and begin. Raises StorageCorrupt; ConfigurationError for a bad bootstrap."""
         durable = self._log.recover()
         if durable.snapshot is not None:
-            self._installation.restore(durable.snapshot)
+            self.snapshots.restore(durable.snapshot)
             self.applied_index = self.commit_index = durable.snapshot.index
             self._observer.stood_at(self.applied_index)
         started = events.Started(self._clock.now_us(), durable, bootstrap)
@@ -134,11 +120,11 @@ class Driver:
         """A message of a peer; the transport vouches for `sender`."""
         kind = type(message)
         if kind is ChunkRequest:
-            self._serve(sender, message)  # type: ignore[arg-type]
+            self.snapshots.on_request(sender, message)  # type: ignore[arg-type]
         elif kind is Chunk:
-            self._take_chunk(sender, message, attached)  # type: ignore[arg-type]
+            self.snapshots.on_chunk(sender, message, attached)  # type: ignore[arg-type]
         elif kind is StateDigest:
-            self._compare_digest(sender, message)  # type: ignore[arg-type]
+            self.comparison.on_digest(sender, message)  # type: ignore[arg-type]
         else:
             self._events.append(events.Received(self._clock.now_us(), sender, message, attached))
 
@@ -159,19 +145,11 @@ class Driver:
 
     def want_snapshot(self, token: int) -> None:
         """Complete `token` once a snapshot with all that is applied now is durable here, or refuse it."""
-        if not self.application.keeps_state:
-            error = ConfigurationError(f"{self.node} is a witness and keeps no state. Ask another node.")
-            self._requests.refused((token,), error)
-            return
-        if self.state_differs:
-            error = ConfigurationError(
-                f"a backup was to be taken from {self.node}, but its state differs from a quorum's. Ask another "
-                "node, and see `quorum status`."
-            )
-            self._requests.refused((token,), error)
-            return
-        self._snapshots_wanted.append((self.applied_index, token))
-        self._serve_snapshots()
+        self.snapshots.want(token, self.applied_index)
+
+    def want_digest(self, done: Done) -> None:
+        """Call `done` in a later round with what is applied now and the digest of that state."""
+        self.comparison.want(self.applied_index, done)
 
     def timer_fired(self, name: str) -> None:
         if name == SPACE:
@@ -186,8 +164,7 @@ class Driver:
 
     def peer_lost(self, node: NodeId) -> None:
         self._events.append(events.PeerLost(self._clock.now_us(), node))
-        if self._transfer.source == node:
-            self._transfer.abandon()
+        self.snapshots.peer_lost(node)
 
     # One round.
 
@@ -229,8 +206,7 @@ class Driver:
         if self._start_sync() and self._syncing and self.applied_index < self.commit_index:
             return True
         more = self._apply()
-        if self._digests.pending:
-            more = self._digests.advance() or more
+        more = self.comparison.advance() or more
         if self.replica.leader == self.node:
             self._ticks.arm(self.applied_index)
         return more or bool(self._events)
@@ -270,6 +246,14 @@ class Driver:
             case effects.Reset(mark):
                 self._stand_at(mark)
 
+    def _stand_at(self, mark: events.SnapshotMark) -> None:
+        self._log.reset(mark)
+        self.snapshots.restore(mark)
+        self.applied_index = mark.index
+        self.commit_index = max(self.commit_index, mark.index)
+        self._observer.stood_at(mark.index)
+        self._requests.jumped(mark.index)
+
     def _start_sync(self) -> bool:
         if self._syncing or not self._dirty or self._waits_for_space:
             return False
@@ -279,7 +263,7 @@ class Driver:
         # A leader has other requests to serve meanwhile. A follower's next act waits for this sync, and so does
         # that of a leader with a single request: handing it to a thread and back costs more than it saves.
         # While a snapshot is written, a sync may take a hundred times as long as those before it.
-        busy = len(self._admitted) > 1 or self._snapshots.is_busy
+        busy = len(self._admitted) > 1 or self._snapshot_files.is_busy
         self._log.sync(lambda error: self._on_synced(staged, replica_staged, error), in_background=busy)
         return True
 
@@ -291,8 +275,7 @@ class Driver:
             self._on_full(error)
             return
         if error is not None:
-            self.stop()
-            self._observer.failed(error)
+            self._fail(error)
             return
         self._syncing = False
         if self.is_full:
@@ -318,7 +301,14 @@ class Driver:
     def stop(self) -> None:
         """Do nothing more; requests that wait learn that their outcome is unknown."""
         self.stopped = True
+        self.snapshots.stop()
         self._forget_admitted()
+
+    def _fail(self, error: BaseException) -> None:
+        """This node cannot go on."""
+        if not self.stopped:
+            self.stop()
+            self._observer.failed(error)
 
     # Effects.
 
@@ -361,9 +351,6 @@ class Driver:
         self.commit_index = max(self.commit_index, effect.last)
         self._stragglers.committed(effect.last)
 
-    def _want_checkpoint(self, effect: effects.Checkpoint) -> None:
-        self._checkpoint = effect.mark
-
     def _compact(self, effect: effects.Compacted) -> None:
         self._log.trim(effect.first_kept)
 
@@ -389,17 +376,18 @@ class Driver:
         budget = APPLY_BYTES_MAX
         while self.applied_index < self.commit_index and budget > 0:
             last = self.commit_index
-            mark = self._checkpoint
-            if mark is not None and self.applied_index < mark.index:
-                last = min(last, mark.index)
+            due = self.snapshots.due
+            if due is not None and self.applied_index < due.index:
+                last = min(last, due.index)
             for entry in self._log.read(self.applied_index + 1, last, LOT_BYTES_MAX):
                 self._apply_entry(entry)
                 budget -= len(entry)
             self._requests.moved()
-            if mark is not None and self.applied_index >= mark.index:
-                self._take_snapshot(mark)
-        if self._checkpoint is not None and self.applied_index >= self._checkpoint.index:
-            self._take_snapshot(self._checkpoint)  # one that was asked for while nothing new is committed
+            if due is not None and self.applied_index >= due.index:
+                self.snapshots.take(self.applied_index)
+        due = self.snapshots.due
+        if due is not None and self.applied_index >= due.index:
+            self.snapshots.take(self.applied_index)  # one that was asked for while nothing new is committed
         while self._reads and self._reads[0][0] <= self.applied_index:
             self._requests.read_ready(self._reads.popleft()[1])
         return self.applied_index < self.commit_index
@@ -429,149 +417,4 @@ class Driver:
             else:
                 self._requests.unknown((token,))
         if index % self._digest_entries == 0 and self.application.keeps_state:
-            self._digests.add(index, self.application.digests(), self._publish_digest)
-
-    # Snapshots.
-
-    def _take_snapshot(self, mark: events.SnapshotMark) -> None:
-        """A view of the state as it stands at `mark`; it is written while commands go on."""
-        self._checkpoint = None
-        if self.applied_index != mark.index:
-            # A fetched snapshot overtook this one and serves as well, or the request was held behind a Persist
-            # while later entries were applied. Either way the replica may ask for the next.
-            newest, now_us = self._snapshots.newest(), self._clock.now_us()
-            ready = events.CheckpointReady(now_us, newest) if newest is not None else None
-            self._events.append(ready or events.CheckpointFailed(now_us))
-            self._serve_snapshots()
-            return
-        stamped = events.SnapshotMark(mark.index, mark.term, self.application.time_us, mark.configuration)
-        self._snapshots.write(stamped, self.application.snapshot(), self._on_snapshot_written)
-
-    def _on_snapshot_written(self, mark: events.SnapshotMark | None, error: BaseException | None) -> None:
-        if self.stopped:
-            return
-        if isinstance(error, StorageFullError):
-            self._observer.degraded(str(error))
-            self._events.append(events.CheckpointFailed(self._clock.now_us()))
-            wanted, self._snapshots_wanted = self._snapshots_wanted, []
-            if wanted:
-                self._requests.refused([token for _, token in wanted], error)
-            return
-        if mark is None:
-            self.stop()
-            self._observer.failed(error or QuorumError("a snapshot could not be written"))
-            return
-        self._events.append(events.CheckpointReady(self._clock.now_us(), mark))
-        self._installation.forget()
-        self._serve_snapshots()
-
-    def _serve_snapshots(self) -> None:
-        """Answer whoever waits for the newest snapshot; ask for another where somebody waits for more."""
-        if not self._snapshots_wanted:
-            return
-        newest = self._snapshots.newest()
-        reached = newest.index if newest is not None else 0
-        done = [token for index, token in self._snapshots_wanted if index <= reached]
-        self._snapshots_wanted = [wanted for wanted in self._snapshots_wanted if wanted[0] > reached]
-        if done:
-            self._requests.completed(done)
-        if self._snapshots_wanted:
-            self._events.append(events.CheckpointWanted(self._clock.now_us()))
-
-    def snapshot_bytes(self, index: int, offset: int, size: int) -> bytes | None:
-        """Bytes of the snapshot file at `index`; None when it is gone."""
-        return self._snapshots.read_chunk(index, offset, size)
-
-    def newest_snapshot(self) -> events.SnapshotMark | None:
-        """The newest snapshot that is durable here."""
-        return self._snapshots.newest()
-
-    def _on_mark_written(self, mark: events.SnapshotMark | None, error: BaseException | None) -> None:
-        if mark is not None and not self.stopped:
-            self._events.append(events.Installed(self._clock.now_us(), mark))
-        else:
-            self._on_snapshot_written(mark, error)
-
-    def _fetch(self, effect: effects.FetchSnapshot) -> None:
-        """A witness needs the place of the snapshot and its configuration, none of its state."""
-        if not self.application.keeps_state:
-            self._snapshots.write(replace(effect.mark, digest=b"", size=0), iter(()), self._on_mark_written)
-            return
-        if not self._installation.is_busy:  # the leader offers it again with each heartbeat
-            self._transferred(effect.source, lambda: self._transfer.begin(effect.source, effect.mark))
-
-    def _serve(self, sender: NodeId, request: ChunkRequest) -> None:
-        if self.state_differs:  # nobody is to begin with a state like this one
-            self._transport.send(sender, Chunk(request.index, request.offset, True), ())
-        else:
-            self._transfer.serve(sender, request)
-
-    def _take_chunk(self, sender: NodeId, chunk: Chunk, attached: tuple[Buffer, ...]) -> None:
-        if not self._installation.is_busy:
-            self._transferred(sender, lambda: self._transfer.take(sender, chunk, attached))
-
-    def _transferred(self, sender: NodeId, act: Callable[[], None]) -> None:
-        try:
-            act()
-        except (StorageError, ConfigurationError) as error:
-            self._on_wrong_snapshot(sender, error)
-
-    def _on_wrong_snapshot(self, sender: NodeId, error: BaseException) -> None:
-        """A wrong snapshot is its sender's fault; a disk that refuses is not. The offer will be repeated."""
-        self._transfer.abandon()
-        if self.stopped:
-            return
-        if isinstance(error, StorageCorrupt | ConfigurationError):
-            self._observer.peer_misbehaved(sender, str(error))
-        elif isinstance(error, StorageFullError):
-            self._observer.degraded(str(error))
-        else:
-            self._on_failed(error)
-
-    def _on_installed(self, mark: events.SnapshotMark) -> None:
-        self._events.append(events.Installed(self._clock.now_us(), mark))
-
-    def _on_failed(self, error: BaseException) -> None:
-        if not self.stopped:
-            self.stop()
-            self._observer.failed(error)
-
-    def _stand_at(self, mark: events.SnapshotMark) -> None:
-        self._log.reset(mark)
-        self._installation.restore(mark)
-        self.applied_index = mark.index
-        self.commit_index = max(self.commit_index, mark.index)
-        self._observer.stood_at(mark.index)
-        self._requests.jumped(mark.index)
-
-    # Digests: a replica whose state differs is named.
-
-    def want_digest(self, done: Done) -> None:
-        """Call `done` in a later round with what is applied now and the digest of that state."""
-        self._digests.add(self.applied_index, self.application.digests(), done)
-
-    def _publish_digest(self, index: int, digest: bytes) -> None:
-        self._observer.state_at(index, digest)
-        for node in self.replica.configuration.members:
-            if node != self.node:
-                self._transport.send(node, StateDigest(index, digest), ())
-        self._name_diverged(self.node, index, digest)
-
-    def _compare_digest(self, sender: NodeId, message: StateDigest) -> None:
-        self._name_diverged(sender, message.index, message.digest)
-
-    def _name_diverged(self, node: NodeId, index: int, digest: bytes) -> None:
-        """Tell whose state differs. One that is this node's own is not passed on: neither by leading, nor by
-        snapshots; until a quorum has it after all."""
-        configuration = self.replica.configuration
-        differing = self._divergence.add(node, index, digest, configuration)
-        for other in differing:
-            self._observer.diverged(other, index)
-        if self.node in differing:
-            self._doubt(True)
-        elif self.state_differs and self._divergence.is_agreed(index, configuration):
-            self._doubt(False)
-
-    def _doubt(self, differs: bool) -> None:
-        self.state_differs = differs
-        self._events.append(events.StateDoubted(self._clock.now_us(), differs))
+            self.comparison.publish(index)

@@ -258,11 +258,11 @@ class Gateway:
         self._running().read(token, here=True)
 
     def _on_backup_chunk(self, client: Client, request: BackupChunkRequest, body: bytes) -> None:
-        data = self._running().snapshot_bytes(request.index, request.offset, CHUNK_BYTES)
+        data = self._running().snapshots.read_chunk(request.index, request.offset, CHUNK_BYTES)
         client.answer(Result(request.request, OK), (data or b"",))
 
     def _backup_offer(self) -> bytes:
-        mark = self._running().newest_snapshot()
+        mark = self._running().snapshots.newest()
         assert mark is not None, "a snapshot was made"
         return encode_offer(BackupOffer(mark.index, mark.term, mark.size, mark.digest))
 
