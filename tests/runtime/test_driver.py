@@ -19,7 +19,7 @@ from quorum.errors import (
 )
 from quorum.protocols import effects, events
 from quorum.protocols.effects import Entries, HardState, Persist, Reset, Send
-from quorum.runtime.driver import APPLY_BYTES_MAX, LOT_BYTES_MAX
+from quorum.runtime.driver import APPLY_BYTES_MAX, ENTRY_BYTES, LOT_BYTES_MAX, LOT_ENTRIES_MAX
 from runtime.driver_world import DriverWorld, batch, entry, mark_at
 
 
@@ -308,6 +308,23 @@ def test_a_backlog_is_applied_in_bounded_rounds() -> None:
     assert 5 <= rounds <= 8
     assert max(after - before for before, after in pairwise(applied)) <= 8
     assert len([event for event in world.replica.events if isinstance(event, events.Received)]) == rounds
+
+
+def test_a_backlog_of_tiny_entries_is_applied_in_bounded_rounds_and_lots() -> None:
+    """They have few bytes and take long all the same, as a newcomer that catches up would find."""
+    world = DriverWorld().start()
+    per_round = APPLY_BYTES_MAX // ENTRY_BYTES
+    world.holds(5 * per_round)
+    applied = []
+    world.told_to.moved = lambda: applied.append(world.driver.applied_index)  # type: ignore[method-assign]
+    rounds = [0]
+    world.does(effects.Commit(1, 5 * per_round))
+    rounds.append(world.driver.applied_index)
+    while world.driver.run():
+        rounds.append(world.driver.applied_index)
+    assert world.told_to.applied_indexes == list(range(1, 5 * per_round + 1))
+    assert max(after - before for before, after in pairwise(rounds)) <= per_round + LOT_ENTRIES_MAX
+    assert max(after - before for before, after in pairwise([0, *applied])) <= LOT_ENTRIES_MAX
 
 
 def test_a_node_with_the_folder_of_a_witness_says_so_and_what_to_do() -> None:

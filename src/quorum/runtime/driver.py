@@ -26,10 +26,13 @@ from quorum.runtime.ticks import TICK, Ticks
 
 APPLY_BYTES_MAX = 1024 * 1024
 """A round applies about this much, so that a long backlog does not stop the heartbeats."""
+ENTRY_BYTES = 1024
+"""An entry counts for so many bytes more than it has: small ones cost time as well."""
 SPACE = "space"
 """The driver's own timer: a full disk is tried again."""
 SPACE_RETRY_US = 1_000_000
 LOT_BYTES_MAX = 256 * 1024
+LOT_ENTRIES_MAX = 512
 """After about this much, watchers look at what changed: the application keeps its newest changes only."""
 
 
@@ -375,13 +378,13 @@ class Driver:
         """Apply committed entries in order, up to a bound; returns whether some are left."""
         budget = APPLY_BYTES_MAX
         while self.applied_index < self.commit_index and budget > 0:
-            last = self.commit_index
+            last = min(self.commit_index, self.applied_index + LOT_ENTRIES_MAX)
             due = self.snapshots.due
             if due is not None and self.applied_index < due.index:
                 last = min(last, due.index)
             for entry in self._log.read(self.applied_index + 1, last, LOT_BYTES_MAX):
                 self._apply_entry(entry)
-                budget -= len(entry)
+                budget -= len(entry) + ENTRY_BYTES
             self._requests.moved()
             if due is not None and self.applied_index >= due.index:
                 self.snapshots.take(self.applied_index)
