@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -455,3 +456,123 @@ def test_a_key_of_another_type_is_refused_also_where_it_is_equal():
     for method in ("delete", "grow"):
         assert log.call("numbers", method).kind == "TypeError"
     assert log.restored().digest() == log.machine.digest()
+
+
+Key = int | float | str | bool | tuple[float, int]
+KEPT = (0, 1, 2, 0.0, -0.0, 1.0, True, "a", (0.0, 1), (-0.0, 1))
+NOT_KEPT = (1 << 70, -(1 << 70), "\udcff", math.nan, (math.nan,), 1j)
+"""Keys that a dict takes and no cell can: they have no bytes, or no value read from bytes is equal to them."""
+
+
+class Keyed(Replicated):
+    """Its keys are made in its commands, so that they are what no caller could send."""
+
+    anything: dict[Key, int] = {}
+    lists: dict[Key, list[int]] = {}
+    whole: dict[int, int] = {}
+    texts: set[str] = set()
+    floats: dict[float, int] = {}
+
+    @command
+    def edit(self, edits: list[tuple[str, int]], fails: bool) -> None:
+        edit_keys(self.anything, self.lists, edits)
+        if fails:
+            raise RuntimeError("as asked")
+
+    @command
+    def put_what_cannot_be_kept(self, where: str, place: int) -> None:
+        key = NOT_KEPT[place]
+        self.anything[0] = 9
+        self.lists.setdefault(0, []).append(9)
+        self.lists.pop(1, None)
+        match where:
+            case "anything" | "lists":
+                getattr(self, where)[key] = 9 if where == "anything" else [9]
+            case "whole":
+                self.whole[3] = 3
+                self.whole[key] = 3  # type: ignore[index]
+            case "texts":
+                self.texts |= {"b"}
+                self.texts.add(key)  # type: ignore[arg-type]
+            case "floats":
+                self.floats[3.0] = 3
+                self.floats[key] = 3  # type: ignore[index]
+
+    @query
+    def show(
+        self,
+    ) -> tuple[list[tuple[Key, int]], list[tuple[Key, list[int]]], dict[int, int], list[str], dict[float, int]]:
+        anything, lists = list(self.anything.items()), list(self.lists.items())
+        return anything, lists, dict(self.whole), list(self.texts), dict(self.floats)
+
+
+def edit_keys(anything: Any, lists: Any, edits: list[tuple[str, int]]) -> None:  # on the object and on the model
+    for name, place in edits:
+        key = KEPT[place]
+        match name:
+            case "set":
+                anything[key] = place
+                lists[key] = [place]
+            case "delete":
+                del anything[key], lists[key]
+            case "grow":
+                lists[key].append(place)
+            case "move":
+                anything[key] = anything.pop(key)
+                lists[key] = lists.pop(key)
+
+
+EDITS_OF_KEYS = st.lists(
+    st.tuples(st.sampled_from(("set", "set", "delete", "grow", "move")), st.integers(0, len(KEPT) - 1)), max_size=6
+)
+
+
+@given(
+    steps=st.lists(
+        st.tuples(EDITS_OF_KEYS, st.booleans())
+        | st.tuples(
+            st.sampled_from(("anything", "lists", "whole", "texts", "floats")),
+            st.integers(0, len(NOT_KEPT) - 1),
+        ),
+        max_size=8,
+    )
+)
+def test_a_dict_of_any_keys_is_what_a_plain_one_is_on_a_replica_that_reloads_too(steps):
+    log = ObjectLog(keyed=Keyed)
+    twin = log.restored()
+    anything: dict[Any, int] = {}
+    lists: dict[Any, list[int]] = {}
+    for first, second in steps:
+        if isinstance(first, str):
+            assert isinstance(log.call("keyed", "put_what_cannot_be_kept", first, second), Raised)
+        else:
+            others, other_lists = dict(anything), {key: list(value) for key, value in lists.items()}
+            try:
+                edit_keys(others, other_lists, first)
+                does_fail = second
+            except KeyError:
+                does_fail = True
+            if not does_fail:
+                anything, lists = others, other_lists
+            assert isinstance(log.call("keyed", "edit", first, second), Raised) == does_fail
+        twin.apply(*log.entries[-1])
+        assert twin.digest() == log.machine.digest()
+        twin = log.restored()
+        shown = log.ask("keyed", "show")
+        assert shown == (list(anything.items()), list(lists.items()), {}, [], {})
+        log.machine, twin = twin, log.machine
+        assert repr(log.ask("keyed", "show")) == repr(shown)
+
+
+def test_a_key_that_is_not_equal_to_itself_is_refused():
+    class Seen(Replicated):
+        of: set[float] = set()
+
+        @command
+        def add(self, key: float) -> None:
+            self.of.add(key)
+
+    log = ObjectLog(seen=Seen)
+    refused = log.call("seen", "add", math.nan)
+    assert refused.kind == "ValueError" and "Use another key" in refused.message
+    assert log.call("seen", "add", math.inf) is None

@@ -69,6 +69,7 @@ class StateDict(Plain, MutableMapping[K, V], Generic[K, V]):
         if not self._sealed and type(value) is not self._value.exact:
             value = self._value.settle(value, self.where)[1]
         if key not in self._items:
+            self._check_new(key)
             self._dirty.pop(key, None)
             self._dirty[key] = True
             self._items[key] = _SEALED
@@ -156,9 +157,18 @@ class StateDict(Plain, MutableMapping[K, V], Generic[K, V]):
         if settled != key:
             raise TypeError(
                 f"a key of {self.where} was given as {key!r}, but it is kept as {settled!r}, which is not equal. "
-                "Use the latter."
+                "Use a key that is equal to what it is kept as, which NaN never is."
             )
         return settled
+
+    def _check_new(self, key: K) -> None:
+        """Raise, before anything changes, for a key that no cell can have, or that no look-up finds again."""
+        self._key.encode(key)
+        if key != key:  # noqa: PLR0124
+            raise ValueError(
+                f"a key of {self.where} was given as {key!r}, but it is not equal to itself, so that nothing "
+                "finds it again. Use another key."
+            )
 
     def _kept_key(self, key: K) -> K:
         """Of a key that is here the one that has the cell. Raises TypeError for a key of another type."""
