@@ -116,7 +116,7 @@ class HandLog:
 
 
 class HandSnapshots:
-    """Snapshots in memory; a write ends when the test says so."""
+    """Snapshots in memory; a write ends when the test takes it out of `writes` and says so."""
 
     def __init__(self) -> None:
         self.writes: deque[tuple[events.SnapshotMark, list[bytes], Callable[..., None]]] = deque()
@@ -131,6 +131,7 @@ class HandSnapshots:
         return self.files[max(self.files)][0] if self.files else None
 
     def write(self, mark: events.SnapshotMark, chunks: Iterable[bytes], done: Callable[..., None]) -> None:
+        assert not self.writes, "a second snapshot was to be written while one is"
         self.writes.append((mark, list(chunks), done))
 
     def read_chunk(self, index: int, offset: int, size: int) -> bytes | None:

@@ -127,6 +127,23 @@ def test_a_lock_can_be_used_again_but_not_twice_at_once():
 # Waiting.
 
 
+def test_giving_up_a_lock_that_is_waited_for_changes_nothing():
+    async def act(node, one, other):
+        held, lock = one.lock("x"), other.lock("x")
+        await held.acquire()
+        waiting = asyncio.create_task(lock.acquire())
+        await queued(node, "x", 1)
+        assert lock.is_waiting
+        await lock.release()
+        assert node.look("x").waiting == 1
+        with pytest.raises(LocalProtocolError, match="in use"):
+            await lock.acquire()
+        await held.release()
+        assert await waiting == lock.token and not lock.is_waiting
+
+    run(act)
+
+
 @pytest.mark.parametrize("wait", [0, 0.05])
 def test_who_waited_long_enough_leaves_the_queue(wait):
     async def act(node, one, other):
@@ -453,6 +470,24 @@ def test_one_leads_and_everybody_sees_whom():
         with pytest.raises(LockLost):
             await election.proclaim(b"late")
         await rival.resign()
+        assert await election.leader() is None
+
+    run(act)
+
+
+def test_an_election_campaigns_once_at_a_time():
+    """Or one of the two would lead with nobody to resign."""
+
+    async def act(node, one, other):
+        held, election = one.lock("boss"), other.election("boss")
+        await held.acquire()
+        campaigning = asyncio.create_task(election.campaign(b"one"))
+        await queued(node, "boss", 1)
+        with pytest.raises(LocalProtocolError, match="twice"):
+            await election.campaign(b"two")
+        await held.release()
+        assert await campaigning == election.token
+        await election.resign()
         assert await election.leader() is None
 
     run(act)

@@ -163,3 +163,30 @@ def test_a_snapshot_that_this_release_cannot_read_stops_the_node() -> None:
     _, _, done = world.snapshots.loads.pop()
     done(ValueError("another format"))
     assert world.told == [("failed", "StorageCorrupt")] and world.driver.stopped
+
+
+def test_a_witness_writes_one_place_at_a_time() -> None:
+    """The leader repeats its offer with each heartbeat, and a disk may take longer than that for an empty file."""
+    world = DriverWorld().start()
+    world.told_to.keeps_state = False
+    world.does(effects.FetchSnapshot("n2", mark_at(9)))
+    world.does(effects.FetchSnapshot("n2", mark_at(9)))
+    ((mark, chunks, done),) = world.snapshots.writes
+    assert (mark, chunks) == (mark_at(9, digest=b"", size=0), [])
+    world.snapshots.writes.clear()
+    done(mark, None)
+    world.driver.run()
+    assert world.replica.events[-1] == events.Installed(1_000, mark)
+    world.does(effects.FetchSnapshot("n2", mark_at(12)))
+    assert len(world.snapshots.writes) == 1
+
+
+def test_a_snapshot_that_is_due_while_a_witness_writes_what_it_fetched_is_asked_for_again() -> None:
+    world = DriverWorld().start()
+    world.told_to.keeps_state = False
+    world.holds(5)
+    world.does(effects.FetchSnapshot("n2", mark_at(9)))
+    world.does(effects.Commit(1, 5), effects.Checkpoint(mark_at(5)))
+    world.driver.run()
+    assert len(world.snapshots.writes) == 1
+    assert world.replica.events[-1] == events.CheckpointFailed(1_000)

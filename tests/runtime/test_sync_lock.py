@@ -62,6 +62,15 @@ def test_an_error_of_the_body_is_not_hidden(client):
     assert client.lock("x").look().holder is None
 
 
+def test_who_observes_hears_of_nothing_more_when_another_thread_closes_the_client(client):
+    changes = client.election("boss").observe()
+    assert next(changes) is None
+    closing = Timer(0.05, client.close)
+    closing.start()
+    assert list(changes) == []
+    closing.join()
+
+
 def test_an_election_has_all_its_steps(client):
     election = client.election("boss")
     changes = election.observe()

@@ -67,6 +67,21 @@ def test_a_watch_begun_without_a_connection_is_asked_for_before_the_batches_that
     assert [type(message) for message, _ in watcher.take()] == [Watch, Submit]
 
 
+def test_a_node_that_is_watched_no_more_is_not_asked_for_signs_of_life() -> None:
+    """Also where the last watch ends while one is under way."""
+    watcher = begun()
+    bell = watcher.watch(b"bell")
+    watcher.hear(Pulsed(watcher.pulse(), 0))
+    pulse = watcher.pulse()
+    watcher.session.unwatch(watcher.now_us, bell)
+    watcher.hear(Pulsed(pulse, 0))
+    watcher.take()
+    watcher.wait(3 * PULSE_US)
+    assert watcher.take() == []
+    watcher.watch(b"door")
+    assert watcher.pulse() > pulse
+
+
 def test_after_unwatch_nothing_is_heard() -> None:
     watcher = begun()
     bell, door = watcher.watch(b"bell"), watcher.watch(b"door")

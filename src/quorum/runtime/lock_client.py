@@ -82,6 +82,11 @@ class Lock:
         return self._token > 0 and self._session.remaining > 0
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether it is being acquired."""
+        return self._is_used and self._token == 0
+
+    @property
     def remaining(self) -> float:
         """Seconds for which it is held for sure, were it not kept alive; 0 once it may be lost."""
         return self._session.remaining if self._token > 0 else 0.0
@@ -137,7 +142,7 @@ class Lock:
     async def release(self) -> None:
         """Give the lock up. A cluster that cannot be reached takes it back when its time is over. Nothing happens
         if it is not held."""
-        if self._is_used:
+        if self._token > 0:
             self._token, self._is_used = 0, False
             await self._session.close()
 
@@ -267,9 +272,15 @@ class Election:
         self._lock.check()
 
     def lead(self, value: bytes, wait: float | None = None) -> Lock:
-        """To be used as `async with`: campaign, lead while the body runs, resign. Raises as Lock does."""
+        """To be used as `async with`: campaign, lead while the body runs, resign. Raises as Lock does, and
+        LocalProtocolError where this Election leads or campaigns already."""
         if self._lock.is_held:
             raise LocalProtocolError(f"{self.name!r} was campaigned for by its leader. Resign first, or proclaim.")
+        if self._lock.is_waiting:
+            raise LocalProtocolError(
+                f"{self.name!r} was to be campaigned for twice by one Election, which could resign one only. "
+                "Wait for the first, or make another Election."
+            )
         self._lock = Lock(self._client, self.name, self._ttl, wait, value)
         return self._lock
 

@@ -59,6 +59,10 @@ class Log(Protocol):
         ...
 
 
+Written = Callable[[SnapshotMark | None, BaseException | None], None]
+"""Hears of a snapshot that is written, or of what kept it from being so."""
+
+
 class Snapshots(Protocol):
     """The snapshot files of one replica: at most a few, each with a digest, written beside and renamed."""
 
@@ -71,13 +75,8 @@ class Snapshots(Protocol):
         """The newest one that is durable here."""
         ...
 
-    def write(
-        self,
-        mark: SnapshotMark,
-        chunks: Iterable[bytes],
-        done: Callable[[SnapshotMark | None, BaseException | None], None],
-    ) -> None:
-        """Write a snapshot in slices, make it durable, then call `done` with the completed mark."""
+    def write(self, mark: SnapshotMark, chunks: Iterable[bytes], done: Written) -> None:
+        """Write a snapshot in slices, make it durable, then call `done` with the completed mark. One at a time."""
         ...
 
     def read_chunk(self, index: int, offset: int, size: int) -> bytes | None:

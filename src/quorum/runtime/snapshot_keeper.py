@@ -6,7 +6,7 @@ What is rare is here, so that the driver can be read as rounds alone. `runtime/s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
@@ -23,7 +23,7 @@ from quorum.protocols import effects, events
 from quorum.runtime.comparison import Comparison
 from quorum.runtime.installation import Installation
 from quorum.runtime.messages import Chunk, ChunkRequest
-from quorum.runtime.ports import Application, Observer, Ports, Requests
+from quorum.runtime.ports import Application, Observer, Ports, Requests, Written
 from quorum.runtime.transfer import Transfer
 
 
@@ -59,6 +59,7 @@ class SnapshotKeeper:
         self._comparison = comparison
         self._queue, self._failed = queue, failed
         self._stopped = False
+        self._is_writing = False
         self.due: events.SnapshotMark | None = None
         self._wanted: list[tuple[int, int]] = []
         self._installation = Installation(
@@ -92,18 +93,24 @@ class SnapshotKeeper:
         """A view of the state as it stands where one is due; it is written while commands go on."""
         mark, self.due = self.due, None
         assert mark is not None, "a snapshot is due"
-        if applied_index != mark.index:
+        if applied_index != mark.index or self._is_writing:
             # A fetched snapshot overtook this one and serves as well, or the request was held behind a Persist
-            # while later entries were applied. Either way the replica may ask for the next.
+            # while later entries were applied, or a witness is writing what it fetched. In any case the replica
+            # may ask for the next.
             newest, now_us = self._snapshots.newest(), self._clock.now_us()
             ready = events.CheckpointReady(now_us, newest) if newest is not None else None
             self._queue(ready or events.CheckpointFailed(now_us))
             self._serve_wanted()
             return
         stamped = events.SnapshotMark(mark.index, mark.term, self._application.time_us, mark.configuration)
-        self._snapshots.write(stamped, self._application.snapshot(), self._on_written)
+        self._write(stamped, self._application.snapshot(), self._on_written)
+
+    def _write(self, mark: events.SnapshotMark, chunks: Iterator[bytes], done: Written) -> None:
+        self._is_writing = True  # until `done` says otherwise, which may be before this returns
+        self._snapshots.write(mark, chunks, done)
 
     def _on_written(self, mark: events.SnapshotMark | None, error: BaseException | None) -> None:
+        self._is_writing = False
         if self._stopped:
             return
         if isinstance(error, StorageFullError):
@@ -161,11 +168,12 @@ class SnapshotKeeper:
     # Got from another node.
 
     def on_fetch(self, effect: effects.FetchSnapshot) -> None:
-        """A witness needs the place of the snapshot and its configuration, none of its state."""
+        """A witness needs the place of the snapshot and its configuration, none of its state. While an earlier one
+        is under way nothing is done: the leader offers it again with each heartbeat."""
         if not self._application.keeps_state:
-            self._snapshots.write(replace(effect.mark, digest=b"", size=0), iter(()), self._on_mark_written)
-            return
-        if not self._installation.is_busy:  # the leader offers it again with each heartbeat
+            if not self._is_writing:
+                self._write(replace(effect.mark, digest=b"", size=0), iter(()), self._on_mark_written)
+        elif not self._installation.is_busy:
             self._transferred(effect.source, lambda: self._transfer.begin(effect.source, effect.mark))
 
     def on_chunk(self, sender: NodeId, chunk: Chunk, attached: tuple[Buffer, ...]) -> None:
@@ -197,6 +205,7 @@ class SnapshotKeeper:
             self._failed(error)
 
     def _on_mark_written(self, mark: events.SnapshotMark | None, error: BaseException | None) -> None:
+        self._is_writing = False
         if mark is not None and not self._stopped:
             self._queue(events.Installed(self._clock.now_us(), mark))
         else:

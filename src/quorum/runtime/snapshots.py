@@ -13,6 +13,7 @@ from quorum.errors import LocalProtocolError, QuorumError, StorageCorrupt
 from quorum.protocols.events import SnapshotMark
 from quorum.runtime.disk_thread import Post, worker_for
 from quorum.runtime.files import Files, durably, refusal
+from quorum.runtime.ports import Written
 from quorum.runtime.snapshot_file import (
     CHUNK_BYTES_MAX,
     DIGEST_BYTES,
@@ -30,8 +31,6 @@ SYNC_BYTES = 4 << 20
 """After so much what is written is synced, so that the disk never has much more to do before a sync of the log."""
 _NAME = re.compile(r"([0-9]{20})\.snap")
 _log = logging.getLogger(__name__)
-
-Written = Callable[[SnapshotMark | None, BaseException | None], None]
 
 
 def list_snapshots(files: Files, folder: str) -> list[tuple[int, str]]:

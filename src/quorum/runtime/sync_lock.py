@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from quorum.apps.lock import Holder, LockView
+from quorum.errors import LocalProtocolError
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.lock_session import lost_error
 
@@ -118,14 +120,17 @@ class SyncElection:
         """As Election.observe; each step blocks until there is a change."""
         seen = self._election.observe()
 
-        async def following() -> Holder | None:
-            return await anext(seen)
+        async def following() -> tuple[Holder | None] | None:
+            async for holder in seen:
+                return (holder,)
+            return None
 
         async def end() -> None:
             await seen.aclose()
 
         try:
-            while True:
-                yield self._owner.call(lambda _: following())
+            while (found := self._owner.call(lambda _: following())) is not None:
+                yield found[0]
         finally:
-            self._owner.call(lambda _: end())
+            with suppress(LocalProtocolError):  # a client that was closed has ended it
+                self._owner.call(lambda _: end())

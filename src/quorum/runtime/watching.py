@@ -262,8 +262,10 @@ class Watching:
                 if not watch.request and not watch.is_paused:
                     self._ask(watch)
         if self._pulse_us <= now_us:
-            self._pulse, self._pulse_us = self._next_request(), NEVER_US
-            self._owner.transmit(Pulse(self._pulse), b"")
+            self._pulse_us = NEVER_US
+            if self._watches:  # the last one may have ended while a pulse was under way
+                self._pulse = self._next_request()
+                self._owner.transmit(Pulse(self._pulse), b"")
 
     def _begin(self, now_us: int, watch: _TopicWatch | KeyWatch) -> None:
         self._watches[watch.handle] = watch

@@ -177,6 +177,7 @@ class SimSnapshots:
         self._later = later
         self._files: dict[int, tuple[SnapshotMark, bytes]] = {}
         self._part: tuple[SnapshotMark, bytearray] | None = None
+        self._is_writing = False
         self._lives = 0
         self.is_full = False
 
@@ -191,6 +192,8 @@ class SimSnapshots:
         chunks: Iterable[bytes],
         done: Callable[[SnapshotMark | None, BaseException | None], None],
     ) -> None:
+        assert not self._is_writing, "a second snapshot was to be written while one is"
+        self._is_writing = True
         delay = 2_000 + int(self._random.random() * 20_000)
         self._later(delay, self._written, self._lives, mark, iter(chunks), done)
 
@@ -203,6 +206,7 @@ class SimSnapshots:
     ) -> None:
         if life != self._lives:
             return
+        self._is_writing = False
         if self.is_full:
             done(None, no_space())
             return
@@ -220,6 +224,7 @@ class SimSnapshots:
     def crash(self) -> None:
         """Files under way are lost; finished ones and received parts stay."""
         self._lives += 1
+        self._is_writing = False
 
     def read_chunk(self, index: int, offset: int, size: int) -> bytes | None:
         held = self._files.get(index)
