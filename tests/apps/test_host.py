@@ -262,6 +262,15 @@ def test_a_host_takes_over_the_state_of_a_spare_and_goes_on_from_it():
     assert list(host.digests())[-1] == log.host.digest()
 
 
+def test_a_spare_has_the_state_that_was_replaced_and_frees_it_part_by_part():
+    log = busy_log()
+    store, spare = log.host.application(KV), new_host()
+    log.host.adopt(spare)
+    assert log.host.application(KV) is not store and store._leaves.leaf_count > 0
+    parts = sum(1 for _ in spare.let_go())
+    assert parts > 0 and store._leaves.leaf_count == 0
+
+
 def test_a_host_that_nobody_can_make_again_has_no_spare():
     assert Host({1: Scripted()}).spare() is None
 

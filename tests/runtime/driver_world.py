@@ -217,6 +217,11 @@ class Spare:
     def restore(self, chunks: Iterable[bytes]) -> None:
         self.restored = b"".join(chunks)
 
+    def let_go(self) -> Iterator[None]:
+        while self.restored:
+            self.restored = self.restored[1:]
+            yield
+
 
 class Recorder:
     """An application, the requests' owner and the observer in one: it writes down what it is told."""
@@ -226,6 +231,7 @@ class Recorder:
         self.applied_indexes: list[int] = []
         self.time_us = 0
         self.restored: list[bytes] = []
+        self.spares: list[Spare] = []
         self.told: list[tuple[object, ...]] = []
         self.moves: list[int] = []
         self.jumps: list[int] = []
@@ -269,6 +275,7 @@ class Recorder:
     def adopt(self, spare: Spare) -> None:
         self.trace.append("adopt")
         self.restored.append(spare.restored)
+        self.spares.append(spare)
 
     def snapshot(self) -> Iterator[bytes]:
         return iter([b"state at %d" % self.applied_indexes[-1]])

@@ -45,17 +45,33 @@ class Shelf:
         self.jobs.append(job)
 
 
-class Store:
-    """An application that is what it was restored from."""
+class HandClock:
+    us = 0
 
-    def __init__(self) -> None:
+    def now_us(self) -> int:
+        return self.us
+
+
+class Store:
+    """An application that is what it was restored from. To free a byte of it takes 900 us."""
+
+    def __init__(self, clock: HandClock) -> None:
         self.state = b""
+        self.clock = clock
+        self.spares: list[Store] = []
 
     def spare(self) -> Store:
-        return Store()
+        self.spares.append(Store(self.clock))
+        return self.spares[-1]
 
     def adopt(self, spare: Store) -> None:
-        self.state = spare.state
+        self.state, spare.state = spare.state, self.state
+
+    def let_go(self) -> Iterator[None]:
+        while self.state:
+            self.state = self.state[1:]
+            self.clock.us += 900
+            yield
 
     def restore(self, chunks: Iterator[bytes]) -> None:
         (self.state,) = chunks
@@ -63,12 +79,14 @@ class Store:
 
 class Scene:
     def __init__(self) -> None:
-        self.shelf, self.store = Shelf(), Store()
+        self.shelf, self.clock = Shelf(), HandClock()
+        self.store = Store(self.clock)
         self.ready: list[int] = []
         self.installation = Installation(
             "a",
             self.store,  # type: ignore[arg-type]
             self.shelf,  # type: ignore[arg-type]
+            self.clock,
             lambda mark: self.ready.append(mark.index),
             lambda source, error: pytest.fail(f"{source} is blamed: {error}"),
             lambda error: pytest.fail(f"the node stops: {error}"),
@@ -105,3 +123,32 @@ def test_one_that_was_loaded_and_forgotten_is_read_from_its_file():
     scene.installation.forget()
     scene.installation.restore(mark(5))
     assert scene.store.state == b"state at 5"
+
+
+def test_the_state_that_was_replaced_is_freed_a_little_at_a_time():
+    """200 MB at once would stop the node for a third of a second."""
+    scene = Scene()
+    scene.store.state = b"replaced"
+    scene.installation.begin(mark(5), "b")
+    scene.work()
+    assert not scene.installation.is_letting_go
+    scene.installation.restore(mark(5))
+    (spare,) = scene.store.spares
+    assert scene.installation.is_letting_go and spare.state == b"replaced"
+    assert scene.installation.advance() and spare.state == b"laced"
+    assert scene.installation.advance() and spare.state == b"ed"
+    assert not scene.installation.advance() and spare.state == b""
+    assert not scene.installation.is_letting_go and scene.store.state == b"state at 5"
+
+
+def test_what_was_loaded_in_vain_is_freed_in_the_same_way():
+    scene = Scene()
+    for index in (5, 9):
+        scene.installation.begin(mark(index), "b")
+        scene.work()
+    scene.installation.forget()
+    assert [spare.state for spare in scene.store.spares] == [b"state at 5", b"state at 9"]
+    rounds = 1
+    while scene.installation.advance():
+        rounds += 1
+    assert [spare.state for spare in scene.store.spares] == [b"", b""] and rounds > 5

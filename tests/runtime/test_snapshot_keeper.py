@@ -142,6 +142,8 @@ def test_a_fetched_snapshot_is_loaded_beside_the_state_and_taken_over_at_once() 
     world.does(Persist(Reset(mark)))
     assert world.told_to.restored == [b"01234"] and "adopt" in world.trace
     assert world.driver.applied_index == 9
+    (spare,) = world.told_to.spares
+    assert spare.restored == b"", "what was replaced is freed after the round"
 
 
 def test_what_was_loaded_is_not_taken_over_for_another_snapshot() -> None:

@@ -299,6 +299,12 @@ class History:
         chunks = [*(chunk.parts for chunk in self._chunks), self._open.parts.copy()]
         return HistoryView(self._head(), chunks, self._loose())
 
+    def let_go(self) -> Iterator[None]:
+        """Free it chunk by chunk. It must not be used any more."""
+        while self._chunks:
+            self._chunks.pop()
+            yield
+
     def load(self, chunks: Iterator[bytes], revision: int) -> None:
         """Replace everything by the chunks of a view, of a store at `revision`.
 

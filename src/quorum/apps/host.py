@@ -26,6 +26,7 @@ from quorum.apps.state_machine import (
     StateMachine,
     Task,
     is_expiring,
+    is_large,
     is_renewable,
     is_sliced,
     is_vetting,
@@ -201,10 +202,20 @@ class Host:
         return None if self._fresh is None else self._fresh()
 
     def adopt(self, spare: Host) -> None:
-        """Take over the state of `spare`, which must not be used any more."""
+        """Take over the state of `spare`, which has the one from before then, to be let go."""
+        before = self._applications
         self._applications, self._sessions, self._clock = spare._applications, spare._sessions, spare._clock
         self._expiring, self._vetting = spare._expiring, spare._vetting
         self._wake_us, self._expiry_failure = spare._wake_us, spare._expiry_failure
+        spare._applications = before
+
+    def let_go(self) -> Iterator[object]:
+        """Free the state part by part, one for each step. The host must not be used any more."""
+        applications, self._applications = self._applications, {}
+        self._expiring, self._vetting = {}, {}
+        for application in applications.values():
+            if is_large(application):
+                yield from application.let_go()
 
     def snapshot(self) -> Iterator[bytes]:
         """Pin the present state; return its frames (at most about 64 KiB each), to be read while entries go on

@@ -4,6 +4,10 @@ The keys are cut into leaves of neighbouring keys. A leaf is a plain dict, sorte
 order, so that a write costs one bisection and one dict store. A view pins the leaves as they are; the next write
 to a pinned leaf copies that leaf alone. A leaf remembers its digest until it is written to.
 
+Millions of keys must not make the node stand still. The garbage collector does not look into a dict of bytes and
+untracked values, as it would into a list of keys: so none is kept for a leaf that is only written, digested and
+snapshotted. And what is not needed any more is let go leaf by leaf.
+
 Where the leaves are cut is part of the state: it depends on the history of writes, decides later cuts and is
 covered by the digest, so views keep the cuts and `load` puts them back.
 """
@@ -76,30 +80,31 @@ _ENCODE = msgspec.msgpack.Encoder()
 _DECODE = msgspec.msgpack.Decoder(LeafChunk)
 
 
-class Leaf:
-    """The keys from `low` up to the next leaf. `era` tells whether a view may still be reading it."""
+class Leaf(msgspec.Struct, gc=False, eq=False):
+    """The keys from `low` up to the next leaf. `era` tells whether a view may be reading it; `is_sorted`, that the
+    items stand in the order of their keys. No part of it refers back, so the collector need not know it."""
 
-    __slots__ = ("_digest", "_order", "era", "items", "low", "size")
-
-    def __init__(self, low: bytes, items: dict[bytes, Versioned], size: int, era: int) -> None:
-        self.low = low
-        self.items = items
-        self.size = size
-        self.era = era
-        self._order: list[bytes] | None = None
-        self._digest: bytes | None = None
+    low: bytes
+    items: dict[bytes, Versioned]
+    size: int
+    era: int
+    is_sorted: bool = True
+    _digest: bytes | None = None
+    _order: list[bytes] | None = None
 
     def copy(self, era: int) -> Leaf:
         """The same content, free to be written to in `era`."""
-        twin = Leaf(self.low, self.items.copy(), self.size, era)
-        twin._order = self._order
-        twin._digest = self._digest
-        return twin
+        is_sorted = self.is_sorted  # first: another thread that reads a view may be sorting the items
+        return Leaf(self.low, self.items.copy(), self.size, era, is_sorted, self._digest, self._order)
 
-    def keys_changed(self) -> None:
-        """A key came or went."""
-        self._order = None
-        self._digest = None
+    def key_came(self) -> None:
+        """There is a key that was not there, behind the others."""
+        self.is_sorted = False
+        self.key_went()
+
+    def key_went(self) -> None:
+        """A key is gone."""
+        self._order = self._digest = None
 
     def value_changed(self) -> None:
         """A key that was there has another value."""
@@ -111,17 +116,20 @@ class Leaf:
         return self._digest is None
 
     def order(self) -> list[bytes]:
-        """The keys, ascending. The list is shared: never write to it."""
+        """The keys, ascending, to find some of them: kept, since who reads a leaf may well read it again. Never
+        write to the list, which is shared."""
         order = self._order
         if order is None:
-            order = self._order = sorted(self.items)
+            order = self._order = list(self.items) if self.is_sorted else sorted(self.items)
         return order
 
     def chunk(self) -> bytes:
         """The canonical bytes of this leaf."""
-        order = self.order()
         items = self.items
-        return _ENCODE.encode(LeafChunk(self.low, order, [items[key] for key in order]))
+        if not self.is_sorted:
+            items = self.items = {key: items[key] for key in self._order or sorted(items)}
+            self.is_sorted = True
+        return _ENCODE.encode(LeafChunk(self.low, list(items), list(items.values())))
 
     def digest(self) -> bytes:
         """32 bytes of blake2b over the canonical bytes."""
@@ -132,27 +140,32 @@ class Leaf:
 
 
 class View:
-    """The leaves as they were at one moment. Costs one pointer per leaf, and may be read on another thread."""
+    """The leaves as they were at one moment, to be read once. Costs one pointer per leaf, and may be read on
+    another thread. What was read is let go, so that leaves written to meanwhile end one by one."""
 
-    def __init__(self, leaves: tuple[Leaf, ...]) -> None:
-        self._leaves = leaves
+    def __init__(self, leaves: list[Leaf]) -> None:
+        self._unread = leaves[::-1]
 
     def __len__(self) -> int:
-        """How many chunks there are."""
-        return len(self._leaves)
+        """How many chunks are to be read."""
+        return len(self._unread)
 
     def chunks(self) -> Iterator[bytes]:
         """The canonical bytes of every leaf, in key order."""
-        for leaf in self._leaves:
-            yield leaf.chunk()
+        unread = self._unread
+        while unread:
+            yield unread.pop().chunk()
 
     def digests(self) -> Iterator[bytes]:
         """`Leaves.digest` as it was then, in slices (see `slices`). Leaves that stay remember their own."""
-        for leaf in self._leaves:
-            if leaf.is_dirty:
-                leaf.digest()
+        unread, digests = self._unread, []
+        while unread:
+            leaf = unread.pop()
+            is_dirty = leaf.is_dirty
+            digests.append(leaf.digest())
+            if is_dirty:
                 yield b""
-        yield _root(self._leaves)
+        yield _root(digests)
 
 
 class Leaves:
@@ -195,7 +208,7 @@ class Leaves:
         if old is None:
             items[key] = Versioned(value, revision, revision, 1)
             leaf.size += len(key) + len(value)
-            leaf.keys_changed()
+            leaf.key_came()
             self._count += 1
         else:
             items[key] = Versioned(value, old.create_revision, revision, old.version + 1)
@@ -241,7 +254,7 @@ class Leaves:
             if old is None:
                 items[key] = Versioned(value, revision, revision, 1)
                 leaf.size = total = leaf.size + len(key) + size
-                leaf._order = None
+                leaf.is_sorted, leaf._order = False, None
                 self._count += 1
                 if total > bytes_max or len(items) > keys_max:
                     self._split(at)
@@ -282,8 +295,9 @@ class Leaves:
     def scan(self, start: bytes, end: bytes | None) -> Iterator[tuple[bytes, Versioned]]:
         """Keys and values from `start` up to but without `end`, ascending. Not to be written to meanwhile."""
         for at in range(bisect_right(self._lows, start) - 1, self._leaf_behind(end)):
+            keys = self._slice(at, start, end)
             items = self._leaves[at].items
-            for key in self._slice(at, start, end):
+            for key in keys:
                 yield key, items[key]
 
     def count(self, start: bytes, end: bytes | None) -> int:
@@ -297,22 +311,29 @@ class Leaves:
 
     def digest(self) -> bytes:
         """The root over the digests of the leaves: 32 bytes. Costs the leaves written to since the last time."""
-        return _root(self._leaves)
+        return _root([leaf.digest() for leaf in self._leaves])
 
     def view(self) -> View:
         """Pin the present state."""
         self._era += 1
-        return View(tuple(self._leaves))
+        return View(self._leaves)
+
+    def let_go(self) -> Iterator[None]:
+        """Free it leaf by leaf, which for millions of keys takes long. It must not be used any more."""
+        leaves = self._leaves
+        while leaves:
+            leaves.pop()
+            yield
 
     def load(self, chunks: Iterable[bytes]) -> None:
         """Replace everything by the chunks of a view. Raises ValueError, nothing changed, if they are damaged."""
         leaves: list[Leaf] = []
         for chunk in chunks:
             leaf = self._read_leaf(chunk)
-            order = leaf.order()
             if leaves:
-                _require(leaves[-1].low < leaf.low and order != [], "a leaf is empty or out of order")
-                _require(leaves[-1].order()[-1:] < [leaf.low], "two leaves overlap")
+                before = leaves[-1]
+                _require(before.low < leaf.low and bool(leaf.items), "a leaf is empty or out of order")
+                _require(next(reversed(before.items), b"") < leaf.low, "two leaves overlap")
             else:
                 _require(leaf.low == b"", "the first leaf does not begin at the first key")
             leaves.append(leaf)
@@ -357,7 +378,7 @@ class Leaves:
         for key in keys:
             leaf.size -= len(key) + len(leaf.items.pop(key).value)
             self._count -= 1
-        leaf.keys_changed()
+        leaf.key_went()
 
     def _split(self, at: int) -> None:
         """Cut an overfull leaf near the middle of its bytes, and again whatever is still overfull."""
@@ -401,13 +422,14 @@ class Leaves:
         keys, size = len(left.items) + len(right.items), left.size + right.size
         if keys * 4 > self._keys_max * 3 or size * 4 > self._bytes_max * 3:
             return False
-        self._leaves[at : at + 2] = [Leaf(left.low, left.items | right.items, size, self._era)]
+        is_sorted = left.is_sorted and right.is_sorted
+        self._leaves[at : at + 2] = [Leaf(left.low, left.items | right.items, size, self._era, is_sorted)]
         del self._lows[at + 1]
         return True
 
 
-def _root(leaves: Iterable[Leaf]) -> bytes:
-    return blake2b(b"".join([leaf.digest() for leaf in leaves]), digest_size=DIGEST_BYTES).digest()
+def _root(digests: Iterable[bytes]) -> bytes:
+    return blake2b(b"".join(digests), digest_size=DIGEST_BYTES).digest()
 
 
 def _require(holds: bool, otherwise: str) -> None:

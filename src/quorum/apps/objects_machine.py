@@ -154,6 +154,12 @@ class Objects:
             raise ValueError(f"objects were to be restored, but something follows them. {_REMEDY}")
         self._objects = restored
 
+    def let_go(self) -> Iterator[object]:
+        """Free the state part by part, one for each step; live values go with the object that has them."""
+        while self._objects:
+            _, state = self._objects.popitem()
+            yield from state.cells.leaves.let_go()
+
     def look(self, name: str, look: Callable[[Any], T]) -> T:
         """What a plain function finds in the instance of an object, which must exist and which it may not change.
         Raises whatever it raises."""

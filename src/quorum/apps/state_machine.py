@@ -118,6 +118,19 @@ def is_sliced(application: StateMachine) -> TypeGuard[Sliced]:
     return callable(getattr(type(application), "digests", None))
 
 
+class Large(StateMachine, Protocol):
+    """A state machine whose state may take long to free: a tenth of a second for a million keys."""
+
+    def let_go(self) -> Iterator[object]:
+        """Free the state part by part, one for each step. Nothing else is asked of it any more."""
+        ...
+
+
+def is_large(application: StateMachine) -> TypeGuard[Large]:
+    """Whether the class of an application has a `let_go`."""
+    return callable(getattr(type(application), "let_go", None))
+
+
 class Renewable(StateMachine, Protocol):
     """A state machine with numbers of its own that must not be given out again after a restore."""
 

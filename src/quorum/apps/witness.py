@@ -62,6 +62,10 @@ class Witness:
     def adopt(self, spare: object) -> None:
         """Nothing to take over."""
 
+    def let_go(self) -> Iterator[object]:
+        """Nothing to free."""
+        return iter(())
+
     def snapshot(self) -> Iterator[bytes]:
         """No chunks."""
         return iter(())

@@ -210,6 +210,7 @@ class Driver:
             return True
         more = self._apply()
         more = self.comparison.advance() or more
+        more = self.snapshots.advance() or more
         if self.replica.leader == self.node:
             self._ticks.arm(self.applied_index)
         return more or bool(self._events)

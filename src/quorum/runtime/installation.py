@@ -1,17 +1,22 @@
 """From the last chunk of a fetched snapshot to a state that can be taken over: aside, as it takes long.
 
 A snapshot of 200 MB takes seconds to read. Meanwhile the node goes on: it hears its leader, and votes. Whether it
-stands at the snapshot in the end is the replica's decision.
+stands at the snapshot in the end is the replica's decision. The state that is not needed then, the old one or the
+one that was loaded, takes a third of a second to free: that is done in slices, between the rounds of the driver.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 
 from quorum.errors import StorageCorrupt
 from quorum.model import NodeId
 from quorum.protocols.events import SnapshotMark
-from quorum.runtime.ports import Application, Snapshots
+from quorum.runtime.ports import Application, Clock, Snapshots
+
+SLICE_US = 2_000
+"""A round frees about so long what is not needed any more."""
 
 
 class Installation:
@@ -26,6 +31,7 @@ class Installation:
         node: NodeId,
         application: Application,
         snapshots: Snapshots,
+        clock: Clock,
         ready: Callable[[SnapshotMark], None],
         refused: Callable[[NodeId, BaseException], None],
         failed: Callable[[BaseException], None],
@@ -33,9 +39,13 @@ class Installation:
         self._node = node
         self._application = application
         self._snapshots = snapshots
+        self._clock = clock
         self._ready, self._refused, self._failed = ready, refused, failed
-        self._loaded: tuple[SnapshotMark, object] | None = None
+        self._loaded: tuple[SnapshotMark, Application] | None = None
+        self._let_go: Iterator[object] = iter(())
         self.is_busy = False
+        self.is_letting_go = False
+        """Whether `advance` has something to do."""
 
     def begin(self, mark: SnapshotMark, source: NodeId) -> None:
         """All of `mark` is here."""
@@ -58,24 +68,41 @@ class Installation:
         else:
             self._snapshots.load_aside(mark.index, spare.restore, lambda error: self._end(mark, spare, error))
 
-    def _end(self, mark: SnapshotMark, spare: object, error: BaseException | None) -> None:
+    def _end(self, mark: SnapshotMark, spare: Application | None, error: BaseException | None) -> None:
         self.is_busy = False
         if error is not None:
             self._failed(unreadable(self._node, mark, error) if isinstance(error, ValueError) else error)
             return
+        self.forget()
         self._loaded = None if spare is None else (mark, spare)
         self._ready(mark)
 
     def forget(self) -> None:
         """What is loaded and was not taken over is not needed: the log has caught up meanwhile."""
-        self._loaded = None
+        if self._loaded is not None:
+            self._free(self._loaded[1])
+            self._loaded = None
+
+    def _free(self, state: Application) -> None:
+        self._let_go = chain(self._let_go, state.let_go())
+        self.is_letting_go = True
+
+    def advance(self) -> bool:
+        """Free for a while what is not needed any more; returns whether some is left."""
+        until_us = self._clock.now_us() + SLICE_US
+        for _ in self._let_go:
+            if self._clock.now_us() > until_us:
+                return True
+        self.is_letting_go = False
+        return False
 
     def restore(self, mark: SnapshotMark) -> None:
         """Let the application stand at a snapshot that is here. Raises StorageCorrupt if it cannot."""
-        loaded, self._loaded = self._loaded, None
-        if loaded is not None and loaded[0] == mark:
-            self._application.adopt(loaded[1])
+        if self._loaded is not None and self._loaded[0] == mark:
+            self._application.adopt(self._loaded[1])
+            self.forget()
             return
+        self.forget()
         try:
             self._application.restore(self._snapshots.load(mark.index))
         except ValueError as error:

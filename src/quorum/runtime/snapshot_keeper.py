@@ -63,7 +63,7 @@ class SnapshotKeeper:
         self.due: events.SnapshotMark | None = None
         self._wanted: list[tuple[int, int]] = []
         self._installation = Installation(
-            node, application, ports.snapshots, self._on_installed, self._on_wrong, failed
+            node, application, ports.snapshots, ports.clock, self._on_installed, self._on_wrong, failed
         )
         self._transfer = Transfer(ports.snapshots, ports.transport, self._installation.begin)
 
@@ -74,6 +74,10 @@ class SnapshotKeeper:
     def restore(self, mark: events.SnapshotMark) -> None:
         """Let the application stand at a snapshot that is here. Raises StorageCorrupt if it cannot."""
         self._installation.restore(mark)
+
+    def advance(self) -> bool:
+        """Free for a while what a snapshot has replaced, if anything is; returns whether some is left."""
+        return self._installation.is_letting_go and self._installation.advance()
 
     def newest(self) -> events.SnapshotMark | None:
         """The newest snapshot that is durable here."""
