@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from apps_log import KV, header
+from apps_log import KV
 from quorum.apps.answer import OK
-from quorum.apps.applied import Applied
 from quorum.apps.host import Host
 from quorum.apps.kv import (
     Command,
@@ -23,11 +20,8 @@ from quorum.apps.kv import (
 from quorum.apps.kv_leases import KeyLeases
 from quorum.apps.kv_store import KeyValueStore
 from quorum.apps.leaves import Leaves
-from quorum.apps.log_clock import TICK_US_MAX, LogClock
-from quorum.entry import BARRIER, COMMAND, TICK
-from quorum.header import Header
-
-SECOND_US = 1_000_000
+from quorum.apps.log_clock import LogClock
+from timed_log import SECOND_US, TimedLog
 
 
 def store_of(clock: LogClock, leaves: Leaves | None = None, **bounds: int) -> KeyValueStore:
@@ -39,15 +33,10 @@ def store_of(clock: LogClock, leaves: Leaves | None = None, **bounds: int) -> Ke
     return store
 
 
-class LeaseLog:
-    """`host` applies each entry as it is appended."""
+class LeaseLog(TimedLog):
+    """A log of a key-value store."""
 
-    def __init__(self, **bounds: int) -> None:
-        self.bounds = bounds
-        self.host = self.new_host()
-        self.entries: list[tuple[Header, bytes]] = []
-        self.now_us = 1_700_000_000 * SECOND_US
-        self.append(b"", BARRIER)
+    app = KV
 
     def new_host(self) -> Host:
         clock = LogClock()
@@ -56,11 +45,6 @@ class LeaseLog:
     @property
     def store(self) -> KeyValueStore:
         return self.host._applications[KV]
-
-    def append(self, body: bytes, kind: int = COMMAND) -> Applied:
-        head = header(len(self.entries) + 1, kind=kind)
-        self.entries.append((msgspec.structs.replace(head, time_us=self.now_us), body))
-        return self.host.apply(*self.entries[-1])
 
     def batch(self, *commands: Command) -> list[Result]:
         """One entry with these commands; their results."""
@@ -83,24 +67,3 @@ class LeaseLog:
         granted = self.do(LeaseGrant(ttl_us))
         assert isinstance(granted, LeaseGranted), granted
         return granted.lease
-
-    def wait(self, us: int) -> None:
-        """Let log time pass, by ticks as an idle cluster orders them."""
-        while us > 0:
-            step_us = min(us, TICK_US_MAX)
-            us -= step_us
-            self.now_us += step_us
-            self.append(b"", TICK)
-
-    def restored(self) -> Host:
-        """Another host that stands at a snapshot of this one."""
-        host = self.new_host()
-        host.restore(list(self.host.snapshot()))
-        return host
-
-    def replayed(self) -> Host:
-        """Another host that applied the whole log."""
-        host = self.new_host()
-        for entry in self.entries:
-            host.apply(*entry)
-        return host

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from apps_log import header
 from quorum.apps.answer import OK
 from quorum.apps.applied import Applied
 from quorum.apps.host import Host
@@ -20,12 +17,11 @@ from quorum.apps.lock import (
     encode_query,
 )
 from quorum.apps.lock_service import LockService
-from quorum.apps.log_clock import TICK_US_MAX, LogClock
-from quorum.entry import BARRIER, COMMAND, TICK
-from quorum.header import Header
+from quorum.apps.log_clock import LogClock
+from quorum.entry import COMMAND
+from timed_log import SECOND_US, TimedLog
 
 LOCK = 3
-SECOND_US = 1_000_000
 
 
 def lock_host(**bounds: int) -> Host:
@@ -33,16 +29,17 @@ def lock_host(**bounds: int) -> Host:
     return Host({LOCK: LockService(clock, **bounds)}, clock=clock)
 
 
-class LockLog:
-    """`changes` are the notices so far: the lock's name and its holder from then on."""
+class LockLog(TimedLog):
+    """A log of a lock service. `changes` are the notices so far: the lock's name and its holder from then on."""
+
+    app = LOCK
 
     def __init__(self, **bounds: int) -> None:
-        self.bounds = bounds
-        self.host = lock_host(**bounds)
-        self.entries: list[tuple[Header, bytes]] = []
-        self.now_us = 1_700_000_000 * SECOND_US
         self.changes: list[tuple[str, object]] = []
-        self.append(b"", BARRIER)
+        super().__init__(**bounds)
+
+    def new_host(self) -> Host:
+        return lock_host(**self.bounds)
 
     @property
     def index(self) -> int:
@@ -54,9 +51,7 @@ class LockLog:
         return self.host._applications[LOCK]
 
     def append(self, body: bytes, kind: int = COMMAND) -> Applied:
-        head = header(len(self.entries) + 1, app=LOCK, kind=kind)
-        self.entries.append((msgspec.structs.replace(head, time_us=self.now_us), body))
-        applied = self.host.apply(*self.entries[-1])
+        applied = super().append(body, kind)
         for notice in applied.notices:
             self.changes.append((notice.topic.decode(), decode_change(notice.body).holder))
         return applied
@@ -81,24 +76,3 @@ class LockLog:
         opened = self.do(OpenSession(ttl_us))
         assert isinstance(opened, Opened), opened
         return opened.session
-
-    def wait(self, us: int) -> None:
-        """Let log time pass, by ticks as an idle cluster orders them."""
-        while us > 0:
-            step_us = min(us, TICK_US_MAX)
-            us -= step_us
-            self.now_us += step_us
-            self.append(b"", TICK)
-
-    def restored(self) -> Host:
-        """Another host that stands at a snapshot of this one."""
-        host = lock_host(**self.bounds)
-        host.restore(list(self.host.snapshot()))
-        return host
-
-    def replayed(self) -> Host:
-        """Another host that applied the whole log."""
-        host = lock_host(**self.bounds)
-        for entry in self.entries:
-            host.apply(*entry)
-        return host

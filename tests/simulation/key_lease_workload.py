@@ -137,17 +137,24 @@ class Model:
         self.keys = {key: held for key, held in self.keys.items() if held != lease}
 
 
-class Judged(KeyValueStore):
-    """Tells a model what is really done; a retried batch, which sessions keep from it, is not."""
+class Judged:
+    """Has a store, and tells a model what is really done; a retried batch, which sessions keep from it, is not. A
+    subclass could not be made of a compiled store."""
 
     def __init__(self, clock: LogClock, model: Model) -> None:
-        super().__init__(clock)
+        self.store = KeyValueStore(clock)
         self.model = model
 
     def apply(self, header: Header, body: Buffer) -> Outputs:
         for command in _COMMANDS.decode(body):
             self.model.do(command)
-        return super().apply(header, body)
+        return self.store.apply(header, body)
+
+    def expire(self) -> Outputs:
+        return self.store.expire()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
 
 
 class Recorder:
@@ -164,9 +171,16 @@ class Recorder:
             self.applied_us[header.index] = self._world.now_us
 
 
-class RecordingHost(Host):
-    recorder: Recorder
+class RecordingHost:
+    """Has a host, and notes its entries."""
+
+    def __init__(self, host: Host, recorder: Recorder) -> None:
+        self.host = host
+        self.recorder = recorder
 
     def apply(self, header: Header, body: Buffer) -> Applied:
         self.recorder.note(header, body)
-        return super().apply(header, body)
+        return self.host.apply(header, body)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.host, name)

@@ -37,11 +37,9 @@ class LeaseWorld(World):
             seed, Configuration(epoch=1, voters=names), Settings(snapshot_entries=40, log_kept_entries=20)
         )
 
-    def make_host(self) -> Host:
+    def make_host(self) -> Any:
         clock = LogClock()
-        host = RecordingHost(catalogue.applications(clock), clock=clock)
-        host.recorder = self.recorder
-        return host
+        return RecordingHost(Host(catalogue.applications(clock), clock=clock), self.recorder)
 
 
 class Run:
