@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
-import resource
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -14,22 +12,17 @@ from random import Random, SystemRandom
 from secrets import randbits
 from typing import Any
 
-from msgspec.structs import replace
-
-from quorum.apps import decide
-from quorum.apps.catalogue import DECIDE_APP, new_host
+from quorum.apps.catalogue import new_host
 from quorum.apps.host import Host
 from quorum.apps.witness import Witness
-from quorum.certificate import DecisionCertificate, digest_of, encode_json
 from quorum.entry import Buffer, split_entries
-from quorum.errors import ConfigurationError, LocalProtocolError, NotLeader, QuorumError, RemoteProtocolError
+from quorum.errors import ConfigurationError, QuorumError, RemoteProtocolError
 from quorum.header import Header
 from quorum.membership.reconfiguration import VOTER, WITNESS, role_of
 from quorum.model import Configuration, NodeId
 from quorum.protocols.raft.change import DEPARTED_BEATS
 from quorum.protocols.raft.messages import Append
 from quorum.protocols.raft.replica import RaftReplica
-from quorum.protocols.raft.state import LEADER
 from quorum.runtime.awake import PERIOD_S, Awake
 from quorum.runtime.clock import LoopTimers, SystemClock
 from quorum.runtime.codec import Frame, MessageCodec
@@ -55,9 +48,9 @@ from quorum.runtime.messages import (
 )
 from quorum.runtime.network import ClientConnection, Network
 from quorum.runtime.object_classes import load_classes
+from quorum.runtime.operator_face import OperatorFace
 from quorum.runtime.ports import Ports
 from quorum.runtime.snapshots import SnapshotStore
-from quorum.runtime.status import NodeStatus, encode_status
 from quorum.runtime.wal import Wal
 from quorum.runtime.watch import hub_of
 
@@ -217,7 +210,7 @@ class Node:
         config, cluster = self.config, self.cluster
         files = RealFiles()
         self.snapshots = SnapshotStore(files, folder.snapshots_path, cluster.cluster_id, post=self._post)
-        self.sync_us: deque[int] = deque(maxlen=SYNCS_KEPT)
+        sync_us: deque[int] = deque(maxlen=SYNCS_KEPT)
         self.log = Wal(
             files,
             folder.wal_path,
@@ -227,7 +220,7 @@ class Node:
             create=not folder.used,
             nonce=randbits(32),
             post=self._post,
-            watch_sync=self.sync_us.append,
+            watch_sync=sync_us.append,
         )
         peers = cluster.peers(config.node)
         self._addresses = {member.id: str(member.advertise) for member in cluster.members}
@@ -251,7 +244,10 @@ class Node:
         ports = Ports(self.log, self.snapshots, _Transport(self.network), self.timers, self.clock)
         digest_entries = cluster.limits.digest_entries
         self.driver = Driver(self.replica, ports, self.host, self.gateway, self, digest_entries=digest_entries)
-        self.gateway.attach(self.driver, self)
+        face = OperatorFace(
+            cluster, self.replica, self.driver, self.host, self.network, self._addresses, self._diverged, sync_us
+        )
+        self.gateway.attach(self.driver, face)
 
     # The loop: whatever comes only queues; the driver runs once a turn.
 
@@ -366,7 +362,8 @@ class Node:
             del known[node]
         self._addresses |= known
         members = configuration.members
-        self._diverged = {node: at for node, at in self._diverged.items() if node in members}
+        for node in [node for node in self._diverged if node not in members]:
+            del self._diverged[node]
         self.network.learn({node: parse_address(address) for node, address in known.items()})
         if members:
             farewell_us = DEPARTED_BEATS * self.replica.state.settings.election_timeout_us
@@ -414,106 +411,3 @@ class Node:
             log.critical("stopping: %s", error)
         self._failure = error
         self._stopped.set()
-
-    # What an operator may ask (runtime.gateway.Operator).
-
-    def status(self, answer: Callable[[bytes], None]) -> None:
-        """Tell how this node sees itself now, once the digest of its state is computed."""
-        status = self._status()
-
-        def complete(_: int, digest: bytes) -> None:
-            answer(encode_status(replace(status, state_digest=digest.hex())))
-
-        self.driver.want_digest(complete)
-
-    def _status(self) -> NodeStatus:
-        state = self.replica.state
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        syncs = sorted(self.sync_us) or [0]
-        blocked = set(self.network.faults.blocked_in) | set(self.network.faults.blocked_out)
-        return NodeStatus(
-            node=self.config.node,
-            cluster=self.cluster.cluster_id,
-            role=state.role,
-            term=state.term,
-            leader=state.leader,
-            epoch=state.configuration.epoch,
-            members=state.configuration.members,
-            voters=state.configuration.voters,
-            learners=state.configuration.learners,
-            witnesses=state.configuration.witnesses,
-            outgoing=() if state.configuration.outgoing is None else state.configuration.outgoing.electors,
-            priorities=dict(state.configuration.priorities),
-            weights=dict(state.configuration.weights),
-            reads=str(state.system.reads),
-            writes=str(state.system.writes),
-            addresses=dict(sorted(self._addresses.items())),
-            catching_up=self._catching_up(),
-            connected=self.network.connected,
-            commit_index=state.commit_index,
-            applied_index=self.driver.applied_index,
-            state_digest="",
-            last_index=state.log.last_index,
-            snapshot_index=state.snapshot.index if state.snapshot is not None else 0,
-            matched=dict(sorted(state.acked.items())) if state.role == LEADER else {},
-            diverged=tuple(sorted(self._diverged)),
-            sessions=self.host.session_count,
-            clients=self.network.clients,
-            may_vote=state.may_vote,
-            blocked=tuple(sorted(blocked)),
-            no_space=self.driver.is_full,
-            sync_p50_us=syncs[len(syncs) // 2],
-            sync_p99_us=syncs[len(syncs) * 99 // 100],
-            model=self.cluster.model,
-            policy=self.cluster.policy,
-            pid=os.getpid(),
-            memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
-            cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),
-        )
-
-    def _catching_up(self) -> tuple[NodeId, ...]:
-        """Who is to vote, and does not yet."""
-        change = self.replica.state.pending_change
-        return () if change is None else tuple(sorted(change.arriving - change.ready))
-
-    def certificate(self, topic: str) -> bytes:
-        """What proves the decision on `topic`: who stores it, by the leader's match indexes."""
-        state = self.replica.state
-        if state.role != LEADER:
-            raise NotLeader(state.leader)
-        answer = self.host.query(DECIDE_APP, decide.encode_query([topic]))
-        decision = decide.decode_answers(answer.body)[0]
-        if not isinstance(decision, decide.Decision):
-            raise QuorumError(
-                f"a certificate for {topic[:80]!r} was asked for, but nothing was decided. Decide first."
-            )
-        electors = state.configuration.electors
-        voters = tuple(node for node in electors if state.acked.get(node, 0) >= decision.index)
-        if not state.system.is_write_quorum(voters):
-            raise QuorumError(
-                f"a certificate for {topic[:80]!r} was asked for, but this leader is new and has not heard yet "
-                "who stores the decision. Ask again in a moment."
-            )
-        return encode_json(
-            DecisionCertificate(
-                cluster=self.cluster.cluster_id,
-                epoch=decision.epoch,
-                members=electors,
-                voters=voters,
-                tally=len(voters),
-                index=decision.index,
-                term=decision.term,
-                topic=topic,
-                value_digest=digest_of(decision.value),
-            )
-        )
-
-    def set_link_faults(self, blocked_in: tuple[str, ...], blocked_out: tuple[str, ...]) -> None:
-        faults = self.network.faults
-        before = faults.blocked_in
-        faults.blocked_in = blocked_in
-        try:
-            faults.blocked_out = blocked_out
-        except LocalProtocolError:
-            faults.blocked_in = before  # all of it or nothing
-            raise

@@ -1,0 +1,146 @@
+"""What an operator may ask of a node: how it sees itself, what proves a decision, and the faults of a drill."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+from msgspec.structs import replace
+
+from quorum.apps import decide
+from quorum.apps.catalogue import DECIDE_APP
+from quorum.apps.host import Host
+from quorum.apps.witness import Witness
+from quorum.certificate import DecisionCertificate, digest_of, encode_json
+from quorum.errors import LocalProtocolError, NotLeader, QuorumError
+from quorum.model import NodeId
+from quorum.protocols.raft.replica import RaftReplica
+from quorum.protocols.raft.state import LEADER
+from quorum.runtime.config import ClusterConfig
+from quorum.runtime.driver import Driver
+from quorum.runtime.network import Network
+from quorum.runtime.status import NodeStatus, encode_status
+
+
+class OperatorFace:
+    """gateway.Operator of one node. `addresses`, `diverged` and `sync_us` are its own, which it goes on changing:
+    where nodes are, whose state differs, and how long its last syncs took."""
+
+    def __init__(
+        self,
+        cluster: ClusterConfig,
+        replica: RaftReplica,
+        driver: Driver,
+        host: Host | Witness,
+        network: Network,
+        addresses: Mapping[NodeId, str],
+        diverged: Collection[NodeId],
+        sync_us: Iterable[int],
+    ) -> None:
+        self._cluster = cluster
+        self._replica, self._driver, self._host = replica, driver, host
+        self._network = network
+        self._addresses, self._diverged, self._sync_us = addresses, diverged, sync_us
+
+    def status(self, answer: Callable[[bytes], None]) -> None:
+        """Tell how this node sees itself now, once the digest of its state is computed."""
+        status = self._status()
+
+        def complete(_: int, digest: bytes) -> None:
+            answer(encode_status(replace(status, state_digest=digest.hex())))
+
+        self._driver.want_digest(complete)
+
+    def _status(self) -> NodeStatus:
+        state = self._replica.state
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        syncs = sorted(self._sync_us) or [0]
+        blocked = set(self._network.faults.blocked_in) | set(self._network.faults.blocked_out)
+        return NodeStatus(
+            node=self._replica.node,
+            cluster=self._cluster.cluster_id,
+            role=state.role,
+            term=state.term,
+            leader=state.leader,
+            epoch=state.configuration.epoch,
+            members=state.configuration.members,
+            voters=state.configuration.voters,
+            learners=state.configuration.learners,
+            witnesses=state.configuration.witnesses,
+            outgoing=() if state.configuration.outgoing is None else state.configuration.outgoing.electors,
+            priorities=dict(state.configuration.priorities),
+            weights=dict(state.configuration.weights),
+            reads=str(state.system.reads),
+            writes=str(state.system.writes),
+            addresses=dict(sorted(self._addresses.items())),
+            catching_up=self._catching_up(),
+            connected=self._network.connected,
+            commit_index=state.commit_index,
+            applied_index=self._driver.applied_index,
+            state_digest="",
+            last_index=state.log.last_index,
+            snapshot_index=state.snapshot.index if state.snapshot is not None else 0,
+            matched=dict(sorted(state.acked.items())) if state.role == LEADER else {},
+            diverged=tuple(sorted(self._diverged)),
+            sessions=self._host.session_count,
+            clients=self._network.clients,
+            may_vote=state.may_vote,
+            blocked=tuple(sorted(blocked)),
+            no_space=self._driver.is_full,
+            sync_p50_us=syncs[len(syncs) // 2],
+            sync_p99_us=syncs[len(syncs) * 99 // 100],
+            model=self._cluster.model,
+            policy=self._cluster.policy,
+            pid=os.getpid(),
+            memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),
+        )
+
+    def _catching_up(self) -> tuple[NodeId, ...]:
+        """Who is to vote, and does not yet."""
+        change = self._replica.state.pending_change
+        return () if change is None else tuple(sorted(change.arriving - change.ready))
+
+    def certificate(self, topic: str) -> bytes:
+        """What proves the decision on `topic`: who stores it, by the leader's match indexes."""
+        state = self._replica.state
+        if state.role != LEADER:
+            raise NotLeader(state.leader)
+        answer = self._host.query(DECIDE_APP, decide.encode_query([topic]))
+        decision = decide.decode_answers(answer.body)[0]
+        if not isinstance(decision, decide.Decision):
+            raise QuorumError(
+                f"a certificate for {topic[:80]!r} was asked for, but nothing was decided. Decide first."
+            )
+        electors = state.configuration.electors
+        voters = tuple(node for node in electors if state.acked.get(node, 0) >= decision.index)
+        if not state.system.is_write_quorum(voters):
+            raise QuorumError(
+                f"a certificate for {topic[:80]!r} was asked for, but this leader is new and has not heard yet "
+                "who stores the decision. Ask again in a moment."
+            )
+        return encode_json(
+            DecisionCertificate(
+                cluster=self._cluster.cluster_id,
+                epoch=decision.epoch,
+                members=electors,
+                voters=voters,
+                tally=len(voters),
+                index=decision.index,
+                term=decision.term,
+                topic=topic,
+                value_digest=digest_of(decision.value),
+            )
+        )
+
+    def set_link_faults(self, blocked_in: tuple[str, ...], blocked_out: tuple[str, ...]) -> None:
+        faults = self._network.faults
+        before = faults.blocked_in
+        faults.blocked_in = blocked_in
+        try:
+            faults.blocked_out = blocked_out
+        except LocalProtocolError:
+            faults.blocked_in = before  # all of it or nothing
+            raise
