@@ -46,6 +46,7 @@ COMPILED = (
     "runtime/network",
     "runtime/node",
     "runtime/session",
+    "runtime/session_window",
     "runtime/snapshot_keeper",
     "runtime/stragglers",
     "runtime/wal",

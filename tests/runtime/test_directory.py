@@ -145,7 +145,7 @@ class Owner:
         self.session = Session(seeds, self, SETTINGS, directory)
         self.session.start(0)
         self.session.connected(0)
-        self.session.client = 7
+        self.session.window.client = 7
 
     def connect(self, endpoint: str, delay_us: int) -> None:
         self.connects.append((endpoint, delay_us))

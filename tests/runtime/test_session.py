@@ -70,7 +70,7 @@ class Owner:
         """Connected, in a session that is open."""
         self.session.start(self.now_us)
         self.connected()
-        self.session.client = client
+        self.session.window.client = client
         return self
 
     def connected(self) -> None:
@@ -120,7 +120,7 @@ def test_a_session_is_opened_before_the_first_batch_is_sent() -> None:
     ((opening, body),) = owner.take()
     assert isinstance(opening, Submit) and (opening.app, opening.client, body) == (SESSIONS, 0, OPEN)
     owner.hear(Result(opening.request, OK), msgspec.msgpack.encode(77))
-    assert owner.session.client == 77
+    assert owner.session.window.client == 77
     assert owner.submitted() == [(77, 1, 1, b"early")]
     assert owner.session.unanswered == 1 and handle not in owner.results
 
@@ -195,7 +195,7 @@ def test_a_session_that_cannot_be_opened_here_is_opened_at_the_leader() -> None:
     assert owner.connects[-1] == ("c:1", 0)
     owner.connected()
     owner.opened(5)
-    assert owner.session.client == 5
+    assert owner.session.window.client == 5
 
 
 def test_a_session_without_endpoints_is_the_callers_mistake() -> None:
@@ -455,7 +455,7 @@ def test_an_expired_session_fails_what_was_sent_and_goes_on_in_a_new_one() -> No
     assert owner.submitted() == [(60, 3, 3, b"later")]
     owner.hear(Result(sent[1], EXPIRED))
     owner.hear(Result(later, OK))
-    assert owner.results == {later: (OK, b"")} and owner.session.client == 60
+    assert owner.results == {later: (OK, b"")} and owner.session.window.client == 60
 
 
 def test_a_status_is_no_answer_to_a_session() -> None:

@@ -24,7 +24,8 @@ from quorum.runtime.key_subscription import KeyWatch
 from quorum.runtime.messages import (
     NodeMessage,
 )
-from quorum.runtime.session import FOREVER_US, Session
+from quorum.runtime.session import Session
+from quorum.runtime.session_window import FOREVER_US
 from quorum.runtime.subscription import TopicWatch
 from quorum.runtime.unsent import Unsent
 from quorum.runtime.within import Within

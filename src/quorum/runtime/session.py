@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from quorum.apps.answer import EXPIRED, OK
 from quorum.apps.host import CLOSE, OPEN, SESSIONS, decode_session
 from quorum.apps.kv_watch import Interest
-from quorum.apps.session import SESSION_ANSWERS_MAX
 from quorum.errors import (
     LocalProtocolError,
     NotLeader,
@@ -36,35 +35,14 @@ from quorum.runtime.messages import (
     Submit,
 )
 from quorum.runtime.session_settings import SessionSettings
+from quorum.runtime.session_window import FOREVER_US, Pending, Window
 from quorum.runtime.session_wire import Wire
 from quorum.runtime.watching import OF_WATCHES, Watching
-
-FOREVER_US = 1 << 62
-AHEAD_MAX = SESSION_ANSWERS_MAX // 2
-"""A batch waits while it is so many behind the oldest unanswered one: the cluster keeps the answers in between,
-and closes a session with too many."""
-
-
-class _Pending:
-    """A request until it is answered. `doubtful`: it was sent and may have been applied; `doubted` is that from
-    before it was sent the last time."""
-
-    __slots__ = ("body", "deadline_us", "doubted", "doubtful", "message", "resend_us", "sent")
-
-    def __init__(self, message: Submit | Query, body: bytes, deadline_us: int) -> None:
-        self.message = message
-        self.body = body
-        self.deadline_us = deadline_us
-        self.sent = False
-        self.doubted = self.doubtful = False
-        self.resend_us = FOREVER_US
 
 
 class Session:
     """Requests in, answers out, exactly once. The cluster learns of the session with its first batch, not before:
-    who only reads leaves nothing there.
-
-    I1  an unanswered batch is only ever sent again under its own sequence number.
+    who only reads leaves nothing there. What is not answered yet is in the `window`.
     """
 
     def __init__(
@@ -83,14 +61,9 @@ class Session:
         self._connected = False
         self.endpoint = ""
         self._lost_endpoint = ""
-        self.client = 0
+        self.window = Window(wire, self._settings)
         self._opening = 0
         self._next_request = 1
-        self._next_sequence = 1
-        self._pending: dict[int, _Pending] = {}
-        self._sent = 0
-        self._sent_bytes = 0
-        self._is_full = False
         self._heard_us = 0
         self.now_us = 0
         self._redirects = 0
@@ -111,10 +84,8 @@ class Session:
         """Order a batch of `count` commands; the answer comes to `Wire.finished` under the returned handle."""
         self.now_us = now_us
         request = self._request()
-        sequence = self._next_sequence
-        self._next_sequence += 1
-        message = Submit(request, app, 0, sequence, 0, count)
-        self._add(request, _Pending(message, body, now_us + timeout_us))
+        message = Submit(request, app, 0, self.window.take_sequence(), 0, count)
+        self._add(request, Pending(message, body, now_us + timeout_us))
         return request
 
     def query(
@@ -130,7 +101,7 @@ class Session:
         role."""
         self.now_us = now_us
         request = self._request()
-        self._add(request, _Pending(Query(request, app, stale, here), body, now_us + timeout_us))
+        self._add(request, Pending(Query(request, app, stale, here), body, now_us + timeout_us))
         return request
 
     def watch_topic(self, now_us: int, app: int, topic: bytes) -> int:
@@ -171,15 +142,14 @@ class Session:
         if self.endpoint == self._lost_endpoint:
             self._lost_endpoint = ""
         self._heard_us = now_us
-        if self.client == 0 and self._has_batches():
+        window = self.window
+        if window.client == 0 and window.has_batches:
             self._open_session()
-        for pending in self._pending.values():
-            self._take_back(pending)
-            pending.resend_us = FOREVER_US
+        window.take_back_due(FOREVER_US)
         if self.directory.discovers:
             self._ask_members()
         self._watching.connected(now_us)  # first: what is ordered after a watch began is seen by it
-        self._transmit_waiting()
+        self._send_waiting()
         self._schedule()
 
     def disconnected(self, now_us: int) -> None:
@@ -203,7 +173,7 @@ class Session:
         if message.request == self._opening and self._opening:
             self._on_opened(message, body)
             return
-        pending = self._pending.get(message.request)
+        pending = self.window.pending.get(message.request)
         if pending is None:
             if isinstance(message, Failure):
                 self._on_watch_failure(message)
@@ -224,10 +194,11 @@ class Session:
     def tick(self, now_us: int) -> None:
         """Time went on: send again what is due, give up what is past its deadline, leave a silent node."""
         self.now_us = now_us
-        for request, pending in [item for item in self._pending.items() if item[1].deadline_us <= now_us]:
-            self._forget(request, pending)
+        window = self.window
+        for request, pending in [item for item in window.pending.items() if item[1].deadline_us <= now_us]:
+            window.forget(request, pending)
             self._wire.failed(request, self._timeout_error(pending))
-        waiting = self._is_owed or any(pending.sent for pending in self._pending.values())
+        waiting = self._is_owed or window.awaits_answer
         if self._connected and waiting and now_us - self._heard_us >= self._settings.silence_us:
             self._connected = False
             self._rotate()
@@ -236,21 +207,20 @@ class Session:
                 self._open_session()
             if self._members_us <= now_us:
                 self._ask_members()
-            for pending in self._pending.values():
-                if pending.resend_us <= now_us:
-                    self._take_back(pending)
-                    pending.resend_us = FOREVER_US
-            self._transmit_waiting()
+            window.take_back_due(now_us)
+            window.send_waiting()
             self._watching.tick(now_us)
         self._schedule()
 
     def close(self, now_us: int) -> None:
         """Give the session back, so that the cluster need not keep it; nobody waits for the answer."""
         self.now_us = now_us
-        if self._connected and self.client:
-            request, sequence = self._request(), self._next_sequence
-            self._wire.transmit(Submit(request, SESSIONS, self.client, sequence, self._acked_below(), 1), CLOSE)
-            self.client = 0
+        window = self.window
+        if self._connected and window.client:
+            request, acked_below = self._request(), window.acked_below
+            submit = Submit(request, SESSIONS, window.client, window.take_sequence(), acked_below, 1)
+            self._wire.transmit(submit, CLOSE)
+            window.client = 0
 
     @property
     def is_connected(self) -> bool:
@@ -259,94 +229,40 @@ class Session:
 
     @property
     def unanswered(self) -> int:
-        return len(self._pending)
+        return len(self.window.pending)
 
     # Sending.
 
-    def _add(self, request: int, pending: _Pending) -> None:
-        if not self._pending:
+    def _add(self, request: int, pending: Pending) -> None:
+        window = self.window
+        if not window.pending:
             self._heard_us = self.now_us
-        self._pending[request] = pending
-        if len(self._pending) == 1 or pending.deadline_us < self._due_us:
+        window.pending[request] = pending
+        if len(window.pending) == 1 or pending.deadline_us < self._due_us:
             self._schedule()
-        if self._connected and not self._may_send(pending):
-            if not self._opening and self._open_us == FOREVER_US:
-                self._open_session()
-        elif self._connected and not self._is_full:
-            acked_below = self._acked_below()
-            self._is_full = not self._has_room(pending, acked_below)
-            if not self._is_full:
-                self._transmit(pending, acked_below)
-
-    def _may_send(self, pending: _Pending) -> bool:
-        return self.client != 0 or type(pending.message) is Query
-
-    def _has_batches(self) -> bool:
-        return any(type(pending.message) is Submit for pending in self._pending.values())
-
-    def _has_room(self, pending: _Pending, acked_below: int) -> bool:
-        message = pending.message
-        if type(message) is Submit and message.first_sequence >= acked_below + AHEAD_MAX:
-            return False
-        return self._sent == 0 or (
-            self._sent < self._settings.batches_sent_max
-            and self._sent_bytes + len(pending.body) <= self._settings.bytes_sent_max
-        )
-
-    def _take_back(self, pending: _Pending) -> None:
-        """It is not on its way any more."""
-        if pending.sent:
-            pending.sent = False
-            self._sent -= 1
-            self._sent_bytes -= len(pending.body)
-
-    def _forget(self, request: int, pending: _Pending) -> None:
-        self._take_back(pending)
-        del self._pending[request]
-
-    def _acked_below(self) -> int:
-        """Every batch below this is answered: the cluster may forget its reply."""
-        for pending in self._pending.values():
-            if type(pending.message) is Submit:
-                return pending.message.first_sequence
-        return self._next_sequence
-
-    def _transmit_waiting(self) -> None:
         if not self._connected:
             return
-        self._is_full = False
-        acked_below = self._acked_below()
-        for pending in self._pending.values():
-            if not pending.sent and pending.resend_us == FOREVER_US and self._may_send(pending):
-                if not self._has_room(pending, acked_below):
-                    self._is_full = True
-                    break
-                self._transmit(pending, acked_below)
+        if window.may_send(pending):
+            window.send(pending)
+        elif not self._opening and self._open_us == FOREVER_US:
+            self._open_session()
 
-    def _transmit(self, pending: _Pending, acked_below: int) -> None:
-        message = pending.message
-        if type(message) is Submit:
-            message = Submit(
-                message.request, message.app, self.client, message.first_sequence, acked_below, message.count
-            )
-            pending.doubted, pending.doubtful = pending.doubtful, True
-        pending.sent = True
-        self._sent += 1
-        self._sent_bytes += len(pending.body)
-        self._wire.transmit(message, pending.body)
+    def _send_waiting(self) -> None:
+        if self._connected:
+            self.window.send_waiting()
 
     # Answers.
 
-    def _on_result(self, request: int, pending: _Pending, status: int, body: bytes) -> None:
+    def _on_result(self, request: int, pending: Pending, status: int, body: bytes) -> None:
         if status == EXPIRED:
             self._expire()
             return
-        self._forget(request, pending)
+        self.window.forget(request, pending)
         self._wire.finished(request, status, body)
-        if self._is_full:
-            self._transmit_waiting()
+        if self.window.is_full:
+            self._send_waiting()
 
-    def _on_failure(self, request: int, pending: _Pending, failure: Failure) -> None:
+    def _on_failure(self, request: int, pending: Pending, failure: Failure) -> None:
         if failure.code == messages.NOT_LEADER:
             if pending.sent:
                 self._on_not_leader(pending, failure.leader)
@@ -357,12 +273,12 @@ class Session:
             pending.resend_us = self.now_us + self._pause()
             self._schedule()
         else:
-            self._forget(request, pending)
+            self.window.forget(request, pending)
             self._wire.failed(request, self._refusal(pending, failure.text))
-            if self._is_full:
-                self._transmit_waiting()
+            if self.window.is_full:
+                self._send_waiting()
 
-    def _refusal(self, pending: _Pending, text: str) -> QuorumError:
+    def _refusal(self, pending: Pending, text: str) -> QuorumError:
         """A node will not do it; but another, to which it was sent before, may have."""
         if pending.doubted:
             return OutcomeUnknown(
@@ -394,8 +310,8 @@ class Session:
     def _on_opened(self, message: NodeMessage, body: bytes) -> None:
         self._opening = 0
         if type(message) is Result and message.status == OK:
-            self.client = decode_session(body)
-            self._transmit_waiting()
+            self.window.client = decode_session(body)
+            self._send_waiting()
         elif type(message) is Failure and message.code == messages.NOT_LEADER and self._may_wait(message.leader):
             self._open_us = self.now_us + self._settings.retry_us
             self._schedule()
@@ -407,10 +323,10 @@ class Session:
 
     def _expire(self) -> None:
         """The cluster forgot this session: what was sent may have been applied, and is not sent again."""
-        self.client = 0
-        for request, pending in list(self._pending.items()):
+        self.window.client = 0
+        for request, pending in list(self.window.pending.items()):
             if pending.doubtful:
-                self._forget(request, pending)
+                self.window.forget(request, pending)
                 self._wire.failed(
                     request,
                     SessionExpired(
@@ -418,10 +334,10 @@ class Session:
                         "applied. Read the state before repeating it."
                     ),
                 )
-        if self._has_batches():
+        if self.window.has_batches:
             self._open_session()
 
-    def _timeout_error(self, pending: _Pending) -> QuorumError:
+    def _timeout_error(self, pending: Pending) -> QuorumError:
         if pending.doubtful:
             return OutcomeUnknown(
                 "the request was sent, but no answer came in time; it may yet be applied. Retry it only with the "
@@ -439,7 +355,7 @@ class Session:
         return bool(self._opening or self._members_asked or self._watching.awaits_answer)
 
     def _ask_members(self) -> None:
-        if not self._pending and not self._is_owed:
+        if not self.window.pending and not self._is_owed:
             self._heard_us = self.now_us  # nothing was due from it until now
         self._members_us = self.now_us + self._settings.members_us
         self._members_asked = self._request()
@@ -456,10 +372,9 @@ class Session:
     def _leave(self) -> None:
         """This connection is given up; what was sent on it goes out again at the next."""
         self._connected = False
-        for pending in self._pending.values():
-            self._take_back(pending)
+        self.window.take_back_all()
 
-    def _on_not_leader(self, pending: _Pending, leader: str | None) -> None:
+    def _on_not_leader(self, pending: Pending, leader: str | None) -> None:
         if self._may_wait(leader):
             pending.resend_us = self.now_us + self._settings.retry_us
             self._schedule()
@@ -507,11 +422,11 @@ class Session:
     def _schedule(self) -> None:
         """Wake at the next deadline, retry or silence."""
         due = self._open_us if self._connected else FOREVER_US
-        for pending in self._pending.values():
+        for pending in self.window.pending.values():
             due = min(due, pending.deadline_us, pending.resend_us)
         if self._connected:
             due = min(due, self._watching.due_us, self._members_us)
-            if self._pending or self._is_owed:
+            if self.window.pending or self._is_owed:
                 due = min(due, self._heard_us + self._settings.silence_us)
         self._due_us = due
         if due < FOREVER_US:
