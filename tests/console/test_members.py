@@ -64,7 +64,8 @@ def test_members_are_admitted_promoted_replaced_and_evicted_while_values_stay(ru
     assert replaced.exit_code == 0, replaced.output
     found = members(run_json, *at)
     assert found["n9"] == "voter" and victim not in found
-    assert run("evict", "n6", "w1", *at).exit_code == 0
+    assert "w2 is a witness" in run("admit", "w2", "--replace", "w1", *at).output
+    assert run("evict", "n6", "w2", *at).exit_code == 0
     assert run("kv", "put", "a", "2", *at).exit_code == 0
     assert sorted(m.id for m in load_cluster(folder / "cluster.toml").members) == sorted(members(run_json, *at))
     assert run("down", "--folder", folder).exit_code == 0

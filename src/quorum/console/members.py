@@ -63,9 +63,7 @@ def rows_of(leader: NodeStatus) -> list[dict[str, Any]]:
     for node in leader.members:
         matched = leader.last_index if node == leader.node else leader.matched.get(node, 0)
         behind = max(0, leader.last_index - matched)
-        role = "voter" if node in leader.voters else "witness" if node in leader.witnesses else "learner"
-        if node not in (*leader.voters, *leader.witnesses, *leader.learners):
-            role = "leaving"
+        role = _role(leader, node)
         rows.append(
             {
                 "node": node,
@@ -79,6 +77,11 @@ def rows_of(leader: NodeStatus) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _role(leader: NodeStatus, node: str) -> str:
+    roles = {"voter": leader.voters, "witness": leader.witnesses, "learner": leader.learners}
+    return next((role for role, nodes in roles.items() if node in nodes), "leaving")
 
 
 def _state(leader: NodeStatus, node: str, behind: int) -> str:
@@ -163,7 +166,7 @@ def admit(
     leader = _change(path, change, timeout)
     if old is not None:
         _strike_out(path, (old,))
-    _show(leader, as_json, f"{node} is a {role}, epoch {leader.epoch}")
+    _show(leader, as_json, f"{node} is a {_role(leader, node)}, epoch {leader.epoch}")
 
 
 def _runs_here(path: Path, node: str) -> bool:
@@ -279,8 +282,7 @@ async def _transfer(place: Place, node: str | None, timeout: float) -> NodeStatu
         if asyncio.get_running_loop().time() >= deadline:
             raise OutcomeUnknown(
                 f"leadership was to move to {node or 'another node'}, but {leader.node} leads. See whether the "
-                f"node "
-                "keeps up, then try again."
+                "node keeps up, then try again."
             )
         await asyncio.sleep(RETRY_S)
 
