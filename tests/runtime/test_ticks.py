@@ -6,8 +6,10 @@ import pytest
 
 from quorum.apps.answer import Failure
 from quorum.apps.log_clock import TICK_US_MAX
+from quorum.errors import StorageFullError
 from quorum.protocols import events
-from quorum.protocols.effects import Commit
+from quorum.protocols.effects import Commit, Entries, Persist
+from quorum.runtime.driver import SPACE
 from quorum.runtime.ticks import TICK, TICK_US_MIN
 from runtime.driver_world import DriverWorld, entry
 
@@ -86,3 +88,17 @@ def test_a_cluster_whose_expiry_fails_is_not_hurried_and_its_operator_hears_of_i
     assert world.timers.delays == {TICK: TICK_US_MAX}
     fire(world)
     assert ("degraded",) in world.told
+
+
+def test_a_tick_that_a_full_disk_kept_back_is_asked_for_again_once_there_is_space():
+    """Otherwise nothing would expire until somebody sends a command."""
+    world = leading(300_000)
+    world.does(Persist(Entries(2, (entry(2),))))
+    world.log.complete(StorageFullError("no space"))
+    fire(world)  # the replica orders none
+    assert TICK not in world.timers.delays
+    world.driver.timer_fired(SPACE)
+    world.driver.run()
+    world.log.complete()
+    world.driver.run()
+    assert world.timers.delays[TICK] == 300_000

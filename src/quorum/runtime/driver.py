@@ -286,6 +286,7 @@ class Driver:
             self.is_full = False
             self._observer.space_is_back()
             self._events.append(events.StorageBack(self._clock.now_us()))
+            self._ticks.look_again()
         held = self._held
         while held and held[0][0] <= staged:
             for effect in held.popleft()[1]:

@@ -41,6 +41,10 @@ class Ticks:
             self._due_us = due_us
             self._timers.set(TICK, delay_us)
 
+    def look_again(self) -> None:
+        """A tick that was asked for may not have been ordered: `arm` looks once more at the same index."""
+        self._seen_index = -1
+
     def fired(self) -> bool:
         """The timer ran out. Whether a tick is wanted: something still waits."""
         self._due_us = _NEVER_US
