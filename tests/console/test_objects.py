@@ -109,6 +109,26 @@ def test_nodes_host_what_the_cluster_file_names_and_are_upgraded_one_after_anoth
     assert run("objects", "raise", "nothing", *at).exit_code == 1
 
 
+@pytest.mark.cluster
+def test_up_tells_why_nodes_stop_that_cannot_apply_what_is_in_the_log(run, cluster):
+    """Each stops a moment after it has begun, at the entry that made the object."""
+    with quorum.connect(config=cluster).sync as client:
+        client.object("stock", Stock).add.sync(1)
+    assert run("down", "--folder", cluster.parent).exit_code == 0
+    module = cluster.parent / "shop_of_nodes.py"
+    before = module.read_text()
+    module.write_text(before.replace("count: int", "count: float"))
+    try:
+        up = run("up", "--folder", cluster.parent)
+        assert up.exit_code == 1, up.output
+        assert up.stderr.startswith("Error: the cluster was to be started, but n")
+        assert up.stderr.count("has another Stock of version") == 1, "a reason that nodes share is told once"
+    finally:
+        module.write_text(before)
+        run("down", "--folder", cluster.parent)
+        assert run("up", "--folder", cluster.parent).exit_code == 0
+
+
 def test_a_node_whose_classes_cannot_be_had_does_not_start(run, tmp_path):
     folder = tmp_path / ".quorum"
     run("init", "--folder", folder, "--nodes", 1)

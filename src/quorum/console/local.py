@@ -13,12 +13,13 @@ from pathlib import Path
 import click
 
 from quorum.console.command import AnswerNo, command, print_json, seconds_option
-from quorum.console.inquiry import Answers, Silence, answering, ask_all, leader_of, no_quorum
-from quorum.errors import ConfigurationError
+from quorum.console.inquiry import Answers, Silence, answering, ask_all, leader_of, no_quorum, silent
+from quorum.errors import ConfigurationError, NoQuorum
 from quorum.runtime.connect import SCHEME, at_config
 from quorum.runtime.local import GRACE_S, LocalCluster
 from quorum.runtime.setup import CLUSTER_FILE, init_cluster
 from quorum.runtime.toml import shown_path
+from quorum.systems.build import build
 
 POLL_S = 0.1
 FOLDER = click.option(
@@ -69,15 +70,17 @@ async def wait_until_ready(
     timeout: float = 30.0,
     show: Callable[[str], None] = lambda text: None,
 ) -> tuple[Answers, dict[str, str]]:
-    """Wait until a leader answers and every node that runs is linked to the others and has applied what was
-    committed when the leader was seen first. Returns who is not ready after `timeout` seconds, and why.
+    """Wait until a leader answers and every node that runs is linked to the others and has applied what was in
+    the leader's log when it was seen first: a node whose program cannot apply that has stopped by then. Returns
+    who is not ready after `timeout` seconds, and why.
 
-    `show` is told what is waited for. Raises NoQuorum when no leader answers in time, or earlier when too many
-    have stopped.
+    `show` is told what is waited for. Raises NoQuorum when no leader answers in time, or earlier when so many
+    have stopped that the others cannot elect one.
     """
     place = at_config(cluster.path)
     deadline = time.monotonic() + timeout
-    committed: int | None = None
+    system = build(cluster.config.configuration())
+    goal: int | None = None
     while True:
         answers = await ask_all(place, timeout=POLL_S * 5)
         running = cluster.running()
@@ -85,22 +88,33 @@ async def wait_until_ready(
         leader = leader_of(answers)
         is_late = time.monotonic() >= deadline
         if leader is not None:
-            committed = leader.commit_index if committed is None else committed
-            waiting = not_ready(answers, tuple(running), committed)
+            goal = leader.last_index if goal is None else goal
+            waiting = not_ready(answers, tuple(running), goal)
             if is_late or not waiting:
                 return answers, waiting
             show("; ".join(f"{node} {why}" for node, why in waiting.items()))
-        elif is_late or not running:
-            reasons = "".join(f" {node}: {reason}" for node, reason in stopped.items())
-            error = no_quorum(answers)
-            raise type(error)(f"{error}{reasons}", error.missing)
+        elif is_late or not running or (stopped and not system.reads.contains(set(running))):
+            raise _not_started(stopped, answers) if stopped else no_quorum(answers)
         else:
             show(f"no leader yet, {len(answering(answers))} of {len(answers)} nodes answer")
         await asyncio.sleep(POLL_S)
 
 
-def not_ready(answers: Answers, running: Collection[str], committed: int) -> dict[str, str]:
-    """Those of `running` that are not ready, and why: silent, without a link, or behind entry `committed`."""
+def _not_started(stopped: dict[str, str], answers: Answers) -> NoQuorum:
+    """What to say where nodes that were started have stopped, and nobody leads: each reason once."""
+    by_reason: dict[str, list[str]] = {}
+    for node, reason in stopped.items():
+        by_reason.setdefault(reason.removeprefix("Error: "), []).append(node)
+    reasons = " ".join(f"{', '.join(nodes)}: {reason}" for reason, nodes in by_reason.items())
+    return NoQuorum(
+        f"the cluster was to be started, but {', '.join(stopped)} stopped, and no leader answers. {reasons} "
+        "Repair that, then run `quorum up` again; node.log beside each node.toml says more.",
+        tuple(silence.node for silence in silent(answers)),
+    )
+
+
+def not_ready(answers: Answers, running: Collection[str], goal: int) -> dict[str, str]:
+    """Those of `running` that are not ready, and why: silent, without a link, or behind entry `goal`."""
     found: dict[str, str] = {}
     for node in running:
         answer = answers[node]
@@ -108,8 +122,8 @@ def not_ready(answers: Answers, running: Collection[str], committed: int) -> dic
             found[node] = "does not answer yet"
         elif missing := sorted(set(running) - {node} - set(answer.connected)):
             found[node] = f"has no link to {', '.join(missing)} yet"
-        elif answer.applied_index < committed:
-            found[node] = f"has applied {answer.applied_index} of {committed} entries"
+        elif answer.applied_index < goal:
+            found[node] = f"has applied {answer.applied_index} of {goal} entries"
         elif not answer.may_vote:
             found[node] = "waits for a leader to confirm its log"
     return found
