@@ -420,7 +420,7 @@ def test_a_node_refuses_to_propose_what_would_stop_it():
     new.vet(raised_to_2())
     for machine, body, said in (
         (old, raised_to_2(), "knows Shelf from version 1 to 1"),
-        (old, encode_raise(Raise("book", 1, b"")), "hosts no such object"),
+        (old, encode_raise(Raise("book", 1, b"")), "hosts no such object; it hosts "),
         (old, encode_raise(Raise("shelf", 1, b"other")), "has another Shelf of version 1"),
         (old, encode_raise(Raise("shelf", 999, b"other")), "from version 1 to 1"),
         (old, b"\x81", "cannot be read"),

@@ -14,6 +14,7 @@ import pytest
 
 import quorum
 from quorum.certificate import decode_json, verify
+from quorum.errors import NotLeader
 from quorum.runtime.config import load_cluster
 from quorum.runtime.local import LocalCluster
 from quorum.systems.build import build
@@ -171,6 +172,21 @@ def test_python_reaches_the_cluster_by_url_and_by_configuration(folder):
         assert sync.kv.get(b"url/7") is None
         assert sync.kv.delete(b"url/8").count == 1
         assert sync.decision("by url").value == b"yes"
+
+
+def test_a_client_without_keys_is_told_to_give_them(folder):
+    first = load_cluster(folder / "cluster.toml").members[0].advertise
+    with (
+        quorum.connect(f"quorum://{first}", timeout=0.5).sync as client,
+        pytest.raises(NotLeader, match="tls=FOLDER"),
+    ):
+        client.kv.get(b"a")
+
+
+def test_a_table_for_a_program_has_every_address_whole(run, folder, at):
+    printed = run("members", *at).stdout
+    for member in load_cluster(folder / "cluster.toml").members:
+        assert f" {member.advertise} " in printed
 
 
 def test_a_node_that_runs_is_not_started_twice(run, folder):

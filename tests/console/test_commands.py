@@ -121,7 +121,7 @@ def test_an_unknown_command_is_asked_wrongly(run):
         ((), "No such option"),
         (("kv", "get"), "Missing argument"),
         (("kv", "get", "a", "b"), "unexpected extra argument"),
-        (("kv", "get", "a", "--timeout", "x"), "not a valid float"),
+        (("kv", "get", "a", "--timeout", "x"), "is not a number"),
         (("kv", "cas", "a", "b"), "Give: KEY EXPECTED VALUE"),
     ],
 )

@@ -109,9 +109,7 @@ LINKED = {
 def test_a_node_is_ready_when_it_is_linked_to_all_that_run_and_has_caught_up(answer, why):
     assert not_ready(LINKED, ("n1", "n2", "n3"), goal=10) == {}
     assert not_ready(LINKED | {"n3": answer}, ("n1", "n2", "n3"), goal=10) == {"n3": why}
-    assert not_ready(LINKED | {"n3": answer}, ("n1", "n2"), goal=10) == {}, (
-        "one that is down is not waited for"
-    )
+    assert not_ready(LINKED | {"n3": answer}, ("n1", "n2"), goal=10) == {}, "one that is down is not waited for"
 
 
 def test_of_two_that_claim_to_lead_the_higher_term_is_believed():

@@ -55,6 +55,20 @@ def test_a_watch_has_begun_when_its_body_starts():
     run(act)
 
 
+def test_a_range_reads_all_keys_with_a_prefix():
+    async def act(node, client):
+        write(node, Put(b"a", b""), Put(b"b/1", b""), Put(b"b/\xff", b""), Put(b"b0", b""))
+        found = await client.kv.range(b"b/", prefix=True)
+        assert [item.key for item in found.items] == [b"b/1", b"b/\xff"]
+        assert (await client.kv.range(b"", prefix=True, limit=1)).more
+        with pytest.raises(LocalProtocolError, match="Give one of them"):
+            await client.kv.range(b"b/", b"c", prefix=True)
+        with pytest.raises(TypeError, match="Encode it first"):
+            await client.kv.range("b/", prefix=True)
+
+    run(act)
+
+
 def test_a_prefix_a_range_one_kind_and_an_earlier_revision_can_be_watched():
     async def act(node, client):
         write(node, Put(b"a1", b""), Put(b"a2", b""), Put(b"b", b""))

@@ -320,7 +320,10 @@ class ObjectState:
             return self._open[name]
         data = self._sealed.get(name)
         if data is None:
-            raise AttributeError(f"{self.schema.text} has no attribute {name!r} in version {self.version}")
+            known = ", ".join(sorted({*self._fields, *self.schema.methods}))
+            raise AttributeError(
+                f"{self.schema.text} has no attribute {name!r} in version {self.version}. It has {known}."
+            )
         value = self._fields[name].whole.decode(data)
         if self._access.mode is not Mode.IDLE:
             self._open[name] = value

@@ -254,7 +254,10 @@ class Objects:
         schema = self._schemas.get(order.object)
         what = f"object {order.object[:80]!r} was to be raised to version {order.version}, but this node's program"
         if schema is None:
-            raise IncompatibleProgram(f"{what} hosts no such object. Start it with the objects of the others.")
+            hosted = ", ".join(sorted(self._schemas))[:200] or "none"
+            raise IncompatibleProgram(
+                f"{what} hosts no such object; it hosts {hosted}. Start it with the objects of the others."
+            )
         self._check_program(schema, order.version, order.fingerprint, what)
         return schema
 

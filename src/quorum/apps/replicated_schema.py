@@ -262,6 +262,11 @@ def check_class(cls: type) -> None:
 def _schema_of(kind: Any) -> ClassSchema:
     cls, given = get_origin(kind) or kind, get_args(kind)
     if not isinstance(cls, type) or not hasattr(cls, "_quorum_defaults"):
+        if hasattr(type(kind), "_quorum_defaults"):
+            raise NotReplicable(
+                f"an instance of {name_of(type(kind))} was to be replicated, but every node makes its own. Give "
+                "the class."
+            )
         raise NotReplicable(
             f"{kind!r} was to be replicated, but it is no replicated class. Derive it from quorum.Replicated."
         )

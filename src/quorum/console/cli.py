@@ -65,7 +65,20 @@ class LazyGroup(Group):
 CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"]}
 
 
-@click.group(cls=LazyGroup, context_settings=CONTEXT, epilog="Example: quorum demo")
+ELSEWHERE = {
+    name: f"quorum kv {name}" for name in ("get", "put", "cas", "delete", "range", "watch", "compact")
+} | {
+    "lease": "quorum kv lease",
+    "start": "quorum up",
+    "stop": "quorum down",
+    "help": "quorum --help",
+    "member": "quorum members",
+    "join": "quorum admit",
+    "remove": "quorum evict",
+}
+
+
+@click.group(cls=LazyGroup, context_settings=CONTEXT, epilog="Example: quorum demo", elsewhere=ELSEWHERE)
 @click.version_option(__version__, message="quorum %(version)s")
 def main() -> None:
     """Decisions among N nodes of which up to T may crash.

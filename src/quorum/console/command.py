@@ -6,7 +6,7 @@ Exit codes: 0 done; 1 the answer is no; 2 asked wrongly; 3 a node found damaged 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -58,19 +58,43 @@ def explain(error: QuorumError) -> str:
     return str(error)
 
 
+_PLAINER = (
+    ("a valid integer range", "a whole number"),
+    ("a valid integer", "a whole number"),
+    ("a valid float range", "a number"),
+    ("a valid float", "a number"),
+)
+
+
+def _plainer(error: click.UsageError) -> str:
+    """What click says, in words of people who do not program."""
+    text = error.message
+    for theirs, ours in _PLAINER:
+        text = text.replace(theirs, ours)
+    if isinstance(error, click.NoSuchOption) and error.option_name[1:2].isdigit() and "--" not in text:
+        text += f" Before a value that begins with -, write --, as in: -- {error.option_name}"
+    return text
+
+
 @contextmanager
 def _usage_errors_in_json(is_asked: bool) -> Iterator[None]:
     """With `--json` a wrong option is told in JSON, too, before click says it to people and exits with 2."""
     try:
         yield
     except click.UsageError as error:
+        error.message = _plainer(error)  # type: ignore[misc]
         if is_asked:
             print_json({"error": {"kind": "UsageError", "text": error.format_message()}})
         raise
 
 
 class Group(click.Group):
-    """A group of commands; a name that it does not know is a usage error."""
+    """A group of commands; a name that it does not know is a usage error. `elsewhere` has what to write instead of
+    names that people know from other programs."""
+
+    def __init__(self, *args: Any, elsewhere: Mapping[str, str] | None = None, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._elsewhere = elsewhere or {}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with _usage_errors_in_json("--json" in args):
@@ -80,6 +104,8 @@ class Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         with _usage_errors_in_json("--json" in args):
+            if args and args[0] in self._elsewhere and self.get_command(ctx, args[0]) is None:
+                ctx.fail(f"No such command '{args[0]}'. Write `{self._elsewhere[args[0]]}`.")
             return super().resolve_command(ctx, args)
 
 

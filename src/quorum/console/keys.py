@@ -10,9 +10,11 @@ import click
 
 from quorum.console.command import Decorated, Group, command, print_json
 from quorum.errors import ConfigurationError
+from quorum.model import check_node_id
 from quorum.runtime.config import find_config
 from quorum.runtime.keyring import CLIENT_PREFIX, LEAF_DAYS
 from quorum.runtime.setup import KEYS_FOLDER
+from quorum.runtime.toml import shown
 
 RESTART = "Nodes read the list when they start: copy it to each, and restart them one after another."
 
@@ -44,6 +46,20 @@ def _folder(folder: Path | None) -> Path:
             "--insecure gets one from `quorum init`."
         )
     return found
+
+
+def _check_known(folder: Path, identity: str, done: str) -> None:
+    """Raise ConfigurationError, with what is there, where the folder has no certificate of that name."""
+    from quorum.runtime.key_folder import list_keys
+
+    check_node_id(identity.removeprefix(CLIENT_PREFIX))
+    known = [entry.identity for entry in list_keys(folder)]
+    if identity not in known:
+        meant = CLIENT_PREFIX + identity
+        hint = f"Write {meant}." if meant in known else f"Name one of: {', '.join(known)[:400]}."
+        raise ConfigurationError(
+            f"the certificate of {shown(identity)} was to be {done}, but {folder} has none of that name. {hint}"
+        )
 
 
 @_subcommand("issue", "issue reporting --role data --out reporting-keys")
@@ -109,6 +125,7 @@ def renew(identity: str, days: int, folder: Path | None, as_json: bool) -> None:
     from quorum.runtime import keyring
 
     place = _folder(folder)
+    _check_known(place, identity, "renewed")
     keyring.renew(place, identity, days=days)
     if as_json:
         print_json({"identity": identity, "days": days})
@@ -125,6 +142,7 @@ def revoke(identity: str, folder: Path | None, as_json: bool) -> None:
     from quorum.runtime import keyring
 
     place = _folder(folder)
+    _check_known(place, identity, "revoked")
     keyring.revoke(place, identity)
     if as_json:
         print_json({"identity": identity, "revoked": True, "list": str(place / "ca.crl")})

@@ -19,7 +19,15 @@ STALE = click.option("--stale", is_flag=True, help="Ask only the node at hand, w
 HEX = click.option("--hex", "as_hex", is_flag=True, help="Keys and values are hexadecimal.")
 
 
-@click.group(cls=Group, epilog="Example: quorum kv put greeting hello")
+ELSEWHERE = {
+    "scan": "quorum kv range --page 1000",
+    "list": "quorum kv range",
+    "ls": "quorum kv range",
+    "set": "quorum kv put",
+}
+
+
+@click.group(cls=Group, epilog="Example: quorum kv put greeting hello", elsewhere=ELSEWHERE)
 def kv() -> None:
     """Use the key-value store. Reads are linearizable unless --stale is given."""
 

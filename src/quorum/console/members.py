@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -31,6 +31,8 @@ from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.status import NodeStatus
 
 RETRY_S = 0.3
+PLAIN_WIDTH = 500
+"""Of a table that nobody sees in a terminal: nothing in it is cut."""
 IN_STEP_ENTRIES = 100
 """A member that lacks fewer entries than this is in step: they are on their way."""
 
@@ -108,14 +110,18 @@ def _show(leader: NodeStatus, as_json: bool, done: str = "") -> None:
         click.echo(done)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("node", "role", "votes", "priority", "address", "behind", "state"):
-        table.add_column(column, justify="right" if column in ("votes", "priority", "behind") else "left")
+        justify: Literal["left", "right"] = "right" if column in ("votes", "priority", "behind") else "left"
+        table.add_column(column, justify=justify, no_wrap=column != "address", overflow="fold")
     for row in rows:
         name = f"{row['node']} (leader)" if row["leads"] else row["node"]
         table.add_row(
             name, *(str(row[key]) for key in ("role", "votes", "priority", "address", "behind", "state"))
         )
     click.echo(f"cluster {leader.cluster}, epoch {leader.epoch}, elect {leader.reads}, commit {leader.writes}")
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    console.print(table)
 
 
 # Changing.

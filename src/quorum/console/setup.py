@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from quorum.console.command import command, print_json
+from quorum.errors import ConfigurationError
 from quorum.runtime.setup import init_cluster
 
 
 @command("init", "quorum init --folder cluster --nodes 3 --base-port 7000")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path(".quorum"), help="Where to write.")
-@click.option("--nodes", type=int, default=5, help="How many members vote (N).")
+@click.option("--nodes", type=int, help="How many members vote (N).  [default: 5, or as many as --names]")
 @click.option("--faults", type=int, help="Crashes to be tolerated (T).  [default: as many as N allows]")
 @click.option("--model", default="crash", help="What a faulty node may do: crash.")
 @click.option("--names", help="Node ids, comma-separated; their number is N.  [default: n1, n2, ...]")
@@ -25,7 +26,7 @@ from quorum.runtime.setup import init_cluster
 @click.option("--allow-faults", is_flag=True, help="Let drills cut the links of the nodes.")
 def init(
     folder: Path,
-    nodes: int,
+    nodes: int | None,
     faults: int | None,
     model: str,
     names: str | None,
@@ -43,13 +44,19 @@ def init(
     Copy cluster.toml to every machine, and to each its own node.toml and keys. Start each node once with
     --bootstrap, and without it from then on.
     """
+    ids = split(names)
+    if nodes is not None and ids is not None and nodes != len(ids):
+        raise ConfigurationError(
+            f"{nodes} nodes were asked for by --nodes and {len(ids)} by --names, but each node has one name. "
+            "Leave --nodes out, or give as many names."
+        )
     layout = init_cluster(
         folder,
-        nodes,
+        5 if nodes is None else nodes,
         base_port,
         faults,
         model,
-        split(names),
+        ids,
         reads,
         writes,
         split(zones) or (),
@@ -74,6 +81,8 @@ def init(
     click.echo(f"keys           {layout.keys} (client identity: {layout.admin})")
     for member in layout.config.members:
         click.echo(f"{member.id:<14} {layout.nodes[member.id]} at {member.advertise}")
+    if all(member.advertise.is_loopback for member in layout.config.members):
+        click.echo(f"Start all of them on this machine by `quorum up --folder {folder}`. Or each by itself:")
     first = next(iter(layout.nodes.values()))
     click.echo(f"Start each once with --bootstrap: quorum node --config {first} --bootstrap")
 

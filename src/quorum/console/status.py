@@ -133,9 +133,12 @@ def status(config: Path | None, watch: bool, interval: float, as_json: bool) -> 
 
 
 async def _watch(place: Place, timeout_us: int, interval_s: float) -> None:
-    from rich.console import Group
+    from rich.console import Console, Group
     from rich.live import Live
 
+    while not Console().is_terminal:
+        _draw(overview_of(await ask_all(place), timeout_us))
+        await asyncio.sleep(interval_s)
     with Live(auto_refresh=False, screen=False) as live:
         while True:
             overview = overview_of(await ask_all(place), timeout_us)

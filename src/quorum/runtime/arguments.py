@@ -24,7 +24,10 @@ def checked(command: S) -> S:
     for name, is_right, declared in _checks(kind):
         value = getattr(command, name)
         if not is_right(value):
-            what = f"a {kind.__name__} was to be sent with {name}={_shown(value)}, but {name} is {declared}. "
+            article = "an" if kind.__name__[0] in "AEIOU" else "a"
+            what = (
+                f"{article} {kind.__name__} was to be sent with {name}={_shown(value)}, but {name} is {declared}. "
+            )
             is_text = isinstance(value, str) and declared.startswith("bytes")
             raise WrongType(what + ("Encode it first: text.encode()." if is_text else "Give it as that."))
     return command
@@ -33,11 +36,14 @@ def checked(command: S) -> S:
 def checked_seconds(seconds: object) -> float:
     """The time that a call may take. Raises LocalProtocolError for one in which nothing can be answered, WrongType
     for what is no number."""
-    what = f"calls were to end within {_shown(seconds)}, but "
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        what = f"calls were to end within {_shown(seconds)}, but "
         raise WrongType(what + "a time is a number of seconds. Give it as int or float.")
     if not seconds > 0:
-        raise LocalProtocolError(what + "that leaves no time to answer. Give a number of seconds above 0.")
+        raise LocalProtocolError(
+            f"calls were to end within {seconds!r:.40} s, but that leaves no time to answer. Give a number of "
+            "seconds above 0."
+        )
     return float(min(seconds, SECONDS_MAX))
 
 

@@ -37,6 +37,12 @@ CHUNKS_UNDER_WAY = 4
 ATTEMPTS = 3
 
 
+class BackupReader(SnapshotReader):
+    """A snapshot that stands alone: nothing else can take its place on this machine."""
+
+    remedy = "It cannot be restored: use another backup, or a copy of this one that was made before."
+
+
 class BackupReport(msgspec.Struct, frozen=True):
     """What the head of a backup says. `bytes` is its size, `time_us` the log time of its newest entry."""
 
@@ -85,10 +91,15 @@ async def take_backup(connection: NodeConnection, cluster: str, path: Path, prog
 
 
 def refuse_existing(path: Path) -> None:
-    """Raise ConfigurationError if `path` exists: a backup is never overwritten."""
+    """Raise ConfigurationError if `path` exists, for a backup is never overwritten, or its folder does not."""
     if os.path.lexists(path):
         raise ConfigurationError(
             f"a backup was to be written to {path}, but it exists, and none is overwritten. Name another file."
+        )
+    if not os.path.isdir(path.parent):
+        raise ConfigurationError(
+            f"a backup was to be written to {path}, but there is no folder {path.parent}. Make it, or name "
+            "another."
         )
 
 
@@ -156,7 +167,7 @@ def opened_backup(path: Path) -> Iterator[SnapshotReader]:
     files = OverlayFiles()  # a backup may be on a medium that cannot be written to
     try:
         try:
-            reader = SnapshotReader(files, str(path), None)
+            reader = BackupReader(files, str(path), None)
         except OSError as error:
             raise ConfigurationError(
                 f"{path} was to be read as a backup, but it cannot be opened: {error.strerror or error}. Name the "

@@ -238,6 +238,10 @@ def load_cluster(path: Path | str) -> ClusterConfig:
 def parse_cluster(text: str) -> ClusterConfig:
     """Check the text of a cluster.toml. Raises ConfigurationError for whatever cannot run, and nothing else."""
     raw = toml.parse(text)
+    if {"cluster", "node"} <= raw.keys():
+        raise ConfigurationError(
+            "a cluster.toml was asked for, but this is a node.toml. Name the file that its key `cluster` names."
+        )
     toml.check_keys(raw, ClusterConfig, "")
     if "objects" in raw:
         raw["objects"] = named_objects(raw["objects"])
@@ -276,6 +280,11 @@ def load_node(path: Path | str) -> NodeConfig:
     text = toml.read_text(path, "node.toml")
     try:
         raw = toml.parse(text)
+        if {"cluster_id", "members"} <= raw.keys():
+            raise ConfigurationError(
+                "a node.toml was asked for, but this is a cluster.toml. Name the one of the node, such as "
+                "n1/node.toml beside it."
+            )
         toml.check_keys(raw, _NodeFile, "")
         file = toml.convert(raw, _NodeFile)
         check_node_id(file.node)

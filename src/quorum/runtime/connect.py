@@ -7,7 +7,7 @@ import concurrent.futures
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from quorum.apps.decide import Decision
 from quorum.errors import ConfigurationError, LocalProtocolError, OutcomeUnknown
@@ -81,6 +81,17 @@ class Connection:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    if not TYPE_CHECKING:  # type checkers know already that a plain `with` does not fit
+
+        def __enter__(self):
+            raise TypeError(
+                "a connection was used with a plain `with`, but it is asynchronous. Write `async with`, or `with "
+                "quorum.connect(...).sync` in code without an event loop."
+            )
+
+        def __exit__(self, *_):
+            pass
 
     @property
     def kv(self) -> KeyValueClient:
@@ -228,7 +239,7 @@ def at_url(url: str, tls: Path | str | None = None, identity: str | None = None)
     if not isinstance(url, str) or not url.startswith(SCHEME) or not url.removeprefix(SCHEME):
         raise ConfigurationError(
             f"{str(url)[:80]!r} was to be connected to, but it is no address of a cluster. "
-            'Write it like "quorum://127.0.0.1:7001,127.0.0.1:7002".'
+            'Write it like "quorum://127.0.0.1:7001,127.0.0.1:7002", or give a cluster.toml as config=PATH.'
         )
     addresses = [parse_address(part.strip(), "an address") for part in url.removeprefix(SCHEME).split(",")]
     if tls is None:
@@ -286,8 +297,13 @@ def _only_client(folder: Path) -> str:
         return CLIENT_PREFIX + ADMIN
     if len(found) == 1:
         return found[0]
-    what = f"it holds {len(found)} of them" if found else "no certificate of a client is there"
+    asked = f"a client identity was to be taken from {folder}, but "
+    if found:
+        raise ConfigurationError(
+            f"{asked}{len(found)} are there: {', '.join(found)[:200]}. Say which in Python "
+            f"(identity={found[0]!r}), or keep one alone there."
+        )
     raise ConfigurationError(
-        f"a client identity was to be taken from {folder}, but {what}. "
-        "Name the folder that holds it (tls=FOLDER), and which one where there are several (identity=NAME)."
+        f"{asked}no certificate of a client is there. Put CLIENT.crt, CLIENT.key and ca.crt there, as "
+        "`quorum keys issue` makes them, or name their folder (in Python tls=FOLDER)."
     )

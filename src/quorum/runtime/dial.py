@@ -98,6 +98,8 @@ class _Call:
     def on_closed(self, connection: FrameConnection, error: Exception | None) -> None:
         if not self.answered.done():
             reason = tls_reason(error) if error is not None else "it ended"
+            if error is None and not connection.is_encrypted:
+                reason = "plain text was sent: a cluster with TLS wants its keys folder, tls=FOLDER"
             self.answered.set_exception(
                 ConnectionResetError(f"{self._where} closed the connection instead of answering ({reason})")
             )

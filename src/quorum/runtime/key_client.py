@@ -61,9 +61,19 @@ class KeyValueClient(KeyLeasing):
         return got.item
 
     async def range(
-        self, start: bytes, end: bytes | None = None, limit: int = 0, consistency: str = "linearizable"
+        self,
+        start: bytes,
+        end: bytes | None = None,
+        limit: int = 0,
+        consistency: str = "linearizable",
+        *,
+        prefix: bool = False,
     ) -> kv.Found:
-        """Items from `start` up to but without `end` (None: to the last key), ascending."""
+        """Items from `start` up to but without `end` (None: to the last key), or with `prefix` of all keys that
+        begin with `start`; ascending, and `limit` at most (0: as many as fit)."""
+        if prefix:
+            checked(kv.Range(start, end, limit))
+            start, end, _ = bounds_of(start, end, prefix, None, PAGE)
         return await self._ask(self._read_queue(consistency), checked(kv.Range(start, end, limit)), kv.Found)
 
     def scan(

@@ -112,7 +112,7 @@ def bounds_of(
         )
     if prefix and end is not None:
         raise LocalProtocolError(
-            "a scan was asked for by a prefix and with an end, but each says where it ends. Give one of them."
+            "keys were asked for by a prefix and with an end, but each says where they end. Give one of them."
         )
     if prefix:
         end = prefix_end(start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -251,6 +252,17 @@ class Election:
         self._client = client
         self._ttl = ttl
         self._lock = Lock(client, name, ttl, None, b"")
+
+    if not TYPE_CHECKING:  # type checkers know already that it does not fit
+
+        async def __aenter__(self):
+            raise TypeError(
+                f"the election {self.name!r} was used with `async with`, but that does not say what the leader "
+                "shows. Write `async with election.lead(value)`."
+            )
+
+        async def __aexit__(self, *_):
+            pass
 
     @property
     def token(self) -> int:

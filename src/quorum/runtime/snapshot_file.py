@@ -75,6 +75,8 @@ class SnapshotReader:
     StorageCorrupt, with file and offset, for damage or bytes that cannot be read.
     """
 
+    remedy = "Use an older snapshot with the log, or let this node fetch one from the others."
+
     def __init__(self, files: Files, path: str, cluster: str | None) -> None:
         self._files = files
         self.path = path
@@ -159,8 +161,7 @@ class SnapshotReader:
 
     def _corrupt(self, offset: int, why: str) -> StorageCorrupt:
         return StorageCorrupt(
-            f"{self.path} was read, but at offset {offset} {why}. Use an older snapshot with the log, or let this "
-            "node fetch one from the others.",
+            f"{self.path} was read, but at offset {offset} {why}. {self.remedy}",
             self.path,
             offset,
         )

@@ -237,6 +237,11 @@ def _objects_of(what: Any, name: str | None) -> tuple[dict[str, Any], str | None
         for kind in what.values():
             schema_of(kind)
         return dict(what), None
+    if isinstance(what, list | tuple | set | frozenset):
+        raise ConfigurationError(
+            f"{len(what)} objects without names were to be hosted, but each object has a name of its own. Give a "
+            'dict such as {"counter": Counter}, or one class.'
+        )
     schema = schema_of(what)
     own = name_of(schema.cls).rpartition(".")[2].lower() if name is None else name
     return {own: what}, own
