@@ -10,7 +10,8 @@ import quorum
 from quorum import ReplicatedCounter
 from quorum.apps.replicated_schema import NotReplicable
 from quorum.console import status
-from quorum.errors import ConfigurationError
+from quorum.errors import ConfigurationError, LeaseLost, LockLost, NotLeader
+from quorum.runtime.keyring import create_authority, issue
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,47 @@ def test_a_connection_and_an_election_say_how_they_are_used():
                 pass
         await connection.aclose()
 
+    asyncio.run(use())
+
+
+def test_what_is_not_held_is_not_said_to_be_lost():
+    async def use() -> None:
+        async with quorum.connect("quorum://127.0.0.1:1") as connection:
+            with pytest.raises(LeaseLost, match="it is not open"):
+                await connection.kv.put(b"a", b"", lease=connection.kv.lease(ttl=10))
+            with pytest.raises(LockLost, match="was not asked for, or has been given up"):
+                await connection.election("boss").proclaim(b"me")
+            with pytest.raises(LockLost, match="was not asked for, or has been given up"):
+                connection.lock("printer").check()
+
+    asyncio.run(use())
+
+
+def test_a_timeout_is_a_number():
+    with pytest.raises(ConfigurationError, match="a number of seconds"):
+        quorum.connect("quorum://127.0.0.1:1", timeout="2")  # type: ignore[arg-type]
+
+
+def test_a_node_that_is_admitted_and_not_started_is_to_be_started_where_it_runs(run, here):
+    run("init", "--nodes", 1)
+    admit = run("admit", "n2", "--timeout", 1)
+    assert "quorum node --config .quorum/n2/node.toml --join" in admit.stderr.splitlines()[0]
+
+
+def test_a_client_with_keys_at_a_cluster_without_them_hears_what_may_be_wrong(tmp_path):
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def use() -> None:
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        url = f"quorum://127.0.0.1:{port}"
+        async with server, quorum.connect(url, tls=tmp_path / "keys", timeout=0.3) as connection:
+            with pytest.raises(NotLeader, match="perhaps its cluster has no TLS"):
+                await connection.kv.get(b"a")
+
+    create_authority(tmp_path / "keys")
+    issue(tmp_path / "keys", "app", kind="client")
     asyncio.run(use())
 
 

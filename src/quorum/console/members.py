@@ -28,6 +28,7 @@ from quorum.runtime.connect import Place, at_config
 from quorum.runtime.enrol import add_member, remove_member
 from quorum.runtime.local import LocalCluster
 from quorum.runtime.node_connection import NodeConnection
+from quorum.runtime.setup import NODE_FILE
 from quorum.runtime.status import NodeStatus
 
 RETRY_S = 0.3
@@ -167,6 +168,12 @@ def admit(
         if local.pid(node) is None:
             local.start(node, join=not local.nodes[node].has_run)
             local.let_go()
+    else:
+        click.echo(
+            f"{node} is not started here. Unless it runs, start it on its machine, with these files and its keys: "
+            f"quorum node --config {path.parent / node / NODE_FILE} --join",
+            err=True,
+        )
     where = address or known[node]
     change: Change = Admit(node, role, where) if old is None else Replace(old, node, where)
     leader = _change(path, change, timeout)

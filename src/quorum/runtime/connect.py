@@ -229,6 +229,10 @@ def connect(
         raise ConfigurationError(
             "a URL and a configuration were given, but each says where the cluster is. Give one of them."
         )
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise ConfigurationError(
+            f"timeout={timeout!r:.40} was asked for, but it is a number of seconds. Give one such as 10."
+        )
     place = at_url(url, tls, identity) if url is not None else at_config(find_config(config), tls, identity)
     place.discover = discover
     return Connection(place, timeout)

@@ -51,13 +51,7 @@ async def dial(
             if tls is None:
                 await loop.create_connection(lambda: connection.protocol, *address)
             else:
-                await loop.create_connection(
-                    lambda: connection.protocol,
-                    *address,
-                    ssl=tls.client,
-                    server_hostname="",
-                    ssl_shutdown_timeout=1.0,
-                )
+                await _connect_by_tls(connection, address, tls)
             tag = cluster_tag(hello.cluster)
             connection.send(encode_frame(tag, CONTROL_CHANNEL, HANDSHAKE.encode(hello)))
             connection.flush()
@@ -66,6 +60,19 @@ async def dial(
         connection.abort()
         raise
     return connection
+
+
+async def _connect_by_tls(connection: FrameConnection, address: Address, tls: TlsContexts) -> None:
+    try:
+        await asyncio.get_running_loop().create_connection(
+            lambda: connection.protocol,
+            *address,
+            ssl=tls.client,
+            server_hostname="",
+            ssl_shutdown_timeout=1.0,
+        )
+    except ConnectionResetError:
+        raise ConnectionResetError("it ended the TLS handshake: perhaps its cluster has no TLS") from None
 
 
 class _Call:

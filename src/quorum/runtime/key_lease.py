@@ -53,8 +53,11 @@ class KeyLease(Kept):
 
     def check(self) -> None:
         """Raise LeaseLost unless it is alive for sure."""
-        if self.id == 0:
-            raise self.lost_error()
+        if self.id == 0 and not self.lost.is_set():
+            raise LeaseLost(
+                "keys were to hang on a lease, but it is not open: it has not begun, or has been given up. Put "
+                "them within `async with client.kv.lease(...)`."
+            )
         super().check()
 
     async def open(self) -> None:

@@ -24,7 +24,7 @@ from quorum.apps.lock import (
     TryAcquire,
     decode_change,
 )
-from quorum.errors import ApplicationError, LocalProtocolError, LockBusy, QuorumError
+from quorum.errors import ApplicationError, LocalProtocolError, LockBusy, LockLost, QuorumError
 from quorum.runtime.arguments import checked
 from quorum.runtime.kept import RETRY_S, Reliance
 from quorum.runtime.lock_session import Asker, LockSession, lost_error
@@ -108,6 +108,11 @@ class Lock:
 
     def check(self) -> None:
         """Raise LockLost unless the lock is held for sure."""
+        if self._token == 0 and not self.lost.is_set():
+            raise LockLost(
+                f"{self.name!r} was to be held, but it is not: it was not asked for, or has been given up. "
+                "Acquire it, or campaign, first."
+            )
         if self._token == 0:
             raise lost_error()
         self._session.check()
