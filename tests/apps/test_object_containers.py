@@ -576,3 +576,32 @@ def test_a_key_that_is_not_equal_to_itself_is_refused():
     refused = log.call("seen", "add", math.nan)
     assert refused.kind == "ValueError" and "Use another key" in refused.message
     assert log.call("seen", "add", math.inf) is None
+
+
+class Measured(Replicated):
+    """Numbers that are looked for among others."""
+
+    newest: float = 0.0
+    row: list[float] = []
+    by_name: dict[str, float] = {}
+
+    @command
+    def keep(self) -> None:
+        self.newest = math.nan
+        self.row.append(math.nan)
+        self.row.append(self.row[0])
+        self.by_name["a"] = math.nan
+
+    @command
+    def found(self) -> list[bool]:
+        sought, known = math.nan, (self.newest, *self.by_name.values(), self.row[-1])
+        return [sought in known, sought in self.row, self.row.index(self.row[1]) == 0, known[2] in known[:2]]
+
+
+def test_a_nan_is_found_by_identity_on_a_running_replica_as_on_one_that_reloaded():
+    log = ObjectLog(object=Measured)
+    log.call("object", "keep")
+    reloaded = log.restored()
+    assert log.call("object", "found") == [False] * 4
+    reloaded.apply(*log.entries[-1])
+    assert reloaded.digest() == log.machine.digest()

@@ -534,6 +534,25 @@ def test_to_lead_is_a_block():
     run(act)
 
 
+def test_an_observer_goes_on_when_its_read_was_not_answered_in_time():
+    async def act(node, one, other):
+        patient = node.client(timeout=0.05)
+        async with patient, aclosing(patient.election("boss").observe()) as changes:
+            assert await anext(changes) is None
+            node.is_silent = True
+            for topic in patient._topics.values():
+                topic.put(node.host.applied_index, None)  # a gap, as after another connection
+            later = asyncio.ensure_future(anext(changes))
+            for _ in range(10):
+                await asyncio.sleep(0.03)
+            assert not later.done()
+            node.is_silent = False
+            token = await one.election("boss").campaign(b"one")
+            assert (await later).token == token
+
+    run(act)
+
+
 def test_an_observer_sees_every_leader_and_value_that_stands_for_a_while():
     async def act(node, one, other):
         seen = []

@@ -41,7 +41,9 @@ _CANONICAL: tuple[Any, ...] = (
     shapes.UUIDType,
     shapes.DateType,
 )
-_EXACT: dict[object, type] = {int: int, str: str, bytes: bytes, float: float, bool: bool}
+_EXACT: dict[object, type] = {int: int, str: str, bytes: bytes, bool: bool}
+"""Types whose values may be kept as they were given, since nothing tells them from what they decode to. A NaN is
+found in a container by its identity, so that a new float is kept, as on a replica that read it from its bytes."""
 
 
 class ValueCodec:

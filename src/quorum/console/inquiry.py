@@ -20,6 +20,7 @@ from quorum.runtime.status import NodeStatus, decode_status
 
 STATUS_TIMEOUT_S = 2.0
 NOTICE_S = 1.5
+AGAIN_S = 0.1
 R = TypeVar("R")
 
 
@@ -94,21 +95,18 @@ def run_client(config: Path | None, timeout: float, act: Callable[[Client], Coro
     return asyncio.run(_act(place, timeout, act))
 
 
-def _awaits_answer(client: Client) -> bool:
-    return client.unanswered > 0
-
-
 def hold_client(
     config: Path | None,
     timeout: float,
     act: Callable[[Client], Coroutine[Any, Any, R]],
-    waits: Callable[[Client], bool] = _awaits_answer,
+    waits: Callable[[], bool] | None = None,
 ) -> R | None:
     """As `run_client`, until it ends or SIGINT or SIGTERM ask for that, which gives None: `act` is cancelled and
-    cleans up first. While it `waits` in vain, that is said."""
+    cleans up first. Whenever no leader can be reached, that is said, and when one can again. `waits` tells whether
+    something else than a request is given up `timeout` seconds after it was asked for."""
     place = at_config(find_config(config))
     try:
-        return run_interruptibly(_act(place, timeout, act, waits))
+        return run_interruptibly(_act(place, timeout, act, waits or (lambda: False)))
     except KeyboardInterrupt:
         return None
 
@@ -117,10 +115,11 @@ async def _act(
     place: Place,
     timeout: float,
     act: Callable[[Client], Coroutine[Any, Any, R]],
-    waits: Callable[[Client], bool] = _awaits_answer,
+    waits: Callable[[], bool] | None = None,
 ) -> R:
     async with place.client(timeout) as client:
-        notice = asyncio.create_task(_say_what_is_missing(place, lambda: waits(client), timeout))
+        watcher = Outages(place, client, timeout, waits)
+        notice = asyncio.create_task(watcher.tell())
         try:
             return await act(client)
         except (NotLeader, Overloaded) as error:
@@ -143,17 +142,52 @@ async def _act(
     raise no_quorum(answers)
 
 
-async def _say_what_is_missing(place: Place, waits: Callable[[], bool], timeout: float) -> None:
-    """Nobody should wait in silence: where a request is not answered because nobody leads, say so once."""
-    pause_s = NOTICE_S
-    while True:
-        await asyncio.sleep(pause_s)
-        if waits():
-            answers = await ask_all(place)
-            if waits() and leader_of(answers) is None:
-                click.echo(f"{waiting_line(answers)}; giving up {timeout:g} s after the request", err=True)
+class Outages:
+    """Nobody should wait in silence: while no leader is reached, a command says so on stderr, once.
+
+    One that stays (it was given `waits`) says so each time, also where no request waits, and when it goes on.
+    """
+
+    def __init__(self, place: Place, client: Client, timeout: float, waits: Callable[[], bool] | None) -> None:
+        self._place = place
+        self._client = client
+        self._timeout = timeout
+        self._waits = waits
+
+    async def tell(self) -> None:
+        """Look every NOTICE_S, less often where a leader is there after all, until cancelled."""
+        pause_s = NOTICE_S
+        while True:
+            await asyncio.sleep(pause_s)
+            if not self._is_cut_off():
+                pause_s = NOTICE_S
+                continue
+            answers = await ask_all(self._place)
+            if not self._is_cut_off() or leader_of(answers) is not None:
+                pause_s *= 2
+                continue
+            click.echo(f"{waiting_line(answers)}; {self._outlook()}", err=True)
+            if self._waits is None:
                 return
-        pause_s *= 2
+            while self._is_cut_off():
+                await asyncio.sleep(AGAIN_S)
+            click.echo("a leader answers: going on", err=True)
+            pause_s = NOTICE_S
+
+    def _gives_up(self) -> bool:
+        return self._client.unanswered > 0 or (self._waits is not None and self._waits())
+
+    def _is_cut_off(self) -> bool:
+        return self._gives_up() or (self._waits is not None and not self._client.is_served)
+
+    def _outlook(self) -> str:
+        """What becomes of the command if it stays like this."""
+        left_s = min((kept.remaining for kept in self._client.held), default=0.0)
+        if left_s > 0:
+            return f"what is held, or its place in the queue, is lost in {left_s:.1f} s"
+        if self._gives_up():
+            return f"giving up {self._timeout:g} s after the request"
+        return "going on once one leads"
 
 
 def refuse_discretion(answers: Answers) -> None:

@@ -60,7 +60,7 @@ def watch(
                 if seen == count:
                     return
 
-    hold_client(config, timeout, act, waits=lambda client: client.unanswered > 0 or not has_begun)
+    hold_client(config, timeout, act, waits=lambda: not has_begun)
 
 
 def _print(event: Event, with_previous: bool, as_hex: bool, as_json: bool) -> None:

@@ -117,6 +117,11 @@ class Client(Calls):
         """How many batches wait for an answer."""
         return self._batches.unanswered
 
+    @property
+    def is_served(self) -> bool:
+        """Whether a node is at hand that, when it answered last, was in touch with a leader."""
+        return self._session.is_served
+
     def within(self, seconds: float) -> Within:
         """The same client for calls that end within so many `seconds`: see runtime.within.Within. Raises
         LocalProtocolError for what is no time."""

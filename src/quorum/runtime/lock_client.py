@@ -24,7 +24,15 @@ from quorum.apps.lock import (
     TryAcquire,
     decode_change,
 )
-from quorum.errors import ApplicationError, LocalProtocolError, LockBusy, LockLost, QuorumError
+from quorum.errors import (
+    ApplicationError,
+    LocalProtocolError,
+    LockBusy,
+    LockLost,
+    NotLeader,
+    Overloaded,
+    QuorumError,
+)
 from quorum.runtime.arguments import checked
 from quorum.runtime.kept import RETRY_S, Reliance
 from quorum.runtime.lock_session import Asker, LockSession, lost_error
@@ -328,16 +336,31 @@ class Election:
 
     async def observe(self) -> AsyncGenerator[Holder | None, None]:
         """The leader as it is now, and again after each change of leader or value. Changes that follow each other
-        faster than they are taken, or while the connection is lost, show only the newest."""
+        faster than they are taken, or while the connection is lost, show only the newest. Once it has begun it
+        goes on however long no node answers."""
         last: Holder | None = None
         is_first = True
         async with self._client.watch_topic(LOCK_APP, self.name.encode()) as watch:
             async for noticed in watch:
                 change = _change(noticed)
-                holder = await self._holder() if change is None else change.holder
+                try:
+                    holder = await self._holder() if change is None else change.holder
+                except (NotLeader, Overloaded):
+                    if is_first:
+                        raise
+                    holder = await self._holder_at_last()
                 if is_first or holder != last:
                     is_first, last = False, holder
                     yield holder
+
+    async def _holder_at_last(self) -> Holder | None:
+        """As `_holder`, once a leader answers."""
+        while True:
+            await asyncio.sleep(RETRY_S)
+            try:
+                return await self._holder()
+            except (NotLeader, Overloaded):
+                pass
 
     async def _holder(self) -> Holder | None:
         """As `leader`, where no call waits."""
