@@ -11,6 +11,7 @@ import msgspec
 
 from quorum.apps.answer import failure_of
 from quorum.apps.batch import MESSAGE_CHARS_MAX, BatchDecoder, Refused
+from quorum.apps.call_depth import at_full_depth
 from quorum.apps.leaves import DIGEST_BYTES
 from quorum.apps.object_state import Context, ObjectState, ResultTooLarge
 from quorum.apps.objects import (
@@ -218,7 +219,7 @@ class Objects:
         if self._result_bytes_left <= 0:
             return _TOO_MANY_RESULTS
         try:
-            result = run()
+            result = at_full_depth(run)
         except (MemoryError, KeyboardInterrupt):
             raise
         except ResultTooLarge as error:
@@ -241,7 +242,7 @@ class Objects:
             state = ObjectState(schema)
         context = Context(header.time_us, header.index, header.client, order.version, (header.entropy, 0))
         try:
-            state.raise_version(order.version, context)
+            at_full_depth(lambda: state.raise_version(order.version, context))
         except (MemoryError, KeyboardInterrupt):
             raise
         except BaseException as error:
