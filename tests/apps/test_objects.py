@@ -424,6 +424,7 @@ def test_a_node_refuses_to_propose_what_would_stop_it():
         (old, encode_raise(Raise("shelf", 1, b"other")), "has another Shelf of version 1"),
         (old, encode_raise(Raise("shelf", 999, b"other")), "from version 1 to 1"),
         (old, b"\x81", "cannot be read"),
+        (old, b"\x81\xa2do\xa5r\xffise", "cannot be read"),
     ):
         with pytest.raises(LocalProtocolError, match=said):
             machine.vet(body)

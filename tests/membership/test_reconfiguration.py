@@ -92,6 +92,7 @@ def test_a_learner_is_admitted_as_a_voter_by_promotion_of_either_name():
         (Demote("n5"), "only a voter can be"),
         (Evict(()), "nobody was named"),
         (Evict(("n9",)), "is no member"),
+        (Evict(("n1", "n9")), "it is no member. Members are n1, n2, n3"),
         (Evict(("n1", "n2", "n3")), "every voter was to be evicted"),
         (SetPriority("n1", 1), "already as it asks"),
         (SetWeight("n1", 0), "weights run from 1"),

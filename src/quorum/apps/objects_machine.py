@@ -108,7 +108,7 @@ class Objects:
             return
         try:
             order = _DECODE_RAISE.decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise LocalProtocolError(
                 f"a version was to be raised, but the order cannot be read: {error}. Send it as encode_raise "
                 "writes it."

@@ -185,8 +185,8 @@ def _evict(present: Configuration, nodes: tuple[NodeId, ...]) -> Configuration:
     if not nodes:
         raise ConfigurationError("nobody was named to be evicted. Name one member or more.")
     target = present
-    for node in nodes:
-        _expect_member(target, node, "evicted")
+    for node in dict.fromkeys(nodes):
+        _expect_member(present, node, "evicted")
         target = _forget(target, node)
     if not target.voters:
         raise ConfigurationError(

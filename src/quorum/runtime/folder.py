@@ -121,8 +121,8 @@ class DataFolder:
         ]
         if self.used or names:
             raise ConfigurationError(
-                f"A new cluster was to begin in {self.path}, but a node has already run there. Start it without "
-                "bootstrap, or name an empty folder."
+                f"a node was to begin in {self.path}, but one has already run there. Start it without bootstrap "
+                "or join, or name an empty folder."
             )
 
 
