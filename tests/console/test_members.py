@@ -104,6 +104,7 @@ def test_what_cannot_be_is_refused_and_nothing_changes(run, run_json, folder):
         (("admit", "n1"), "is a voter already"),
         (("admit", "Not-A-Name"), "file and certificate names"),
         (("admit", "n7", "--replace", "n8"), "no such member"),
+        (("admit", "n7", "--replace", "n1", "--role", "voter"), "--role and --replace were given"),
         (("prefer", "n1", "-5"), "priorities run from 0"),
         (("transfer", "n9"), "only a voter"),
     ):

@@ -1,8 +1,8 @@
 """How deep the calls of a command may nest: equally deep on every replica.
 
-Python bounds the calls of a thread, whatever they are for, and what surrounds a command differs: a node applies it in a
-round, while it starts, or a program that tests it. A command that nests almost as deep as the bound would come to its
-end on one replica and fail on another.
+Python bounds the calls of a thread, whatever they are for, and what surrounds a command differs: a node applies it
+in a round, or while it starts, and a test calls it itself. A command that nests almost as deep as the bound would
+come to its end on one replica and fail on another.
 """
 
 from __future__ import annotations

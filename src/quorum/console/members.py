@@ -133,7 +133,9 @@ def _show(leader: NodeStatus, as_json: bool, done: str = "") -> None:
 @_CONFIG
 @_TIMEOUT
 @click.option(
-    "--role", type=click.Choice(("voter", "learner", "witness")), default="voter", help="What it may do."
+    "--role",
+    type=click.Choice(("voter", "learner", "witness")),
+    help="What it may do.  [default: voter, or as OLD]",
 )
 @click.option("--address", help='Where it listens, "host:port". A new local node: a free port.')
 @click.option("--replace", "old", metavar="OLD", help="It takes the place of this member, in one change.")
@@ -142,7 +144,7 @@ def admit(
     node: str,
     config: Path | None,
     timeout: float,
-    role: Role,
+    role: Role | None,
     address: str | None,
     old: str | None,
     start: bool | None,
@@ -153,6 +155,11 @@ def admit(
     A node that cluster.toml does not name is added to it, with a node.toml and keys. One that runs on another
     machine is started there by `quorum node --config NODE.toml --join`.
     """
+    if old is not None and role is not None:
+        raise click.UsageError(
+            f"--role and --replace were given, but {node} takes the role of {old[:80]}. Leave --role out, or "
+            "admit it without --replace and evict the other one."
+        )
     path = find_config(config)
     before = load_cluster(path)
     known = {member.id: str(member.advertise) for member in before.members}
@@ -161,7 +168,7 @@ def admit(
             f"{node} was to replace {old[:80]}, but there is no such member. Name one that is."
         )
     if node not in known:
-        kept = next((member.role for member in before.members if member.id == old), role)
+        kept = next((member.role for member in before.members if member.id == old), role or "voter")
         known = {m.id: str(m.advertise) for m in add_member(path, node, kept, address).members}
     if start or (start is None and _runs_here(path, node)):
         local = LocalCluster(path)
@@ -175,7 +182,7 @@ def admit(
             err=True,
         )
     where = address or known[node]
-    change: Change = Admit(node, role, where) if old is None else Replace(old, node, where)
+    change: Change = Admit(node, role or "voter", where) if old is None else Replace(old, node, where)
     leader = _change(path, change, timeout)
     if old is not None:
         _strike_out(path, (old,))
