@@ -21,9 +21,7 @@ from quorum.runtime.directory import Directory, anywhere, loopback_only, nowhere
 from quorum.runtime.kept import CLOSE_S, Kept
 from quorum.runtime.key_client import KeyValueClient
 from quorum.runtime.key_subscription import KeyWatch
-from quorum.runtime.messages import (
-    NodeMessage,
-)
+from quorum.runtime.messages import NodeMessage, Pulsed, Result
 from quorum.runtime.session import Session
 from quorum.runtime.session_window import FOREVER_US
 from quorum.runtime.subscription import TopicWatch
@@ -60,6 +58,7 @@ class Client(Calls):
         """Nodes that could not be reached when they were called last, and why."""
         self._topics: dict[int, TopicWatch] = {}
         self._key_watches: dict[int, KeyWatch] = {}
+        self._is_served = False  # by the node that is connected
         self.held: set[Kept] = set()
         """Sessions of locks that are open."""
         self._batches = Batches(self._loop, self._session, dialler.flush, self._timeout_us, self._with_refusals)
@@ -119,8 +118,8 @@ class Client(Calls):
 
     @property
     def is_served(self) -> bool:
-        """Whether a node is at hand that, when it answered last, was in touch with a leader."""
-        return self._session.is_served
+        """Whether a node is at hand that has answered in touch with a leader; one that no longer is, is left."""
+        return self._is_served and self._session.is_connected
 
     def within(self, seconds: float) -> Within:
         """The same client for calls that end within so many `seconds`: see runtime.within.Within. Raises
@@ -203,6 +202,7 @@ class Client(Calls):
     # What the session wants (runtime.session.Wire).
 
     def connect(self, endpoint: str, delay_us: int) -> None:
+        self._is_served = False
         if self._attempt is not None:
             self._attempt.cancel()
         self._dialler.close()
@@ -231,6 +231,8 @@ class Client(Calls):
         if self._closed:
             return
         now_us = self._now_us()
+        if not self._is_served:
+            self._is_served = any(isinstance(message, Result | Pulsed) for message, _ in received)
         for message, body in received:
             self._session.received(now_us, message, body)
         self._dialler.flush()

@@ -228,11 +228,6 @@ class Session:
         return self._connected
 
     @property
-    def is_served(self) -> bool:
-        """Whether a node is at hand that, when it answered last, was in touch with a leader."""
-        return self._connected and self._failures == 0
-
-    @property
     def unanswered(self) -> int:
         return len(self.window.pending)
 
