@@ -20,7 +20,8 @@ from quorum.runtime.status import NodeStatus, decode_status
 
 STATUS_TIMEOUT_S = 2.0
 NOTICE_S = 1.5
-AGAIN_S = 0.1
+NOTICE_S_MAX = 12.0
+AGAIN_S = 0.5
 R = TypeVar("R")
 
 
@@ -164,15 +165,20 @@ class Outages:
                 continue
             answers = await ask_all(self._place)
             if not self._is_cut_off() or leader_of(answers) is not None:
-                pause_s *= 2
+                pause_s = min(2 * pause_s, NOTICE_S_MAX)
                 continue
             click.echo(f"{waiting_line(answers)}; {self._outlook()}", err=True)
             if self._waits is None:
                 return
-            while self._is_cut_off():
-                await asyncio.sleep(AGAIN_S)
+            await self._wait_for_leader()
             click.echo("a leader answers: going on", err=True)
             pause_s = NOTICE_S
+
+    async def _wait_for_leader(self) -> None:
+        while self._is_cut_off():
+            await asyncio.sleep(AGAIN_S)
+            if not self._gives_up() and leader_of(await ask_all(self._place)) is not None:
+                return  # what is held was not prolonged since, and need not yet
 
     def _gives_up(self) -> bool:
         return self._client.unanswered > 0 or (self._waits is not None and self._waits())
