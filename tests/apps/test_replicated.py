@@ -629,6 +629,58 @@ def test_walking_over_a_built_in_set_is_refused():
     assert Fine().visit.sync(["b", "a"]) == ["a", "b"]
 
 
+def test_making_text_of_a_built_in_set_is_refused():
+    """It would stand in the state, or in what a caller is told and what is kept for retries."""
+    with refused(r"makes text of the set `missing`.*sorted\(missing\)"):
+
+        class Complaining(Replicated):
+            known: list[str] = []
+
+            @command
+            def check(self, names: list[str]) -> None:
+                missing = set(names) - set(self.known)
+                if missing:
+                    raise ValueError(f"not known: {missing}")
+
+    with refused(r"makes text of the set `set\(names\)`"):
+
+        class Describing(Replicated):
+            text: str = ""
+
+            @command
+            def describe(self, names: list[str]) -> None:
+                self.text = "%s, %d" % (set(names), len(names))  # noqa: UP031
+
+    with refused(r"makes text of the set `frozenset\(names\)`"):
+
+        class Formatting(Replicated):
+            @command
+            def describe(self, names: list[str]) -> str:
+                return "{} {}".format("names", frozenset(names))
+
+    with refused(r"makes text of the set `set\(names\)`"):
+
+        class Raising(Replicated):
+            @command
+            def check(self, names: list[str]) -> None:
+                assert not names, str({"names": set(names)})
+
+    with refused(r"makes text of the set `names`"):
+
+        class Frozen(Replicated):
+            @command
+            def check(self, names: frozenset[str]) -> str:
+                return repr(names)
+
+    class Fine(Replicated):
+        @command
+        def check(self, names: list[str]) -> str:
+            found = set(names)
+            return f"{sorted(found)}, {len(found)}, {', '.join(sorted(found))}, {max(found)}"
+
+    assert Fine().check.sync(["b", "a"]) == "['a', 'b'], 2, a, b, b"
+
+
 def test_every_error_is_one_of_ours_and_a_type_error():
     assert issubclass(NotReplicable, QuorumError) and issubclass(NotReplicable, TypeError)
 

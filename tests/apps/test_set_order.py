@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
+from quorum.apps.answer import failure_of
 from quorum.apps.ordered_set import OrderedSet
 from quorum.apps.set_order import DEPTH_MAX, encode_in_order, in_order
 from quorum.apps.value_codec import ValueCodec
@@ -87,3 +88,13 @@ def test_a_value_that_nests_without_end_is_refused():
     endless.append(endless)
     with pytest.raises(ValueError, match=f"deeper than {DEPTH_MAX}"):
         encode_in_order(endless)
+
+
+def test_what_is_raised_with_a_set_is_told_alike_in_every_process():
+    names = frozenset(f"name {number}" for number in range(9))
+    shown = ", ".join(map(repr, sorted(names)))
+    assert failure_of(KeyError(names)).message == f"frozenset({{{shown}}})"
+    assert failure_of(ValueError(set(names))).message == f"{{{shown}}}"
+    assert failure_of(AssertionError(set())).message == "set()"
+    assert failure_of(ValueError("missing", frozenset(), 3)).message == "('missing', frozenset(), 3)"
+    assert failure_of(KeyError("a")).message == "'a'"

@@ -9,6 +9,7 @@ import re
 
 import msgspec
 
+from quorum.apps.set_order import in_order
 from quorum.entry import Buffer
 from quorum.errors import ApplicationError, LocalProtocolError, OutcomeUnknown, SessionExpired
 
@@ -94,13 +95,16 @@ def failure_of(error: BaseException) -> Failure:
     """What the caller hears of an exception that an application raised: KIND_CHARS_MAX and MESSAGE_CHARS_MAX
     characters of it at most.
 
-    Memory addresses are cut out and the depth of a recursion is not told, since they differ between nodes.
+    Memory addresses are cut out, sets are put in order, and the depth of a recursion is not told: they differ
+    between nodes.
     """
     if isinstance(error, ApplicationError):
         return _bounded(error.kind, error.message)
     if isinstance(error, RecursionError):
         return _bounded("RecursionError", "the command recursed too deeply. Send a flatter one.")
     try:
+        if any(isinstance(argument, set | frozenset) for argument in error.args):
+            error.args = tuple(map(_shown_in_order, error.args))
         message = str(error)
     except (MemoryError, KeyboardInterrupt):
         raise
@@ -117,6 +121,22 @@ def failure_answer(error: Exception) -> Answer:
 def failure(kind: str, message: str) -> Answer:
     """A FAILED answer, cut to KIND_CHARS_MAX and MESSAGE_CHARS_MAX characters."""
     return Answer(FAILED, _ENCODE.encode(_bounded(kind, message)))
+
+
+class _Text(str):
+    """Shows itself as it is, also where its `repr` is asked for, as by KeyError."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def _shown_in_order(argument: object) -> object:
+    """A set as text that is the same in every process."""
+    if not isinstance(argument, set | frozenset):
+        return argument
+    members = ", ".join(map(repr, in_order(argument)))
+    shown = f"{{{members}}}" if members else ""
+    return _Text(shown if shown and type(argument) is set else f"{type(argument).__name__}({shown})")
 
 
 def _bounded(kind: str, message: str) -> Failure:

@@ -1,7 +1,8 @@
-"""Finds where a command walks over a built-in set, whose order differs from process to process.
+"""Finds where a command walks over a built-in set, or makes text of it: its order differs from process to process.
 
 It reads the source of a function, where there is one, and knows what is plainly a set: a literal, a comprehension,
-a call of `set`, and a name to which one of these was given. State and arguments declared as sets are ordered.
+a call of `set`, an argument declared as `frozenset`, and a name to which one of these was given. State and
+arguments that are declared as sets are ordered, and so is what is raised with a set (apps.answer).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from quorum.errors import NotReplicable
 _WALKS = {"list", "tuple", "iter", "enumerate", "map", "filter", "zip", "reversed", "join", "extend", "dict"}
 _CHOOSE_BY_KEY = {"min", "max", "sorted"}
 """With `key=`, the first of equals comes first."""
+_SHOWS = {"str", "repr", "ascii", "format", "format_map"}
 _SET_METHODS = {"union", "intersection", "difference", "symmetric_difference"}
 
 
@@ -29,7 +31,7 @@ def check_sets(function: FunctionType, what: str) -> None:
     finder.visit(tree)
     if finder.found is not None:
         raise NotReplicable(
-            f"{what} walks over the set `{finder.found}`, but each replica would do so in another order. Write "
+            f"{what} {finder.does} the set `{finder.found}`, but each replica would do so in another order. Write "
             f"sorted({finder.found}), or use a list or the keys of a dict. If the order does not matter, say so: "
             "allow={'set'}."
         )
@@ -38,7 +40,12 @@ def check_sets(function: FunctionType, what: str) -> None:
 class _Finder(ast.NodeVisitor):
     def __init__(self) -> None:
         self.found: str | None = None
+        self.does = "walks over"
         self._sets: set[str] = set()
+
+    def visit_arg(self, node: ast.arg) -> None:
+        if node.annotation is not None and ast.unparse(node.annotation).startswith("frozenset"):
+            self._sets.add(node.arg)
 
     def visit_Assign(self, node: ast.Assign) -> None:
         self.generic_visit(node)
@@ -77,8 +84,20 @@ class _Finder(ast.NodeVisitor):
         if name in _CHOOSE_BY_KEY and any(keyword.arg == "key" for keyword in node.keywords):
             for argument in node.args:
                 self._walked(argument)
+        if name in _SHOWS:
+            for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+                self._shown(argument)
         if name == "pop" and not node.args and isinstance(node.func, ast.Attribute):
             self._walked(node.func.value)
+        self.generic_visit(node)
+
+    def visit_FormattedValue(self, node: ast.FormattedValue) -> None:
+        self._shown(node.value)
+        self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant | ast.JoinedStr):
+            self._shown(node.right)
         self.generic_visit(node)
 
     def _remember(self, target: ast.expr, value: ast.expr) -> None:
@@ -88,6 +107,15 @@ class _Finder(ast.NodeVisitor):
     def _walked(self, node: ast.expr) -> None:
         if self.found is None and self._is_set(node):
             self.found = ast.unparse(node)
+
+    def _shown(self, node: ast.expr) -> None:
+        """Text is made of it, and so of what stands in a display of it."""
+        match node:
+            case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Dict(values=parts):
+                for part in parts:
+                    self._shown(part)
+            case _ if self.found is None and self._is_set(node):
+                self.found, self.does = ast.unparse(node), "makes text of"
 
     def _is_set(self, node: ast.expr) -> bool:
         match node:
