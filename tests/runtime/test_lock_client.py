@@ -534,6 +534,26 @@ def test_to_lead_is_a_block():
     run(act)
 
 
+def test_who_waits_asks_for_another_place_however_long_no_node_answers():
+    async def act(node, one, other):
+        holding = one.lock("job", ttl=60)
+        await holding.acquire()
+        async with node.client(timeout=0.05) as patient:
+            waiting = asyncio.ensure_future(patient.lock("job", ttl=0.2).acquire())
+            await queued(node, "job", 1)
+            node.is_silent = True
+            for _ in range(20):
+                await asyncio.sleep(0.03)
+            assert not waiting.done()
+            node.pass_time(1_000_000)
+            node.is_silent = False
+            await queued(node, "job", 1)
+            await holding.release()
+            assert await waiting > 0
+
+    run(act)
+
+
 def test_an_observer_goes_on_when_its_read_was_not_answered_in_time():
     async def act(node, one, other):
         patient = node.client(timeout=0.05)

@@ -30,6 +30,7 @@ from quorum.errors import (
     LockBusy,
     LockLost,
     NotLeader,
+    OutcomeUnknown,
     Overloaded,
     QuorumError,
 )
@@ -130,6 +131,8 @@ class Lock:
     async def acquire(self) -> int:
         """Wait for the lock; return its token. Without `async with` nothing interrupts who loses it: see `lost`.
 
+        Who waits and loses the place in the queue, since no node answers, asks for another one until it is there.
+
         Raises LockBusy when the time to wait is over, LockLost if the cluster answers too slowly for `ttl`, and
         what Client says; then the queue is left. Raises LocalProtocolError if this Lock is in use.
         """
@@ -141,11 +144,18 @@ class Lock:
         try:
             loop = asyncio.get_running_loop()
             end_s = None if self._wait is None else loop.time() + self._wait
+            has_waited = False
             while self._token == 0:
                 self._session.close_soon()
                 self._session = LockSession(self._client, self._ttl)
-                await self._session.open()
-                self._token = await self._queue(end_s)
+                try:
+                    await self._session.open()
+                    self._token = await self._queue(end_s)
+                except (NotLeader, Overloaded, OutcomeUnknown):
+                    if not has_waited or (end_s is not None and loop.time() >= end_s):
+                        raise
+                    await asyncio.sleep(RETRY_S)
+                has_waited = True
             self._session.check()
         except BaseException:
             await self._session.close()  # or the place in the queue would be kept until its time is over
