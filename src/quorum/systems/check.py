@@ -14,7 +14,7 @@ from quorum.systems.algebra import ALWAYS, NEVER, Expression
 from quorum.systems.structure import UNDECIDED, Answer, Witness, deal_by_structure
 from quorum.systems.system import QuorumSystem
 
-__all__ = ["Witness", "check_raft", "disjoint_quorums", "verify_witness"]
+__all__ = ["Witness", "check_raft", "disjoint_quorums", "shown", "shrunk", "verify_witness"]
 
 QUORUMS_TRIED = 2_000
 """Above so many quorums on both sides the satisfiability solver takes over."""
@@ -37,7 +37,7 @@ def disjoint_quorums(first: Expression, second: Expression) -> Witness | None:
         found = deal_by_solver(first, second)
     if found is None:
         return None
-    witness = (_shrunk(first, found[0]), _shrunk(second, found[1]))
+    witness = (shrunk(first, found[0]), shrunk(second, found[1]))
     assert verify_witness(first, second, witness), "the two quorums of a witness share no node"
     return witness
 
@@ -70,7 +70,7 @@ def _check_meet(elect: Expression, other: Expression, role: str, danger: str) ->
     witness = disjoint_quorums(elect, other)
     if witness is None:
         return
-    mine, theirs = map(_shown, witness)
+    mine, theirs = map(shown, witness)
     raise ConfigurationError(
         f"Raft was asked for with election quorum {mine} and {role} quorum {theirs}, but they share no node: "
         f"{danger}. Let every election quorum meet every election and every replication quorum, for example "
@@ -78,7 +78,8 @@ def _check_meet(elect: Expression, other: Expression, role: str, danger: str) ->
     )
 
 
-def _shown(quorum: frozenset[NodeId]) -> str:
+def shown(quorum: frozenset[NodeId]) -> str:
+    """The names of a quorum for an error, the first dozen of them."""
     names = sorted(quorum)
     more = f", and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return "{" + ", ".join(names[:NAMES_SHOWN]) + more + "}"
@@ -99,7 +100,7 @@ def _deal_by_trying(first: Expression, second: Expression) -> Answer:
     return UNDECIDED
 
 
-def _shrunk(expression: Expression, quorum: frozenset[NodeId]) -> frozenset[NodeId]:
+def shrunk(expression: Expression, quorum: frozenset[NodeId]) -> frozenset[NodeId]:
     """A minimal quorum inside this one."""
     for node in sorted(quorum):
         smaller = quorum - {node}

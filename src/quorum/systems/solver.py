@@ -17,10 +17,12 @@ CONFLICTS_MAX = 2_000_000
 _Clause = list[int]
 
 
-def deal_by_solver(first: Expression, second: Expression, conflicts_max: int = CONFLICTS_MAX) -> Witness | None:
-    """A witness that two expressions can miss each other, or None if every two quorums meet.
+def deal_by_solver(
+    first: Expression, second: Expression, conflicts_max: int = CONFLICTS_MAX, sharing: int = 0
+) -> Witness | None:
+    """A quorum of each that have at most `sharing` nodes in common; None if every two share more.
 
-    Raises ConfigurationError after `conflicts_max` dead ends without an answer.
+    The quorums need not be minimal. Raises ConfigurationError after `conflicts_max` dead ends without an answer.
     """
     if NEVER in (first, second):
         return None
@@ -29,7 +31,7 @@ def deal_by_solver(first: Expression, second: Expression, conflicts_max: int = C
     theirs = {node: circuit.variable() for node in second.nodes}
     circuit.require(first, mine)
     circuit.require(second, theirs)
-    circuit.clauses += [[-mine[node], -theirs[node]] for node in first.nodes if node in theirs]
+    circuit.keep_apart([(mine[node], theirs[node]) for node in first.nodes if node in theirs], sharing)
     with Solver(name="glucose4", bootstrap_with=circuit.clauses) as solver:
         solver.conf_budget(conflicts_max)
         answer = solver.solve_limited()
@@ -67,6 +69,17 @@ class _Circuit:
         """The nodes that are true shall hold a quorum."""
         if expression != ALWAYS:
             self.clauses.append([self._gate(expression, nodes)])
+
+    def keep_apart(self, pairs: list[tuple[int, int]], sharing: int) -> None:
+        """Of these pairs of variables at most `sharing` shall be true both."""
+        if sharing >= len(pairs):
+            return
+        if sharing == 0:
+            self.clauses += [[-one, -other] for one, other in pairs]
+            return
+        apart = [(self.variable(), 1) for _ in pairs]
+        self.clauses += [[-literal, -one, -other] for (literal, _), (one, other) in zip(apart, pairs, strict=True)]
+        self.clauses.append([self._at_least(len(pairs) - sharing, apart)])
 
     def _gate(self, expression: Expression, nodes: dict[NodeId, int]) -> int:
         votes = expression.as_threshold()
