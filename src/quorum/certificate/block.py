@@ -1,0 +1,127 @@
+"""What a Byzantine cluster decided: a block of requests, and the certificate that convinces anybody with the keys.
+
+Blocks form a chain: a header names its parent by digest, so one certificate covers every block before its own.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from quorum.certificate.committee import Committee
+from quorum.certificate.decision import Verdict
+from quorum.certificate.keys import SIGNATURE_BYTES, is_signed
+from quorum.certificate.merkle import ROOT_BYTES
+from quorum.certificate.vote import DIGEST_BYTES, NUMBER_MAX, VoteKind
+from quorum.model import NodeId
+
+NO_PARENT: Final = bytes(DIGEST_BYTES)
+"""The parent of the first block."""
+
+_HEADER = struct.Struct(">QQQQ32s32s32s32s")
+
+
+class BlockHeader(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the digest of a block covers. Times are microseconds since 1970.
+
+    `requests_root` is the Merkle root over the `count` requests of the block. `state_root` is the digest of the
+    state after block `state_sequence`, the newest that the primary had when it made this one.
+    """
+
+    sequence: int
+    time_us: int
+    count: int
+    state_sequence: int
+    membership_hash: bytes
+    parent: bytes
+    requests_root: bytes
+    state_root: bytes
+
+    def digest(self) -> bytes:
+        """The 32 bytes that members vote for."""
+        return blake2b(
+            _HEADER.pack(
+                self.sequence,
+                self.time_us,
+                self.count,
+                self.state_sequence,
+                self.membership_hash,
+                self.parent,
+                self.requests_root,
+                self.state_root,
+            ),
+            digest_size=DIGEST_BYTES,
+            person=b"quorum block 1",
+        ).digest()
+
+
+class BlockCertificate(msgspec.Struct, frozen=True, gc=False):
+    """The commit votes of a quorum for one block, all of one view of one epoch of one cluster.
+
+    `signatures` are (member, its signature over the COMMIT statement), sorted by member, each once.
+    """
+
+    cluster: str
+    epoch: int
+    view: int
+    header: BlockHeader
+    signatures: tuple[tuple[NodeId, bytes], ...]
+
+
+def certify(
+    committee: Committee, view: int, header: BlockHeader, signatures: Mapping[NodeId, bytes]
+) -> BlockCertificate:
+    """Put the members' commit votes for a block together. They are taken as they are: see `verify_block`."""
+    return BlockCertificate(committee.cluster, committee.epoch, view, header, tuple(sorted(signatures.items())))
+
+
+def verify_block(certificate: BlockCertificate, committee: Committee) -> Verdict:
+    """Judge a certificate by the committee that the caller trusts: the one way in which any code does so.
+
+    Nothing of the certificate is used before it is checked. Every signature given must be right, also beyond the
+    quorum: a certificate with a wrong one in it was put together by somebody who does not check.
+    """
+    reasons = _flaws_of_form(certificate, committee)
+    if reasons:
+        return Verdict(False, False, tuple(reasons))
+    digest = certificate.header.digest()
+    statement = committee.domain.statement(VoteKind.COMMIT, certificate.view, certificate.header.sequence, digest)
+    keys = committee.keys
+    reasons = [
+        f"the signature of {member} is wrong."
+        for member, signature in certificate.signatures
+        if not is_signed(keys[member], statement, signature)
+    ]
+    signed = not reasons
+    signers = frozenset(member for member, _ in certificate.signatures)
+    if not committee.system.is_write_quorum(signers):
+        reasons.append(f"the {len(signers)} who signed hold no quorum of epoch {committee.epoch}.")
+    return Verdict(not reasons, signed, tuple(reasons))
+
+
+def _flaws_of_form(certificate: BlockCertificate, committee: Committee) -> list[str]:
+    header, flaws = certificate.header, []
+    if certificate.cluster != committee.cluster:
+        flaws.append(f"it is of cluster {certificate.cluster[:40]!r}, not of {committee.cluster[:40]!r}.")
+    if certificate.epoch != committee.epoch:
+        flaws.append(f"it is of epoch {certificate.epoch}, the committee is of epoch {committee.epoch}.")
+    if header.membership_hash != committee.membership_hash:
+        flaws.append(f"it names another committee for epoch {certificate.epoch}.")
+    numbers = (certificate.view, header.sequence, header.time_us, header.count, header.state_sequence)
+    if min(numbers) < 0 or max(numbers) > NUMBER_MAX or not header.state_sequence < header.sequence:
+        flaws.append("its numbers lie outside every chain of blocks.")
+    if {len(header.parent), len(header.requests_root), len(header.state_root)} != {ROOT_BYTES}:
+        flaws.append(f"its hashes do not have {ROOT_BYTES} bytes each.")
+    signers = [member for member, _ in certificate.signatures]
+    if signers != sorted(set(signers)):
+        flaws.append("its signers are not sorted, or one is named twice.")
+    strangers = sorted(set(signers) - set(committee.nodes))
+    if strangers:
+        flaws.append(f"{', '.join(strangers[:5])} signed without being of epoch {committee.epoch}.")
+    if any(len(signature) != SIGNATURE_BYTES for _, signature in certificate.signatures):
+        flaws.append(f"a signature does not have {SIGNATURE_BYTES} bytes.")
+    return flaws

@@ -1,0 +1,63 @@
+"""From the genesis committee to any later one: every change is decided, and signed, by the epoch before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from quorum.certificate.block import BlockCertificate, verify_block
+from quorum.certificate.committee import Committee, check_committee
+from quorum.certificate.decision import Verdict
+from quorum.certificate.merkle import is_under, leaf_of
+from quorum.errors import ConfigurationError
+
+_ENCODE = msgspec.msgpack.Encoder()
+EPOCH_TAG = b"quorum epoch 1\x00"
+
+
+class EpochChange(msgspec.Struct, frozen=True):
+    """One step: the old committee's `certificate` is for a block whose request at `place` is the new committee."""
+
+    committee: Committee
+    certificate: BlockCertificate
+    place: int
+    path: tuple[bytes, ...]
+
+
+def epoch_request(committee: Committee) -> bytes:
+    """The request that puts `committee` into force, as it stands in a block."""
+    return EPOCH_TAG + _ENCODE.encode(committee)
+
+
+def verify_epochs(genesis: Committee, changes: Sequence[EpochChange]) -> tuple[Committee, Verdict]:
+    """Follow the changes from a committee that the caller trusts; return the last one reached, and the verdict.
+
+    The verdict's reasons say at which epoch the chain breaks; the committee is then the last good one.
+    """
+    trusted = genesis
+    for change in changes:
+        reasons = _flaws(trusted, change)
+        if reasons:
+            where = f"the change from epoch {trusted.epoch} does not hold: "
+            return trusted, Verdict(False, False, tuple(where + reason for reason in reasons))
+        trusted = change.committee
+    return trusted, Verdict(True, True, ())
+
+
+def _flaws(trusted: Committee, change: EpochChange) -> list[str]:
+    verdict = verify_block(change.certificate, trusted)
+    if not verdict.valid:
+        return list(verdict.reasons)
+    following = change.committee
+    if following.cluster != trusted.cluster or following.epoch != trusted.epoch + 1:
+        return [f"it leads to epoch {following.epoch} of cluster {following.cluster[:40]!r}."]
+    try:
+        check_committee(following)
+    except ConfigurationError as error:
+        return [f"the new committee could not decide: {error}"]
+    header = change.certificate.header
+    leaf = leaf_of(epoch_request(following))
+    if not is_under(header.requests_root, leaf, change.place, header.count, change.path):
+        return ["the new committee is not in the block that was signed."]
+    return []
