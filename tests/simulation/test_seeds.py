@@ -29,6 +29,7 @@ def test_every_claim_holds_in_seed(seed: int):
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_every_claim_holds_in_many_seeds_that_meet_every_rare_branch():
     met = Sometimes()
     for seed in LONG:
