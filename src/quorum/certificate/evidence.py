@@ -1,0 +1,144 @@
+"""Evidence: signatures of one member that no honest member ever makes together.
+
+It convinces anybody who knows the committee, needs no other witness, and can never name an honest member: what an
+honest member signs is durable before it leaves, so it does not contradict itself after a crash either.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from struct import Struct
+from typing import Final
+
+import msgspec
+
+from quorum.certificate.committee import Committee
+from quorum.certificate.decision import Verdict
+from quorum.certificate.keys import is_signed
+from quorum.certificate.vote import DIGEST_BYTES, NUMBER_MAX, VoteKind
+from quorum.model import NodeId
+
+ONE_A_PLACE: Final = frozenset({VoteKind.PRE_PREPARE, VoteKind.PREPARE, VoteKind.COMMIT, VoteKind.CHECKPOINT})
+"""Of these an honest member signs one digest at most for a view and a sequence number."""
+
+_CLAIM = Struct(">Q32sQQ32s")
+
+
+class SignedVote(msgspec.Struct, frozen=True, array_like=True):
+    """A vote by `member`, and its signature over the statement of the committee's domain.
+
+    A checkpoint is taken of a state, whatever the view: its view is 0.
+    """
+
+    member: NodeId
+    kind: VoteKind
+    view: int
+    sequence: int
+    digest: bytes
+    signature: bytes
+
+
+class Claim(msgspec.Struct, frozen=True, array_like=True):
+    """What a member that leaves its view says it has seen: the newest stable checkpoint, and the newest block that
+    it knows to be prepared, by view and then by sequence number (0 and 0: none after the checkpoint)."""
+
+    stable_sequence: int
+    stable_digest: bytes
+    view: int
+    sequence: int
+    digest: bytes
+
+    def digest_of_claim(self) -> bytes:
+        """The 32 bytes that the VIEW-CHANGE vote signs."""
+        packed = _CLAIM.pack(self.stable_sequence, self.stable_digest, self.view, self.sequence, self.digest)
+        return blake2b(packed, digest_size=DIGEST_BYTES, person=b"quorum claim 1").digest()
+
+
+class Equivocation(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """One member voted for two digests at one place."""
+
+    first: SignedVote
+    second: SignedVote
+
+
+class HiddenVote(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A member that voted to commit a block left the view with a claim that does not own up to it.
+
+    Whoever votes to commit knows the block to be prepared, and never claims less until a checkpoint covers it.
+    """
+
+    commit: SignedVote
+    view_change: SignedVote
+    claim: Claim
+
+
+Evidence = Equivocation | HiddenVote
+
+
+def accused(evidence: Evidence) -> NodeId:
+    """The member that the evidence is against."""
+    return evidence.first.member if isinstance(evidence, Equivocation) else evidence.commit.member
+
+
+def verify_evidence(evidence: Evidence, committee: Committee) -> Verdict:
+    """Judge evidence by the committee that the caller trusts. Valid: the accused lied, or gave its key away."""
+    if isinstance(evidence, Equivocation):
+        votes = (evidence.first, evidence.second)
+        reasons = _flaws_of_votes(votes, committee) or _flaws_of_equivocation(evidence)
+    else:
+        votes = (evidence.commit, evidence.view_change)
+        reasons = _flaws_of_votes(votes, committee) or _flaws_of_hidden_vote(evidence)
+    if not reasons:
+        reasons = _flaws_of_signatures(votes, committee)
+    return Verdict(not reasons, not reasons, tuple(reasons))
+
+
+def _flaws_of_votes(votes: tuple[SignedVote, SignedVote], committee: Committee) -> list[str]:
+    flaws = []
+    if votes[0].member != votes[1].member:
+        flaws.append("the two votes are of different members.")
+    if votes[0].member not in committee.keys:
+        flaws.append(f"{votes[0].member[:40]} is not of epoch {committee.epoch}.")
+    for vote in votes:
+        if not (0 <= vote.view <= NUMBER_MAX and 0 <= vote.sequence <= NUMBER_MAX):
+            flaws.append("a vote's numbers lie outside every chain of blocks.")
+        if len(vote.digest) != DIGEST_BYTES:
+            flaws.append(f"a vote's digest does not have {DIGEST_BYTES} bytes.")
+    return flaws
+
+
+def _flaws_of_equivocation(evidence: Equivocation) -> list[str]:
+    first, second = evidence.first, evidence.second
+    if first.kind not in ONE_A_PLACE:
+        return [f"an honest member may sign several votes of type {first.kind.name}."]
+    if (first.kind, first.view, first.sequence) != (second.kind, second.view, second.sequence):
+        return ["the two votes are not for one place."]
+    if first.digest == second.digest:
+        return ["the two votes say the same."]
+    return []
+
+
+def _flaws_of_hidden_vote(evidence: HiddenVote) -> list[str]:
+    commit, left, claim = evidence.commit, evidence.view_change, evidence.claim
+    if (commit.kind, left.kind) != (VoteKind.COMMIT, VoteKind.VIEW_CHANGE):
+        return ["it is not a vote to commit and one to change the view."]
+    numbers = (claim.stable_sequence, claim.view, claim.sequence)
+    if min(numbers) < 0 or max(numbers) > NUMBER_MAX:
+        return ["the claim's numbers lie outside every chain of blocks."]
+    if {len(claim.stable_digest), len(claim.digest)} != {DIGEST_BYTES}:
+        return [f"the claim's digests do not have {DIGEST_BYTES} bytes."]
+    if left.digest != claim.digest_of_claim():
+        return ["the claim is not the one that was signed."]
+    if left.view <= commit.view:
+        return ["the vote to commit is not of an earlier view than the one that was asked for."]
+    if (claim.view, claim.sequence) >= (commit.view, commit.sequence) or claim.stable_sequence >= commit.sequence:
+        return ["the claim owns up to the vote."]
+    return []
+
+
+def _flaws_of_signatures(votes: tuple[SignedVote, SignedVote], committee: Committee) -> list[str]:
+    for vote in votes:
+        statement = committee.domain.statement(vote.kind, vote.view, vote.sequence, vote.digest)
+        if not is_signed(committee.keys[vote.member], statement, vote.signature):
+            return [f"{vote.member} did not sign its vote of type {vote.kind.name}."]
+    return []
