@@ -248,6 +248,28 @@ def test_a_restart_goes_on_where_the_transfer_was():
     assert open_store(files).receive(found, 0, b"") == 1000
 
 
+def test_what_an_earlier_life_has_fetched_is_read_only_once_all_is_here():
+    """On the loop, 200 MB of it would stop the node."""
+
+    class CountingFiles(SimFiles):
+        reads = 0
+
+        def pread(self, handle, size, offset):
+            self.reads += 1
+            return super().pread(handle, size, offset)
+
+    source, files = SimFiles(), CountingFiles()
+    serving = open_store(source)
+    found = written(serving, 7)
+    open_store(files).receive(found, 0, serving.read_chunk(7, 0, 1000) or b"")
+    files.kill()
+    store, before = open_store(files), files.reads
+    assert store.receive(found, 1000, serving.read_chunk(7, 1000, found.size) or b"") == found.size
+    assert files.reads == before
+    finish(store, found)
+    assert store.newest() == found and list(store.load(7)) == CHUNKS
+
+
 def test_a_fetched_snapshot_that_differs_from_the_promise_is_dropped():
     """Row 20: the digest, the head and the cluster are checked before anything is installed."""
     source = SimFiles()

@@ -56,23 +56,24 @@ class _Write:
 
 
 class _Part:
-    """A snapshot being fetched: the file so far, and the digest of its part before the trailer."""
+    """A snapshot being fetched: the file so far, and the digest of its part before the trailer. Where bytes were
+    `found` from an earlier life, the digest is computed at the end: to read them takes long."""
 
-    __slots__ = ("failure", "handle", "hasher", "mark", "offset", "path", "unsynced")
+    __slots__ = ("failure", "found", "handle", "hasher", "mark", "offset", "path", "unsynced")
 
-    def __init__(self, mark: SnapshotMark, path: str, handle: int) -> None:
+    def __init__(self, mark: SnapshotMark, path: str, handle: int, found: int) -> None:
         self.mark = mark
         self.path = path
         self.handle = handle
+        self.found = self.offset = found
         self.hasher = new_hash()
-        self.offset = 0
         self.unsynced = 0
         self.failure: BaseException | None = None  # of a sync of what is here
 
     def take(self, data: Buffer) -> None:
         """Account for `data`, which stands at `offset` in the file."""
         left = self.mark.size - DIGEST_BYTES - self.offset
-        if left > 0:
+        if left > 0 and not self.found:
             self.hasher.update(memoryview(data)[:left])
         self.offset += len(data)
         self.unsynced += len(data)
@@ -403,11 +404,19 @@ class SnapshotStore:
         mark = part.mark
         reader = SnapshotReader(self._files, part.path, self._cluster)
         reader.close()
-        if part.hasher.digest() != mark.digest or reader.mark != mark:
+        if self._digest_of(part) != mark.digest or reader.mark != mark:
             raise StorageCorrupt(
                 f"The snapshot at {mark.index} was fetched, but it is not the one that was promised: its digest "
                 "or its head differs. It was dropped; fetch it again."
             )
+
+    def _digest_of(self, part: _Part) -> bytes:
+        """In the worker."""
+        if part.found:
+            end = part.mark.size - DIGEST_BYTES
+            for offset in range(0, end, SLICE_BYTES):
+                part.hasher.update(self._files.pread(part.handle, min(SLICE_BYTES, end - offset), offset))
+        return part.hasher.digest()
 
     def _has(self, mark: SnapshotMark) -> bool:
         newest = self._newest
@@ -429,12 +438,9 @@ class SnapshotStore:
                 found = True
             elif other.endswith(".part"):
                 self._files.unlink(f"{self._folder}/{other}")
-        part = _Part(mark, path, self._files.open(path, create=not found))
-        left = min(self._files.size(part.handle), mark.size) if found else 0
-        while part.offset < left:
-            data = self._files.pread(part.handle, min(SLICE_BYTES, left - part.offset), part.offset)
-            part.take(data)
-        self._part = part
+        handle = self._files.open(path, create=not found)
+        size = min(self._files.size(handle), mark.size) if found else 0
+        self._part = part = _Part(mark, path, handle, size)
         return part
 
     def close(self) -> None:
