@@ -26,6 +26,8 @@ KEYS_PER_LEAF = 256
 LEAF_BYTES = 64 * 1024
 """A leaf with more than one key is split above either bound. Both must be the same on every node."""
 DIGEST_BYTES = 32
+KEYS_LET_GO = 16
+"""So many are freed in one step."""
 
 
 class Versioned(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -319,11 +321,18 @@ class Leaves:
         return View(self._leaves)
 
     def let_go(self) -> Iterator[None]:
-        """Free it leaf by leaf, which for millions of keys takes long. It must not be used any more."""
-        leaves = self._leaves
-        while leaves:
-            leaves.pop()
-            yield
+        """Free it a few keys at a time. It must not be used any more.
+
+        Keys that came at about the same time share their memory, which goes back to the system with the last of
+        them: the last leaves give back nearly all.
+        """
+        while self._leaves:
+            items = self._leaves.pop().items.copy()  # a view may be reading the leaf
+            self._lows.pop()
+            while items:
+                for _ in range(min(KEYS_LET_GO, len(items))):
+                    items.popitem()
+                yield
 
     def load(self, chunks: Iterable[bytes]) -> None:
         """Replace everything by the chunks of a view. Raises ValueError, nothing changed, if they are damaged."""
