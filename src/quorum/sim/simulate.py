@@ -72,8 +72,11 @@ class SimulationFailed(QuorumError, AssertionError):
 
     def __init__(self, run: Run, replay: str, simulation: Simulation) -> None:
         events = "".join(f"\n  {event}" for event in run.tale[-EVENTS_SHOWN:])
+        failure = run.failure.removesuffix(".")
+        if failure.endswith("no operation was answered"):
+            failure += ". A workload returns the call that it makes, or is async and awaits its calls"
         super().__init__(
-            f"{simulation.name} was simulated with seed {run.seed}, but not every claim held: {run.failure}.\n"
+            f"{simulation.name} was simulated with seed {run.seed}, but not every claim held: {failure}.\n"
             f"Replay it: {replay}" + (f"\nThe last events:{events}" if events else "")
         )
         self.run = run
