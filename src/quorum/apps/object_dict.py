@@ -154,7 +154,7 @@ class StateDict(Plain, MutableMapping[K, V], Generic[K, V]):
         if type(key) is self._key.exact:
             return key
         settled: K = self._key.settle(key, f"a key of {self.where}")[1]
-        if settled != key:
+        if settled != key and key == key:  # noqa: PLR0124 - `_check_new` tells what is wrong with NaN
             raise TypeError(
                 f"a key of {self.where} was given as {key!r}, but it is kept as {settled!r}, which is not equal. "
                 "Use a key that is equal to what it is kept as, which NaN never is."
