@@ -30,7 +30,7 @@ compiled: $(COMPILED)/.installed
 
 check-compiled: $(COMPILED)/.installed
 	QUORUM_PURE_PYTHON=$(CURDIR)/$(BIN)/python $(COMPILED)/bin/python -m pytest -n $(WORKERS) --dist worksteal \
-		-m "not slow and not cluster" tests/protocols tests/runtime tests/apps tests/sim
+		-m "not cluster" tests/protocols tests/runtime tests/apps tests/sim
 
 demo: $(VENV)/.installed
 	$(BIN)/quorum demo

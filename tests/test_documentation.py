@@ -29,6 +29,7 @@ def pages_with(is_cluster: bool) -> list[Path]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with(is_cluster=False), ids=name_of)
 def test_a_page_runs_as_written(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

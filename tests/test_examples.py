@@ -27,6 +27,7 @@ def run(example: Path) -> str:
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", [path for path in EXAMPLES if not on_cluster(path)], ids=name_of)
 def test_an_example_runs(example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -28,6 +28,8 @@ from simulated_classes import (
 )
 from simulation.planted import BUGS, planted
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parent.parent
 
 

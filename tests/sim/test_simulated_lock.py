@@ -12,6 +12,8 @@ from quorum import SimulationFailed
 from quorum.sim.actor import Operation
 from simulated_classes import Guarded, SameToken
 
+pytestmark = pytest.mark.slow
+
 
 async def holds_and_writes(lock: Guarded, draw: Random) -> None:
     """Take a lock, write by its token, and give it up; one in four forgets to, and its limit has to pass."""

@@ -25,6 +25,7 @@ def test_another_seed_gives_another_run():
     assert len(traces) == 5
 
 
+@pytest.mark.slow
 def test_two_values_of_the_hash_seed_give_the_same_traces():
     jobs = [Job(seed, 1, (3,)) for seed in (0, 13)]  # bytes and disk; a quorum system
     here = [run_planned(job.seed, job.nodes).trace for job in jobs]

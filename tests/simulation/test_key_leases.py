@@ -22,6 +22,8 @@ from quorum.sim.world import World
 from simulation.key_lease_workload import Judged, LeaseWorker, Model, Recorder, RecordingHost
 from simulation.lock_workload import SECOND_US
 
+pytestmark = pytest.mark.slow
+
 CALM_US = 20 * SECOND_US
 """Long enough for every lease to end."""
 SEEDS = range(1, 7)

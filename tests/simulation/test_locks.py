@@ -15,6 +15,8 @@ from quorum.sim.faults import ALL_FAULTS, Nemesis
 from quorum.sim.world import World
 from simulation.lock_workload import LOCKS, SECOND_US, TTL_US, LockWorker, Script, Setup, Step, Write
 
+pytestmark = pytest.mark.slow
+
 CALM_US = 25 * SECOND_US
 """Long enough for everybody who queues to hold the lock in turn."""
 

@@ -9,6 +9,7 @@ from quorum.sim.campaign import Plan, run_seed
 from simulation.planted import BUGS, Bug, planted, run_with, run_without, search
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_the_simulator_catches(bug: Bug):
     hits = search(bug, range(bug.plan.seed, bug.plan.seed + bug.tries))
