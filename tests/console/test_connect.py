@@ -49,6 +49,19 @@ def test_the_client_identity_is_the_admin_or_the_only_one(tmp_path):
     at_url("quorum://127.0.0.1:1", tls=keys, identity="client.other")
 
 
+def test_a_variable_says_which_client_to_be_unless_the_program_does(tmp_path, monkeypatch):
+    keys = tmp_path / "keys"
+    create_authority(keys)
+    for name in ("app", "other"):
+        issue(keys, name, kind="client")
+    monkeypatch.setenv("QUORUM_IDENTITY", "client.other")
+    at_url("quorum://127.0.0.1:1", tls=keys)
+    monkeypatch.setenv("QUORUM_IDENTITY", "client.none")
+    at_url("quorum://127.0.0.1:1", tls=keys, identity="client.app")
+    with pytest.raises(ConfigurationError, match=r"QUORUM_IDENTITY=client\.none .* unset the variable"):
+        at_url("quorum://127.0.0.1:1", tls=keys)
+
+
 def test_keys_are_found_beside_the_configuration(tmp_path):
     layout = init_cluster(tmp_path / "c", nodes=3)
     place = at_config(layout.cluster)

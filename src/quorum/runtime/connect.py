@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ from quorum.runtime.sync_calls import SyncCalls
 from quorum.runtime.within import Within
 
 SCHEME = "quorum://"
+IDENTITY_VARIABLE = "QUORUM_IDENTITY"
+"""Which client of a keys folder to be, where nobody says so: `client.reporting`."""
 TIMEOUT_S = 10.0
 THREAD_END_S = 5.0
 R = TypeVar("R")
@@ -220,10 +223,10 @@ def connect(
     """Reach the cluster at `url` ("quorum://host:port,host:port"), or the one of `config`, a cluster.toml.
 
     Neither given: QUORUM_CONFIG, else .quorum/cluster.toml. `tls` is the keys folder (with `config`: the one
-    beside it, when not given) and `identity` the client in it (client.admin, or the only one there). `timeout`
-    bounds each request, in seconds; 0 or less: never. The members are learned from the cluster, and followed as
-    they change; without `discover` only the addresses given are dialled, as proxies need it. Raises
-    ConfigurationError.
+    beside it, when not given) and `identity` the client in it (not given: the one that QUORUM_IDENTITY names, else
+    client.admin, else the only one there). `timeout` bounds each request, in seconds; 0 or less: never. The members
+    are learned from the cluster, and followed as they change; without `discover` only the addresses given are
+    dialled, as proxies need it. Raises ConfigurationError.
     """
     if url is not None and config is not None:
         raise ConfigurationError(
@@ -291,7 +294,18 @@ def _check_loopback(addresses: Sequence[Address]) -> None:
 
 
 def _contexts(folder: Path, identity: str | None) -> TlsContexts:
-    return load_tls(folder, identity or _only_client(folder))
+    return load_tls(folder, identity or _named_client(folder) or _only_client(folder))
+
+
+def _named_client(folder: Path) -> str:
+    """The client that QUORUM_IDENTITY says; "" where it says none. Raises ConfigurationError for one not there."""
+    named = os.environ.get(IDENTITY_VARIABLE, "")
+    if named and not (folder / f"{named}.crt").is_file():
+        raise ConfigurationError(
+            f"{IDENTITY_VARIABLE}={named[:80]} was to be the client, but {folder} has no {named[:80]}.crt. Name a "
+            "client whose certificate and key are there, such as client.admin, or unset the variable."
+        )
+    return named
 
 
 def _only_client(folder: Path) -> str:
@@ -304,8 +318,8 @@ def _only_client(folder: Path) -> str:
     asked = f"a client identity was to be taken from {folder}, but "
     if found:
         raise ConfigurationError(
-            f"{asked}{len(found)} are there: {', '.join(found)[:200]}. Say which in Python "
-            f"(identity={found[0]!r}), or keep one alone there."
+            f"{asked}{len(found)} are there: {', '.join(found)[:200]}. Say which by "
+            f"{IDENTITY_VARIABLE}={found[0]} (in Python identity={found[0]!r}), or keep one alone there."
         )
     raise ConfigurationError(
         f"{asked}no certificate of a client is there. Put CLIENT.crt, CLIENT.key and ca.crt there, as "
