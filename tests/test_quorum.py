@@ -154,6 +154,11 @@ def test_a_partition_names_each_node_once() -> None:
         Quorum(N=3, T=1).partition([1, 2], [2, 3])
 
 
+def test_a_partition_takes_groups_and_not_nodes() -> None:
+    with pytest.raises(ConfigurationError, match="Write the groups as lists"):
+        Quorum(N=3, T=1).partition(1, [2, 3])  # type: ignore[arg-type]
+
+
 def test_a_value_that_cannot_be_sent_is_refused_and_changes_nothing() -> None:
     quorum = Quorum(N=3, T=1)
     with pytest.raises(ConfigurationError, match="plain data"):

@@ -174,7 +174,15 @@ class Quorum:
         self._settle()
 
     def partition(self, *groups: Sequence[int]) -> None:
-        """Cut the network between these groups of nodes; nodes that are not named form one more group."""
+        """Cut the network between these groups of nodes; nodes that are not named form one more group.
+
+        Raises ConfigurationError for a node that does not exist, is in two groups, or is given without a group.
+        """
+        if any(isinstance(group, int) for group in groups):
+            raise ConfigurationError(
+                f"the partition {groups} was asked for, but each side of it is a group of nodes. "
+                "Write the groups as lists, such as partition([1, 2], [3, 4, 5])."
+            )
         named = [tuple(self._name(node) for node in group) for group in groups]
         flat = [name for group in named for name in group]
         if len(flat) != len(set(flat)):

@@ -224,9 +224,9 @@ def connect(
 
     Neither given: QUORUM_CONFIG, else .quorum/cluster.toml. `tls` is the keys folder (with `config`: the one
     beside it, when not given) and `identity` the client in it (not given: the one that QUORUM_IDENTITY names, else
-    client.admin, else the only one there). `timeout` bounds each request, in seconds; 0 or less: never. The members
-    are learned from the cluster, and followed as they change; without `discover` only the addresses given are
-    dialled, as proxies need it. Raises ConfigurationError.
+    client.admin, else the only one there). `timeout` bounds each request, in seconds; 0 or less: never. The
+    members are learned from the cluster, and followed as they change; without `discover` only the addresses given
+    are dialled, as proxies need it. Raises ConfigurationError.
     """
     if url is not None and config is not None:
         raise ConfigurationError(
