@@ -22,7 +22,8 @@ from quorum.model import NodeId
 NO_PARENT: Final = bytes(DIGEST_BYTES)
 """The parent of the first block."""
 
-_HEADER = struct.Struct(">QQQQ32s32s32s32s")
+HEADER: Final = struct.Struct(">QQQQ32s32s32s32s")
+"""The fixed form of a header: its fields, in order."""
 
 
 class BlockHeader(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -41,22 +42,22 @@ class BlockHeader(msgspec.Struct, frozen=True, array_like=True, gc=False):
     requests_root: bytes
     state_root: bytes
 
+    def packed(self) -> bytes:
+        """The header as fixed bytes, first in a block. Numbers are 0 to 2^64-1, hashes have 32 bytes."""
+        return HEADER.pack(
+            self.sequence,
+            self.time_us,
+            self.count,
+            self.state_sequence,
+            self.membership_hash,
+            self.parent,
+            self.requests_root,
+            self.state_root,
+        )
+
     def digest(self) -> bytes:
         """The 32 bytes that members vote for."""
-        return blake2b(
-            _HEADER.pack(
-                self.sequence,
-                self.time_us,
-                self.count,
-                self.state_sequence,
-                self.membership_hash,
-                self.parent,
-                self.requests_root,
-                self.state_root,
-            ),
-            digest_size=DIGEST_BYTES,
-            person=b"quorum block 1",
-        ).digest()
+        return blake2b(self.packed(), digest_size=DIGEST_BYTES, person=b"quorum block 1").digest()
 
 
 class BlockCertificate(msgspec.Struct, frozen=True, gc=False):
