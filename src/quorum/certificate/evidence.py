@@ -21,7 +21,7 @@ from quorum.model import NodeId
 ONE_A_PLACE: Final = frozenset({VoteKind.PRE_PREPARE, VoteKind.PREPARE, VoteKind.COMMIT, VoteKind.CHECKPOINT})
 """Of these an honest member signs one digest at most for a view and a sequence number."""
 
-_CLAIM = Struct(">Q32sQQ32s")
+_CLAIM = Struct(">QQ32s")
 
 
 class SignedVote(msgspec.Struct, frozen=True, array_like=True):
@@ -39,18 +39,18 @@ class SignedVote(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Claim(msgspec.Struct, frozen=True, array_like=True):
-    """What a member that leaves its view says it has seen: the newest stable checkpoint, and the newest block that
-    it knows to be prepared, by view and then by sequence number (0 and 0: none after the checkpoint)."""
+    """What a member that leaves its view says it has seen: the newest block for which it holds votes of a quorum.
 
-    stable_sequence: int
-    stable_digest: bytes
+    Newest by view, then by sequence number; the votes are to prepare or to commit. 0, 0 and zeros: none yet.
+    """
+
     view: int
     sequence: int
     digest: bytes
 
     def digest_of_claim(self) -> bytes:
         """The 32 bytes that the VIEW-CHANGE vote signs."""
-        packed = _CLAIM.pack(self.stable_sequence, self.stable_digest, self.view, self.sequence, self.digest)
+        packed = _CLAIM.pack(self.view, self.sequence, self.digest)
         return blake2b(packed, digest_size=DIGEST_BYTES, person=b"quorum claim 1").digest()
 
 
@@ -64,7 +64,7 @@ class Equivocation(msgspec.Struct, frozen=True, array_like=True, tag=True):
 class HiddenVote(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """A member that voted to commit a block left the view with a claim that does not own up to it.
 
-    Whoever votes to commit knows the block to be prepared, and never claims less until a checkpoint covers it.
+    Whoever votes to commit holds a quorum's votes to prepare the block, and never claims less from then on.
     """
 
     commit: SignedVote
@@ -122,16 +122,15 @@ def _flaws_of_hidden_vote(evidence: HiddenVote) -> list[str]:
     commit, left, claim = evidence.commit, evidence.view_change, evidence.claim
     if (commit.kind, left.kind) != (VoteKind.COMMIT, VoteKind.VIEW_CHANGE):
         return ["it is not a vote to commit and one to change the view."]
-    numbers = (claim.stable_sequence, claim.view, claim.sequence)
-    if min(numbers) < 0 or max(numbers) > NUMBER_MAX:
+    if not (0 <= claim.view <= NUMBER_MAX and 0 <= claim.sequence <= NUMBER_MAX):
         return ["the claim's numbers lie outside every chain of blocks."]
-    if {len(claim.stable_digest), len(claim.digest)} != {DIGEST_BYTES}:
-        return [f"the claim's digests do not have {DIGEST_BYTES} bytes."]
+    if len(claim.digest) != DIGEST_BYTES:
+        return [f"the claim's digest does not have {DIGEST_BYTES} bytes."]
     if left.digest != claim.digest_of_claim():
         return ["the claim is not the one that was signed."]
     if left.view <= commit.view:
         return ["the vote to commit is not of an earlier view than the one that was asked for."]
-    if (claim.view, claim.sequence) >= (commit.view, commit.sequence) or claim.stable_sequence >= commit.sequence:
+    if (claim.view, claim.sequence) >= (commit.view, commit.sequence):
         return ["the claim owns up to the vote."]
     return []
 
