@@ -52,13 +52,15 @@ def up(folder: Path, nodes: int | None, model: str, insecure: bool, timeout: flo
             "out, or name another --folder for another cluster."
         )
     with cluster.exclusive():
-        started = cluster.start_all()
-        with _waiting(as_json) as show:
-            answers, waiting = asyncio.run(wait_until_ready(cluster, started, timeout, show))
-        failed = cluster.failures(started)
-        if leader_of(answers) is not None and not failed:
-            cluster.first_start_done()
-        cluster.let_go()
+        try:
+            started = cluster.start_all()
+            with _waiting(as_json) as show:
+                answers, waiting = asyncio.run(wait_until_ready(cluster, started, timeout, show))
+            failed = cluster.failures(started)
+            if leader_of(answers) is not None and not failed:
+                cluster.first_start_done()
+        finally:
+            cluster.let_go()
     _report(cluster, started, answers, failed, waiting, as_json)
     if failed:
         raise AnswerNo
