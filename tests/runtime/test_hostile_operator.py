@@ -62,7 +62,6 @@ CHANGES: dict[str, Change | bytes] = {
     "a priority below": SetPriority("n1", -HUGE),
     "nobody evicted": Evict(()),
     "everybody evicted": Evict(("n1", "n2", "n3")),
-    "the same one twice": Evict(("n2", "n2")),
     "a stranger evicted": Evict(("n7",)),
     "a stranger demoted": Demote("n7"),
     "a voter promoted": Promote("n1"),
