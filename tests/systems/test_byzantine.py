@@ -141,3 +141,16 @@ def test_reads_that_are_not_writes_and_empty_systems_are_refused() -> None:
     assert sharing_at_most(NEVER, parse("a"), 3) is None
     assert blocking_set(ALWAYS, 3) is None
     assert blocking_set(both(parse("a"), parse("b")), 0) is None
+
+
+def test_a_number_of_liars_below_none_is_refused_and_stops_nothing() -> None:
+    nodes = choose(3, *map(Node, "abcd"))
+    assert blocking_set(nodes, -1) is None
+    assert sharing_at_most(nodes, nodes, -1) is None
+    for refused in (
+        lambda: check_byzantine(QuorumSystem(nodes, nodes), -1),
+        lambda: weighted_byzantine(dict.fromkeys("abcd", 1), -1),
+        lambda: byzantine("abcd", -1),
+    ):
+        with pytest.raises(ConfigurationError, match="0 or more"):
+            refused()

@@ -35,8 +35,10 @@ def byzantine(nodes: Iterable[NodeId], faults: int) -> QuorumSystem:
 def weighted_byzantine(weights: Mapping[NodeId, int], faults: int) -> QuorumSystem:
     """The fewest votes of which every two quorums share more than the `faults` heaviest nodes have together.
 
-    Raises ConfigurationError where no quorum would be left without those nodes, or a weight is no count.
+    Raises ConfigurationError where no quorum would be left without those nodes, N < 3T+1, or a weight or T is no
+    count.
     """
+    check_fault_budget(len(weights), faults, "byzantine")
     total = Threshold(weights, 1).total
     heaviest = sum(sorted(weights.values(), reverse=True)[:faults])
     votes = (total + heaviest) // 2 + 1
@@ -85,7 +87,7 @@ def blocking_set(expression: Expression, count: int) -> frozenset[NodeId] | None
     Exact: the sets that meet every quorum are the quorums of the dual.
     Raises ConfigurationError where the solver gives up.
     """
-    if expression == ALWAYS:
+    if expression == ALWAYS or count < 0:
         return None
     dual = expression.dual()
     votes = dual.as_threshold()
@@ -111,6 +113,10 @@ def check_byzantine(system: QuorumSystem, faults: int) -> None:
     Source: Castro and Liskov, "Practical Byzantine Fault Tolerance" (1999), section 4.2, for N = 3T+1; Malkhi and
     Reiter, "Byzantine Quorum Systems" (1998), definition 5.1, for any system.
     """
+    if faults < 0:
+        raise ConfigurationError(
+            f"PBFT was asked for with T={faults} liars, but T counts nodes. Give a whole number, 0 or more."
+        )
     decide = system.writes
     if decide in (ALWAYS, NEVER):
         raise ConfigurationError(
