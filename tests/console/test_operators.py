@@ -13,7 +13,7 @@ import pytest
 
 from quorum.errors import QuorumError, RequestRefused
 from quorum.membership.reconfiguration import Evict
-from quorum.runtime import backup
+from quorum.runtime import backup, setup
 from quorum.runtime.config import load_cluster
 from quorum.runtime.connect import at_config, connect
 from quorum.runtime.enrol import add_member, remove_member
@@ -32,6 +32,16 @@ def test_members_that_are_added_and_removed_at_once_are_all_in_the_file(tmp_path
     expected = {"n1", "n2", "n3", *(f"m{number}" for number in range(1, 8)), "m9"}
     assert {member.id for member in config.members} == expected
     assert len({member.listen.port for member in config.members}) == len(expected)
+
+
+def test_a_new_member_is_not_given_the_port_of_one_that_does_not_run(tmp_path, monkeypatch):
+    layout = init_cluster(tmp_path / "c", nodes=3, insecure=True)
+    drawn = [member.listen.port - setup._PORTS_FIRST for member in layout.config.members]
+    draw = setup.secrets.randbelow
+    monkeypatch.setattr(setup.secrets, "randbelow", lambda below: drawn.pop() if drawn else draw(below))
+    ports = [member.listen.port for member in add_member(layout.cluster, "m1", "learner").members]
+    assert not drawn
+    assert len(set(ports)) == 4
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def _add_member(cluster: Path, node: NodeId, role: str, address: str | None) -> 
             f"that "
             "name is there. Choose another name: one that was used must not vote again without its data."
         )
-    listen = parse_address(address) if address is not None else _free_address()
+    listen = parse_address(address) if address is not None else _free_address(before)
     text = toml.read_text(cluster, "cluster.toml").rstrip("\n") + f"\n\n{_block(node, listen, role)}"
     after = parse_cluster(text)
     insecure = _is_insecure(cluster, before)
@@ -135,8 +135,10 @@ def _replace(path: Path, text: str) -> None:
     os.replace(beside, path)
 
 
-def _free_address() -> Address:
-    return Address("127.0.0.1", free_ports(1)[0])
+def _free_address(cluster: ClusterConfig) -> Address:
+    """One that no member has, also where that member does not run."""
+    promised = {address.port for member in cluster.members for address in (member.listen, member.advertise)}
+    return Address("127.0.0.1", free_ports(1, promised=promised)[0])
 
 
 def _is_insecure(cluster: Path, config: ClusterConfig) -> bool:

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,8 +85,9 @@ def init_cluster(
     return ClusterLayout(folder, folder / CLUSTER_FILE, folder / KEYS_FOLDER, nodes_at, admin, config)
 
 
-def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
-    """`count` different TCP ports that nobody listens on: all are bound at once, then given back.
+def free_ports(count: int, host: str = "127.0.0.1", promised: Collection[int] = ()) -> list[int]:
+    """`count` different TCP ports that nobody listens on, none of them `promised`: all are bound at once, then
+    given back.
 
     They are not reserved: start the nodes soon. Raises ConfigurationError when there are not that many.
     """
@@ -96,6 +97,8 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
             if len(ports) == count:
                 return ports
             port = _PORTS_FIRST + secrets.randbelow(_PORTS_LAST - _PORTS_FIRST)
+            if port in promised:
+                continue
             taken = bound.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
             try:
                 taken.bind((host, port))
