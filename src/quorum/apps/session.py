@@ -40,9 +40,13 @@ _DECODE = msgspec.msgpack.Decoder(list[SessionRecord])
 
 
 class Session:
-    """One client: `used` is the index of its newest entry, every batch below `acked` has been answered."""
+    """One client: `used` is the index of its newest entry, every batch below `acked` has been answered.
 
-    __slots__ = ("acked", "answers", "client", "digest", "era", "owner", "size", "used")
+    `order` has the keys of `answers` in their order, behind `gone` that are no more: to ask a dict for its first
+    key takes a look at each that was removed before it.
+    """
+
+    __slots__ = ("acked", "answers", "client", "digest", "era", "gone", "order", "owner", "size", "used")
 
     def __init__(
         self, client: int, used: int, acked: int, answers: dict[int, Answer], size: int, era: int, owner: str
@@ -51,6 +55,8 @@ class Session:
         self.used = used
         self.acked = acked
         self.answers = answers
+        self.order = list(answers)
+        self.gone = 0
         self.size = size
         self.era = era
         self.owner = owner
@@ -120,9 +126,11 @@ class Sessions:
 
     def finish(self, header: Header, answer: Answer) -> None:
         """Keep the answer to a batch that `begin` let through."""
-        session = self._own(header.client)
+        session = self._sessions.get(header.client)
         if session is not None:
-            self._keep(session, header.first_sequence, answer)
+            self._keep(
+                session if session.era == self._era else self._owned(session), header.first_sequence, answer
+            )
 
     def amend(self, client: int, first_sequence: int, answer: Answer) -> None:
         """A later answer replaces the one kept for that batch; nothing happens if none is kept any more."""
@@ -168,29 +176,46 @@ class Sessions:
         if session is None:
             return None
         if session.era != self._era:
-            kept = session.answers.copy()
-            session = Session(client, session.used, session.acked, kept, session.size, self._era, session.owner)
-            self._sessions[client] = session
+            session = self._owned(session)
         session.digest = None
         return session
+
+    def _owned(self, session: Session) -> Session:
+        """A copy that takes the place of a session which a snapshot may still be reading."""
+        kept, client = session.answers.copy(), session.client
+        copy = Session(client, session.used, session.acked, kept, session.size, self._era, session.owner)
+        self._sessions[client] = copy
+        return copy
 
     def _acknowledge(self, session: Session, acked_below: int) -> None:
         """Drop acknowledged answers from the oldest on. One that was applied out of order may stay a little."""
         session.acked = acked_below
-        answers = session.answers
-        while answers:
-            oldest = next(iter(answers))
-            if oldest >= acked_below:
-                break
-            self._count(session, -_cost(answers.pop(oldest)))
+        answers, order = session.answers, session.order
+        gone, count, freed = session.gone, len(order), 0
+        while gone < count and order[gone] < acked_below:
+            freed += _cost(answers.pop(order[gone]))
+            gone += 1
+        if 2 * gone >= count:
+            del order[:gone]
+            gone = 0
+        session.gone = gone
+        self._count(session, -freed)
 
     def _keep(self, session: Session, first_sequence: int, answer: Answer) -> None:
-        old = session.answers.get(first_sequence)
-        session.answers[first_sequence] = answer
-        self._count(session, _cost(answer) - (_cost(old) if old is not None else 0))
+        answers = session.answers
+        old = answers.get(first_sequence)
+        answers[first_sequence] = answer
+        session.digest = None
+        change = len(answer.body) + ANSWER_OVERHEAD_BYTES
+        if old is None:
+            session.order.append(first_sequence)
+        else:
+            change -= _cost(old)
+        session.size += change
+        self._size += change
         if session.size > SESSION_BYTES_MAX:
             self._forget_oldest(session)
-        if len(session.answers) > SESSION_ANSWERS_MAX:
+        if len(answers) > SESSION_ANSWERS_MAX:
             self.close(session.client)
         while self._size > ANSWER_BYTES_MAX:
             self._evict_oldest()
