@@ -334,6 +334,14 @@ class Host:
             return Applied(unknown.status, unknown.body)
         try:
             outputs = application.apply(header, body)
+            if (
+                type(outputs) is Outputs
+                and type(outputs.reply) is bytes
+                and outputs.replies == ()
+                and outputs.notices == ()
+                and outputs.tasks == ()
+            ):
+                return Applied(OK, outputs.reply)  # mostly there is nothing else
             _check_outputs(outputs)
         except (MemoryError, IncompatibleProgram):
             raise

@@ -114,9 +114,8 @@ class KeyValueStore:
     def apply(self, header: Header, body: Buffer) -> Outputs:
         """Apply a batch of commands. Raises msgspec.DecodeError, state unchanged, if it is no msgpack array."""
         commands = _COMMANDS.decode(body)
-        self._read_bytes_left, self._operations_left = READ_BYTES_MAX, BATCH_OPERATIONS_MAX
         befores = self.history.befores
-        loose, replaced_bytes = len(befores), 0
+        replaced_bytes = 0
         results: list[Result] = []
         if len(commands) >= TOGETHER:
             results, replaced_bytes = self._put_all(commands)
@@ -140,7 +139,7 @@ class KeyValueStore:
         if commands and len(results) == len(commands):
             self.history.record_puts(self._revision, body, replaced_bytes)
         else:
-            self._apply_rest(commands, results, befores[loose:])
+            self._apply_rest(commands, results, befores[len(befores) - len(results) :])
         return Outputs(_ENCODE(results))
 
     def _put_all(self, commands: Sequence[Command | Refused]) -> tuple[list[Result], int]:
@@ -161,6 +160,7 @@ class KeyValueStore:
         puts = commands[:done]
         for change in changes_of(puts, befores, self._revision - done + 1):  # type: ignore[arg-type]
             self.history.record(change)
+        self._read_bytes_left, self._operations_left = READ_BYTES_MAX, BATCH_OPERATIONS_MAX
         self._ended_left = ENDED_MAX
         results += map(self._execute, commands[done:])
         self.history.end_batch()

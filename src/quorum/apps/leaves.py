@@ -215,7 +215,7 @@ class Leaves:
         else:
             items[key] = Versioned(value, old.create_revision, revision, old.version + 1)
             leaf.size += len(value) - len(old.value)
-            leaf.value_changed()
+            leaf._digest = None
         if leaf.size > self._bytes_max or len(items) > self._keys_max:
             self._split(at)
         return old

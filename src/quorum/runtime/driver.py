@@ -407,7 +407,7 @@ class Driver:
         header, body = decode_entry(entry)
         index = header.index
         assert index == self.applied_index + 1, "I2: applied out of order"
-        if is_hollow(entry) and self.application.keeps_state:
+        if not body and is_hollow(entry) and self.application.keeps_state:
             raise self._hollow_entry(index)
         result = self.application.apply(header, body)
         self.applied_index = index

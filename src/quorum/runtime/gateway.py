@@ -153,14 +153,15 @@ class Gateway:
             text = f"a batch of {len(body)} bytes was sent, at most {BODY_BYTES_MAX} fit. Send smaller batches."
             client.answer(Failure(submit.request, messages.REFUSED, text), ())
             return
+        driver = self._running()
         if submit.app == SESSIONS and body.startswith(OPEN):
             body = opening(client.identity)
         elif submit.client:
-            failure = self._not_the_owner(client, submit)
+            owner = driver.application.session_owner(submit.client)
+            failure = None if owner == "" else self._not_the_owner(client, submit, owner)
             if failure is not None:
                 client.answer(failure, ())
                 return
-        driver = self._running()
         if driver.replica.leader == driver.node:
             objection = driver.application.vet(submit.app, body)
             if objection is not None:
@@ -171,16 +172,15 @@ class Gateway:
         batch = Batch(submit.app, submit.client, submit.first_sequence, submit.acked_below, submit.count, body)
         driver.propose(token, batch)
 
-    def _not_the_owner(self, client: Client, submit: Submit) -> Failure | None:
-        """Why this client may not use the session it names; None if it may.
+    def _not_the_owner(self, client: Client, submit: Submit, owner: str | None) -> Failure | None:
+        """Why this client may not use the session it names, which is that of `owner` here; None if it may.
 
         A session never changes hands, so what holds here holds when the batch is applied, too. One that is not in
         a state which has reached its index is gone for good: its batch will be answered as expired. One that was
         opened without a name, in plain text, is anybody's.
         """
         driver = self._running()
-        owner = driver.application.session_owner(submit.client)
-        if owner in ("", client.identity) or (owner is None and submit.client <= driver.applied_index):
+        if owner == client.identity or (owner is None and submit.client <= driver.applied_index):
             return None
         if owner is not None:
             who = client.identity or "this client"
