@@ -27,8 +27,10 @@ KINDS = frozenset((COMMAND, CONFIGURATION, TICK, BARRIER))
 # client, first_sequence, acked_below, count, digest, size
 _HEAD = struct.Struct("<QQBBHIqQQQQI8sI")
 _IDENTITY = struct.Struct("<QQBBHIq")
+_PLACE = struct.Struct("<QQ")
+_SIZE = struct.Struct("<I")
 HEAD_BYTES = _HEAD.size
-_SIZE_BYTES = 4
+_SIZE_BYTES = _SIZE.size
 _KIND_AT, _FORMAT_AT = 16, 17
 ENTRY_FORMAT = 1
 HOLLOW_FORMAT = 2
@@ -73,6 +75,18 @@ def entry_identity(entry: Buffer) -> tuple[int, int, int, int]:
     return index, term, kind, time_us
 
 
+def entry_place(entry: Buffer) -> tuple[int, int]:
+    """(index, term) of stored bytes, unchecked."""
+    index, term = _PLACE.unpack_from(entry)
+    return index, term
+
+
+def entry_identity_and_form(entry: Buffer) -> tuple[int, int, int, int, bool]:
+    """As `entry_identity`, and last whether `is_known_form`."""
+    index, term, kind, form, _, _, time_us = _IDENTITY.unpack_from(entry)
+    return index, term, kind, time_us, form in FORMATS and kind in KINDS
+
+
 def is_known_form(entry: Buffer) -> bool:
     """Whether this release can read the entry: its format and its kind are known. Look before it is stored."""
     return entry[_FORMAT_AT] in FORMATS and entry[_KIND_AT] in KINDS
@@ -113,11 +127,12 @@ def split_entries(data: Buffer) -> list[bytes]:
     """
     view = memoryview(data)
     entries: list[bytes] = []
+    size_at = _SIZE.unpack_from
     at, end = 0, len(view)
     while at < end:
         if end - at < HEAD_BYTES:
             raise ValueError(f"{end - at} bytes are left over after {len(entries)} entries")
-        size = int.from_bytes(view[at + HEAD_BYTES - 4 : at + HEAD_BYTES], "little")
+        (size,) = size_at(view, at + HEAD_BYTES - _SIZE_BYTES)
         stop = at + HEAD_BYTES + size
         if size > ENTRY_BYTES_MAX or stop > end:
             raise ValueError(f"entry {len(entries)} of the frame claims {size} bytes, {end - at} are there")

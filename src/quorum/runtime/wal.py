@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic_ns
 
-from quorum.entry import Buffer, entry_identity
+from quorum.entry import Buffer, entry_place
 from quorum.errors import ConfigurationError, LocalProtocolError, StorageCorrupt, StorageError, StorageFullError
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import Durable, SnapshotMark
@@ -24,6 +24,7 @@ from quorum.runtime.wal_records import (
     HARD_STATE,
     HEADER_BYTES,
     PAYLOAD_BYTES_MAX,
+    RECORD_ROOM_BYTES,
     RESET,
     SEAL,
     SEAL_BYTES,
@@ -256,7 +257,7 @@ class Wal:
         taken: list[bytes] = []
         for wanted, buffer in enumerate(entries, first):
             entry = bytes(buffer)
-            number, term, _, _ = entry_identity(entry)
+            number, term = entry_place(entry)
             if number != wanted or len(entry) > PAYLOAD_BYTES_MAX:
                 raise LocalProtocolError(
                     f"An entry of {len(entry)} bytes that says it is {number} was to be stored as {wanted}. "
@@ -317,7 +318,9 @@ class Wal:
         """Decide where each record goes, in a new segment if this one has no room, and encode them."""
         old = self._segments[-1]
         round_ = _Round(records, old, self._end, self._state)
-        needed = sum(record_bytes(len(record[3])) for record in records) + SEAL_BYTES
+        needed = sum([len(record[3]) for record in records]) + len(records) * RECORD_ROOM_BYTES + SEAL_BYTES
+        if self._end + needed > old.head.segment_bytes:  # it may be full: count exactly
+            needed = sum([record_bytes(len(record[3])) for record in records]) + SEAL_BYTES
         encoder = Encoder(self._chain, old.salt, self._end)
         sequence = old.sequence
         if self._end + needed > old.head.segment_bytes:
@@ -326,12 +329,10 @@ class Wal:
             sequence += 1
             round_.plan = plan = self._plan_segment(sequence, encoder.chain, needed)
             encoder = Encoder(plan.chain, plan.salt, plan.end)
-        set_place, round_.last = self._index.set_place, self._written_last
-        for (kind, _, index, _), offset in zip(records, encoder.add_all(records)):
-            if kind == ENTRY:
-                set_place(index, sequence, offset)
-            if kind in (ENTRY, RESET):
-                round_.last = index
+        placed = zip(records, encoder.add_all(records))
+        self._index.set_places(sequence, [(each[2], offset) for each, offset in placed if each[0] == ENTRY])
+        newest = (index for kind, _, index, _ in reversed(records) if kind in (ENTRY, RESET))
+        round_.last = next(newest, self._written_last)
         round_.encoder = encoder
         voted = round_.state.vote is not None and round_.state != self._state_recovered
         round_.clears_doubt = self._in_doubt and voted

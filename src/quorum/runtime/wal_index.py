@@ -41,10 +41,12 @@ class EntryIndex:
         place = self._places[index - self.base - 1]
         return place >> _OFFSET_BITS, place & _OFFSET_MASK
 
-    def set_place(self, index: int, segment: int, offset: int) -> None:
-        """Say where an entry goes; ignored for one that was cut in the meantime."""
-        if self.base < index <= self.last:
-            self._places[index - self.base - 1] = segment << _OFFSET_BITS | offset
+    def set_places(self, segment: int, entries: list[tuple[int, int]]) -> None:
+        """Say where entries go, by index and offset; ignored for one that was cut in the meantime."""
+        base, last, places, high_bits = self.base, self.last, self._places, segment << _OFFSET_BITS
+        for index, offset in entries:
+            if base < index <= last:
+                places[index - base - 1] = high_bits | offset
 
     def size(self, index: int) -> int:
         return self._sizes[index - self.base - 1]

@@ -42,6 +42,8 @@ PAYLOAD_BYTES_MAX: Final = ENTRY_BYTES_MAX + HEAD_BYTES
 _CHECKED = struct.Struct("<I2sBxIQQQ")
 HEADER = struct.Struct("<II2sBxIQQQ")
 HEADER_BYTES: Final = HEADER.size
+RECORD_ROOM_BYTES: Final = HEADER_BYTES + 8
+"""A record has so much more than its payload, at most."""
 SEAL_BYTES: Final = 48
 _FILLINGS = tuple(bytes(n - 1) + bytes((END_MARK,)) if n else b"" for n in range(9))
 

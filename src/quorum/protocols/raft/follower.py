@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quorum.entry import CONFIGURATION, HEAD_BYTES, Buffer, decode_entry, entry_identity, is_known_form
+from quorum.entry import CONFIGURATION, HEAD_BYTES, Buffer, decode_entry, entry_identity_and_form
 from quorum.errors import RemoteProtocolError
 from quorum.model import Configuration, NodeId, decode_configuration
 from quorum.protocols.effects import FetchSnapshot
@@ -38,12 +38,12 @@ def parse_entries(sender: NodeId, append: Append, entries: tuple[Buffer, ...]) -
     for entry in entries:
         if len(entry) < HEAD_BYTES:
             raise RemoteProtocolError(sender, f"sent an entry of {len(entry)} bytes")
-        index, term, kind, time_us = entry_identity(entry)
+        index, term, kind, time_us, is_known_form = entry_identity_and_form(entry)
         if index != expected or not least_term <= term <= append.term:
             raise RemoteProtocolError(
                 sender, f"sent entry {index} of term {term} after {expected - 1} of term {least_term}"
             )
-        if not is_known_form(entry):
+        if not is_known_form:
             raise RemoteProtocolError(
                 sender, f"sent entry {index} in a form that is not known here. Run the same release on every node."
             )
@@ -100,10 +100,14 @@ def on_append(
     first = previous + 1 + new
     if first <= log.last_index:
         state.truncate(first)
+    newest_us = state.last_time_us
     for place in range(new, len(parsed)):
         term, time_us, configuration = parsed[place]
-        state.append(term, len(entries[place]), configuration)
-        state.last_time_us = max(state.last_time_us, time_us)
+        index = log.append(term, len(entries[place]))
+        if configuration is not None:
+            state.add_configuration(index, configuration)
+        newest_us = max(newest_us, time_us)
+    state.last_time_us = newest_us
     _commit(state, append, last)
     state.persist_entries(first, entries[new:] if new else entries)
     state.send(sender, AppendReply(state.term, append.round, True, last))

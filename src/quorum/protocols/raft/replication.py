@@ -92,9 +92,10 @@ def _order(
     entries = []
     index, term = first, state.term
     epoch = state.configuration.epoch if configuration is None else configuration.epoch
+    append, draw = state.log.append, state.random.getrandbits
     for batch in batches:
-        entry = encode_entry(index, term, kind, epoch, time_us, state.random.getrandbits(64), batch)
-        state.log.append(term, len(entry))
+        entry = encode_entry(index, term, kind, epoch, time_us, draw(64), batch)
+        append(term, len(entry))
         state.uncommitted_bytes += len(entry)
         entries.append(entry)
         index += 1
