@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 
@@ -297,9 +298,28 @@ def test_damaged_frames_are_refused():
         frames[:1] + frames[2:],
         [*frames, b"more of it"],
         [*frames[:2], bytes(flipped), *frames[3:]],
-        [b"\0\0\2QHS9" + frames[0][7:], *frames[1:]],
+        [b"\0\0\4QHS9" + frames[0][7:], *frames[1:]],
         [b"", *frames],
     ):
+        with pytest.raises(ValueError):
+            new_host().restore(damaged)
+
+
+def sealed_as_at_first(frames):
+    """A stream of the first form, with a digest of all its bytes as seal."""
+    older = [frames[0][:2] + b"\2" + frames[0][3:], *frames[1:-1]]
+    return [*older, frames[-1][:3] + blake2b(b"".join(older), digest_size=32).digest()]
+
+
+def test_streams_of_the_first_form_are_read_and_their_damage_is_found():
+    log = busy_log()
+    older = sealed_as_at_first(list(log.host.snapshot()))
+    restored = new_host()
+    restored.restore(older)
+    assert restored.digest() == log.host.digest()
+    flipped = bytearray(older[2])
+    flipped[-1] ^= 1
+    for damaged in ([*older[:2], bytes(flipped), *older[3:]], [*older[:1], *list(log.host.snapshot())[1:]]):
         with pytest.raises(ValueError):
             new_host().restore(damaged)
 

@@ -1,27 +1,34 @@
 """The snapshot stream of a host: the chunks of every application, tagged, cut small and sealed.
 
 One frame is a tag (application, kind) and a payload of at most 64 KiB. The stream begins with a head, gives the
-chunks of each application together, applications ascending, and ends with the digest of all that went before.
+chunks of each application together, applications ascending, and ends with a seal: a digest of the checksums of all
+frames before it. That finds damage; who may have wrought the bytes is a matter of whoever carries them, and a
+snapshot file has a digest of them all. Streams of the first form, which were sealed by that, too, can be read.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
+from zlib import crc32
 
 _TAG = struct.Struct("<HB")
 FRAME_PAYLOAD_BYTES = 64 * 1024
-_PIECE, _LAST, _HEAD, _END = 0, 1, 2, 3
+_PIECE, _LAST, _FIRST_HEAD, _END, _HEAD = 0, 1, 2, 3, 4
 
 
 def write_stream(head: bytes, parts: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[bytes]:
     """Frames for `head` and then, for each (application, chunks), its chunks."""
-    seal = blake2b(digest_size=32)
+    sums = bytearray()
     for frame in _frames(head, parts):
-        seal.update(frame)
+        sums += _checksum(frame)
         yield frame
-    yield _TAG.pack(0, _END) + seal.digest()
+    yield _TAG.pack(0, _END) + blake2b(sums, digest_size=32).digest()
+
+
+def _checksum(frame: bytes) -> bytes:
+    return crc32(frame).to_bytes(4, "little")
 
 
 def _frames(head: bytes, parts: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[bytes]:
@@ -44,12 +51,13 @@ class StreamReader:
     def __init__(self, frames: Iterable[bytes]) -> None:
         self._frames = iter(frames)
         self._seal = blake2b(digest_size=32)
+        self._sealed: Callable[[bytes], bytes] = _checksum
         self._app, self._kind, self._payload = 0, _END, b""
         self._advance()
 
     def head(self) -> bytes:
         """The head given to `write_stream`."""
-        _require(self._kind == _HEAD, "it does not begin with its head")
+        _require(self._kind in (_FIRST_HEAD, _HEAD), "it does not begin with its head")
         head = self._payload
         self._advance()
         return head
@@ -78,9 +86,11 @@ class StreamReader:
             raise ValueError("a snapshot was to be restored, but it breaks off. Fetch another snapshot.")
         self._app, self._kind = _TAG.unpack_from(frame)
         self._payload = bytes(frame[_TAG.size :])
-        _require(self._kind <= _END, f"it holds a frame of unknown kind {self._kind}")
+        _require(self._kind <= _HEAD, f"it holds a frame of unknown kind {self._kind}")
+        if self._kind == _FIRST_HEAD:
+            self._sealed = bytes
         if self._kind != _END:
-            self._seal.update(frame)
+            self._seal.update(self._sealed(frame))
 
 
 def _require(holds: bool, otherwise: str) -> None:
