@@ -270,10 +270,15 @@ class Node:
 
     def _wake_later(self) -> None:
         self._scheduled = True
-        self._loop.call_soon(self._turn)
+        self._loop.call_soon(self._scheduled_turn)
+
+    def _scheduled_turn(self) -> None:
+        self._scheduled = False
+        self._turn()
 
     def _turn(self) -> None:
-        self._scheduled = False
+        """One turn now. One that is scheduled stays so, and is the only one: were there two, each would schedule
+        the next while there is more to do, and they would become ever more."""
         more = self._guarded(self.driver.run)
         more = self._guarded(self.gateway.watches.pump) or more
         if more and not self._scheduled:
