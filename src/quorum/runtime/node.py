@@ -94,9 +94,8 @@ class _ClientFace:
 
 
 def _calm_collector() -> None:
-    """What is loaded stays; messages and entries hold no cycles, so look for garbage cycles rarely."""
+    """Messages and entries hold no cycles, so look for garbage cycles rarely."""
     gc.collect()
-    gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 
 
@@ -139,6 +138,8 @@ class Node:
         self._scheduled = False
         self._is_changing = True
         self._failure: BaseException | None = None
+        if not is_guest:
+            _calm_collector()  # here, before there is a loop that would stand still meanwhile
 
     async def run(self, started: Callable[[Node], None] | None = None) -> None:
         """Recover, listen and serve. Raises ConfigurationError, StorageCorrupt or StorageError."""
@@ -151,6 +152,7 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         tls = None if config.insecure else load_tls(config.keys, config.node)
+        await asyncio.sleep(0)  # to begin takes long enough to be done in parts
         begins = self._bootstrap or self._join
         folder = DataFolder.open(config.data, cluster.cluster_id, config.node, bootstrap=begins)
         try:
@@ -161,14 +163,16 @@ class Node:
                     "was lost, it must not vote again under this name: evict it, then admit another."
                 )
             self._assemble(folder, tls)
+            await asyncio.sleep(0)
             awake = Awake() if config.awake else None
             try:
                 self.driver.start(cluster.configuration() if self._bootstrap else None)
+                await asyncio.sleep(0)
                 await self._first_records_durable()
                 if self._failure is None:
                     folder.mark_used()
                 if not self._is_guest:
-                    _calm_collector()
+                    gc.freeze()  # what is loaded stays
                 await self.network.start()
                 if started is not None:
                     started(self)
