@@ -8,6 +8,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from random import Random, SystemRandom
 from secrets import randbits
 from typing import Any
@@ -31,7 +32,7 @@ from quorum.runtime.driver import Driver
 from quorum.runtime.files import RealFiles
 from quorum.runtime.folder import DataFolder
 from quorum.runtime.gateway import Gateway
-from quorum.runtime.keyring import load_tls
+from quorum.runtime.keyring import TlsContexts, load_tls
 from quorum.runtime.member_board import MemberBoard
 from quorum.runtime.messages import (
     REFUSED,
@@ -151,11 +152,11 @@ class Node:
             )
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        tls = None if config.insecure else load_tls(config.keys, config.node)
-        await asyncio.sleep(0)  # to begin takes long enough to be done in parts
+        tls = None if config.insecure else await self._load_tls()
         begins = self._bootstrap or self._join
         folder = DataFolder.open(config.data, cluster.cluster_id, config.node, bootstrap=begins)
         try:
+            await asyncio.sleep(0)
             if not folder.used and not begins:
                 raise ConfigurationError(
                     f"{config.node} was started, but {config.data} holds no data of it. If the cluster is new, "
@@ -163,9 +164,9 @@ class Node:
                     "was lost, it must not vote again under this name: evict it, then admit another."
                 )
             self._assemble(folder, tls)
-            await asyncio.sleep(0)
             awake = Awake() if config.awake else None
             try:
+                await asyncio.sleep(0)
                 self.driver.start(cluster.configuration() if self._bootstrap else None)
                 await asyncio.sleep(0)
                 await self._first_records_durable()
@@ -193,6 +194,11 @@ class Node:
             folder.close()
         if self._failure is not None:
             raise self._failure
+
+    async def _load_tls(self) -> TlsContexts:
+        """In a thread that ends with it: the first time it loads a library as well, which takes long."""
+        with ThreadPoolExecutor(1, "keys") as aside:
+            return await self._loop.run_in_executor(aside, load_tls, self.config.keys, self.config.node)
 
     async def _first_records_durable(self) -> None:
         """A node is marked as used only once its first configuration is on disk, or a power cut could leave it
