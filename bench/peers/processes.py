@@ -98,6 +98,10 @@ class Processes:
         """Send SIGKILL, the crash that the system has to survive, and return at once."""
         os.kill(self._running[name].pid, signal.SIGKILL)
 
+    def signal(self, name: str, number: int) -> None:
+        """Send another signal, such as SIGSTOP."""
+        os.kill(self._running[name].pid, number)
+
     def reap(self, name: str) -> None:
         """Wait until a killed process is gone, and close its pipes."""
         process = self._running[name]

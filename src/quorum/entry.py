@@ -21,7 +21,9 @@ TICK = 3
 """Log time moves on; no command."""
 BARRIER = 4
 """An empty entry: a new leader commits one of its own term (Raft, section 8)."""
-KINDS = frozenset((COMMAND, CONFIGURATION, TICK, BARRIER))
+BLOCK = 5
+"""The signed requests of many clients, as members that may lie decide them (certificate.requests.pack_block)."""
+KINDS = frozenset((COMMAND, CONFIGURATION, TICK, BARRIER, BLOCK))
 
 # index, term, kind, format, app, epoch, time_us, entropy,
 # client, first_sequence, acked_below, count, digest, size

@@ -7,30 +7,24 @@ simulated. Time passes only inside the methods, and the same calls with the same
 from __future__ import annotations
 
 from collections.abc import Sequence
-from random import Random
 from typing import Any
 
 import msgspec
 
 from quorum.apps import decide
-from quorum.apps.catalogue import DECIDE_APP
-from quorum.entry import COMMAND, Buffer, decode_entry
+from quorum.certificate.block import BlockCertificate
+from quorum.certificate.committee import Committee
+from quorum.certificate.evidence import Evidence
 from quorum.errors import ConfigurationError, LocalProtocolError, NodeFailed, NoQuorum
-from quorum.model import Configuration, FaultModel, NodeId, check_fault_budget, quorum_size
-from quorum.protocols.raft.replica import RaftReplica
-from quorum.protocols.raft.settings import Settings
-from quorum.runtime.messages import Submit
+from quorum.model import FaultModel, NodeId, check_fault_budget, quorum_size
+from quorum.sim.adversary import BEHAVIOURS
+from quorum.sim.byzantine_decision import ByzantineDecision
+from quorum.sim.crash_decision import CrashDecision
 from quorum.sim.node import SimNode
-from quorum.sim.world import World
+from quorum.sim.one_decision import TOPIC, DecidingWorld, Mark, marked_alike
 
-TOPIC = "decision"
 NODES_MAX = 101
 """Every node is a whole replica; beyond this use the planner, which needs none."""
-ELECTION_US = 1_000_000
-PATIENCE_US = 12_000_000
-"""Simulated time after which a leader is not waited for any longer."""
-ROUND_US = 100_000
-"""Simulated time that a status round waits for answers."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -38,6 +32,8 @@ class State(msgspec.Struct, frozen=True):
 
     `participants`, `marked` and `missing` are node numbers: who votes, who told this node that the proposal is
     durably in its log, and who did not answer at all. `votes` is how many marked it, `threshold` how many must.
+    Where nodes lie and several values are about, those count who marked the one that most have marked; up to T of
+    them may say so falsely. That moves no decision: nodes decide by signed votes alone.
     """
 
     participants: tuple[int, ...]
@@ -51,101 +47,35 @@ class State(msgspec.Struct, frozen=True):
         return self.reached
 
 
-class _Ask(msgspec.Struct, frozen=True, array_like=True, tag=101):
-    """Have you marked a proposal?"""
-
-    round: int
-
-
-class _Tell(msgspec.Struct, frozen=True, array_like=True, tag=102):
-    round: int
-    marked: bool
-
-
-class _Forward(msgspec.Struct, frozen=True, array_like=True, tag=103):
-    """A proposal on its way to the leader."""
-
-    body: bytes
-
-
-class _World(World):
-    """Adds what the facade says between nodes, over the same network; node 1 stands for election first."""
-
-    def make_replica(self, node: NodeId, random: Random, settings: Settings) -> RaftReplica:
-        if node != min(self.nodes):
-            settings = msgspec.structs.replace(settings, election_timeout_us=3 * ELECTION_US)
-        return super().make_replica(node, random, settings)
-
-    def deliver(self, source: NodeId, to: NodeId, message: object, attached: tuple[Buffer, ...]) -> None:
-        node = self.nodes[to]
-        if not isinstance(message, _Ask | _Tell | _Forward):
-            super().deliver(source, to, message, attached)
-        elif node.is_up and not self.network.is_blocked(source, to):
-            self.count((source, to, message))
-            self._hear(source, node, message)
-
-    def _hear(self, source: NodeId, node: SimNode, message: _Ask | _Tell | _Forward) -> None:
-        match message:
-            case _Ask(round=number):
-                self.network.send(node.node, source, _Tell(number, has_marked(node)), ())
-            case _Tell(round=number, marked=marked):
-                self.told.setdefault(number, {})[source] = marked
-            case _Forward(body=body):
-                node.request(_Nobody(), Submit(0, DECIDE_APP, 0, 0, 0, 1), (body,))
-
-    def __init__(self, seed: int, configuration: Configuration) -> None:
-        self.told: dict[int, dict[NodeId, bool]] = {}
-        super().__init__(seed, configuration, Settings(election_timeout_us=ELECTION_US))
-
-
-class _Nobody:
-    """The answer to a forwarded proposal is read from the log instead."""
-
-    identity = ""
-
-    def answer(self, message: object, attached: Sequence[Buffer]) -> None:
-        return
-
-
-def has_marked(node: SimNode) -> bool:
-    """Whether a proposal is durably in the node's log."""
-    assert node.replica is not None, "only a running node is asked"
-    for entry in node.log.read(1, node.replica.state.stored_index, 1 << 40):
-        header, _ = decode_entry(entry)
-        if header.kind == COMMAND and header.app == DECIDE_APP:
-            return True
-    return False
-
-
 class Quorum:
     """N nodes, numbered from 1, of which up to T may fail, and one decision among them.
 
-    Raises ConfigurationError, with the remedy, where N and T cannot work.
+    With model="crash" nodes run Raft, with model="byzantine" PBFT: up to T of them may then lie, or fail in any
+    other way. Raises ConfigurationError, with the remedy, where N and T cannot work.
     """
 
     def __init__(self, N: int, T: int, model: FaultModel = "crash", seed: int = 0) -> None:
         check_fault_budget(N, T, model)
-        if model == "byzantine":
-            raise ConfigurationError(
-                f"Quorum(N={N}, T={T}) was asked to tolerate liars, but this release has no Byzantine engine yet: "
-                'its nodes may crash, not lie. Use model="crash".'
-            )
         if N > NODES_MAX:
             raise ConfigurationError(
                 f"N={N} was asked for, but each node is a whole replica in this process and at most {NODES_MAX} "
                 "are run. Use fewer nodes."
             )
         self._size, self._faults, self._model = N, T, model
-        width = len(str(N))
+        width = len(str(N)) if model == "crash" else 1
         self._names = {number: f"n{number:0{width}}" for number in range(1, N + 1)}
         self._numbers = {name: number for number, name in self._names.items()}
-        self._world = _World(seed, Configuration(epoch=1, voters=tuple(sorted(self._numbers))))
+        self._lying: ByzantineDecision | None = None
+        self._world: DecidingWorld
+        if model == "crash":
+            self._world = CrashDecision(seed, tuple(self._numbers))
+        else:
+            self._world = self._lying = ByzantineDecision(seed, N, T)
         self._proposals: dict[int, bytes] = {}
         self._proposed = False
-        self._rounds = 0
         self._decision: decide.Decision | None = None
-        self._world.boot()
-        self._world.run_until(lambda: self._world.leader() is not None, PATIENCE_US)
+        self._certificate: BlockCertificate | None = None
+        self._world.begin()
 
     @property
     def N(self) -> int:
@@ -171,7 +101,7 @@ class Quorum:
     def recover(self, node_id: int) -> None:
         """Restart a crashed node from its disk. A node that is up goes on."""
         self._world.restart(self._name(node_id))
-        self._settle()
+        self._world.settle()
 
     def partition(self, *groups: Sequence[int]) -> None:
         """Cut the network between these groups of nodes; nodes that are not named form one more group.
@@ -196,7 +126,26 @@ class Quorum:
     def heal(self) -> None:
         """Mend the network."""
         self._world.network.heal()
-        self._settle()
+        self._world.settle()
+
+    def corrupt(self, node_id: int, behaviour: str) -> None:
+        """From now on a node lies, in the way of this name (sim.adversary.BEHAVIOURS).
+
+        More than T may be corrupted, to see what happens; then there may be no decision, but never a wrong one.
+        Raises ConfigurationError for an unknown behaviour, and where nodes only crash.
+        """
+        name = self._name(node_id)
+        if self._lying is None:
+            raise ConfigurationError(
+                f"node {node_id} was to lie ({behaviour!r:.40}), but in a crash model nodes fail and never lie. "
+                'Use Quorum(N, T, model="byzantine").'
+            )
+        if behaviour not in BEHAVIOURS:
+            raise ConfigurationError(
+                f"node {node_id} was to lie in the way {behaviour!r:.40}, but there is no such behaviour. Use one "
+                f"of {', '.join(BEHAVIOURS)}."
+            )
+        self._lying.corrupt(name, behaviour)
 
     # The five steps.
 
@@ -204,7 +153,8 @@ class Quorum:
         """Node `node_id` proposes `value` (its own number, if none is given); reachable nodes mark it.
 
         The first proposal that is committed decides; later ones change nothing. Where nobody leads, because too
-        few nodes are up, the proposal waits at its node. Raises NodeFailed if the node is down,
+        few nodes are up, the proposal waits at its node. Where nodes may lie it is signed, so that no other node
+        can change it. Raises NodeFailed if the node is down,
         ConfigurationError if the value cannot be encoded.
         """
         self._running(node_id)
@@ -216,7 +166,7 @@ class Quorum:
                 f"{value!r:.80} was proposed, but it cannot be sent: {error}. Propose plain data: numbers, text, "
                 "bytes, lists, dictionaries."
             ) from None
-        self._proposals[node_id] = body
+        self._proposals[node_id] = self._world.sealed(self._names[node_id], body)
         self._proposed = True
         self._deliver_proposal(node_id)
 
@@ -226,22 +176,14 @@ class Quorum:
         for proposer in sorted(self._proposals):
             if self._world.nodes[self._names[proposer]].is_up:
                 self._deliver_proposal(proposer)
-        world = self._world
-        self._rounds += 1
-        told = world.told.setdefault(self._rounds, {})
-        told[node.node] = has_marked(node)
-        for other in sorted(world.nodes):
-            if other != node.node:
-                world.network.send(node.node, other, _Ask(self._rounds), ())
-        world.run_until(lambda: len(told) == self._size, ROUND_US)
-        marked = frozenset(name for name, has in told.items() if has)
-        return self._state(marked, frozenset(told))
+        return self._state(self._world.ask_everyone(node))
 
     def make_decision(self, node_id: int) -> Any:
         """Let node `node_id` learn the decision; return its value.
 
-        Raises NoQuorum, naming who is missing, when too few marked the proposal or the node cannot learn it;
-        NodeFailed if it is down; LocalProtocolError if nothing was proposed.
+        Raises NoQuorum, naming who is missing, when too few marked the proposal or the node cannot learn it, and
+        when no quorum's signatures prove what a node says that may lie; NodeFailed if it is down;
+        LocalProtocolError if nothing was proposed.
         """
         node = self._running(node_id)
         if not self._proposed:
@@ -249,13 +191,15 @@ class Quorum:
                 "a decision was asked for, but nothing was proposed. Call send_message first."
             )
         state = self.check_state(node_id)
-        if not state and self._decision is None:
+        if self._decision is None and not self._may_decide(node, state):
             raise self._no_quorum(node_id, state)
-        if not self._world.run_until(lambda: self._learned(node) is not None, PATIENCE_US):
+        if not self._world.run_until(lambda: self._world.learned(node) is not None, self._world.patience_us):
             raise self._no_quorum(node_id, self.check_state(node_id))
-        decision = self._learned(node)
+        decision = self._world.learned(node)
+        if self._lying is not None:
+            decision = self._proved(node_id, node, self._lying)
         assert decision is not None, "the wait ended because it is there"
-        assert self._decision in (None, decision), "a decision never changes"
+        assert self._decision is None or self._decision == decision, "a decision never changes"
         self._decision = decision
         return self.get_decision()
 
@@ -263,69 +207,88 @@ class Quorum:
         """The decided value, or None as long as no node made the decision known."""
         return None if self._decision is None else msgspec.msgpack.decode(self._decision.value)
 
+    # What proves it, and who lied.
+
+    @property
+    def committee(self) -> Committee:
+        """The members and their keys: what an auditor has to trust. Raises ConfigurationError in a crash model."""
+        return self._signing("the committee").committee
+
+    def certificate(self) -> BlockCertificate | None:
+        """The votes of a quorum that prove the decision, verified; None as long as no node made it known.
+
+        They are for the block that holds the decision, or for a later one, as votes for a block are votes for all
+        before it. Raises ConfigurationError in a crash model, where nothing is signed.
+        """
+        self._signing("a certificate")
+        return self._certificate
+
+    def evidence(self) -> tuple[Evidence, ...]:
+        """What honest nodes found so far that proves of a node that it lied (certificate.evidence). Not every lie
+        leaves evidence. In a crash model there is none."""
+        return () if self._lying is None else tuple(dict.fromkeys(self._lying.evidence))
+
     # Inside.
 
-    def _settle(self) -> None:
-        """Give the nodes time to elect and to catch up, where they can."""
-        nodes = self._world.nodes
-
-        def level() -> bool:
-            leader = self._world.leader()
-            led = nodes[leader].replica if leader is not None else None
-            if led is None or led.state.commit_index < led.state.log.last_index:
-                return False
-            last = led.state.log.last_index
-            return all(
-                node.replica is None or node.replica.state.stored_index == node.replica.state.commit_index == last
-                for node in nodes.values()
+    def _signing(self, what: str) -> ByzantineDecision:
+        if self._lying is None:
+            raise ConfigurationError(
+                f"{what} was asked for, but nodes that only crash sign nothing. Use "
+                'Quorum(N, T, model="byzantine").'
             )
-
-        self._world.run_until(level, PATIENCE_US)
+        return self._lying
 
     def _deliver_proposal(self, number: int) -> None:
-        """Carry a waiting proposal to the leader that its node follows, and let the reachable nodes store it."""
-        world, node = self._world, self._world.nodes[self._names[number]]
-        if has_marked(node):
+        """Carry a waiting proposal to where it is ordered, unless its node needs no more of that."""
+        node = self._world.nodes[self._names[number]]
+        if self._world.needs_no_help(node):
             del self._proposals[number]
             return
-        body = self._proposals[number]
-        end_us = world.now_us + PATIENCE_US // 4
-        while world.now_us < end_us and node.is_up:
-            leader = node.replica.leader if node.replica is not None else None
-            if leader is None:
-                world.run_until(lambda: node.replica is not None and node.replica.leader is not None, ROUND_US)
-                continue
-            world.network.send(node.node, leader, _Forward(body), ())
-            if world.run_until(lambda: has_marked(node), 2 * ROUND_US):
-                break
-        world.run(world.now_us + ROUND_US)
+        self._world.propose(node, self._proposals[number])
 
-    def _learned(self, node: SimNode) -> decide.Decision | None:
-        """The decision in the node's own applied state."""
-        if node.host is None:
-            return None
-        answer = node.host.query(DECIDE_APP, decide.encode_query([TOPIC]))
-        found = decide.decode_answers(answer.body)[0]
-        return found if isinstance(found, decide.Decision) else None
+    def _may_decide(self, node: SimNode, state: State) -> bool:
+        """Whether it is worth waiting for the decision at a node."""
+        if self._lying is None:
+            return state.reached
+        if not self._lying.is_safe:
+            return False
+        return self._world.learned(node) is not None or self._size - len(state.missing) >= state.threshold
 
-    def _state(self, marked: frozenset[NodeId], heard: frozenset[NodeId]) -> State:
-        node = next(node for node in self._world.nodes.values() if node.replica is not None)
-        assert node.replica is not None
+    def _proved(self, node_id: int, node: SimNode, world: ByzantineDecision) -> decide.Decision:
+        """What a node says was decided, once a quorum's signatures prove it. Raises NoQuorum."""
+        said = world.word_of(node)
+        known, certificate = self._decision, self._certificate
+        if said is not None and known is None and world.is_safe:
+            certificate = world.proof_of(said.value)
+        if said is None or certificate is None or (known is not None and said.value != known.value):
+            raise NoQuorum(
+                f"node {node_id} was to decide, but no quorum's signatures prove what it says. Ask an honest node."
+            )
+        self._certificate = certificate
+        return known or said
+
+    def _state(self, told: dict[NodeId, Mark]) -> State:
+        marked = marked_alike(told)
         numbers = tuple(sorted(self._numbers[name] for name in marked))
         return State(
             participants=tuple(self._names),
             marked=numbers,
             votes=len(numbers),
             threshold=quorum_size(self._size, self._faults, self._model),
-            missing=tuple(number for number, name in self._names.items() if name not in heard),
-            reached=node.replica.state.system.is_write_quorum(marked),
+            missing=tuple(number for number, name in self._names.items() if name not in told),
+            reached=self._world.is_quorum(marked),
         )
 
     def _no_quorum(self, node_id: int, state: State) -> NoQuorum:
         missing = ", ".join(map(str, state.missing))
-        who = f"missing: {missing}" if missing else "nobody is missing, but nobody leads yet"
+        idle = "nobody leads yet" if self._lying is None else "honest nodes have not come to agree on one"
+        who = f"missing: {missing}" if missing else f"nobody is missing, but {idle}"
         lack = max(1, state.threshold - self._size + len(state.missing))
         remedy = f"Recover or reconnect {lack} of them" if missing else "Wait"
+        liars = () if self._lying is None else tuple(sorted(self._numbers[name] for name in self._lying.liars))
+        if len(liars) > self._faults:
+            who += f"; {', '.join(map(str, liars))} lie, more than T={self._faults}"
+            remedy = f"Use N={3 * len(liars) + 1} and T={len(liars)}"
         return NoQuorum(
             f"node {node_id} was to decide, but only {state.votes} of the {state.threshold} nodes needed have "
             f"marked the proposal; {who}. {remedy}, then decide again.",

@@ -161,8 +161,18 @@ def test_the_signed_bytes_of_different_votes_never_agree() -> None:
 
 
 def test_seven_members_make_a_certificate_of_half_a_kilobyte_and_one_of_json_below_a_whole() -> None:
-    assert len(encode_binary(GOOD, SEVEN)) <= 500
-    assert len(encode_json(GOOD)) <= 1000
+    old = msgspec.structs.replace(
+        header_of(SEVEN), sequence=2**40, time_us=2**63 - 1, count=65_536, state_sequence=2**40 - 128
+    )
+    for certificate in (GOOD, signed_by(SEVEN.nodes[:5], SEVEN, old, view=2**20)):
+        assert len(encode_binary(certificate, SEVEN)) <= 500
+        assert len(encode_json(certificate)) <= 1000
+
+
+def test_the_binary_form_of_another_committee_is_not_believed() -> None:
+    data = encode_binary(GOOD, SEVEN)
+    other = msgspec.structs.replace(SEVEN, members=(*SEVEN.members[:6], Member("n8", SEVEN.members[6].public_key)))
+    assert "signature of n1 is wrong" in reasons(decode_binary(data, other), other)
 
 
 @given(st.integers(0, 127), st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))

@@ -93,7 +93,7 @@ def test_only_a_node_that_never_ran_may_begin_and_damage_is_not_new(cluster):
 def test_a_first_start_that_was_cut_short_is_gone_on_with_and_later_ones_begin_nothing(tmp_path, monkeypatch):
     cluster = LocalCluster(init_cluster(tmp_path / "c", nodes=3).cluster)
     begun = []
-    monkeypatch.setattr(cluster, "start", lambda node, bootstrap: begun.append((node, bootstrap)))
+    monkeypatch.setattr(cluster, "start", lambda node, bootstrap, **_: begun.append((node, bootstrap)))
     cluster.start_all()
     assert begun == [("n1", True), ("n2", True), ("n3", True)]
     used = cluster.nodes["n1"].config.data

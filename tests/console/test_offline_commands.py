@@ -182,7 +182,7 @@ def test_init_writes_a_cluster_once(run, run_json, here):
     [
         ("--nodes", 0),
         ("--nodes", 3, "--faults", 2),
-        ("--model", "byzantine"),
+        ("--model", "byzantine", "--nodes", 3, "--faults", 1),
         ("--names", "a,a"),
         ("--names", "a,../b"),
         ("--addresses", "nowhere"),

@@ -151,6 +151,9 @@ class HandSnapshots:
         self.part_of = None
         done(self.refusal)
 
+    def drop(self, index: int) -> None:
+        del self.files[index]
+
     def load_aside(
         self,
         index: int,

@@ -222,9 +222,9 @@ def test_an_address_that_cannot_be_dialled_is_not_advertised() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("model", "byzantine", 'this release runs clusters with model = "crash" only'),
         ("model", "cash", "did you mean crash"),
         ("engine", "raftt", "did you mean raft"),
+        ("engine", "pbft", "for members that may lie"),
         ("policy", "adaptive", "Use fixed"),
     ],
 )

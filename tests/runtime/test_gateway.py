@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from certificate.committees import committee_of
 from quorum.apps.answer import FAILED, OK
 from quorum.apps.applied import Applied
 from quorum.apps.host import OPEN, SESSIONS, opening
@@ -13,11 +14,14 @@ from quorum.apps.state_machine import Notice
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Buffer, encode_entry
 from quorum.errors import ConfigurationError, NoQuorum, NotLeader, Overloaded, QuorumError
 from quorum.header import Batch, Header
+from quorum.membership.reconfiguration import Admit, encode_change
 from quorum.protocols import events
+from quorum.protocols.pbft.replica import PbftReplica
 from quorum.runtime import messages
 from quorum.runtime.gateway import Gateway
 from quorum.runtime.messages import (
     CertificateRequest,
+    ChangeRequest,
     Failure,
     LinkFaultRequest,
     Noticed,
@@ -28,6 +32,8 @@ from quorum.runtime.messages import (
     StatusReply,
     StatusRequest,
     Submit,
+    SubmitSigned,
+    TransferRequest,
     Unwatch,
     Watch,
 )
@@ -102,6 +108,22 @@ def test_a_session_is_opened_in_the_name_that_the_certificate_proves() -> None:
     node.desk.identity = ""
     assert node.ask(Submit(2, SESSIONS, 0, 0, 0, 1), OPEN + b" client.other") == []
     assert [batch.body for batch in node.proposed().batches] == [opening("client.admin")] * 3 + [OPEN]
+
+
+def test_a_signed_request_is_refused_where_no_protocol_orders_it() -> None:
+    """A protocol that is given an event which it does not take stops its node."""
+    node = Node()
+    assert "Send it unsigned" in failure_of(node.ask(SubmitSigned(1), b"x" * 300)).text
+    node.world.driver.run()
+    assert not any(isinstance(event, events.Submitted) for event in node.world.replica.events)
+
+
+def test_a_committee_whose_members_may_lie_is_given_no_event_that_it_does_not_take() -> None:
+    node = Node()
+    node.world.driver.replica = PbftReplica("n1", committee_of(4), lambda message: bytes(64))
+    for message, body in ((ChangeRequest(1), encode_change(Admit("n5"))), (TransferRequest(1, None), b"")):
+        assert "Ask a cluster of crash mode" in failure_of(node.ask(message, body)).text
+    node.world.driver.run()
 
 
 @pytest.mark.parametrize("app", [1, SESSIONS], ids=["a batch", "closing"])

@@ -209,7 +209,9 @@ def test_private_files_are_for_their_owner_only(keys: Path) -> None:
     assert private == [
         "ca.key",
         "client.admin.key",
+        "client.admin.sign",
         "client.reader.key",
+        "client.reader.sign",
         "node.n1.key",
         "node.n1.sign",
         "node.n2.key",

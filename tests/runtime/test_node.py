@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from quorum.errors import ConfigurationError, QuorumError
+from quorum.errors import ConfigurationError, NotLeader, Overloaded, QuorumError, RequestRefused
 from quorum.membership.reconfiguration import Admit, Change, Evict
 from quorum.runtime.client import Client
 from quorum.runtime.config import load_node
@@ -112,8 +112,14 @@ async def put_one_by_one(client: Client, first: int, last: int) -> None:
 def test_a_member_that_was_evicted_is_not_dialled_for_ever_and_is_again_once_it_returns(tmp_path: Path) -> None:
     async def scenario(cluster: Cluster) -> None:
         async def change(change: Change) -> None:
-            async with NodeConnection(cluster.endpoints[await cluster.leader()], cluster.dialler()) as connection:
-                await connection.change(change)
+            async with asyncio.timeout(PATIENCE_S):
+                while True:  # a leader that was just elected may not have heard from the others yet
+                    endpoint = cluster.endpoints[await cluster.leader()]
+                    async with NodeConnection(endpoint, cluster.dialler()) as connection:
+                        try:
+                            return await connection.change(change)
+                        except (RequestRefused, Overloaded, NotLeader):
+                            await asyncio.sleep(0.05)
 
         def wanted(name: str) -> set[str]:
             return {"n2", "n3"} - {name} - set(cluster.nodes[name].network._given_up_s)

@@ -30,6 +30,7 @@ from quorum.runtime.messages import (
     Query,
     StatusRequest,
     Submit,
+    SubmitSigned,
     TransferRequest,
     Unwatch,
     Watch,
@@ -49,7 +50,7 @@ OPERATIONS = {
     BackupRequest(1): b"",
     BackupChunkRequest(1, 1, 0): b"",
 }
-USES = (Submit, Query, MembersRequest, Watch, Unwatch, Pulse)
+USES = (Submit, SubmitSigned, Query, MembersRequest, Watch, Unwatch, Pulse)
 
 
 def on_cluster(folder: Path, scenario: Callable[[Cluster], Awaitable[None]]) -> None:

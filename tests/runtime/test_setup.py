@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         ({"names": ["keys"]}, "folder would be the one of the keys"),
         ({"faults": 3}, "2T.1 = 7 are needed"),
         ({"faults": -1}, "faults was given"),
-        ({"model": "byzantine"}, "this release runs"),
+        ({"model": "byzantine", "nodes": 3, "faults": 1}, "3T.1 = 4 are needed"),
         ({"model": 'crash"\nengine = "x'}, "model = "),
         ({"reads": "n1 + n2"}, "share no node"),
         ({"reads": "\ud800"}, "half a character"),

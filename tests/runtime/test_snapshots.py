@@ -437,3 +437,15 @@ def test_what_is_written_is_synced_as_it_grows(monkeypatch):
     assert isinstance(refused(store, 7), StorageError)
     files.faults = []
     assert written(store, 9).index == 9
+
+
+def test_a_snapshot_that_proved_wrong_gives_way_to_the_one_before_it_also_after_a_restart():
+    files = SimFiles()
+    store = open_store(files)
+    before = written(store, 5)
+    written(store, 9)
+    store.drop(9)
+    store.drop(9)
+    assert store.newest() == before
+    assert open_store(files).newest() == before
+    assert store.read_chunk(9, 0, 100) is None

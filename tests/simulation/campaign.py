@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from quorum.checkers.progress import Sometimes
+from quorum.sim.campaign import Outcome
 
 from .plans import EXPECTED, NODES, OPERATIONS_MIN, shortcoming
 from .shard import Job, Run
@@ -33,7 +34,11 @@ _ROOT = Path(__file__).resolve().parents[len(_PACKAGE.split("."))]
 
 
 class Tally:
-    """What the runs showed so far."""
+    """What the runs showed so far. A subclass is of another campaign, with a command and a process of its own."""
+
+    command = "tests.simulation.campaign"
+    shard = "shard"
+    expected = EXPECTED
 
     def __init__(self, nodes: tuple[int, ...]) -> None:
         self.nodes = nodes
@@ -64,18 +69,21 @@ class Tally:
             for name in self.totals:
                 self.totals[name] += getattr(outcome, name)
         traces.append(outcome.trace)
-        why = shortcoming(outcome)
+        why = self.shortcoming(outcome)
         if len(set(traces)) > 1:
             why = f"the runs of one seed differ: traces {', '.join(sorted(set(traces)))}"
         if why and outcome.seed not in self.failures:
             self.failures[outcome.seed] = why
             print(f"\nseed {outcome.seed} failed: {why[:1000]}\n  {self.replay(outcome.seed)}", file=sys.stderr)
 
+    def shortcoming(self, outcome: Outcome) -> str:
+        """Why a run does not count as passed; empty if it does."""
+        return shortcoming(outcome)
+
     def replay(self, seed: int) -> str:
         """The one line that runs a seed again."""
         nodes = ",".join(map(str, self.nodes))
-        command = f"python -m tests.simulation.campaign --first {seed} --seeds 1 --nodes {nodes}"
-        return command
+        return f"python -m {self.command} --first {seed} --seeds 1 --nodes {nodes}"
 
 
 def jobs_of(seeds: range, nodes: tuple[int, ...]) -> Iterator[tuple[int, list[Job]]]:
@@ -86,10 +94,10 @@ def jobs_of(seeds: range, nodes: tuple[int, ...]) -> Iterator[tuple[int, list[Jo
             yield hash_seed, [Job(seed, RUNS - 1 if seed % 2 == which else 1, nodes) for seed in chunk]
 
 
-def run_process(hash_seed: int, jobs: list[Job]) -> list[Run]:
-    """Run jobs under one PYTHONHASHSEED. Raises CalledProcessError if the process dies."""
+def run_process(hash_seed: int, jobs: list[Job], shard: str = Tally.shard) -> list[Run]:
+    """Run jobs under one PYTHONHASHSEED, by the module `shard`. Raises CalledProcessError if the process dies."""
     done = subprocess.run(
-        [sys.executable, "-m", f"{_PACKAGE}.shard"],
+        [sys.executable, "-m", f"{_PACKAGE}.{shard}"],
         input=msgspec.json.encode(jobs),
         stdout=subprocess.PIPE,
         cwd=_ROOT,
@@ -99,13 +107,15 @@ def run_process(hash_seed: int, jobs: list[Job]) -> list[Run]:
     return [msgspec.json.decode(line, type=Run) for line in done.stdout.splitlines()]
 
 
-def run_campaign(seeds: range, nodes: tuple[int, ...], workers: int, quiet: bool = False) -> Tally:
+def run_campaign(
+    seeds: range, nodes: tuple[int, ...], workers: int, quiet: bool = False, kind: type[Tally] = Tally
+) -> Tally:
     """Run every seed of `seeds`; a process that dies counts as a failure of its seeds."""
-    tally = Tally(nodes)
+    tally = kind(nodes)
     began = time.monotonic()
     total, done, shown = len(seeds) * RUNS, 0, 0
     with ThreadPoolExecutor(workers) as pool:
-        tasks = {pool.submit(run_process, value, jobs): jobs for value, jobs in jobs_of(seeds, nodes)}
+        tasks = {pool.submit(run_process, value, jobs, kind.shard): jobs for value, jobs in jobs_of(seeds, nodes)}
         for task in as_completed(tasks):
             jobs = tasks[task]
             done += sum(job.times for job in jobs)
@@ -136,7 +146,7 @@ def _show_progress(tally: Tally, done: int, total: int, seconds: float) -> None:
 
 def report(tally: Tally, seeds: range, seconds: float) -> dict[str, object]:
     """The result for programs; `passed` says whether everything held."""
-    unmet = list(tally.sometimes.missing(EXPECTED)) if len(seeds) >= BRANCHES_FROM else []
+    unmet = list(tally.sometimes.missing(tally.expected)) if len(seeds) >= BRANCHES_FROM else []
     failed = [
         {"seed": seed, "failure": why, "replay": tally.replay(seed)}
         for seed, why in sorted(tally.failures.items())
@@ -158,7 +168,8 @@ def report(tally: Tally, seeds: range, seconds: float) -> dict[str, object]:
     }
 
 
-def _print_report(result: dict[str, object]) -> None:
+def print_report(result: dict[str, object]) -> None:
+    """The result for people."""
     sometimes, failed, unmet = result.pop("sometimes"), result.pop("failed"), result.pop("branches_unmet")
     assert isinstance(sometimes, dict) and isinstance(failed, list) and isinstance(unmet, list)
     for name, count in sometimes.items():
@@ -194,7 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.json:
         print(json.dumps(result))
     else:
-        _print_report(result)
+        print_report(result)
     return 0 if passed else 1
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -31,12 +32,13 @@ class Run(msgspec.Struct, frozen=True):
     cpu_s: float
 
 
-def main() -> None:
+def main(run: Callable[[int, tuple[int, ...]], Outcome] = run_planned) -> None:
+    """Do the jobs; `run` runs one seed among these node counts."""
     logging.getLogger("quorum").setLevel(logging.ERROR)
     for job in msgspec.json.decode(sys.stdin.buffer.read(), type=list[Job]):
         for _ in range(job.times):
             began = time.process_time()
-            outcome = run_planned(job.seed, job.nodes)
+            outcome = run(job.seed, job.nodes)
             line = msgspec.json.encode(Run(outcome, time.process_time() - began))
             sys.stdout.buffer.write(line + b"\n")
             sys.stdout.buffer.flush()

@@ -13,6 +13,7 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
 
     `status` and `body` are an `answer.Answer`; `replies` answer earlier batches (status OK), in the same session
     or another. First come those of what expired at this entry, then those of the batch, if it was really applied.
+    Of a block, `requests` has what became of each request, by its name.
     """
 
     status: int
@@ -20,6 +21,7 @@ class Applied(msgspec.Struct, frozen=True, gc=False):
     replies: tuple[Reply, ...] = ()
     notices: tuple[Notice, ...] = ()
     tasks: tuple[Task, ...] = ()
+    requests: tuple[tuple[bytes, Applied], ...] = ()
 
 
 NOTHING = Applied(OK, b"")

@@ -32,12 +32,16 @@ from quorum.apps.state_machine import (
     is_vetting,
 )
 from quorum.apps.stream import StreamReader, write_stream
-from quorum.entry import COMMAND, Buffer
+from quorum.certificate.requests import SignedRequest, requests_in
+from quorum.entry import BLOCK, COMMAND, TICK, Buffer
 from quorum.errors import ConfigurationError, IncompatibleProgram, LocalProtocolError
-from quorum.header import Header
+from quorum.header import Batch, Header
 
 SESSIONS = 0
-"""The application id of client sessions. Its batches are one of the three bodies below."""
+"""The application id of client sessions. Its batches are one of the bodies below."""
+QUERY = b"query"
+"""Followed by the two bytes of an application's id and a query: it is answered at this place of the log. Where one
+node's word is not enough, that is how a client reads. Send it with client 0."""
 OPEN = b"open"
 """Opens a session; the reply is its id (`decode_session`). Send it with client 0. The node that takes it adds
 whose session it is (`opening`), so that no client can open one in another's name."""
@@ -49,8 +53,10 @@ CLOSE = b"close"
 APPLICATION_ID_MAX = 65_535
 OWNER_BYTES_MAX = 255
 NEVER_US = 1 << 62
-_HEAD = struct.Struct("<4sQqqI")
-_FORMAT = b"QHS2"
+_HEAD = struct.Struct("<4sQQqqI")
+_FORMAT = b"QHS3"
+_ENTROPY_STEP = 0x9E3779B97F4A7C15
+_ENTROPY_MASK = (1 << 64) - 1
 
 
 _ENCODE = msgspec.msgpack.Encoder()
@@ -101,12 +107,13 @@ class Host:
         self._clock = clock or LogClock()
         self._wake_us = NEVER_US
         self._expiry_failure: Failure | None = None
+        self._block = 0
 
     keeps_state: ClassVar[bool] = True
 
     @property
     def applied_index(self) -> int:
-        """The index of the newest entry in the state."""
+        """The index of the newest entry in the state; where blocks are applied, how many requests are."""
         return self._clock.index
 
     @property
@@ -148,14 +155,11 @@ class Host:
         Raises LocalProtocolError for an entry at or below `applied_index`, and IncompatibleProgram for one that an
         application of this program cannot apply as the others do: the node must stop.
         """
+        if header.kind == BLOCK:
+            return self._apply_block(header, body)
         if header.index <= self._clock.index:
-            raise LocalProtocolError(
-                f"entry {header.index} was to be applied, but entry {self._clock.index} is in the state. "
-                "Apply committed entries in order, from the one behind the snapshot."
-            )
-        if self._clock.advance(header) >= self._wake_us:
-            return _joined(self._expire(), self._apply(header, body))
-        return self._apply(header, body)
+            raise _applied_already(header.index, self._clock.index)
+        return self._apply_one(header, body)
 
     def vet(self, app: int, body: Buffer) -> str | None:
         """Why a batch must not be proposed; None if it may. Only what this node itself would propose is judged."""
@@ -207,6 +211,7 @@ class Host:
         self._applications, self._sessions, self._clock = spare._applications, spare._sessions, spare._clock
         self._expiring, self._vetting = spare._expiring, spare._vetting
         self._wake_us, self._expiry_failure = spare._wake_us, spare._expiry_failure
+        self._block = spare._block
         spare._applications = before
 
     def let_go(self) -> Iterator[object]:
@@ -236,7 +241,7 @@ class Host:
         `sessions_max`. The host must not be used after that, until a restore succeeds.
         """
         stream = StreamReader(chunks)
-        index, log_time_us, lease_time_us = self._read_head(stream.head())
+        index, self._block, log_time_us, lease_time_us = self._read_head(stream.head())
         self._clock.restore(lease_time_us, log_time_us, index)
         self._sessions.restore(stream.chunks(SESSIONS))
         for app, application in self._applications.items():
@@ -256,6 +261,54 @@ class Host:
             if is_renewable(application):
                 application.begin_anew()
         self._clock.restore(self._clock.now_us, self._clock.log_time_us, index)
+
+    def _apply_one(self, header: Header, body: Buffer) -> Applied:
+        if self._clock.advance(header) >= self._wake_us:
+            return _joined(self._expire(), self._apply(header, body))
+        return self._apply(header, body)
+
+    # Blocks: each request is an entry of its own to applications, with an index that counts requests.
+
+    def _apply_block(self, header: Header, body: Buffer) -> Applied:
+        if header.index <= self._block:
+            raise _applied_already(header.index, self._block)
+        self._block = header.index
+        requests: list[tuple[bytes, Applied]] = []
+        notices: list[Notice] = []
+        tasks: list[Task] = []
+        for request in requests_in(body):
+            applied = self._apply_request(header, request)
+            requests.append((request.name, applied))
+            notices += applied.notices
+            tasks += applied.tasks
+        if not requests:  # it moves log time
+            applied = self._apply_one(_within(header, TICK, self._clock.index, NO_BATCH), b"")
+            notices += applied.notices
+            tasks += applied.tasks
+        return Applied(OK, b"", (), tuple(notices), tuple(tasks), tuple(requests))
+
+    def _apply_request(self, block: Header, request: SignedRequest) -> Applied:
+        """Its signature was verified before the block was decided. A session belongs to the key that opened it."""
+        batch, owner = request.batch, request.public_key.hex()
+        header = _within(block, COMMAND, self._clock.index + 1, batch)
+        if batch.app == SESSIONS:
+            if batch.body.startswith(QUERY):
+                self._clock.advance(header)
+                return self._answer_query(batch.body)
+            if batch.body.startswith(OPEN):
+                return self._apply_one(header, opening(owner))
+        known = self._sessions.owner(batch.client) if batch.client else None
+        if known is not None and known != owner:
+            self._clock.advance(header)
+            text = f"session {batch.client} was named, but another key opened it. Open your own."
+            refused = failure("NotTheOwner", text)
+            return Applied(refused.status, refused.body)
+        return self._apply_one(header, batch.body)
+
+    def _answer_query(self, body: bytes) -> Applied:
+        at = len(QUERY)
+        answer = self.query(int.from_bytes(body[at : at + 2], "little"), body[at + 2 :])
+        return Applied(answer.status, answer.body)
 
     def _apply(self, header: Header, body: Buffer) -> Applied:
         if header.kind != COMMAND:
@@ -366,18 +419,53 @@ class Host:
 
     def _head(self) -> bytes:
         clock = self._clock
-        return _HEAD.pack(_FORMAT, clock.index, clock.log_time_us, clock.now_us, self._sessions.sessions_max)
+        sessions_max = self._sessions.sessions_max
+        return _HEAD.pack(_FORMAT, clock.index, self._block, clock.log_time_us, clock.now_us, sessions_max)
 
-    def _read_head(self, head: bytes) -> tuple[int, int, int]:
+    def _read_head(self, head: bytes) -> tuple[int, int, int, int]:
         if len(head) != _HEAD.size or head[:4] != _FORMAT:
             raise ValueError("a snapshot was to be restored, but its format is not known here. Use its version.")
-        _, index, log_time_us, lease_time_us, sessions_max = _HEAD.unpack(head)
+        _, index, block, log_time_us, lease_time_us, sessions_max = _HEAD.unpack(head)
         if sessions_max != self._sessions.sessions_max:
             raise ValueError(
                 f"a snapshot made with sessions_max={sessions_max} was to be restored where it is "
                 f"{self._sessions.sessions_max}, which would let replicas diverge. Use one value on every node."
             )
-        return index, log_time_us, lease_time_us
+        return index, block, log_time_us, lease_time_us
+
+
+NO_BATCH = Batch(0, 0, 0, 0, 0, b"")
+
+
+def query_body(app: int, query: bytes) -> bytes:
+    """The body of a batch for SESSIONS that asks an application at its place in the log."""
+    return QUERY + app.to_bytes(2, "little") + query
+
+
+def _within(block: Header, kind: int, index: int, batch: Batch) -> Header:
+    """What an application may know of one request of a block. Entropy differs from request to request."""
+    entropy = (block.entropy + index * _ENTROPY_STEP) & _ENTROPY_MASK
+    return Header(
+        index,
+        block.term,
+        kind,
+        batch.app,
+        block.epoch,
+        block.time_us,
+        entropy,
+        batch.client,
+        batch.first_sequence,
+        batch.acked_below,
+        batch.count,
+        block.digest,
+    )
+
+
+def _applied_already(index: int, newest: int) -> LocalProtocolError:
+    return LocalProtocolError(
+        f"entry {index} was to be applied, but entry {newest} is in the state. Apply committed entries in order, "
+        "from the one behind the snapshot."
+    )
 
 
 def _joined(expired: Outputs, applied: Applied) -> Applied:

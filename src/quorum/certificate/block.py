@@ -60,6 +60,13 @@ class BlockHeader(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return blake2b(self.packed(), digest_size=DIGEST_BYTES, person=b"quorum block 1").digest()
 
 
+def header_of(packed: bytes | bytearray | memoryview) -> BlockHeader:
+    """The header with which these bytes begin. Raises ValueError if they are too short for one."""
+    if len(packed) < HEADER.size:
+        raise ValueError(f"{len(packed)} bytes are too short for a block's header of {HEADER.size}")
+    return BlockHeader(*HEADER.unpack_from(packed))
+
+
 class BlockCertificate(msgspec.Struct, frozen=True, gc=False):
     """The commit votes of a quorum for one block, all of one view of one epoch of one cluster.
 

@@ -1,16 +1,17 @@
 """The two forms of a block's certificate: binary to keep, JSON to hand on. Each has one spelling only.
 
-The binary form says who signed by a bitmap over the committee's sorted members, so its reader needs the committee.
+The binary form leaves to the committee what its reader has from there: who signed is a bitmap over the sorted
+members, and the membership hash is not in it.
 """
 
 from __future__ import annotations
 
-import base64
 import struct
 from typing import Final, Literal
 
 import msgspec
 
+from quorum.certificate.base64url import bytes_in, text_of
 from quorum.certificate.block import BlockCertificate, BlockHeader
 from quorum.certificate.committee import Committee
 from quorum.certificate.keys import SIGNATURE_BYTES
@@ -24,7 +25,7 @@ CERTIFICATE_BYTES_MAX: Final = 1024 * 1024
 HASH_BYTES: Final = 32
 
 _BINARY_FORMAT: Final = 1
-_HASHES = struct.Struct("32s32s32s32s")
+_HASHES = struct.Struct("32s32s32s")
 
 
 class _Binary(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -41,7 +42,7 @@ class _Binary(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
     signatures: bytes
 
 
-class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class BlockDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The JSON form: hashes and signatures are base64url without padding."""
 
     format: Literal["quorum-block-1"]
@@ -62,12 +63,13 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 _ENCODE = msgspec.msgpack.Encoder()
 _DECODE = msgspec.msgpack.Decoder(_Binary)
 _JSON = msgspec.json.Encoder(order="deterministic")
-_DECODE_JSON = msgspec.json.Decoder(_Document)
+_DECODE_JSON = msgspec.json.Decoder(BlockDocument)
 
 
 def encode_binary(certificate: BlockCertificate, committee: Committee) -> bytes:
-    """The binary form of a certificate whose signers are members of `committee`, each with a whole signature."""
+    """The binary form of a certificate by members of `committee`, which it names, each with a whole signature."""
     header = certificate.header
+    assert header.membership_hash == committee.membership_hash, "the form leaves the hash out"
     signed = dict(certificate.signatures)
     bits = sum(1 << place for place, member in enumerate(committee.nodes) if member in signed)
     return _ENCODE.encode(
@@ -80,7 +82,7 @@ def encode_binary(certificate: BlockCertificate, committee: Committee) -> bytes:
             header.time_us,
             header.count,
             header.state_sequence,
-            _HASHES.pack(header.membership_hash, header.parent, header.requests_root, header.state_root),
+            _HASHES.pack(header.parent, header.requests_root, header.state_root),
             bits.to_bytes(-(-len(committee.nodes) // 8), "little"),
             b"".join(signature for _, signature in certificate.signatures),
         )
@@ -92,9 +94,8 @@ def decode_binary(data: Buffer, committee: Committee) -> BlockCertificate:
     _check_size(len(data))
     try:
         read = _DECODE.decode(data)
-        header = BlockHeader(
-            read.sequence, read.time_us, read.count, read.state_sequence, *_HASHES.unpack(read.hashes)
-        )
+        hashes = (committee.membership_hash, *_HASHES.unpack(read.hashes))
+        header = BlockHeader(read.sequence, read.time_us, read.count, read.state_sequence, *hashes)
     except (msgspec.DecodeError, UnicodeDecodeError, struct.error) as error:
         raise _unreadable(error) from None
     bits = int.from_bytes(read.signers, "little")
@@ -114,23 +115,26 @@ def decode_binary(data: Buffer, committee: Committee) -> BlockCertificate:
 
 def encode_json(certificate: BlockCertificate) -> bytes:
     """The JSON form, one line: keys sorted, no spaces."""
+    return _JSON.encode(document_of(certificate))
+
+
+def document_of(certificate: BlockCertificate) -> BlockDocument:
+    """The JSON form before it is text, for a document that holds several."""
     header = certificate.header
-    return _JSON.encode(
-        _Document(
-            FORMAT,
-            certificate.cluster,
-            certificate.epoch,
-            certificate.view,
-            header.sequence,
-            header.time_us,
-            header.count,
-            header.state_sequence,
-            _text(header.membership_hash),
-            _text(header.parent),
-            _text(header.requests_root),
-            _text(header.state_root),
-            {member: _text(signature) for member, signature in certificate.signatures},
-        )
+    return BlockDocument(
+        FORMAT,
+        certificate.cluster,
+        certificate.epoch,
+        certificate.view,
+        header.sequence,
+        header.time_us,
+        header.count,
+        header.state_sequence,
+        text_of(header.membership_hash),
+        text_of(header.parent),
+        text_of(header.requests_root),
+        text_of(header.state_root),
+        {member: text_of(signature) for member, signature in certificate.signatures},
     )
 
 
@@ -138,20 +142,24 @@ def decode_json(text: Buffer | str) -> BlockCertificate:
     """Read the JSON form, whatever its spaces and order of keys. Raises ConfigurationError if it is none."""
     _check_size(len(text))
     try:
-        read = _DECODE_JSON.decode(text)
-        hashes = [_bytes(hashed) for hashed in (read.members, read.parent, read.requests, read.state)]
-        signatures = tuple((member, _bytes(signature)) for member, signature in sorted(read.signatures.items()))
+        return certificate_of(_DECODE_JSON.decode(text))
     except (msgspec.DecodeError, ValueError) as error:
         raise _unreadable(error) from None
+
+
+def certificate_of(read: BlockDocument) -> BlockCertificate:
+    """What the document says. Raises ValueError for hashes, signatures or numbers that no certificate has."""
+    hashes = [bytes_in(hashed) for hashed in (read.members, read.parent, read.requests, read.state)]
+    signatures = tuple((member, bytes_in(signature)) for member, signature in sorted(read.signatures.items()))
     if any(len(hashed) != HASH_BYTES for hashed in hashes):
-        raise _unreadable(ValueError(f"its hashes do not have {HASH_BYTES} bytes each"))
+        raise ValueError(f"its hashes do not have {HASH_BYTES} bytes each")
     members, parent, requests, state = hashes
     header = BlockHeader(
         read.sequence, read.time_us, read.count, read.state_sequence, members, parent, requests, state
     )
     certificate = BlockCertificate(read.cluster, read.epoch, read.view, header, signatures)
     if not _in_range(certificate):
-        raise _unreadable(ValueError(f"its numbers do not lie between 0 and {NUMBER_MAX}"))
+        raise ValueError(f"its numbers do not lie between 0 and {NUMBER_MAX}")
     return certificate
 
 
@@ -159,21 +167,6 @@ def _in_range(certificate: BlockCertificate) -> bool:
     header = certificate.header
     numbers = (certificate.epoch, certificate.view, header.sequence, header.time_us)
     return all(0 <= number <= NUMBER_MAX for number in (*numbers, header.count, header.state_sequence))
-
-
-def _text(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def _bytes(text: str) -> bytes:
-    """The bytes of base64url text. Raises ValueError for any other spelling than `_text` makes."""
-    try:
-        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except ValueError:
-        raise ValueError(f"{text[:40]!r} is not base64url text without padding") from None
-    if _text(data) != text:
-        raise ValueError(f"{text[:40]!r} is base64url text with bits too many")
-    return data
 
 
 def _check_size(size: int) -> None:

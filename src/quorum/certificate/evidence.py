@@ -25,10 +25,7 @@ _CLAIM = Struct(">QQ32s")
 
 
 class SignedVote(msgspec.Struct, frozen=True, array_like=True):
-    """A vote by `member`, and its signature over the statement of the committee's domain.
-
-    A checkpoint is taken of a state, whatever the view: its view is 0.
-    """
+    """A vote by `member`, and its signature over the statement of the committee's domain."""
 
     member: NodeId
     kind: VoteKind
@@ -80,16 +77,26 @@ def accused(evidence: Evidence) -> NodeId:
     return evidence.first.member if isinstance(evidence, Equivocation) else evidence.commit.member
 
 
+def votes_of(evidence: Evidence) -> tuple[SignedVote, SignedVote]:
+    """The two votes that contradict each other."""
+    if isinstance(evidence, Equivocation):
+        return evidence.first, evidence.second
+    return evidence.commit, evidence.view_change
+
+
+def flaws_of(evidence: Evidence, committee: Committee) -> list[str]:
+    """What is wrong with evidence before any signature is checked."""
+    flaws = _flaws_of_votes(votes_of(evidence), committee)
+    if flaws:
+        return flaws
+    if isinstance(evidence, Equivocation):
+        return _flaws_of_equivocation(evidence)
+    return _flaws_of_hidden_vote(evidence)
+
+
 def verify_evidence(evidence: Evidence, committee: Committee) -> Verdict:
     """Judge evidence by the committee that the caller trusts. Valid: the accused lied, or gave its key away."""
-    if isinstance(evidence, Equivocation):
-        votes = (evidence.first, evidence.second)
-        reasons = _flaws_of_votes(votes, committee) or _flaws_of_equivocation(evidence)
-    else:
-        votes = (evidence.commit, evidence.view_change)
-        reasons = _flaws_of_votes(votes, committee) or _flaws_of_hidden_vote(evidence)
-    if not reasons:
-        reasons = _flaws_of_signatures(votes, committee)
+    reasons = flaws_of(evidence, committee) or _flaws_of_signatures(votes_of(evidence), committee)
     return Verdict(not reasons, not reasons, tuple(reasons))
 
 

@@ -18,7 +18,7 @@ _PERSON = b"quorum merkle 1"
 _LEAF, _INNER = b"\x00", b"\x01"
 
 
-def leaf_of(item: bytes | memoryview) -> bytes:
+def leaf_of(item: bytes | bytearray | memoryview) -> bytes:
     """The hash that stands for one item of the list."""
     state = blake2b(_LEAF, digest_size=ROOT_BYTES, person=_PERSON)
     state.update(item)

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from quorum.certificate.block import HEADER, BlockHeader
+from quorum.certificate.block import HEADER, BlockHeader, header_of
 from quorum.certificate.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
 from quorum.certificate.merkle import leaf_of, root_of
 from quorum.certificate.vote import DIGEST_BYTES, SigningDomain, VoteKind
@@ -39,6 +39,11 @@ class SignedRequest(msgspec.Struct, frozen=True, gc=False):
     signature: bytes
     batch: Batch
     digest: bytes
+
+    @property
+    def name(self) -> bytes:
+        """What tells it from every other request: two keys may sign the same batch."""
+        return self.public_key + self.digest
 
 
 def sign_request(domain: SigningDomain, batch: Batch, public_key: bytes, sign: Callable[[bytes], bytes]) -> bytes:
@@ -84,16 +89,27 @@ def unpack_block(data: Buffer) -> tuple[BlockHeader, tuple[memoryview, ...]]:
 
     Raises ValueError for bytes that are no block, before anything is allocated for what they claim.
     """
-    if len(data) < HEADER.size:
-        raise ValueError(f"a block of {len(data)} bytes is shorter than its header of {HEADER.size}")
-    header = BlockHeader(*HEADER.unpack_from(data))
-    if header.count > REQUESTS_MAX:
-        raise ValueError(f"a block claims {header.count} requests, more than {REQUESTS_MAX}")
+    header = header_of(data)
+    requests = _cut(data, header.count)
+    if root_of(map(leaf_of, requests)) != header.requests_root:
+        raise ValueError("a block's requests are not those that its header names")
+    return header, tuple(requests)
+
+
+def requests_in(data: Buffer) -> list[SignedRequest]:
+    """The requests of a block that was checked before, when it was accepted."""
+    header = header_of(data)
+    return [decode_request(request) for request in _cut(data, header.count)]
+
+
+def _cut(data: Buffer, count: int) -> list[memoryview]:
+    if count > REQUESTS_MAX:
+        raise ValueError(f"a block claims {count} requests, more than {REQUESTS_MAX}")
     view, at = memoryview(data), HEADER.size
     requests: list[memoryview] = []
-    for _ in range(header.count):
+    for _ in range(count):
         if at + _SIZE.size > len(view):
-            raise ValueError(f"a block of {header.count} requests ends after {len(requests)}")
+            raise ValueError(f"a block of {count} requests ends after {len(requests)}")
         (size,) = _SIZE.unpack_from(view, at)
         at += _SIZE.size
         if size > len(view) - at:
@@ -101,7 +117,5 @@ def unpack_block(data: Buffer) -> tuple[BlockHeader, tuple[memoryview, ...]]:
         requests.append(view[at : at + size])
         at += size
     if at != len(view):
-        raise ValueError(f"{len(view) - at} bytes are left over after a block's {header.count} requests")
-    if root_of(map(leaf_of, requests)) != header.requests_root:
-        raise ValueError("a block's requests are not those that its header names")
-    return header, tuple(requests)
+        raise ValueError(f"{len(view) - at} bytes are left over after a block's {count} requests")
+    return requests

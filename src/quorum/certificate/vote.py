@@ -21,7 +21,8 @@ _TAIL = struct.Struct(">BQQ32s")
 
 
 class VoteKind(enum.IntEnum):
-    """The type of a signed message."""
+    """The type of a signed message. Two of them nothing here makes: with its pre-prepare a primary signs PREPARE,
+    and states are certified by headers instead of CHECKPOINT. Their numbers mean nothing else."""
 
     PRE_PREPARE = 1
     PREPARE = 2

@@ -48,18 +48,28 @@ class Story(msgspec.Struct):
 
 
 @command("demo", "quorum demo --seconds 20")
-@click.option("--nodes", type=int, default=5, help="Node processes.")
+@click.option("--nodes", type=int, help="Node processes.  [default: 5, byzantine 4]")
+@click.option("--model", type=click.Choice(("crash", "byzantine")), default="crash", help="What a node may do.")
 @seconds_option("--seconds", 25.0, "How long clients work.")
 @click.option("--unsafe-reads", is_flag=True, help="For teaching: any node answers reads, however old its state.")
 @click.option("--history", type=click.Path(path_type=Path), help="Write what the clients saw, for `quorum judge`.")
-def demo(nodes: int, seconds: float, unsafe_reads: bool, history: Path | None, as_json: bool) -> None:
+def demo(
+    nodes: int | None, model: str, seconds: float, unsafe_reads: bool, history: Path | None, as_json: bool
+) -> None:
     """Five nodes, decisions, a crash and a partition, live, in under a minute.
 
     Real processes on loopback, with mutual TLS and durable logs, in a folder that is removed at the end. The
     leader is killed and restarted, its successor is cut off with a minority, and everything heals; clients write
     and read all the time, and what they saw is judged. Exit 0 only if the verdict is good. With --unsafe-reads
     it is not: old states are read, and the judge says so.
+
+    With --model byzantine there are four nodes, and the first that orders lies on the wire: it is caught, named
+    with evidence that anybody can check, and replaced.
     """
+    if model == "byzantine":
+        _among_liars(4 if nodes is None else nodes, seconds, unsafe_reads, history, as_json)
+        return
+    nodes = 5 if nodes is None else nodes
     if nodes < 3 or seconds < SECONDS_MIN:
         raise ConfigurationError(
             f"a demo of {nodes} nodes and {seconds:g} s was asked for, but a crash and a partition need 3 nodes "
@@ -83,6 +93,41 @@ def demo(nodes: int, seconds: float, unsafe_reads: bool, history: Path | None, a
                 ("caught up", f"{story.caught_up_ms} ms after its restart"),
                 ("minority", "could not decide" if story.minority_refused else "DECIDED"),
                 ("majority", "decided meanwhile" if story.majority_decided else "DID NOT DECIDE"),
+            ),
+        )
+    if findings.verdict != "good":
+        raise AnswerNo
+
+
+def _among_liars(nodes: int, seconds: float, stale: bool, history: Path | None, as_json: bool) -> None:
+    from quorum.console.demo_byzantine import NODES_MIN, play
+
+    if nodes < NODES_MIN or seconds < SECONDS_MIN or stale:
+        raise ConfigurationError(
+            f"a demo of {nodes} nodes of which one lies was asked for, for {seconds:g} s"
+            f"{', with reads by any node' if stale else ''}, but it needs {NODES_MIN} nodes and {SECONDS_MIN:g} "
+            "s, and T+1 members answer each read. Ask for more, without --unsafe-reads."
+        )
+    with Stage("demo", seconds + START_S, quiet=as_json) as stage:
+        stage.say(f"starting {nodes} node processes on loopback: mutual TLS, durable logs, one of them a liar")
+        findings, trial, recorded = run_interruptibly(play(nodes, seconds, stage))
+    if history is not None:
+        save_history(recorded, history)
+    if as_json:
+        print_json(msgspec.to_builtins(findings) | {"trial": trial})
+    else:
+        agreed = f"{trial.decision!r}, the same for every client" if trial.decision_agreed else "SPLIT"
+        proof = "convinces whoever has the genesis file" if trial.evidence_valid else "NOT VALID"
+        caught = f"after {trial.caught_ms} ms: {trial.lie}" if trial.caught_ms >= 0 else "NOT CAUGHT"
+        certificate = "verified offline" if trial.certificate_valid else "NOT VALID"
+        summary(
+            findings,
+            (
+                ("decision", agreed),
+                (f"{trial.liar} caught", caught),
+                ("evidence", proof),
+                ("replaced", "by the next primary" if trial.replaced else "NOT REPLACED"),
+                ("certificate", f"{trial.certificate_bytes} bytes, {certificate}"),
             ),
         )
     if findings.verdict != "good":

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -164,6 +164,9 @@ class Arena:
         statuses = answering(self.watch.answers)
         if len(statuses) < len(self.nodes) or self.watch.leader is None:
             return False
+        if any(status.model == "byzantine" for status in statuses):
+            # Up to T may have left a view alone, and wait for the next; what is decided reaches them, too.
+            return len({(s.applied_index, s.commit_index) for s in statuses}) == 1
         return len({(s.applied_index, s.commit_index, s.last_index, s.leader) for s in statuses}) == 1
 
     async def findings(self, must_have: Sequence[str] = ()) -> Findings:
@@ -218,17 +221,20 @@ async def arena(
     clients: int = 8,
     seed: int = 0,
     stale: bool = False,
+    model: str = "crash",
+    lies: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Arena]:
     """A cluster of `nodes` processes in a folder of its own, gone at the end, whatever happens.
 
-    mTLS, durable, faults allowed. Every node is ready when this enters; clients are not started yet.
+    mTLS, durable, faults allowed. Every node is ready when this enters; clients are not started yet. `lies` says
+    which nodes lie, and how (sim.adversary), where the `model` lets them.
     """
     folder = Path(tempfile.mkdtemp(prefix="quorum-drill-"))
     try:
-        layout = init_cluster(folder / "cluster", nodes=nodes, allow_faults=True)
+        layout = init_cluster(folder / "cluster", nodes=nodes, allow_faults=True, model=model)
         cluster = LocalCluster(layout.cluster)
         try:
-            started = cluster.start_all(with_parent=True)
+            started = cluster.start_all(with_parent=True, lies=lies or {})
             place = at_config(layout.cluster)
             await wait_until_ready(cluster, started, START_TIMEOUT_S)
             cluster.first_start_done()

@@ -83,7 +83,7 @@ def discreet(answers: Answers) -> list[Silence]:
 
 def leader_of(answers: Answers) -> NodeStatus | None:
     """The node that leads: of several that say so, as during a partition, the one of the highest term."""
-    leaders = [status for status in answering(answers) if status.role == "leader"]
+    leaders = [status for status in answering(answers) if status.leads]
     return max(leaders, key=lambda status: status.term, default=None)
 
 

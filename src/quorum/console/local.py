@@ -32,8 +32,8 @@ FOLDER = click.option(
 
 @command("up", "quorum up --nodes 3")
 @FOLDER
-@click.option("--nodes", type=int, help="How many nodes a new cluster has.  [default: 5]")
-@click.option("--model", default="crash", help="What a faulty node may do: crash.")
+@click.option("--nodes", type=int, help="How many nodes a new cluster has.  [default: 5, byzantine 4]")
+@click.option("--model", default="crash", help="What a faulty node may do: crash, or byzantine (lie).")
 @click.option("--insecure", is_flag=True, help="A new cluster without TLS.")
 @seconds_option("--timeout", 30.0, "Seconds to wait until all are ready.")
 def up(folder: Path, nodes: int | None, model: str, insecure: bool, timeout: float, as_json: bool) -> None:
@@ -44,7 +44,8 @@ def up(folder: Path, nodes: int | None, model: str, insecure: bool, timeout: flo
     """
     path = folder / CLUSTER_FILE
     if not os.path.exists(path):  # unlike Path.exists it takes any name
-        init_cluster(folder, nodes=5 if nodes is None else nodes, model=model, insecure=insecure)
+        usual = 4 if model == "byzantine" else 5
+        init_cluster(folder, nodes=usual if nodes is None else nodes, model=model, insecure=insecure)
     cluster = LocalCluster(path)
     if nodes is not None and nodes != len(cluster.nodes):
         raise ConfigurationError(
@@ -154,7 +155,8 @@ def _report(
     pids = cluster.running()
     leader = leader_of(answers)
     config = cluster.config
-    tolerated = config.faults if config.faults is not None else (len(config.members) - 1) // 2
+    most = (len(config.members) - 1) // (3 if config.model == "byzantine" else 2)
+    tolerated = most if config.faults is None else config.faults
     insecure = next(iter(cluster.nodes.values())).config.insecure
     url = SCHEME + ",".join(str(member.advertise) for member in config.members)
     if as_json:
@@ -186,9 +188,10 @@ def _report(
         click.echo(f"the cluster in {cluster.folder} is running already")
     elif len(started) < len(cluster.nodes):
         click.echo(f"started again: {', '.join(started)}")
+    fails = "lie" if config.model == "byzantine" else "crash"
     click.echo(
         f"cluster {config.cluster_id}: {len(config.members)} nodes, model {config.model}, policy {config.policy}, "
-        f"up to {tolerated} may crash, {'plain text' if insecure else 'mutual TLS'}"
+        f"up to {tolerated} may {fails}, {'plain text' if insecure else 'mutual TLS'}"
     )
     for node, local in cluster.nodes.items():
         role = ", leader" if leader is not None and leader.node == node else ""

@@ -31,6 +31,7 @@ log = logging.getLogger("quorum.node")
 @click.option("--bootstrap", is_flag=True, help="Begin a new cluster: the first start, and only then.")
 @click.option("--join", is_flag=True, help="Join a cluster that runs and has admitted it: the first start.")
 @click.option("--allow-faults", is_flag=True, help="Let drills cut the links of this node.")
+@click.option("--lie", default=None, help="With --allow-faults: lie to the others, say equivocate.")
 @click.option("--with-parent", is_flag=True, hidden=True, help="Stop when the process that started it ends.")
 @click.option("--log-format", type=click.Choice(("text", "json")), default="text", help="Log lines.")
 def node(
@@ -38,6 +39,7 @@ def node(
     bootstrap: bool,
     join: bool,
     allow_faults: bool,
+    lie: str | None,
     with_parent: bool,
     log_format: str,
     as_json: bool,
@@ -54,10 +56,19 @@ def node(
     settings = load_node(config)
     if allow_faults:
         settings = msgspec.structs.replace(settings, allow_faults=True)
+    if lie is not None and not settings.allow_faults:
+        raise click.UsageError(
+            "--lie was given without --allow-faults, but only a drill makes a node lie. Give both."
+        )
     set_up_logging(settings.node, settings.log_level, log_format)
     from quorum.runtime.node import Node
 
-    server = Node(settings, bootstrap=bootstrap, join=join)
+    if lie is None:
+        server = Node(settings, bootstrap=bootstrap, join=join)
+    else:
+        from quorum.console.lying import lying_as
+
+        server = Node(settings, bootstrap=bootstrap, join=join, lie=lying_as(lie))
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(_serve(server, with_parent, as_json))

@@ -4,100 +4,33 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing import get_context
 from typing import Any
 
 import click
 import msgspec
 
-from quorum.console.command import AnswerNo, Decorated, command, print_json
+from quorum.console.command import AnswerNo, command, print_json
+from quorum.console.plans import plan_of, plan_options
 from quorum.console.window import window_lines
 from quorum.errors import ConfigurationError
-from quorum.sim.campaign import Outcome, Plan, configuration_of, run_seed
-from quorum.sim.faults import ALL_FAULTS, FAULTS, LEASE_FAULTS
+from quorum.sim.byzantine_campaign import ByzantinePlan, run_byzantine_seed
+from quorum.sim.byzantine_world import ByzantineWorld
+from quorum.sim.campaign import Outcome, Plan, run_seed
 from quorum.sim.progress import progress
-from quorum.systems.build import build
+from quorum.sim.world import World
 
 TRACE_CHARACTERS_MAX = 160
 FAILURE_CHARACTERS_MAX = 1000
 SEEDS_PER_TASK = 2
 
 
-_ABOUT = {
-    "nodes": "Nodes n1, n2, ...",
-    "seconds": "Simulated seconds; the last ones are calm.",
-    "clients": "Clients, each with one session.",
-    "in_flight": "Operations that each client has open at once.",
-    "pause_ms": "A client's mean pause between operations, for each that it may have open.",
-    "reads": 'Which nodes elect, such as "choose(3, n1, n2, n3, n4)".',
-    "writes": "Which nodes commit; one side alone: the other follows.",
-    "stale": "Any node answers reads: the history must be refuted.",
-    "snapshot_entries": "Applied entries that make a snapshot.",
-    "wire": "Messages travel as bytes.",
-    "disk": "Nodes keep the production log on a simulated disk.",
-    "message_entries": "Entries in one message, at most.",
-    "spares": "More nodes, which an operator admits, evicts and replaces all the time.",
-    "witnesses": "So many of the spare nodes are witnesses.",
-    "churn_ms": "The operator's mean pause between changes.",
-    "lease": "A leader serves reads by leases; clocks must keep to --faults drift.",
-    "sync_us": "How long a sync of the disk takes, about.",
-}
-_SPECIAL = ("seed", "keep", "faults")
-
-
-def _plan_options(function: Decorated) -> Decorated:
-    """What both commands ask of a run: the fields of `Plan`, and its defaults."""
-    for field in reversed(msgspec.structs.fields(Plan)):
-        if field.name not in _SPECIAL:
-            option, about = f"--{field.name.replace('_', '-')}", _ABOUT.get(field.name, "See sim.campaign.Plan.")
-            is_flag = field.type is bool
-            kind = None if is_flag else field.type
-            function = click.option(option, is_flag=is_flag, type=kind, default=field.default, help=about)(
-                function
-            )
-    about = f"all, none, or of: {', '.join(sorted(FAULTS))}."
-    return click.option("--faults", default="all", help=about)(function)
-
-
-def plan_of(seed: int, faults: str, **fields: Any) -> Plan:
-    """The plan that the options describe. Raises ConfigurationError for one that cannot run."""
-    plan = Plan(seed=seed, faults=faults_of(faults), **fields)
-    for name, value in msgspec.structs.asdict(plan).items():
-        least = 0 if name in ("spares", "witnesses") else 1
-        if name not in ("seed", "keep") and type(value) is int and value < least:
-            option = f"--{name.replace('_', '-')} {value}"
-            raise ConfigurationError(
-                f"{option} was asked for, but it must be at least {least}. Give {least} or more."
-            )
-    if plan.lease and "clock" in plan.faults:
-        raise ConfigurationError(
-            "--lease was asked for together with clocks that jump and race, for which no lease is safe. Name the "
-            f"faults: --faults {','.join(LEASE_FAULTS)}."
-        )
-    build(configuration_of(plan))
-    return plan
-
-
-def faults_of(text: str) -> tuple[str, ...]:
-    """The faults that `all`, `none` or a comma-separated list names. Raises ConfigurationError."""
-    if text in ("all", "none"):
-        return ALL_FAULTS if text == "all" else ()
-    kinds = tuple(part.strip() for part in text.split(","))
-    unknown = [kind for kind in kinds if kind not in FAULTS]
-    if unknown:
-        raise ConfigurationError(
-            f"the fault {unknown[0]!r} was asked for, but it is not known. "
-            f"Choose from: {', '.join(sorted(FAULTS))}, or write all or none."
-        )
-    return kinds
-
-
 @command("simulate", "quorum simulate --seeds 20 --nodes 5 --faults split,crash")
 @click.option("--seeds", type=int, default=100, help="How many seeds.")
 @click.option("--first", type=int, default=0, help="The first of them.")
 @click.option("--workers", type=int, help="Processes.  [default: one for each core]")
-@_plan_options
+@plan_options
 def simulate(
     seeds: int,
     first: int,
@@ -121,12 +54,12 @@ def simulate(
         for outcome in run_plans(plans, workers or os.cpu_count() or 1):
             outcomes.append(outcome)
             advance(f"{sum(1 for done in outcomes if done.failure)} failed")
-    _report(sorted(outcomes, key=lambda outcome: outcome.seed), time.monotonic() - began, as_json)
+    _report(sorted(outcomes, key=lambda outcome: outcome.seed), time.monotonic() - began, plan, as_json)
     if any(outcome.failure for outcome in outcomes):
         raise AnswerNo
 
 
-def run_plans(plans: list[Plan], workers: int) -> Iterator[Outcome]:
+def run_plans(plans: Sequence[Plan | ByzantinePlan], workers: int) -> Iterator[Outcome]:
     """The outcome of every plan, as they come; on `workers` processes, or here where one is enough."""
     workers = min(workers, len(plans))
     if workers == 1:
@@ -136,11 +69,26 @@ def run_plans(plans: list[Plan], workers: int) -> Iterator[Outcome]:
         yield from pool.imap_unordered(_run, plans, chunksize=SEEDS_PER_TASK if len(plans) > 4 * workers else 1)
 
 
-def _run(plan: Plan) -> Outcome:
-    return run_seed(plan)[0]
+def _run(plan: Plan | ByzantinePlan) -> Outcome:
+    return _run_in_world(plan)[0]
 
 
-def _report(outcomes: list[Outcome], seconds: float, as_json: bool) -> None:
+def _run_in_world(plan: Plan | ByzantinePlan) -> tuple[Outcome, World | ByzantineWorld]:
+    if isinstance(plan, ByzantinePlan):
+        outcome, _, lying = run_byzantine_seed(plan)
+        return outcome, lying
+    outcome, _, world = run_seed(plan)
+    return outcome, world
+
+
+def _decided(plan: Plan | ByzantinePlan, decided: int, leaders: int) -> str:
+    """What was decided, and under how many, in the words of the plan's model."""
+    if isinstance(plan, ByzantinePlan):
+        return f"{decided} blocks decided, {leaders} primaries"
+    return f"{decided} entries decided, {leaders} leaders"
+
+
+def _report(outcomes: list[Outcome], seconds: float, plan: Plan | ByzantinePlan, as_json: bool) -> None:
     failed = [outcome for outcome in outcomes if outcome.failure]
     total = {
         name: sum(getattr(outcome, name) for outcome in outcomes)
@@ -172,15 +120,14 @@ def _report(outcomes: list[Outcome], seconds: float, as_json: bool) -> None:
         click.echo(f"  {outcome.replay}")
     click.echo(
         f"{len(outcomes)} seeds, {len(failed)} failed: {total['operations']} operations, "
-        f"{total['decided']} entries decided, {total['leaders']} leaders, "
-        f"{total['events']} events, {rate} events/s"
+        f"{_decided(plan, total['decided'], total['leaders'])}, {total['events']} events, {rate} events/s"
     )
 
 
 @command("replay", "quorum replay --seed 7 --nodes 5 --seconds 60 --trace 20")
 @click.option("--seed", type=int, required=True, help="The seed.")
 @click.option("--trace", type=click.IntRange(min=0), default=10, help="Show the last N events.")
-@_plan_options
+@plan_options
 def replay(
     seed: int,
     trace: int,
@@ -191,7 +138,8 @@ def replay(
 
     The same seed and options give the same run, event by event, on any machine.
     """
-    outcome, _, world = run_seed(plan_of(seed, keep=trace, **options))
+    plan = plan_of(seed, keep=trace, **options)
+    outcome, world = _run_in_world(plan)
     tail = [_described(event) for event in world.trace.tail] if trace else []
     if as_json:
         print_json(msgspec.to_builtins(outcome) | {"events_shown": tail})
@@ -199,8 +147,8 @@ def replay(
         for line in tail:
             click.echo(line)
         click.echo(
-            f"seed {seed}: {outcome.operations} operations ({outcome.unknown} unknown), {outcome.decided} entries "
-            f"decided, {outcome.leaders} leaders, {outcome.events} events"
+            f"seed {seed}: {outcome.operations} operations ({outcome.unknown} unknown), "
+            f"{_decided(plan, outcome.decided, outcome.leaders)}, {outcome.events} events"
         )
         click.echo(f"trace {outcome.trace}")
         failed = f"failed: {outcome.failure[:FAILURE_CHARACTERS_MAX]}"

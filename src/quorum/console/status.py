@@ -81,6 +81,8 @@ def _warnings(
     found = [f"{silence.node} is unreachable: {silence.reason}" for silence in silent(answers)]
     found += [f"{one.node} runs, and does not tell: {one.reason}" for one in discreet(answers)]
     found += [f"{node} has diverged: its state differs from a quorum's, do not trust it" for node in diverged]
+    liars = sorted({node for status in answering_nodes(answers) for node in status.accused})
+    found += [f"{node} lied: the proof is in the data folders of those that caught it" for node in liars]
     if leader is None and not discreet(answers):
         found.append("no leader answers: nothing can be decided until a quorum of the nodes runs")
     for status in answering_nodes(answers):

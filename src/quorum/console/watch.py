@@ -123,7 +123,7 @@ class Watch:
     def _take(self, node: str, answer: NodeStatus | Silence) -> None:
         self.answers[node] = answer
         self._changed.set()
-        if isinstance(answer, NodeStatus) and answer.role == "leader":
+        if isinstance(answer, NodeStatus) and answer.leads:
             leadership = (answer.term, node)
             if leadership not in self.leaderships:
                 self.leaderships.append(leadership)

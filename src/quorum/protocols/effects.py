@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from quorum.certificate.evidence import Evidence
 from quorum.entry import Buffer
 from quorum.errors import QuorumError
 from quorum.model import NodeId
@@ -23,6 +24,13 @@ class HardState(msgspec.Struct, frozen=True, gc=False):
 
     term: int
     vote: NodeId | None
+
+
+class Note(msgspec.Struct, frozen=True, gc=False):
+    """What a protocol keeps beside the log under `name`: the newest counts; empty `data` forgets it."""
+
+    name: str
+    data: bytes
 
 
 class Entries(msgspec.Struct, frozen=True, gc=False):
@@ -41,7 +49,7 @@ class Reset(msgspec.Struct, frozen=True, gc=False):
 class Persist(Effect, frozen=True, gc=False):
     """Make `record` durable before anything that follows. None is a bare barrier over what is pending."""
 
-    record: HardState | Entries | Reset | None
+    record: HardState | Note | Entries | Reset | None
 
 
 class Send(Effect, frozen=True, gc=False):
@@ -131,11 +139,19 @@ class RoleChanged(Effect, frozen=True, gc=False):
     leader: NodeId | None
 
 
+class Signed(msgspec.Struct, frozen=True, gc=False):
+    """A claim that the holder of `public_key` signed `message`."""
+
+    public_key: bytes
+    message: bytes
+    signature: bytes
+
+
 class Verify(Effect, frozen=True, gc=False):
-    """Check signatures off the loop."""
+    """Check signatures off the loop; the answer is Verified, with one result for each item."""
 
     token: int
-    items: tuple[object, ...]
+    items: tuple[Signed, ...]
 
 
 class Load(Effect, frozen=True, gc=False):
@@ -145,7 +161,8 @@ class Load(Effect, frozen=True, gc=False):
 
 
 class Report(Effect, frozen=True, gc=False):
-    """Evidence against a peer, or a fact that an operator must hear of."""
+    """A peer broke the protocol, or a fact that an operator must hear of. `evidence`, if any, convinces others."""
 
     node: NodeId
     what: str
+    evidence: Evidence | None = None

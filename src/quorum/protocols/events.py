@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from quorum.certificate.block import BlockHeader
 from quorum.entry import Buffer
 from quorum.header import Batch
 from quorum.model import Configuration, NodeId
@@ -20,17 +21,22 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
 
 class EntryMeta(msgspec.Struct, frozen=True, gc=False):
-    """What a replica remembers of a stored entry; `configuration` is set for that kind alone."""
+    """What a replica remembers of a stored entry; `configuration` and `block` are set for those kinds alone."""
 
     index: int
     term: int
     kind: int
     size: int
     configuration: Configuration | None = None
+    block: BlockHeader | None = None
 
 
 class SnapshotMark(msgspec.Struct, frozen=True, gc=False):
-    """A snapshot that is durable here: everything up to `index` is in it."""
+    """A snapshot that is durable here: everything up to `index` is in it.
+
+    `place` is the packed header of block `index`, where blocks are decided. `state_root`, if known, is the digest
+    that the state in it must have.
+    """
 
     index: int
     term: int
@@ -38,13 +44,16 @@ class SnapshotMark(msgspec.Struct, frozen=True, gc=False):
     configuration: Configuration
     digest: bytes = b""
     size: int = 0
+    place: bytes = b""
+    state_root: bytes = b""
 
 
 class Durable(msgspec.Struct, frozen=True, gc=False):
     """What this node's disk still knows. `time_us` is the newest log time in it.
 
     `tail_damaged`: acknowledged entries may be gone, so this node must not vote until a leader has confirmed
-    its log.
+    its log. `notes` are the newest of each name (effects.Note), `tail`
+    the bytes of the newest entries where those are blocks.
     """
 
     term: int = 0
@@ -53,6 +62,8 @@ class Durable(msgspec.Struct, frozen=True, gc=False):
     entries: tuple[EntryMeta, ...] = ()
     time_us: int = 0
     tail_damaged: bool = False
+    notes: tuple[tuple[str, bytes], ...] = ()
+    tail: tuple[bytes, ...] = ()
 
 
 class Started(Event, frozen=True, gc=False):
@@ -86,6 +97,12 @@ class Proposed(Event, frozen=True, gc=False):
 
     tokens: tuple[int, ...]
     batches: tuple[Batch, ...]
+
+
+class Submitted(Event, frozen=True, gc=False):
+    """Signed requests that wait to be ordered (certificate.requests), as their bytes, in arrival order."""
+
+    requests: tuple[bytes, ...]
 
 
 class ReadRequested(Event, frozen=True, gc=False):
@@ -142,6 +159,13 @@ class Installed(Event, frozen=True, gc=False):
     """A fetched snapshot is verified and in place; the replica decides whether to stand at it."""
 
     mark: SnapshotMark
+
+
+class StateKnown(Event, frozen=True, gc=False):
+    """The digest of the application's state after entry `index`."""
+
+    index: int
+    root: bytes
 
 
 class Verified(Event, frozen=True, gc=False):

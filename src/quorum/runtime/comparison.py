@@ -58,6 +58,7 @@ class Comparison:
 
     def _publish(self, index: int, digest: bytes) -> None:
         self._observer.state_at(index, digest)
+        self._queue(events.StateKnown(self._clock.now_us(), index, digest))
         node = self._replica.node
         for other in self._replica.configuration.members:
             if other != node:

@@ -19,6 +19,7 @@ import msgspec
 from quorum.errors import ConfigurationError
 from quorum.model import Configuration, NodeId, check_fault_budget, check_node_id
 from quorum.runtime import toml
+from quorum.runtime.byzantine_config import check_byzantine_cluster, system_of
 from quorum.runtime.object_names import named_objects
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `cluster.toml` says: who the members are and how they decide. Every node must read the same.
 
     `objects` names the classes of replicated objects, by the names of the objects. `reads` and `writes` are quorum
-    expressions over member ids; empty text means the weighted majority. `faults` is T, the crashes to tolerate,
+    expressions over member ids; empty text means the weighted majority. `faults` is T, the members that may fail,
     or None for as many as the members allow.
     """
 
@@ -121,7 +122,13 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return all(member.listen.is_loopback and member.advertise.is_loopback for member in self.members)
 
     def configuration(self) -> Configuration:
-        """The first configuration, epoch 1: the same value from any order of the members in the file."""
+        """The first configuration, epoch 1: the same value from any order of the members in the file.
+
+        Where members may lie it names their quorums: the majority would be too few.
+        """
+        if self.model == "byzantine":
+            decide = str(system_of(self).writes)
+            return Configuration(epoch=1, voters=self._with_role("voter"), reads=decide, writes=decide)
         return Configuration(
             epoch=1,
             voters=self._with_role("voter"),
@@ -243,6 +250,8 @@ def parse_cluster(text: str) -> ClusterConfig:
             "a cluster.toml was asked for, but this is a node.toml. Name the file that its key `cluster` names."
         )
     toml.check_keys(raw, ClusterConfig, "")
+    if raw.get("model") == "byzantine":
+        raw.setdefault("engine", "pbft")
     if "objects" in raw:
         raw["objects"] = named_objects(raw["objects"])
     for name, kind in (("timing", Timing), ("limits", Limits)):
@@ -368,12 +377,12 @@ def _check_choices(cluster: ClusterConfig) -> None:
             "Use 1 to 63 letters, digits, '.', '_' and '-', starting with a letter or digit."
         )
     _check_one_of("model", cluster.model, ("crash", "byzantine"))
-    if cluster.model == "byzantine":
+    _check_one_of("engine", cluster.engine, ("raft", "pbft"))
+    if cluster.model == "crash" and cluster.engine != "raft":
         raise ConfigurationError(
-            'model = "byzantine" was asked for, but this release runs clusters with model = "crash" only. '
-            'Set model = "crash", or wait for the Byzantine engine.'
+            f'engine = "{cluster.engine}" was asked for with model = "crash", but it is for members that may lie. '
+            'Set engine = "raft", or model = "byzantine".'
         )
-    _check_one_of("engine", cluster.engine, ("raft",))
     _check_one_of("policy", cluster.policy, ("fixed",))
 
 
@@ -428,6 +437,9 @@ def _check_quorums(cluster: ClusterConfig) -> None:
                 f"{name} was given, but it is longer than {EXPRESSION_CHARACTERS_MAX} characters or has "
                 'unprintable ones. Write an expression over member ids, such as "majority(a, b, c)".'
             )
+    if cluster.model == "byzantine":
+        check_byzantine_cluster(cluster)
+        return
     check_fault_budget(len(cluster.members), cluster.faults or 0, "crash")
     system = build(cluster.configuration())
     check_raft(system)

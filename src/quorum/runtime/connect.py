@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from quorum.apps.decide import Decision
 from quorum.errors import ConfigurationError, LocalProtocolError, OutcomeUnknown
+from quorum.runtime.byzantine_config import tolerated
 from quorum.runtime.client import Client
+from quorum.runtime.committee_dialler import EVERYBODY, CommitteeDialler
 from quorum.runtime.config import Address, ClusterConfig, find_config, load_cluster, load_node, parse_address
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.directory import anywhere, loopback_only
 from quorum.runtime.key_client import KeyValueClient
-from quorum.runtime.keyring import CLIENT_PREFIX, TlsContexts, load_tls
+from quorum.runtime.keyring import CLIENT_PREFIX, Signer, TlsContexts, load_client_signer, load_tls
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.setup import ADMIN, KEYS_FOLDER, NODE_FILE
@@ -34,20 +36,34 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
+CommitteeAccess = tuple[int, Signer]
+"""T, and the key with which requests are signed."""
+
+
 class Place:
     """Where a cluster is and how to prove who we are: `endpoints` by name, cluster id ("" unknown), TLS; and
     whether clients `discover` its other members."""
 
     def __init__(
-        self, endpoints: dict[str, str], cluster_id: str, tls: TlsContexts | None, discover: bool = True
+        self,
+        endpoints: dict[str, str],
+        cluster_id: str,
+        tls: TlsContexts | None,
+        discover: bool = True,
+        committee: CommitteeAccess | None = None,
     ) -> None:
         self.endpoints = endpoints
+        self._committee = committee
         self.discover = discover
         self.cluster_id = cluster_id
         self._tls = tls
 
     def client(self, timeout: float = TIMEOUT_S, only: Sequence[str] = ()) -> Client:
         """A session with the cluster, on the running loop; with `only` it dials these nodes and no other."""
+        if self._committee is not None:
+            faults, signer = self._committee
+            dialler = CommitteeDialler(self.cluster_id, self.endpoints, faults, signer, self._tls)
+            return Client((EVERYBODY,), dialler, timeout, discover=False)
         found = [self.endpoints[name] for name in only or self.endpoints]
         return Client(found, self._dialler(), timeout, self.discover and not only)
 
@@ -261,19 +277,33 @@ def at_config(cluster: Path, tls: Path | str | None = None, identity: str | None
     Raises ConfigurationError.
     """
     config = load_cluster(cluster)
+    keys = cluster.parent / KEYS_FOLDER if tls is None else Path(tls)
     if tls is None and _is_insecure(cluster, [member.id for member in config.members]):
-        return place_of(config, None)
-    return place_of(config, cluster.parent / KEYS_FOLDER if tls is None else Path(tls), identity)
+        return place_of(config, None, identity, signing_keys=keys)
+    return place_of(config, keys, identity)
 
 
-def place_of(cluster: ClusterConfig, keys: Path | None, identity: str | None = None, first: str = "") -> Place:
+def place_of(
+    cluster: ClusterConfig,
+    keys: Path | None,
+    identity: str | None = None,
+    first: str = "",
+    signing_keys: Path | None = None,
+) -> Place:
     """The place of a cluster, with the keys of `keys` (None: in plain text); node `first` is asked first.
 
+    Where members may lie, requests are signed with the client's key, in plain text with that of `signing_keys`.
     Raises ConfigurationError.
     """
     members = sorted(cluster.members, key=lambda member: member.id != first)
     endpoints = {member.id: str(member.advertise) for member in members}
-    return Place(endpoints, cluster.cluster_id, None if keys is None else _contexts(keys, identity))
+    contexts = None if keys is None else _contexts(keys, identity)
+    committee = None
+    folder = keys or signing_keys
+    if cluster.model == "byzantine" and folder is not None:
+        signer = load_client_signer(folder, _client_of(folder, identity))
+        committee = tolerated(cluster), signer
+    return Place(endpoints, cluster.cluster_id, contexts, committee=committee)
 
 
 def _is_insecure(cluster: Path, nodes: Sequence[str]) -> bool:
@@ -294,7 +324,11 @@ def _check_loopback(addresses: Sequence[Address]) -> None:
 
 
 def _contexts(folder: Path, identity: str | None) -> TlsContexts:
-    return load_tls(folder, identity or _named_client(folder) or _only_client(folder))
+    return load_tls(folder, _client_of(folder, identity))
+
+
+def _client_of(folder: Path, identity: str | None) -> str:
+    return identity or _named_client(folder) or _only_client(folder)
 
 
 def _named_client(folder: Path) -> str:

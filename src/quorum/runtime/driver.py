@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from msgspec.structs import replace
+
 from quorum.entry import Buffer, decode_entry, hollow, is_hollow
 from quorum.errors import ConfigurationError, RemoteProtocolError, StorageFullError
 from quorum.header import Batch
@@ -31,6 +33,7 @@ ENTRY_BYTES = 1024
 SPACE = "space"
 """The driver's own timer: a full disk is tried again."""
 SPACE_RETRY_US = 1_000_000
+TAIL_BLOCKS = 64
 LOT_BYTES_MAX = 256 * 1024
 LOT_ENTRIES_MAX = 512
 """After about this much, watchers look at what changed: the application keeps its newest changes only."""
@@ -58,11 +61,13 @@ class Driver:
         self._log, self._transport = ports.log, ports.transport
         self._timers, self._clock = ports.timers, ports.clock
         self._snapshot_files = ports.snapshots
+        self._verifier = ports.verifier
         self._requests, self._observer = requests, observer
         self._digest_entries = digest_entries
 
         self._events: deque[events.Event] = deque()
         self._proposed: list[tuple[int, Batch]] = []
+        self._submitted: list[bytes] = []
         self._read_tokens: list[int] = []
         self._read_here_tokens: list[int] = []
         self._configuration: Configuration | None = None
@@ -76,6 +81,8 @@ class Driver:
 
         self.applied_index = 0
         self.commit_index = 0
+        self.certificate: object | None = None
+        """What proves the newest decision to others, where the protocol has such proofs."""
         self._stragglers = Stragglers(replica, ports.clock)
         self._admitted: dict[int, tuple[int, int]] = {}
         self._reads: deque[tuple[int, tuple[int, ...]]] = deque()
@@ -98,6 +105,7 @@ class Driver:
             effects.FetchSnapshot: self.snapshots.on_fetch,
             effects.RoleChanged: self._role_changed,
             effects.Report: self._report,
+            effects.Verify: self._verify,
             effects.Completed: self._complete,
         }
 
@@ -110,14 +118,24 @@ class Driver:
 
     def start(self, bootstrap: Configuration | None) -> None:
         """Recover from the ports and begin. Raises StorageCorrupt; ConfigurationError for a bad bootstrap."""
-        durable = self._log.recover()
+        durable = self._with_tail(self._log.recover())
         if durable.snapshot is not None:
             self.snapshots.restore(durable.snapshot)
             self.applied_index = self.commit_index = durable.snapshot.index
             self._observer.stood_at(self.applied_index)
         started = events.Started(self._clock.now_us(), durable, bootstrap)
         self._perform(self.replica.step(started))
+        if durable.snapshot is not None and durable.snapshot.place:
+            self.comparison.publish(self.applied_index)
         self._finish_round()
+
+    def _with_tail(self, durable: events.Durable) -> events.Durable:
+        """Blocks may be decided, or go to other nodes, after a restart: the newest are given with their bytes."""
+        entries = durable.entries
+        if not entries or entries[-1].block is None:
+            return durable
+        first = max(entries[0].index, entries[-1].index - TAIL_BLOCKS + 1)
+        return replace(durable, tail=self._log.read(first, entries[-1].index, 1 << 62))
 
     def receive(self, sender: NodeId, message: object, attached: tuple[Buffer, ...] = ()) -> None:
         """A message of a peer; the transport vouches for `sender`."""
@@ -133,6 +151,10 @@ class Driver:
 
     def propose(self, token: int, batch: Batch) -> None:
         self._proposed.append((token, batch))
+
+    def submit(self, request: bytes) -> None:
+        """A signed request waits to be ordered, at whichever node orders (certificate.requests)."""
+        self._submitted.append(request)
 
     def read(self, token: int, here: bool = False) -> None:
         """A linearizable read waits for its index; with `here` this node serves it, whatever its role."""
@@ -185,13 +207,16 @@ class Driver:
     def _take_waiting(self) -> None:
         """Step every event that waits, then all proposals at once, then all reads at once."""
         waiting = self._events
-        while waiting or self._proposed or self._read_tokens or self._read_here_tokens:
+        while waiting or self._proposed or self._submitted or self._read_tokens or self._read_here_tokens:
             while waiting:
                 self._step(waiting.popleft())
             if self._proposed:
                 proposed, self._proposed = self._proposed, []
                 tokens, batches = zip(*proposed, strict=True)
                 self._step(events.Proposed(self._clock.now_us(), tokens, batches))
+            if self._submitted:
+                submitted, self._submitted = tuple(self._submitted), []
+                self._step(events.Submitted(self._clock.now_us(), submitted))
             if self._read_tokens:
                 read_tokens, self._read_tokens = tuple(self._read_tokens), []
                 self._step(events.ReadRequested(self._clock.now_us(), read_tokens))
@@ -247,6 +272,8 @@ class Driver:
                 self._log.write_entries(first, entries)
             case effects.HardState():
                 self._log.write_hard_state(record)
+            case effects.Note():
+                self._log.write_note(record)
             case effects.Reset(mark):
                 self._stand_at(mark)
 
@@ -354,6 +381,8 @@ class Driver:
     def _commit(self, effect: effects.Commit) -> None:
         """A commit that was held behind a Persist may come after a later one that was not."""
         self.commit_index = max(self.commit_index, effect.last)
+        if effect.certificate is not None:
+            self.certificate = effect.certificate
         self._stragglers.committed(effect.last)
 
     def _compact(self, effect: effects.Compacted) -> None:
@@ -366,6 +395,17 @@ class Driver:
 
     def _report(self, effect: effects.Report) -> None:
         self._observer.peer_misbehaved(effect.node, effect.what)
+        if effect.evidence is not None:
+            self._observer.accused(effect.evidence)
+
+    def _verify(self, effect: effects.Verify) -> None:
+        """The results are an event: of this round, where the signatures are checked at once."""
+        token = effect.token
+
+        def done(results: tuple[bool, ...]) -> None:
+            self._events.append(events.Verified(self._clock.now_us(), token, results))
+
+        self._verifier.verify(effect.items, done)
 
     def _forget_admitted(self) -> None:
         """This node will not answer what it admitted: the entries may be committed by the next leader."""
@@ -414,6 +454,8 @@ class Driver:
         self._observer.entry_applied(header)
         if result.notices:
             self._requests.noticed(index, result.notices)
+        if result.requests:
+            self._requests.decided(result.requests)
         admitted = self._admitted.pop(index, None)
         if admitted is not None:
             token, term = admitted

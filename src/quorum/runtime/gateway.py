@@ -14,6 +14,7 @@ from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloa
 from quorum.header import Batch, Header
 from quorum.membership.reconfiguration import decode_change
 from quorum.model import Configuration, NodeId
+from quorum.protocols.pbft.replica import PbftReplica
 from quorum.runtime import messages
 from quorum.runtime.backup_offer import BackupOffer, encode_offer
 from quorum.runtime.config import EXPRESSION_CHARACTERS_MAX, parse_address
@@ -33,10 +34,12 @@ from quorum.runtime.messages import (
     StatusReply,
     StatusRequest,
     Submit,
+    SubmitSigned,
     TransferRequest,
     Unwatch,
     Watch,
 )
+from quorum.runtime.signed_requests import SignedRequests
 from quorum.runtime.transfer import CHUNK_BYTES
 from quorum.runtime.watch import WatchHub
 from quorum.runtime.watch_reader import Client
@@ -97,8 +100,10 @@ class Gateway:
         self._reads: dict[int, _Read] = {}
         self._operations: dict[int, tuple[Client, int]] = {}
         self._backups: set[int] = set()
+        self._signed_requests = SignedRequests()
         self._handlers: dict[type, Callable[..., None]] = {
             Submit: self._on_submit,
+            SubmitSigned: self._on_submit_signed,
             Query: self._on_query,
             StatusRequest: self._on_status,
             CertificateRequest: self._on_certificate,
@@ -134,6 +139,7 @@ class Gateway:
         """The connection of `client` ended."""
         self.watches.lost(client)
         self.members.lost(client)
+        self._signed_requests.lost(client)
 
     def _on_submit(self, client: Client, submit: Submit, body: bytes) -> None:
         if not (
@@ -171,6 +177,14 @@ class Gateway:
         self._submits[token] = (client, submit.request)
         batch = Batch(submit.app, submit.client, submit.first_sequence, submit.acked_below, submit.count, body)
         driver.propose(token, batch)
+
+    def _on_submit_signed(self, client: Client, submit: SubmitSigned, body: bytes) -> None:
+        driver = self._running()
+        if isinstance(driver.replica, PbftReplica):
+            self._signed_requests.submit(client, submit.request, body, driver)
+            return
+        text = "a signed request was sent, but this cluster is of crash mode, which orders none. Send it unsigned."
+        client.answer(Failure(submit.request, messages.REFUSED, text), ())
 
     def _not_the_owner(self, client: Client, submit: Submit, owner: str | None) -> Failure | None:
         """Why this client may not use the session it names, which is that of `owner` here; None if it may.
@@ -236,6 +250,9 @@ class Gateway:
     def _on_change(self, client: Client, request: ChangeRequest, body: bytes) -> None:
         """The change is applied to the configuration as this node knows it; the leader checks that it still is."""
         driver = self._running()
+        if isinstance(driver.replica, PbftReplica):
+            client.answer(self._failure(request.request, _unchangeable("a change of its members")), ())
+            return
         if driver.replica.leader != driver.node:
             client.answer(self._failure(request.request, NotLeader(driver.replica.leader)), ())
             return
@@ -249,7 +266,11 @@ class Gateway:
         driver.change(self._operation(client, request.request), target)
 
     def _on_transfer(self, client: Client, request: TransferRequest, body: bytes) -> None:
-        self._running().transfer(self._operation(client, request.request), request.target)
+        driver = self._running()
+        if isinstance(driver.replica, PbftReplica):
+            client.answer(self._failure(request.request, _unchangeable("another leader")), ())
+            return
+        driver.transfer(self._operation(client, request.request), request.target)
 
     def _on_backup(self, client: Client, request: BackupRequest, body: bytes) -> None:
         """What was acknowledged anywhere is known by a linearizable read; then a snapshot of that is wanted."""
@@ -288,6 +309,9 @@ class Gateway:
     def applied(self, token: int, header: Header, result: Applied) -> None:
         client, request = self._submits.pop(token)
         client.answer(Result(request, result.status), (result.body,))
+
+    def decided(self, requests: Sequence[tuple[bytes, Applied]]) -> None:
+        self._signed_requests.decided(requests)
 
     def read_ready(self, tokens: Sequence[int]) -> None:
         for token in tokens:
@@ -357,6 +381,13 @@ class Gateway:
     def _operating(self) -> Operator:
         assert self._operator is not None, "a gateway is attached before requests arrive"
         return self._operator
+
+
+def _unchangeable(what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{what} was asked for, but a committee whose members may lie keeps its members, and its view decides who "
+        "orders. Ask a cluster of crash mode."
+    )
 
 
 def _check_target(present: Configuration, target: Configuration, known: Mapping[NodeId, str]) -> None:

@@ -8,9 +8,10 @@ one that was loaded, takes a third of a second to free: that is done in slices, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 
-from quorum.errors import StorageCorrupt
+from quorum.errors import StorageCorrupt, StorageError
 from quorum.model import NodeId
 from quorum.protocols.events import SnapshotMark
 from quorum.runtime.ports import Application, Clock, Snapshots
@@ -64,18 +65,37 @@ class Installation:
         else:
             spare = self._application.spare()
         if spare is None:
-            self._end(mark, None, None)
+            self._end(mark, source, None, None)
         else:
-            self._snapshots.load_aside(mark.index, spare.restore, lambda error: self._end(mark, spare, error))
+            take = partial(_restore, spare, mark)
+            self._snapshots.load_aside(mark.index, take, lambda error: self._end(mark, source, spare, error))
 
-    def _end(self, mark: SnapshotMark, spare: Application | None, error: BaseException | None) -> None:
+    def _end(
+        self, mark: SnapshotMark, source: NodeId, spare: Application | None, error: BaseException | None
+    ) -> None:
         self.is_busy = False
+        if mark.state_root and isinstance(error, ValueError):
+            error = unreadable(source, mark, error)  # whoever named its digest may have made it up
+        if mark.state_root and isinstance(error, StorageCorrupt):
+            if spare is not None:
+                self._free(spare)
+            self._discard(mark, source, error)
+            return
         if error is not None:
             self._failed(unreadable(self._node, mark, error) if isinstance(error, ValueError) else error)
             return
         self.forget()
         self._loaded = None if spare is None else (mark, spare)
         self._ready(mark)
+
+    def _discard(self, mark: SnapshotMark, source: NodeId, error: BaseException) -> None:
+        """The state is not the certified one: a restart must not find it, either."""
+        try:
+            self._snapshots.drop(mark.index)
+        except StorageError as refused:
+            self._failed(refused)
+            return
+        self._refused(source, error)
 
     def forget(self) -> None:
         """What is loaded and was not taken over is not needed: the log has caught up meanwhile."""
@@ -107,6 +127,20 @@ class Installation:
             self._application.restore(self._snapshots.load(mark.index))
         except ValueError as error:
             raise unreadable(self._node, mark, error) from error
+
+
+class StateNotCertified(StorageCorrupt):
+    """A fetched state is not the one whose root a certificate names."""
+
+
+def _restore(spare: Application, mark: SnapshotMark, chunks: Iterator[bytes]) -> None:
+    """Load a state, and compare its digest with the certified one, if there is one."""
+    spare.restore(chunks)
+    if mark.state_root and spare.digest() != mark.state_root:
+        raise StateNotCertified(
+            f"the state of entry {mark.index} was fetched, but its digest is not the certified one. Fetch it from "
+            "another member."
+        )
 
 
 def unreadable(node: NodeId, mark: SnapshotMark, error: BaseException) -> StorageCorrupt:

@@ -6,6 +6,7 @@ A keys folder (mode 0700) holds, private files with mode 0600:
     node.NAME.crt, node.NAME.key       TLS identity of a node; its one DNS name is the node id
     node.NAME.sign                     Ed25519 signing key of a node
     client.NAME.crt, client.NAME.key   TLS identity of a client; its one DNS name is `client.NAME`
+    client.NAME.sign                   Ed25519 signing key of a client
     signing-keys.json                  the nodes' Ed25519 public keys
     ca.crl                             revoked certificates, where there are any
 """
@@ -136,6 +137,8 @@ def issue(
     _write(folder / f"{stem}.key", pki.private_pem(key), 0o600)
     if kind == "node":
         _create_signing_key(folder, name)
+    else:
+        _create_client_key(folder, identity)
     certificate = pki.leaf(identity, chosen, addresses, valid, key.public_key(), authority, authority_key)
     _write(folder / f"{stem}.crt", certificate, 0o644)
     return identity
@@ -224,19 +227,28 @@ def peer_role(certificate: Mapping[str, Any] | None) -> Role | None:
 
 def load_signer(folder: Path | str, node: NodeId) -> Signer:
     """The signing key of a node. Raises ConfigurationError when it is missing, damaged or readable by others."""
+    check_node_id(node)
+    return _signer(node, Path(folder) / f"{_stem(node)}.sign")
+
+
+def _signer(owner: str, path: Path) -> Signer:
     from nacl.signing import SigningKey
 
-    check_node_id(node)
-    path = Path(folder) / f"{_stem(node)}.sign"
     _check_private(path)
     text = _read(path)
     try:
-        return Signer(node, SigningKey(bytes.fromhex(text.decode("ascii"))))
+        return Signer(owner, SigningKey(bytes.fromhex(text.decode("ascii"))))
     except (TypeError, ValueError):
         pass  # the reason might quote the key
     raise ConfigurationError(
         f"{path} was to be a signing key, but it is not 32 bytes in hexadecimal. Restore it from a backup."
     )
+
+
+def load_client_signer(folder: Path | str, identity: str) -> Signer:
+    """The signing key of a client, whose identity is `client.NAME`. Raises ConfigurationError as `load_signer`."""
+    path = Path(folder) / f"{_stem(identity)}.sign"
+    return _signer(identity, path)
 
 
 def load_public_keys(folder: Path | str) -> dict[NodeId, bytes]:
@@ -483,6 +495,13 @@ def _write(path: Path, data: bytes, mode: int, *, replace: bool = False) -> None
         raise ConfigurationError(
             f"{path} was to be written, but that failed ({error.strerror}). Free space or choose another folder."
         ) from None
+
+
+def _create_client_key(folder: Path, identity: str) -> None:
+    """Where members may lie, clients sign their requests: nobody else can make one in their name."""
+    from nacl.signing import SigningKey
+
+    _write(folder / f"{_stem(identity)}.sign", bytes(SigningKey.generate()).hex().encode() + b"\n", 0o600)
 
 
 def _create_signing_key(folder: Path, node: NodeId) -> None:

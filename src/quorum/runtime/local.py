@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from quorum.runtime.folder import LOCK_NAME
 from quorum.runtime.setup import NODE_FILE
 
 PID_FILE, LOG_FILE, LOCK_FILE, FIRST_START_FILE = "node.pid", "node.log", ".up.lock", ".first-start"
+NOBODY: Mapping[NodeId, str] = {}
 GRACE_S = 10.0
 POLL_S = 0.02
 REASON_BYTES_MAX = 4096
@@ -116,11 +117,13 @@ class LocalCluster:
         found = {node: self.pid(node) for node in self.nodes}
         return {node: pid for node, pid in found.items() if pid is not None}
 
-    def start_all(self, **options: bool) -> tuple[NodeId, ...]:
+    def start_all(
+        self, allow_faults: bool = False, with_parent: bool = False, lies: Mapping[NodeId, str] = NOBODY
+    ) -> tuple[NodeId, ...]:
         """Start every node that does not run; return which. The first time, and only then, they begin a cluster.
 
         A first start that was cut short is gone on with: until `first_start_done` the nodes that never ran may
-        still begin. Afterwards a node without data is started as it is, and will refuse.
+        still begin. Afterwards a node without data is started as it is, and will refuse. `lies` are for drills.
         """
         marker = self.folder / FIRST_START_FILE
         if not any(local.has_run for local in self.nodes.values()):
@@ -129,7 +132,13 @@ class LocalCluster:
         running = self.running()
         started = tuple(node for node in self.nodes if node not in running)
         for node in started:
-            self.start(node, bootstrap=begins and not self.nodes[node].has_run, **options)
+            self.start(
+                node,
+                bootstrap=begins and not self.nodes[node].has_run,
+                allow_faults=allow_faults,
+                with_parent=with_parent,
+                lie=lies.get(node, ""),
+            )
         return started
 
     def first_start_done(self) -> None:
@@ -144,6 +153,7 @@ class LocalCluster:
         join: bool = False,
         allow_faults: bool = False,
         with_parent: bool = False,
+        lie: str = "",
     ) -> int:
         """Start the process of a node, detached from this one; return its pid. It needs time to be ready.
 
@@ -158,6 +168,8 @@ class LocalCluster:
         }
         command = [sys.executable, "-m", "quorum", "node", "--config", str(local.path)]
         command += [flag for flag, is_set in flags.items() if is_set]
+        if lie:
+            command += ["--lie", lie]
         self._log_starts[node] = local.log_size
         with local.log_file.open("ab") as log:
             child = subprocess.Popen(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from quorum.protocols.raft.messages import RaftMessage
+from quorum.protocols.pbft.messages import Blocks, PbftMessage, PrePrepare
+from quorum.protocols.raft.messages import Append, RaftMessage
 
 
 class Wire(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -36,7 +37,10 @@ class StateDigest(Wire, frozen=True, gc=False, array_like=True, tag=22):
     digest: bytes
 
 
-PeerMessage = RaftMessage | ChunkRequest | Chunk | StateDigest
+PeerMessage = RaftMessage | PbftMessage | ChunkRequest | Chunk | StateDigest
+
+WITH_ENTRIES = (Append, PrePrepare, Blocks)
+"""Messages whose attachment are stored entries."""
 
 
 # From a client to a node. `request` comes back in the answer; the client chooses it.
@@ -141,8 +145,16 @@ class Pulse(Wire, frozen=True, gc=False, array_like=True, tag=52):
     request: int
 
 
+class SubmitSigned(Wire, frozen=True, gc=False, array_like=True, tag=53):
+    """Order the request that is attached (certificate.requests), signed by its client. Every member answers it
+    once it has applied it."""
+
+    request: int
+
+
 ClientMessage = (
     Submit
+    | SubmitSigned
     | Query
     | StatusRequest
     | CertificateRequest

@@ -9,26 +9,24 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from random import Random, SystemRandom
 from secrets import randbits
 from typing import Any
 
 from quorum.apps.catalogue import new_host
 from quorum.apps.host import Host
 from quorum.apps.witness import Witness
+from quorum.certificate.evidence import Evidence
 from quorum.entry import Buffer, split_entries
 from quorum.errors import ConfigurationError, QuorumError, RemoteProtocolError
 from quorum.header import Header
 from quorum.membership.reconfiguration import VOTER, WITNESS, role_of
 from quorum.model import Configuration, NodeId
-from quorum.protocols.raft.change import DEPARTED_BEATS
-from quorum.protocols.raft.messages import Append
-from quorum.protocols.raft.replica import RaftReplica
 from quorum.runtime.awake import PERIOD_S, Awake
 from quorum.runtime.clock import LoopTimers, SystemClock
 from quorum.runtime.codec import Frame, MessageCodec
 from quorum.runtime.config import ClusterConfig, NodeConfig, load_cluster, parse_address
 from quorum.runtime.driver import Driver
+from quorum.runtime.engine import Lie, engine_of, honest
 from quorum.runtime.files import RealFiles
 from quorum.runtime.folder import DataFolder
 from quorum.runtime.gateway import Gateway
@@ -36,6 +34,7 @@ from quorum.runtime.keyring import TlsContexts, load_tls
 from quorum.runtime.member_board import MemberBoard
 from quorum.runtime.messages import (
     REFUSED,
+    WITH_ENTRIES,
     ClientMessage,
     Failure,
     MembersRequest,
@@ -44,6 +43,7 @@ from quorum.runtime.messages import (
     Pulse,
     Query,
     Submit,
+    SubmitSigned,
     Unwatch,
     Watch,
 )
@@ -52,13 +52,15 @@ from quorum.runtime.object_classes import load_classes
 from quorum.runtime.operator_face import OperatorFace
 from quorum.runtime.ports import Ports
 from quorum.runtime.snapshots import SnapshotStore
+from quorum.runtime.verifying import CachingVerifier
 from quorum.runtime.wal import Wal
 from quorum.runtime.watch import hub_of
 
 log = logging.getLogger("quorum.node")
 CHANNEL = 0
 SYNCS_KEPT = 512
-_USES = frozenset((Submit, Query, MembersRequest, Watch, Unwatch, Pulse))
+_WITH_ENTRIES = frozenset(WITH_ENTRIES)
+_USES = frozenset((Submit, SubmitSigned, Query, MembersRequest, Watch, Unwatch, Pulse))
 """What a client of any role may ask. For everything else its certificate must have the role admin."""
 _PEER_CODEC: MessageCodec[PeerMessage] = MessageCodec(PeerMessage)
 _CLIENT_CODEC: MessageCodec[ClientMessage] = MessageCodec(ClientMessage)
@@ -115,7 +117,7 @@ class Node:
     `join` it starts empty and waits until the leader of a running cluster that has admitted it sends it the log.
 
     `objects` are the replicated classes by the names of their objects (None: those of cluster.toml). A node that
-    `is_guest` in another program leaves that program's garbage collector alone.
+    `is_guest` in another program leaves that program's garbage collector alone. `lie` is for drills.
     """
 
     def __init__(
@@ -125,12 +127,14 @@ class Node:
         join: bool = False,
         objects: Mapping[str, Any] | None = None,
         is_guest: bool = False,
+        lie: Lie = honest,
     ) -> None:
         self.config = config
         self.cluster: ClusterConfig = load_cluster(config.cluster)
         folder = config.cluster.parent
         self._objects = load_classes(self.cluster.objects, folder) if objects is None else objects
         self._is_guest = is_guest
+        self._lie = lie
         self.member = self.cluster.member(config.node)
         self._bootstrap = bootstrap
         self._join = join
@@ -186,6 +190,8 @@ class Node:
                     awake.close()
                 self.timers.cancel_all()
                 self.driver.stop()
+                if isinstance(self.engine.verifier, CachingVerifier):
+                    self.engine.verifier.close()
                 self.network.flush()
                 await self.network.close()
                 self.log.close()
@@ -203,8 +209,7 @@ class Node:
     async def _first_records_durable(self) -> None:
         """A node is marked as used only once its first configuration is on disk, or a power cut could leave it
         with neither. Until then nothing has left it."""
-        state = self.replica.state
-        while state.persists_stored < state.persists and self._failure is None:
+        while not self.engine.begun() and self._failure is None:
             await asyncio.sleep(0.002)
 
     def _look(self, awake: Awake) -> None:
@@ -247,17 +252,20 @@ class Node:
             allow_faults=config.allow_faults,
             caller_flushes=True,
         )
-        self.replica = RaftReplica(config.node, Random(SystemRandom().getrandbits(256)), cluster.raft_settings())
+        self.engine = engine_of(config, cluster)
+        self.replica = self.engine.replica
         self.host: Host | Witness = Witness() if self.member.role == WITNESS else new_host(self._objects)
         self.members = MemberBoard(config.node)
         self.gateway = Gateway(self._addresses, watches=hub_of(self.host), members=self.members)
-        ports = Ports(self.log, self.snapshots, _Transport(self.network), self.timers, self.clock)
-        digest_entries = cluster.limits.digest_entries
+        verifier = self.engine.verifier
+        if isinstance(verifier, CachingVerifier):
+            verifier.woken = self._wake
+        transport = self._lie(_Transport(self.network), self.engine)
+        ports = Ports(self.log, self.snapshots, transport, self.timers, self.clock, verifier)
+        digest_entries = self.engine.digest_entries
         self.driver = Driver(self.replica, ports, self.host, self.gateway, self, digest_entries=digest_entries)
-        face = OperatorFace(
-            cluster, self.replica, self.driver, self.host, self.network, self._addresses, self._diverged, sync_us
-        )
-        self.gateway.attach(self.driver, face)
+        of_node = (self.driver, self.host, self.network, self._addresses, self._diverged, sync_us)
+        self.gateway.attach(self.driver, OperatorFace(cluster, self.engine, *of_node))
 
     # The loop: whatever comes only queues; the driver runs once a turn.
 
@@ -273,7 +281,7 @@ class Node:
         whatever else is there, for throughput."""
         if self._scheduled:
             return
-        if self.driver.is_idle:
+        if self.driver.is_idle and self.engine.is_eager:
             self._turn()
         else:
             self._wake_later()
@@ -316,7 +324,7 @@ class Node:
         receive, decode = self.driver.receive, _PEER_CODEC.decode
         for _, head, body in frames:
             message = decode(head, node)
-            if type(message) is Append:
+            if type(message) in _WITH_ENTRIES:
                 try:
                     entries = tuple(split_entries(body)) if body else ()
                 except ValueError as error:
@@ -381,17 +389,12 @@ class Node:
             del self._diverged[node]
         self.network.learn({node: parse_address(address) for node, address in known.items()})
         if members:
-            farewell_us = DEPARTED_BEATS * self.replica.state.settings.election_timeout_us
-            self.network.keep(members, farewell_us / 1e6)
+            self.network.keep(members, self.engine.farewell_us / 1e6)
         self._is_changing = True
 
     def _show_members(self) -> None:
         """Tell clients who takes part, as far as it is decided; the newest configuration may not be yet."""
-        state = self.replica.state
-        index, configuration = state.configurations[-1] if state.configurations else (0, state.configuration)
-        self._is_changing = index > state.commit_index
-        if self._is_changing:
-            configuration = state.configuration_at(state.commit_index)
+        configuration, self._is_changing = self.engine.decided_configuration()
         self.members.show(configuration, self._addresses)
 
     def entry_applied(self, header: Header) -> None:
@@ -405,6 +408,9 @@ class Node:
 
     def peer_misbehaved(self, node: NodeId, what: str) -> None:
         self.network.complaints.add(node, what)
+
+    def accused(self, evidence: Evidence) -> None:
+        self.engine.accuse(evidence)
 
     def diverged(self, node: NodeId, index: int) -> None:
         if self._diverged.get(node) != index:

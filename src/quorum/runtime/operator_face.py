@@ -16,10 +16,10 @@ from quorum.apps.witness import Witness
 from quorum.certificate import DecisionCertificate, digest_of, encode_json
 from quorum.errors import LocalProtocolError, NotLeader, QuorumError
 from quorum.model import NodeId
-from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.state import LEADER
 from quorum.runtime.config import ClusterConfig
 from quorum.runtime.driver import Driver
+from quorum.runtime.engine import PbftEngine, RaftEngine, newest_certificate
 from quorum.runtime.network import Network
 from quorum.runtime.status import NodeStatus, encode_status
 
@@ -31,7 +31,7 @@ class OperatorFace:
     def __init__(
         self,
         cluster: ClusterConfig,
-        replica: RaftReplica,
+        engine: RaftEngine | PbftEngine,
         driver: Driver,
         host: Host | Witness,
         network: Network,
@@ -40,7 +40,8 @@ class OperatorFace:
         sync_us: Iterable[int],
     ) -> None:
         self._cluster = cluster
-        self._replica, self._driver, self._host = replica, driver, host
+        self._engine = engine
+        self._replica, self._driver, self._host = engine.replica, driver, host
         self._network = network
         self._addresses, self._diverged, self._sync_us = addresses, diverged, sync_us
 
@@ -54,41 +55,43 @@ class OperatorFace:
         self._driver.want_digest(complete)
 
     def _status(self) -> NodeStatus:
-        state = self._replica.state
+        role = self._engine.seen()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         syncs = sorted(self._sync_us) or [0]
+        configuration = self._replica.configuration
         blocked = set(self._network.faults.blocked_in) | set(self._network.faults.blocked_out)
         return NodeStatus(
             node=self._replica.node,
             cluster=self._cluster.cluster_id,
-            role=state.role,
-            term=state.term,
-            leader=state.leader,
-            epoch=state.configuration.epoch,
-            members=state.configuration.members,
-            voters=state.configuration.voters,
-            learners=state.configuration.learners,
-            witnesses=state.configuration.witnesses,
-            outgoing=() if state.configuration.outgoing is None else state.configuration.outgoing.electors,
-            priorities=dict(state.configuration.priorities),
-            weights=dict(state.configuration.weights),
-            reads=str(state.system.reads),
-            writes=str(state.system.writes),
+            role=role.role,
+            term=role.term,
+            leader=role.leader,
+            epoch=configuration.epoch,
+            members=configuration.members,
+            voters=configuration.voters,
+            learners=configuration.learners,
+            witnesses=configuration.witnesses,
+            outgoing=() if configuration.outgoing is None else configuration.outgoing.electors,
+            priorities=dict(configuration.priorities),
+            weights=dict(configuration.weights),
+            reads=role.reads,
+            writes=role.writes,
             addresses=dict(sorted(self._addresses.items())),
-            catching_up=self._catching_up(),
+            catching_up=role.catching_up,
             connected=self._network.connected,
-            commit_index=state.commit_index,
+            commit_index=role.commit_index,
             applied_index=self._driver.applied_index,
             state_digest="",
-            last_index=state.log.last_index,
-            snapshot_index=state.snapshot.index if state.snapshot is not None else 0,
-            matched=dict(sorted(state.acked.items())) if state.role == LEADER else {},
+            last_index=role.last_index,
+            snapshot_index=role.snapshot_index,
+            matched=role.matched,
             diverged=tuple(sorted(self._diverged)),
             sessions=self._host.session_count,
             clients=self._network.clients,
-            may_vote=state.may_vote,
+            may_vote=role.may_vote,
             blocked=tuple(sorted(blocked)),
             no_space=self._driver.is_full,
+            accused=role.accused,
             sync_p50_us=syncs[len(syncs) // 2],
             sync_p99_us=syncs[len(syncs) * 99 // 100],
             model=self._cluster.model,
@@ -98,14 +101,12 @@ class OperatorFace:
             cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),
         )
 
-    def _catching_up(self) -> tuple[NodeId, ...]:
-        """Who is to vote, and does not yet."""
-        change = self._replica.state.pending_change
-        return () if change is None else tuple(sorted(change.arriving - change.ready))
-
     def certificate(self, topic: str) -> bytes:
-        """What proves the decision on `topic`: who stores it, by the leader's match indexes."""
-        state = self._replica.state
+        """What proves the decision on `topic`: who stores it, by the leader's match indexes. Where members may
+        lie, the signatures of a quorum under the newest block, which cover every decision before it."""
+        if isinstance(self._engine, PbftEngine):
+            return newest_certificate(self._driver, self._replica.leader)
+        state = self._engine.replica.state
         if state.role != LEADER:
             raise NotLeader(state.leader)
         answer = self._host.query(DECIDE_APP, decide.encode_query([topic]))

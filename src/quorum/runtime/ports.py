@@ -8,11 +8,13 @@ from typing import Any, Protocol
 from quorum.apps.answer import Answer, Failure
 from quorum.apps.applied import Applied
 from quorum.apps.state_machine import Notice
+from quorum.certificate.evidence import Evidence
+from quorum.certificate.keys import is_signed
 from quorum.entry import Buffer
 from quorum.errors import QuorumError
 from quorum.header import Header
 from quorum.model import Configuration, NodeId
-from quorum.protocols.effects import HardState
+from quorum.protocols.effects import HardState, Note, Signed
 from quorum.protocols.events import Durable, SnapshotMark
 
 
@@ -32,6 +34,10 @@ class Log(Protocol):
 
     def write_entries(self, first: int, entries: Sequence[Buffer]) -> None:
         """Stage entries from index `first`; what the log held at `first` and after is replaced."""
+        ...
+
+    def write_note(self, note: Note) -> None:
+        """Stage what a protocol keeps beside the log."""
         ...
 
     def sync(self, done: Callable[[BaseException | None], None], in_background: bool = True) -> None:
@@ -95,6 +101,10 @@ class Snapshots(Protocol):
 
         `done` gets StorageCorrupt, the part file removed, when the digest differs.
         """
+        ...
+
+    def drop(self, index: int) -> None:
+        """Forget the snapshot at `index`, which was fetched and proved wrong: the one before it is the newest."""
         ...
 
     def load_aside(
@@ -205,6 +215,10 @@ class Requests(Protocol):
 
     def read_ready(self, tokens: Sequence[int]) -> None: ...
 
+    def decided(self, requests: Sequence[tuple[bytes, Applied]]) -> None:
+        """A block was applied: what became of each of its requests, by name."""
+        ...
+
     def refused(self, tokens: Sequence[int], error: QuorumError) -> None: ...
 
     def unknown(self, tokens: Sequence[int]) -> None: ...
@@ -241,6 +255,10 @@ class Observer(Protocol):
 
     def peer_misbehaved(self, node: NodeId, what: str) -> None: ...
 
+    def accused(self, evidence: Evidence) -> None:
+        """A member lied, and this proves it to everybody."""
+        ...
+
     def diverged(self, node: NodeId, index: int) -> None: ...
 
     def degraded(self, what: str) -> None:
@@ -258,12 +276,36 @@ class Observer(Protocol):
         ...
 
 
+class Verifier(Protocol):
+    """Checks signatures, on the loop or off it."""
+
+    def verify(self, items: Sequence[Signed], done: Callable[[tuple[bool, ...]], None]) -> None:
+        """Call `done` on the loop with a result for each item, maybe before this returns."""
+        ...
+
+
+class InPlace:
+    """Checks signatures at once."""
+
+    def verify(self, items: Sequence[Signed], done: Callable[[tuple[bool, ...]], None]) -> None:
+        done(tuple([is_signed(item.public_key, item.message, item.signature) for item in items]))
+
+
 class Ports:
     """The world of one driver."""
 
-    def __init__(self, log: Log, snapshots: Snapshots, transport: Transport, timers: Timers, clock: Clock) -> None:
+    def __init__(
+        self,
+        log: Log,
+        snapshots: Snapshots,
+        transport: Transport,
+        timers: Timers,
+        clock: Clock,
+        verifier: Verifier | None = None,
+    ) -> None:
         self.log = log
         self.snapshots = snapshots
         self.transport = transport
         self.timers = timers
         self.clock = clock
+        self.verifier: Verifier = InPlace() if verifier is None else verifier

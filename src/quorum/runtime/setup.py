@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId, check_fault_budget, check_node_id
@@ -20,6 +21,7 @@ from quorum.runtime.config import Address, ClusterConfig, load_cluster, load_nod
 NODES_MAX = 999
 """More than this in one call is surely a mistake; a cluster of this engine has 3 to 9 nodes."""
 CLUSTER_FILE, NODE_FILE, KEYS_FOLDER, DATA_FOLDER = "cluster.toml", "node.toml", "keys", "data"
+GENESIS_FILE = "genesis.json"
 ADMIN = "admin"
 
 # Below the ports that systems hand out for outgoing connections (from 32768 on Linux, 49152 elsewhere).
@@ -152,7 +154,7 @@ def _addresses(count: int, base_port: int | None, given: Sequence[str] | None) -
 
 
 def _refuse_existing(folder: Path, ids: Sequence[NodeId]) -> None:
-    for name in (CLUSTER_FILE, KEYS_FOLDER, *ids):
+    for name in (CLUSTER_FILE, KEYS_FOLDER, GENESIS_FILE, *ids):
         if os.path.lexists(folder / name):
             raise ConfigurationError(
                 f"a new cluster was asked for in {folder}, but {folder / name} exists: a cluster is set up once, "
@@ -173,7 +175,9 @@ def _cluster_text(
     reads: str,
     writes: str,
 ) -> str:
-    most = (len(ids) - 1) // 2
+    lies = model == "byzantine"
+    words = _OF_LIARS if lies else _OF_CRASHES
+    most = (len(ids) - 1) // (3 if lies else 2)
     tolerated = f"faults = {faults}" if faults is not None else f"# faults = {most}"
     members = "\n".join(
         _member_text(node, address, zones[number % len(zones)] if zones else "")
@@ -185,21 +189,21 @@ def _cluster_text(
 # Part of every message and every data folder: never change it.
 cluster_id = {toml.quoted(cluster_id)}
 
-model = {toml.quoted(model)}      # nodes may crash, they do not lie
-engine = "raft"
+model = {toml.quoted(model)}      # {words.model}
+engine = {toml.quoted(words.engine)}
 policy = "fixed"     # nobody is left out of the vote, or taken back into it, without a command
 
-# T, the crashes to be tolerated: N >= 2T + 1. Left out: as many as N allows.
+# T, the {words.faults}T + 1. Left out: as many as N allows.
 {tolerated}
 
 # Which sets of nodes decide: expressions over the ids below, with + (either), * (both), choose(k, ...) and
-# majority(...). `reads` elect a leader, `writes` commit. Empty: the majority; only one given: the other follows.
+# {words.quorums}
 reads = {toml.quoted(reads)}
 writes = {toml.quoted(writes)}
 
 [timing]
-heartbeat = "100ms"             # how often a leader speaks
-election_timeout = "1s"         # so long a silence makes the others elect; a closed connection does at once
+heartbeat = "100ms"             # how often {words.heartbeat}
+election_timeout = {words.timeout}
 
 [limits]
 snapshot_entries = 100_000      # so many applied entries make a snapshot,
@@ -212,6 +216,35 @@ digest_entries = 50_000         # after so many, nodes compare the digests of th
 # `weight` (1) counts votes in a majority; `zone` says what fails together.
 
 {members}"""
+
+
+class _Words(NamedTuple):
+    """What a cluster.toml says of its model."""
+
+    model: str
+    engine: str
+    faults: str
+    quorums: str
+    heartbeat: str
+    timeout: str
+
+
+_OF_CRASHES = _Words(
+    "nodes may crash, they do not lie",
+    "raft",
+    "crashes to be tolerated: N >= 2",
+    "majority(...). `reads` elect a leader, `writes` commit. Empty: the majority; one given: the other follows.",
+    "a leader speaks",
+    '"1s"         # so long a silence makes the others elect; a closed connection does at once',
+)
+_OF_LIARS = _Words(
+    "up to T of the nodes may lie",
+    "pbft",
+    "liars to be tolerated: N >= 3",
+    "majority(...). Every two must share T+1 nodes. Empty: ceil((N+T+1)/2) of them; else give `writes` alone.",
+    "members say where they are",
+    '"500ms"      # so long without a decision makes the others take another primary',
+)
 
 
 def _member_text(node: NodeId, address: Address, zone: str) -> str:
@@ -262,13 +295,16 @@ def _write_all(
             (staging / node).mkdir(mode=0o700)
             _write(staging / node / NODE_FILE, node_text(node, insecure, allow_faults))
         admin = _issue_keys(staging / KEYS_FOLDER, config)
+        if config.model == "byzantine":
+            _write(staging / GENESIS_FILE, _genesis_text(staging / KEYS_FOLDER, config))
         assert load_cluster(staging / CLUSTER_FILE) == config, (
             "a written cluster.toml reads back as it was checked"
         )
         assert load_node(staging / ids[0] / NODE_FILE).node == ids[0], "a written node.toml reads back"
         if fill is not None:
             fill(staging, config)
-        _put_in_place(staging, folder, (KEYS_FOLDER, *ids, CLUSTER_FILE))
+        genesis = (GENESIS_FILE,) if config.model == "byzantine" else ()
+        _put_in_place(staging, folder, (KEYS_FOLDER, *ids, *genesis, CLUSTER_FILE))
     except OSError as error:
         raise ConfigurationError(
             f"{toml.shown_path(folder)} was to hold a new cluster, but writing there failed ({error.strerror}). "
@@ -316,6 +352,14 @@ def _issue_keys(folder: Path, config: ClusterConfig) -> str:
         hosts = {address.host for address in (member.listen, member.advertise) if not address.is_wildcard}
         keyring.issue(folder, member.id, hosts=sorted(filter(_is_ip, hosts)))
     return keyring.issue(folder, ADMIN, kind="client", role="admin")
+
+
+def _genesis_text(keys: Path, config: ClusterConfig) -> str:
+    """What an auditor has to trust: the members and their public keys."""
+    from quorum.certificate.genesis import encode_genesis
+    from quorum.runtime.byzantine_config import committee_of
+
+    return encode_genesis(committee_of(config, keys)).decode() + "\n"
 
 
 def _is_ip(host: str) -> bool:

@@ -40,6 +40,7 @@ class _Head(msgspec.Struct, frozen=True, array_like=True):
     term: int
     time_us: int
     configuration: Configuration
+    place: bytes = b""
 
 
 _ENCODE_HEAD = msgspec.msgpack.Encoder(order="deterministic")
@@ -53,7 +54,7 @@ def new_hash() -> blake2b:
 
 def encode_head(cluster: str, mark: SnapshotMark) -> bytes:
     """How the file begins."""
-    head = _ENCODE_HEAD.encode(_Head(cluster, mark.index, mark.term, mark.time_us, mark.configuration))
+    head = _ENCODE_HEAD.encode(_Head(cluster, mark.index, mark.term, mark.time_us, mark.configuration, mark.place))
     data = _FIXED.pack(_MAGIC, SNAPSHOT_FORMAT, len(head)) + head
     return data + _WORD.pack(crc32(data))
 
@@ -156,7 +157,8 @@ class SnapshotReader:
                 "Give this node its own folder."
             )
         digest = self.read(self.size - DIGEST_BYTES, DIGEST_BYTES)
-        mark = SnapshotMark(head.index, head.term, head.time_us, head.configuration, digest, self.size)
+        size = self.size
+        mark = SnapshotMark(head.index, head.term, head.time_us, head.configuration, digest, size, head.place)
         return body, mark
 
     def _corrupt(self, offset: int, why: str) -> StorageCorrupt:

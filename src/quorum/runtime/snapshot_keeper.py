@@ -106,7 +106,7 @@ class SnapshotKeeper:
             self._queue(ready or events.CheckpointFailed(now_us))
             self._serve_wanted()
             return
-        stamped = events.SnapshotMark(mark.index, mark.term, self._application.time_us, mark.configuration)
+        stamped = replace(mark, time_us=self._application.time_us)
         self._write(stamped, self._application.snapshot(), self._on_written)
 
     def _write(self, mark: events.SnapshotMark, chunks: Iterator[bytes], done: Written) -> None:

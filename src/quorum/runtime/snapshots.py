@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 
+from msgspec.structs import replace
+
 from quorum.entry import Buffer
 from quorum.errors import LocalProtocolError, QuorumError, StorageCorrupt
 from quorum.protocols.events import SnapshotMark
@@ -127,6 +129,9 @@ class SnapshotStore:
         for name in self._files.names(self._folder):
             if name.endswith(".new"):
                 self._files.unlink(f"{self._folder}/{name}")
+        return self._newest_whole()
+
+    def _newest_whole(self) -> SnapshotMark | None:
         for index in reversed(self._indexes()):
             path = self._path(index)
             try:
@@ -247,7 +252,7 @@ class SnapshotStore:
         self._writing = None
         mark = writing.mark
         digest, size = writing.hasher.digest(), writing.offset + DIGEST_BYTES
-        mark = SnapshotMark(mark.index, mark.term, mark.time_us, mark.configuration, digest, size)
+        mark = replace(mark, digest=digest, size=size)
         self._take_as_newest(mark)
         writing.done(mark, None)
 
@@ -274,6 +279,17 @@ class SnapshotStore:
         for index in self._indexes()[:-SNAPSHOTS_KEPT]:
             with suppress(OSError):
                 self._files.unlink(self._path(index))
+
+    def drop(self, index: int) -> None:
+        """Forget the snapshot at `index`, which was fetched and proved wrong. Raises StorageError."""
+        self._forget_reader()
+        try:
+            with suppress(FileNotFoundError):
+                self._files.unlink(self._path(index))
+            durably(self._files.fsync_dir, self._folder, self._folder)
+            self._newest = self._newest_whole()
+        except OSError as error:
+            raise refusal(error, f"{self._path(index)} was to be removed") from error
 
     # Serving and loading.
 
@@ -404,7 +420,7 @@ class SnapshotStore:
         mark = part.mark
         reader = SnapshotReader(self._files, part.path, self._cluster)
         reader.close()
-        if self._digest_of(part) != mark.digest or reader.mark != mark:
+        if self._digest_of(part) != mark.digest or reader.mark != replace(mark, state_root=b""):
             raise StorageCorrupt(
                 f"The snapshot at {mark.index} was fetched, but it is not the one that was promised: its digest "
                 "or its head differs. It was dropped; fetch it again."

@@ -13,7 +13,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     `matched` is, on the leader, what each member has durably; `diverged` names members whose state differs.
     `outgoing` are those who voted before, while a change is under way; `catching_up`, on the leader, those who
     will. `reads` and `writes` are the election and the replication quorums in force. `state_digest` is the
-    application's, after `applied_index`, in hexadecimal.
+    application's, after `applied_index`, in hexadecimal. `accused` counts what proves that members lied.
     """
 
     node: str
@@ -53,6 +53,12 @@ class NodeStatus(msgspec.Struct, frozen=True):
     memory_bytes: int
     cpu_us: int
     no_space: bool = False
+    accused: dict[str, int] = {}
+
+    @property
+    def leads(self) -> bool:
+        """Whether it says that it orders commands now."""
+        return self.role in ("leader", "primary")
 
     def configuration(self) -> Configuration:
         """The configuration in force here. While a change is under way it is joint, and all who vote in either

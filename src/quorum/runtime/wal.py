@@ -13,7 +13,7 @@ from time import monotonic_ns
 
 from quorum.entry import Buffer, entry_place
 from quorum.errors import ConfigurationError, LocalProtocolError, StorageCorrupt, StorageError, StorageFullError
-from quorum.protocols.effects import HardState
+from quorum.protocols.effects import HardState, Note
 from quorum.protocols.events import Durable, SnapshotMark
 from quorum.runtime.disk_thread import Post, Worker, paced_worker_for
 from quorum.runtime.files import Files, durably, refusal
@@ -23,6 +23,7 @@ from quorum.runtime.wal_records import (
     ENTRY,
     HARD_STATE,
     HEADER_BYTES,
+    NOTE,
     PAYLOAD_BYTES_MAX,
     RECORD_ROOM_BYTES,
     RESET,
@@ -31,6 +32,7 @@ from quorum.runtime.wal_records import (
     WATERMARK,
     Encoder,
     Record,
+    encode_note,
     encode_vote,
     record_bytes,
     self_valid,
@@ -55,6 +57,7 @@ class _Round:
         "clears_doubt",
         "encoder",
         "last",
+        "notes",
         "offset",
         "old",
         "plan",
@@ -70,6 +73,7 @@ class _Round:
         self.offset = offset
         self.state = state
         self.last = 0
+        self.notes: dict[str, bytes] = {}
         self.plan: SegmentPlan | None = None
         self.seal: list[Buffer] = []
         self.encoder = Encoder(0, 0, 0)
@@ -128,6 +132,8 @@ class Wal:
         self._cache = TailCache(cache_bytes)
         self._staged: list[Record] = []
         self._state = HardState(0, None)  # as it will be once everything staged is durable
+        self._notes: dict[str, bytes] = {}  # as the state, and those that the files have
+        self._notes_written: dict[str, bytes] = {}
         self._state_written = self._state
         self._state_recovered = self._state
         self._end = 0  # offset in the newest segment at which the next round begins
@@ -161,6 +167,8 @@ class Wal:
         self._index = found.index
         self._end, self._chain = found.end, found.chain
         self._state = self._state_written = self._state_recovered = found.state
+        self._notes_written = dict(found.durable.notes)
+        self._notes = dict(self._notes_written)
         self._stored_last = self._written_last = self._index.last
         self._cache.reset(self._index.last)
         self._in_doubt = found.durable.tail_damaged
@@ -241,6 +249,12 @@ class Wal:
         self._state = state
         self._staged.append((HARD_STATE, state.term, 0, encode_vote(state.vote)))
 
+    def write_note(self, note: Note) -> None:
+        """Stage what a protocol keeps beside the log under a name."""
+        self._check_usable()
+        self._notes[note.name] = note.data
+        self._staged.append((NOTE, 0, 0, encode_note(note.name, note.data)))
+
     def write_entries(self, first: int, entries: Sequence[Buffer]) -> None:
         """Stage entries from index `first`; what the log held at `first` and after is replaced.
 
@@ -318,6 +332,7 @@ class Wal:
         """Decide where each record goes, in a new segment if this one has no room, and encode them."""
         old = self._segments[-1]
         round_ = _Round(records, old, self._end, self._state)
+        round_.notes = dict(self._notes)
         needed = sum([len(record[3]) for record in records]) + len(records) * RECORD_ROOM_BYTES + SEAL_BYTES
         if self._end + needed > old.head.segment_bytes:  # it may be full: count exactly
             needed = sum([record_bytes(len(record[3])) for record in records]) + SEAL_BYTES
@@ -327,8 +342,12 @@ class Wal:
             encoder.add(SEAL, 0, 0, b"")
             round_.seal = encoder.parts
             sequence += 1
+            carried = [encode_note(name, data) for name, data in self._notes_written.items() if data]
+            needed += sum([record_bytes(len(note)) for note in carried])
             round_.plan = plan = self._plan_segment(sequence, encoder.chain, needed)
             encoder = Encoder(plan.chain, plan.salt, plan.end)
+            for note in carried:  # the segment that holds them may be dropped from now on
+                encoder.add(NOTE, 0, 0, note)
         placed = zip(records, encoder.add_all(records))
         self._index.set_places(sequence, [(each[2], offset) for each, offset in placed if each[0] == ENTRY])
         newest = (index for kind, _, index, _ in reversed(records) if kind in (ENTRY, RESET))
@@ -382,7 +401,7 @@ class Wal:
             self._end, self._chain = round_.plan.end, round_.plan.chain
         if error is None:
             self._end, self._chain = round_.encoder.offset, round_.encoder.chain
-            self._state_written = round_.state
+            self._state_written, self._notes_written = round_.state, round_.notes
             self._written_last = round_.last
             self._stored_last = self._flying_last
             self._marked = False

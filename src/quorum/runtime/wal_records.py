@@ -33,6 +33,9 @@ WATERMARK: Final = 5
 """No content: a clean end, so that damage before it is known not to come from a crash."""
 SEAL: Final = 6
 """Last record of a segment: the log goes on in the next one."""
+NOTE: Final = 7
+"""What a protocol keeps beside the log: the length of a name, the name, the data. Empty data forgets it."""
+KIND_LAST: Final = NOTE
 
 MAGIC: Final = b"\xd7\x51"
 END_MARK: Final = 0xA5
@@ -94,7 +97,7 @@ def self_valid(data: Buffer, at: int, salt: int) -> tuple[int, int] | None:
     if at + HEADER_BYTES > len(data):
         return None
     crc, previous, magic, kind, size, watermark, _, _ = HEADER.unpack_from(data, at)
-    if magic != MAGIC or not SEGMENT <= kind <= SEAL or size > PAYLOAD_BYTES_MAX:
+    if magic != MAGIC or not SEGMENT <= kind <= KIND_LAST or size > PAYLOAD_BYTES_MAX:
         return None
     if at + HEADER_BYTES + size > len(data):
         return None
@@ -116,3 +119,17 @@ def decode_vote(payload: Buffer) -> str | None:
     if data[:1] != b"+":
         raise ValueError(f"a hard state says {data[:20]!r} where its vote should be")
     return data[1:].decode()
+
+
+def encode_note(name: str, data: Buffer) -> bytes:
+    """The payload of a note. Names have up to 255 bytes."""
+    packed = name.encode()
+    return bytes([len(packed)]) + packed + data
+
+
+def decode_note(payload: Buffer) -> tuple[str, bytes]:
+    """Name and data of a note. Raises ValueError on bytes that `encode_note` never made."""
+    data = bytes(payload)
+    if not data or len(data) < 1 + data[0]:
+        raise ValueError("a note is too short for its name")
+    return data[1 : 1 + data[0]].decode(), data[1 + data[0] :]

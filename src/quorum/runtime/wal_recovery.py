@@ -20,14 +20,24 @@ import logging
 
 import msgspec
 
-from quorum.entry import CONFIGURATION, HEAD_BYTES, entry_identity, is_known_form
+from quorum.certificate.block import BlockHeader, header_of
+from quorum.entry import BLOCK, CONFIGURATION, HEAD_BYTES, entry_identity, is_known_form
 from quorum.errors import ConfigurationError, StorageCorrupt
 from quorum.model import Configuration, decode_configuration
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import Durable, EntryMeta, SnapshotMark
 from quorum.runtime.files import Files, durably
 from quorum.runtime.wal_index import EntryIndex
-from quorum.runtime.wal_records import ENTRY, HARD_STATE, HEADER, HEADER_BYTES, RESET, decode_vote
+from quorum.runtime.wal_records import (
+    ENTRY,
+    HARD_STATE,
+    HEADER,
+    HEADER_BYTES,
+    NOTE,
+    RESET,
+    decode_note,
+    decode_vote,
+)
 from quorum.runtime.wal_segments import (
     CLEAN,
     DAMAGED,
@@ -67,6 +77,7 @@ class _Fold:
         self.index = EntryIndex(base)
         self.metas: list[EntryMeta] = []
         self.state = HardState(0, None)
+        self.notes: dict[str, bytes] = {}
         self._snapshot_index = snapshot_index
 
     def segment(self, segment: Segment, scan: SegmentScan) -> None:
@@ -92,9 +103,13 @@ class _Fold:
                 last = index
                 if index > skip:
                     found = self._configuration(segment, offset, payload) if identity[2] == CONFIGURATION else None
-                    metas.append(EntryMeta(index, term, identity[2], len(payload), found))
+                    block = self._block(segment, offset, payload) if identity[2] == BLOCK else None
+                    metas.append(EntryMeta(index, term, identity[2], len(payload), found, block))
             elif kind == HARD_STATE:
                 self.state = HardState(term, self._vote(segment, offset, payload))
+            elif kind == NOTE:
+                name, data = self._note(segment, offset, payload)
+                self.notes[name] = data
             elif kind == RESET:
                 self.index.reset(index)
                 metas.clear()
@@ -110,6 +125,18 @@ class _Fold:
             return decode_configuration(entry[HEAD_BYTES:])
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise corrupt(segment.path, offset, f"a configuration cannot be read ({error})") from None
+
+    def _block(self, segment: Segment, offset: int, entry: memoryview) -> BlockHeader:
+        try:
+            return header_of(entry[HEAD_BYTES:])
+        except ValueError as error:
+            raise corrupt(segment.path, offset, str(error)) from None
+
+    def _note(self, segment: Segment, offset: int, payload: memoryview) -> tuple[str, bytes]:
+        try:
+            return decode_note(payload)
+        except ValueError as error:
+            raise corrupt(segment.path, offset, str(error)) from None
 
     def _vote(self, segment: Segment, offset: int, payload: memoryview) -> str | None:
         try:
@@ -263,4 +290,5 @@ def _durable(
         time_us=time_us,
         # An entry is stored after its term: a hard state below it is an old one that came back.
         tail_damaged=in_doubt or newest_term > fold.state.term,
+        notes=tuple(sorted((name, data) for name, data in fold.notes.items() if data)),
     )

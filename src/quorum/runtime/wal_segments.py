@@ -18,6 +18,7 @@ from quorum.runtime.wal_records import (
     HARD_STATE,
     HEADER,
     HEADER_BYTES,
+    KIND_LAST,
     MAGIC,
     PAYLOAD_BYTES_MAX,
     SEAL,
@@ -204,7 +205,7 @@ class SegmentScan:
                 if len(view) < HEADER_BYTES:
                     break
             crc, previous, magic, kind, size, watermark, term, index = unpack(view, at)
-            if magic != MAGIC or not SEGMENT <= kind <= SEAL or size > PAYLOAD_BYTES_MAX:
+            if magic != MAGIC or not SEGMENT <= kind <= KIND_LAST or size > PAYLOAD_BYTES_MAX:
                 break
             stop = at + (HEADER_BYTES + size | 7) + 1
             if stop > len(view):
@@ -286,7 +287,7 @@ def is_interrupted_write(rest: bytes, offset: int) -> bool:
     if len(rest) >= HEADER_BYTES:
         _, _, magic, kind, size, _, _, _ = HEADER.unpack_from(rest)
         stop = (HEADER_BYTES + size | 7) + 1
-        if magic == MAGIC and SEGMENT <= kind <= SEAL and size <= PAYLOAD_BYTES_MAX and stop <= len(rest):
+        if magic == MAGIC and SEGMENT <= kind <= KIND_LAST and size <= PAYLOAD_BYTES_MAX and stop <= len(rest):
             return rest[stop - 1] == 0 or _share_missing(rest, offset, stop)
     return len(rest.rstrip(b"\0")) < HEADER_BYTES or _share_missing(rest, offset, HEADER_BYTES)
 

@@ -86,6 +86,10 @@ class Branches:
         """A node took the state of a snapshot."""
         self._reached(RESTORED if starting else INSTALLED)
 
+    def at_risk(self, state: RaftState) -> tuple[int, int]:
+        """The last entry known to be durable, and the last of all."""
+        return state.stored_index, state.log.last_index
+
     def restarted(self, state: RaftState, lost: tuple[int, int]) -> None:
         """A node is back; `lost` are the last entry known to be durable, and the last of all, when it died."""
         self._roles.pop(state.node, None)

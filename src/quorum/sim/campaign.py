@@ -180,7 +180,7 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
         verdict = violation.verdict if isinstance(violation, Refuted) else None
     except AssertionError as error:
         failure = f"an invariant of the code broke: {error}"
-    return _outcome(plan, failure, verdict, world, workers), history, world
+    return outcome_of(plan, failure, verdict, world, workers), history, world
 
 
 def set_disks(world: World, sync_us: int) -> None:
@@ -233,7 +233,19 @@ def _check_history(history: History) -> None:
         raise Refuted(verdict)
 
 
-def _outcome(plan: Plan, failure: str, verdict: Verdict | None, world: World, workers: list[Worker]) -> Outcome:
+class Replayable(Protocol):
+    """A plan of one seed, of either fault model."""
+
+    @property
+    def seed(self) -> int: ...
+
+    def replay_command(self) -> str: ...
+
+
+def outcome_of(
+    plan: Replayable, failure: str, verdict: Verdict | None, world: World, workers: list[Worker]
+) -> Outcome:
+    """What a run came to; `verdict` is that of its history, where that was the broken claim."""
     return Outcome(
         seed=plan.seed,
         failure=failure,

@@ -8,7 +8,7 @@ from random import Random
 
 from quorum.entry import Buffer
 from quorum.model import NodeId
-from quorum.protocols.effects import HardState
+from quorum.protocols.effects import HardState, Note
 from quorum.protocols.events import Durable, SnapshotMark
 from quorum.runtime.disk_thread import Done, Job
 from quorum.runtime.wal import Wal
@@ -114,6 +114,9 @@ class DiskLog:
 
     def write_hard_state(self, state: HardState) -> None:
         self._in_use.write_hard_state(state)
+
+    def write_note(self, note: Note) -> None:
+        self._in_use.write_note(note)
 
     def write_entries(self, first: int, entries: Sequence[Buffer]) -> None:
         self._in_use.write_entries(first, entries)

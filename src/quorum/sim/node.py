@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from quorum.apps.host import Host
 from quorum.apps.witness import Witness
+from quorum.certificate.evidence import Evidence
 from quorum.checkers.agreement import Identity
 from quorum.entry import Buffer, decode_entry
 from quorum.errors import ConfigurationError
@@ -18,7 +19,6 @@ from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings
 from quorum.runtime.driver import Driver
 from quorum.runtime.gateway import Gateway
-from quorum.runtime.ports import Ports
 from quorum.runtime.watch import hub_of
 from quorum.sim.client import Connection
 from quorum.sim.disk_log import DiskLog
@@ -138,7 +138,7 @@ class SimNode:
         self.host = Witness() if self.node in self.world.witnesses else self.world.make_host()
         self.gateway = Gateway(watches=hub_of(self.host))
         self._timers = SimTimers(self)
-        ports = Ports(self.log, self.snapshots, SimTransport(self.world, self.node), self._timers, self.clock)
+        ports = self.world.make_ports(self, self._timers)
         self.driver = self.world.make_driver(self, ports)
         self.gateway.attach(self.driver, self)
         self.world.agreement.restarted(self.node)
@@ -161,7 +161,7 @@ class SimNode:
         self.free_disk()
         if self.driver is None or self.replica is None:
             return
-        self._lost = self.replica.state.stored_index, self.replica.state.log.last_index
+        self._lost = self.world.branches.at_risk(self.replica.state)
         self.driver.stop()
         self.driver = self.replica = self.gateway = self.host = None
         self.paused = False
@@ -294,7 +294,10 @@ class SimNode:
         self.world.state_at(self.node, index, digest)
 
     def peer_misbehaved(self, node: NodeId, what: str) -> None:
-        self.world.violation(f"{self.node} accuses {node}: {what}")
+        self.world.misbehaved(self.node, node, what)
+
+    def accused(self, evidence: Evidence) -> None:
+        self.world.accused(self.node, evidence)
 
     def diverged(self, node: NodeId, index: int) -> None:
         self.world.violation(f"{self.node} sees {node} diverged at {index}")

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from random import Random
 
-from quorum.entry import CONFIGURATION, Buffer, decode_entry, entry_identity
+from msgspec.structs import replace
+
+from quorum.certificate.block import header_of
+from quorum.entry import BLOCK, CONFIGURATION, Buffer, decode_entry, entry_identity
 from quorum.errors import StorageCorrupt, StorageFullError
 from quorum.model import decode_configuration
-from quorum.protocols.effects import HardState
+from quorum.protocols.effects import HardState, Note
 from quorum.protocols.events import Durable, EntryMeta, SnapshotMark
 
 IN_PLACE_SHARE = 0.3
@@ -24,7 +27,7 @@ SYNC_IN_PLACE = "sync done in place"
 Later = Callable[..., None]
 Reached = Callable[[str], None]
 """Told of a rare branch by its name (checkers.progress.Sometimes)."""
-Record = HardState | SnapshotMark | tuple[int, tuple[bytes, ...]]
+Record = HardState | Note | SnapshotMark | tuple[int, tuple[bytes, ...]]
 
 
 class _Image:
@@ -32,12 +35,15 @@ class _Image:
 
     def __init__(self) -> None:
         self.state = HardState(0, None)
+        self.notes: dict[str, bytes] = {}
         self.base = 0
         self.entries: list[bytes] = []
 
     def write(self, record: Record) -> None:
         if type(record) is HardState:
             self.state = record
+        elif type(record) is Note:
+            self.notes[record.name] = record.data
         elif type(record) is SnapshotMark:
             self.base, self.entries = record.index, []
         else:
@@ -77,19 +83,25 @@ class SimLog:
             image.base, image.entries = snapshot.index, []
         self._seen = _Image()
         self._seen.state, self._seen.base, self._seen.entries = image.state, image.base, list(image.entries)
+        self._seen.notes = dict(image.notes)
         metas, time_us = [], 0
         for entry in image.entries:
             index, term, kind, entry_time_us = entry_identity(entry)
             time_us = max(time_us, entry_time_us)
             configuration = decode_configuration(decode_entry(entry)[1]) if kind == CONFIGURATION else None
-            metas.append(EntryMeta(index, term, kind, len(entry), configuration))
-        return Durable(image.state.term, image.state.vote, snapshot, tuple(metas), time_us)
+            block = header_of(decode_entry(entry)[1]) if kind == BLOCK else None
+            metas.append(EntryMeta(index, term, kind, len(entry), configuration, block))
+        notes = tuple(sorted(item for item in image.notes.items() if item[1]))
+        return Durable(image.state.term, image.state.vote, snapshot, tuple(metas), time_us, notes=notes)
 
     def write_hard_state(self, state: HardState) -> None:
         self._stage(state)
 
     def write_entries(self, first: int, entries: Sequence[Buffer]) -> None:
         self._stage((first, tuple(bytes(entry) for entry in entries)))
+
+    def write_note(self, note: Note) -> None:
+        self._stage(note)
 
     def reset(self, mark: SnapshotMark) -> None:
         self._stage(mark)
@@ -212,7 +224,7 @@ class SimSnapshots:
             return
         data = b"".join(len(chunk).to_bytes(4, "little") + chunk for chunk in chunks)
         digest = blake2b(data, digest_size=32).digest()
-        complete = SnapshotMark(mark.index, mark.term, mark.time_us, mark.configuration, digest, len(data))
+        complete = replace(mark, digest=digest, size=len(data))
         self._keep(complete, data)
         done(complete, None)
 
@@ -258,6 +270,9 @@ class SimSnapshots:
         self._keep(mark, data)
         done(None)
 
+    def drop(self, index: int) -> None:
+        self._files.pop(index, None)
+
     def load_aside(
         self, index: int, take: Callable[[Iterator[bytes]], None], done: Callable[[BaseException | None], None]
     ) -> None:
@@ -273,8 +288,12 @@ class SimSnapshots:
         done: Callable[[BaseException | None], None],
     ) -> None:
         if life == self._lives:
-            take(_chunks(data))
-            done(None)
+            try:
+                take(_chunks(data))
+            except (StorageCorrupt, ValueError) as error:
+                done(error)
+            else:
+                done(None)
 
     def load(self, index: int) -> Iterator[bytes]:
         return _chunks(self._files[index][1])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from quorum.entry import Buffer, split_entries
+from quorum.errors import RemoteProtocolError
 from quorum.model import NodeId
-from quorum.protocols.raft.messages import Append
 from quorum.runtime.codec import FrameParser, MessageCodec, cluster_tag, encode_frame
-from quorum.runtime.messages import ClientMessage, PeerMessage
+from quorum.runtime.messages import WITH_ENTRIES, ClientMessage, PeerMessage
 
 _PEERS: MessageCodec[object] = MessageCodec(PeerMessage)
 _CLIENTS: MessageCodec[object] = MessageCodec(ClientMessage)
@@ -22,8 +22,11 @@ def carry(sender: NodeId, message: object, attached: Sequence[Buffer]) -> Carrie
     """What the other node reads of a message between nodes. Raises RemoteProtocolError if it cannot be read."""
     head, body = _framed(_PEERS.encode(message), attached)
     read = _PEERS.decode(head, sender)
-    if type(read) is Append:
-        return read, tuple(split_entries(body)) if body else ()
+    if isinstance(read, WITH_ENTRIES):
+        try:
+            return read, tuple(split_entries(body)) if body else ()
+        except ValueError as error:
+            raise RemoteProtocolError(sender, str(error)) from None
     return read, (body,) if body else ()
 
 

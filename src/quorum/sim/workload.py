@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from quorum.apps import kv
 from quorum.apps.answer import FORGOTTEN, OK
 from quorum.apps.catalogue import KV_APP
 from quorum.checkers.history import History
 from quorum.errors import QuorumError
 from quorum.runtime.session_settings import SessionSettings
-from quorum.sim.client import SimClient
 
 if TYPE_CHECKING:
     from quorum.sim.world import World
@@ -41,7 +42,7 @@ class Worker:
         self.stop_us = stop_us
         self.stale = stale
         self.random = world.random(f"worker/{name}")
-        self.client = SimClient(world, name, self._on_answer, settings)
+        self.client = world.make_client(name, self._on_answer, settings)
         self.answered = 0
         self.unknown = 0
         self._lives = [0] * in_flight
@@ -106,7 +107,11 @@ class Worker:
             return ("fail" if f == "read" else "info"), value
         if status != OK:
             self.world.violation(f"{self.name} was answered with status {status} to {f} {key}")
-        result = kv.decode_results(body)[0]
+        try:
+            result = kv.decode_results(body)[0]
+        except (msgspec.MsgspecError, IndexError):
+            self.world.violation(f"{self.name} was answered bytes that are no result to {f} {key}")
+            raise
         match result:
             case kv.Got(item=item):
                 read = None if item is None else item.value.decode()

@@ -9,6 +9,7 @@ from typing import Any
 
 from quorum.apps.catalogue import new_host
 from quorum.apps.host import Host
+from quorum.certificate.evidence import Evidence
 from quorum.checkers.agreement import Agreement, LeaderCompleteness
 from quorum.checkers.progress import Sometimes
 from quorum.checkers.violation import Violation
@@ -19,10 +20,12 @@ from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings
 from quorum.protocols.raft.state import LEADER
 from quorum.runtime.driver import Driver
-from quorum.runtime.ports import Ports
+from quorum.runtime.ports import Ports, Timers
+from quorum.runtime.session_settings import SessionSettings
 from quorum.sim.branches import Branches
+from quorum.sim.client import SimClient
 from quorum.sim.network import Network
-from quorum.sim.node import SimNode
+from quorum.sim.node import SimNode, SimTransport
 from quorum.sim.trace import Trace
 
 LOST_CONNECTION_US = 1_000
@@ -78,10 +81,24 @@ class World:
 
     def make_driver(self, node: SimNode, ports: Ports) -> Driver:
         assert node.replica is not None and node.host is not None and node.gateway is not None
-        return Driver(node.replica, ports, node.host, node.gateway, node, DIGEST_ENTRIES)
+        return Driver(node.replica, ports, node.host, node.gateway, node, self.digest_entries)
 
     def make_host(self) -> Host:
         return new_host()
+
+    @property
+    def digest_entries(self) -> int:
+        """The state is compared at every so many entries."""
+        return DIGEST_ENTRIES
+
+    def make_ports(self, node: SimNode, timers: Timers) -> Ports:
+        transport = SimTransport(self, node.node)
+        return Ports(node.log, node.snapshots, transport, timers, node.clock)
+
+    def make_client(
+        self, name: str, on_answer: Callable[..., None], settings: SessionSettings | None
+    ) -> SimClient:
+        return SimClient(self, name, on_answer, settings)
 
     # Time and randomness.
 
@@ -163,9 +180,17 @@ class World:
 
     # Invariants.
 
+    def misbehaved(self, by: NodeId, node: NodeId, what: str) -> None:
+        """One node says that another broke the protocol."""
+        self.violation(f"{by} accuses {node}: {what}")
+
     def violation(self, detail: str) -> None:
         """Something happened that no correct node lets happen."""
         raise Violation("no correct node is accused, diverges or stops", detail)
+
+    def accused(self, by: NodeId, evidence: Evidence) -> None:
+        """Somebody lied, where nobody may."""
+        self.violation(f"{by} has evidence: {evidence}")
 
     def role_changed(self, node: SimNode, role: str, term: int) -> None:
         self.count(("role", node.node, role, term))

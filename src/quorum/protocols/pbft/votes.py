@@ -38,6 +38,16 @@ class PlaceVotes:
         known = self._votes.setdefault(vote.member, vote)
         return Equivocation(known, vote) if known.digest != vote.digest else None
 
+    def compare(self, vote: SignedVote) -> Equivocation | None:
+        """As `add`, of a vote that somebody else passes on: it counts for nothing, but may prove a lie."""
+        known = self._votes.get(vote.member)
+        return Equivocation(known, vote) if known is not None and known.digest != vote.digest else None
+
+    def is_against(self, member: NodeId, digest: bytes) -> bool:
+        """Whether the member voted for something else."""
+        vote = self._votes.get(member)
+        return vote is not None and vote.digest != digest
+
     def add_own(self, vote: SignedVote) -> None:
         """Count this node's own vote, which needs no check."""
         if vote.member in self._voters and self._votes.setdefault(vote.member, vote) == vote:
@@ -79,6 +89,11 @@ class PlaceVotes:
         if not self._expression.contains(frozenset(good)):
             return None
         return tuple((member, self._votes[member].signature) for member in good)
+
+    def signature_of(self, member: NodeId) -> bytes | None:
+        """What a member signed here; None if it did not vote."""
+        vote = self._votes.get(member)
+        return None if vote is None else vote.signature
 
     def voters_for(self, digest: bytes) -> tuple[NodeId, ...]:
         """Who voted for `digest`, verified or not, sorted."""

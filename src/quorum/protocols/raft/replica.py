@@ -58,6 +58,7 @@ class RaftReplica:
             events.StorageFull: self._on_storage_full,
             events.StorageBack: self._on_storage_back,
             events.StateDoubted: self._on_state_doubted,
+            events.StateKnown: self._on_state_known,
             events.ChangeProposed: self._on_change_proposed,
             events.TransferRequested: self._on_transfer_requested,
         }
@@ -295,6 +296,9 @@ class RaftReplica:
         self.state.state_differs = event.differs
         if event.differs and self.state.role == LEADER:
             transfer.on_state_doubted(self.state)
+
+    def _on_state_known(self, event: events.StateKnown) -> None:
+        """Leaders do not vouch for states: members compare them among themselves."""
 
     def _on_checkpoint_wanted(self, event: events.CheckpointWanted) -> None:
         replication.checkpoint_now(self.state)

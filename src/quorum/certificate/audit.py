@@ -1,0 +1,164 @@
+"""What an auditor asks: does this document hold, by the committee that I trust? Each kind has its one verifier.
+
+A document says by its `format` what it is. Nothing here reads a file or a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from quorum.certificate import block_forms, chain_forms, decision, evidence_forms
+from quorum.certificate.block import BlockCertificate, verify_block
+from quorum.certificate.committee import Committee
+from quorum.certificate.decision import DecisionCertificate, Verdict
+from quorum.certificate.epochs import EpochChange, verify_epochs
+from quorum.certificate.evidence import Equivocation, accused, verify_evidence
+from quorum.certificate.evidence_forms import EvidenceFile
+from quorum.certificate.inclusion import Inclusion, flaws_of_inclusion
+from quorum.entry import Buffer
+from quorum.errors import ConfigurationError
+from quorum.model import Configuration, NodeId
+from quorum.systems.build import build
+
+DOCUMENT_BYTES_MAX: Final = max(
+    block_forms.CERTIFICATE_BYTES_MAX,
+    chain_forms.CHAIN_BYTES_MAX,
+    decision.CERTIFICATE_BYTES_MAX,
+    evidence_forms.EVIDENCE_BYTES_MAX,
+)
+
+Document = BlockCertificate | chain_forms.ChainedCertificate | DecisionCertificate | EvidenceFile
+
+
+class Audit(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer. `reasons` says everything that is wrong; there is none exactly if `valid`.
+
+    `kind`: block, decision or evidence. `signed`: every signature given was checked and is right. `signers` are
+    those that the document names. Of a decision `index` and `term` say where, of a block `sequence` and `view`.
+    """
+
+    kind: str
+    valid: bool
+    signed: bool
+    reasons: tuple[str, ...]
+    cluster: str
+    epoch: int
+    signers: tuple[NodeId, ...]
+    view: int | None = None
+    sequence: int | None = None
+    request_included: bool | None = None
+    term: int | None = None
+    index: int | None = None
+    topic: str | None = None
+    accused: NodeId | None = None
+
+
+class _Format(msgspec.Struct):
+    format: str
+
+
+_READERS: Final[dict[str, Callable[[Buffer], Document]]] = {
+    block_forms.FORMAT: block_forms.decode_json,
+    chain_forms.FORMAT: chain_forms.decode_chain,
+    decision.FORMAT: decision.decode_json,
+    evidence_forms.FORMAT: evidence_forms.decode_evidence,
+}
+_DECODE_FORMAT = msgspec.json.Decoder(_Format)
+
+
+def read_document(text: Buffer) -> Document:
+    """Any of the JSON documents that can be judged. Raises ConfigurationError for what is none of them."""
+    try:
+        if len(text) > DOCUMENT_BYTES_MAX:
+            raise ValueError(f"it has {len(text)} bytes, more than the {DOCUMENT_BYTES_MAX} allowed")
+        name = _DECODE_FORMAT.decode(text).format
+        if name not in _READERS:
+            raise ValueError(f"its format is {name[:40]!r}")
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise ConfigurationError(
+            f"a certificate or evidence was to be read, but this is none: {error}. Give a JSON file whose "
+            f"format is one of {', '.join(_READERS)}."
+        ) from None
+    return _READERS[name](text)
+
+
+def judge_block(
+    certificate: BlockCertificate,
+    genesis: Committee,
+    changes: tuple[EpochChange, ...] = (),
+    inclusion: Inclusion | None = None,
+) -> Audit:
+    """Judge a block's certificate by the committee that `changes` lead to from `genesis`, which is trusted."""
+    committee, verdict = verify_epochs(genesis, changes)
+    if verdict.valid:
+        verdict = verify_block(certificate, committee)
+    reasons = list(verdict.reasons)
+    is_included = None
+    if inclusion is not None:
+        flaws = flaws_of_inclusion(inclusion, certificate.header, genesis.cluster)
+        reasons += flaws
+        is_included = verdict.valid and not flaws
+    return Audit(
+        "block",
+        not reasons,
+        verdict.signed,
+        tuple(reasons),
+        certificate.cluster,
+        certificate.epoch,
+        tuple(signer for signer, _ in certificate.signatures),
+        certificate.view,
+        certificate.header.sequence,
+        is_included,
+    )
+
+
+def judge_evidence(file: EvidenceFile, committee: Committee) -> Audit:
+    """Judge evidence by the committee whose member it accuses. Valid: the accused lied, or gave its key away."""
+    evidence = file.evidence
+    reasons = []
+    if file.cluster != committee.cluster:
+        reasons.append(f"it is of cluster {file.cluster[:40]!r}, not of {committee.cluster[:40]!r}.")
+    if file.epoch != committee.epoch:
+        reasons.append(f"it is of epoch {file.epoch}, the committee is of epoch {committee.epoch}.")
+    verdict = Verdict(False, False, tuple(reasons)) if reasons else verify_evidence(evidence, committee)
+    vote = evidence.first if isinstance(evidence, Equivocation) else evidence.commit
+    return Audit(
+        "evidence",
+        verdict.valid,
+        verdict.signed,
+        verdict.reasons,
+        file.cluster,
+        file.epoch,
+        (vote.member,),
+        vote.view,
+        vote.sequence,
+        accused=accused(evidence),
+    )
+
+
+def judge_decision(
+    certificate: DecisionCertificate, configuration: Configuration | None = None, value: Buffer | None = None
+) -> Audit:
+    """Judge the certificate of a crash-mode decision, which nobody signed.
+
+    Without a `configuration` that the caller trusts, a majority of the members that it names must have voted.
+    """
+    trusted = configuration
+    if trusted is None:
+        trusted = Configuration(certificate.epoch, certificate.members)
+    verdict = decision.verify(certificate, build(trusted), configuration=configuration, value=value)
+    return Audit(
+        "decision",
+        verdict.valid,
+        verdict.signed,
+        verdict.reasons,
+        certificate.cluster,
+        certificate.epoch,
+        certificate.voters,
+        term=certificate.term,
+        index=certificate.index,
+        topic=certificate.topic,
+    )

@@ -1,0 +1,171 @@
+"""`quorum verify`: does a certificate or evidence hold? Files and keys alone are needed, no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from quorum.certificate.audit import (
+    DOCUMENT_BYTES_MAX,
+    Audit,
+    judge_block,
+    judge_decision,
+    judge_evidence,
+    read_document,
+)
+from quorum.certificate.block import BlockCertificate
+from quorum.certificate.chain_forms import ChainedCertificate
+from quorum.certificate.committee import Committee
+from quorum.certificate.decision import DecisionCertificate
+from quorum.certificate.evidence_forms import EvidenceFile
+from quorum.certificate.genesis import FILE_NAME, GENESIS_BYTES_MAX, decode_genesis
+from quorum.certificate.inclusion import INCLUSION_BYTES_MAX, decode_inclusion
+from quorum.console.command import AnswerNo, command, print_json
+from quorum.errors import ConfigurationError
+
+SHOWN_MAX = 300
+SIGNERS_SHOWN_MAX = 40
+_PATH = click.Path(path_type=Path)
+
+
+@command("verify", "quorum verify certificate.json --genesis genesis.json")
+@click.argument("file", metavar="CERT.json", type=_PATH)
+@click.option(
+    "--genesis", type=_PATH, help=f"The committee to trust.  [default: the {FILE_NAME} beside CERT.json]"
+)
+@click.option("--request", type=_PATH, help="A request with its path: is it in the block?")
+@click.option("--config", type=_PATH, help="For a crash-mode decision: the cluster.toml with its quorums.")
+@click.option("--value", help="For a crash-mode decision: the value that it should be about.")
+def verify(
+    file: Path, genesis: Path | None, request: Path | None, config: Path | None, value: str | None, as_json: bool
+) -> None:
+    """Say whether a certificate, or evidence against a member, holds. Nothing but these files is used.
+
+    CERT.json is a block's certificate, alone or with the changes of epoch since the genesis; the certificate of a
+    crash-mode decision; or evidence. Exit 0 if it holds; 1 if not, with every reason; 2 if it could not be judged.
+    """
+    audit = audit_of(file, genesis, request, config, value)
+    if as_json:
+        print_json(audit)
+    else:
+        _show(audit)
+    if not audit.valid:
+        raise AnswerNo
+
+
+def audit_of(
+    file: Path,
+    genesis: Path | None = None,
+    request: Path | None = None,
+    config: Path | None = None,
+    value: str | None = None,
+) -> Audit:
+    """Read the files and judge. Raises ConfigurationError for what cannot be read, or for an option too many."""
+    document = read_document(_read(file, DOCUMENT_BYTES_MAX, "a certificate or evidence"))
+    is_decision = isinstance(document, DecisionCertificate)
+    needless = (
+        {"--genesis": genesis, "--request": request} if is_decision else {"--config": config, "--value": value}
+    )
+    if isinstance(document, EvidenceFile):
+        needless["--request"] = request
+    for option, given in needless.items():
+        if given is not None:
+            raise ConfigurationError(
+                f"{option} was given with {file}, but that is {_KINDS[type(document)]}, which is judged without "
+                "it. Leave it out, or name another file."
+            )
+    if isinstance(document, DecisionCertificate):
+        return _judge_decision(document, config, value)
+    committee = _committee(file, genesis)
+    if isinstance(document, EvidenceFile):
+        return judge_evidence(document, committee)
+    inclusion = None
+    if request is not None:
+        inclusion = decode_inclusion(_read(request, INCLUSION_BYTES_MAX, "a request with its path"))
+    if isinstance(document, ChainedCertificate):
+        return judge_block(document.certificate, committee, document.changes, inclusion)
+    return judge_block(document, committee, inclusion=inclusion)
+
+
+_KINDS = {
+    BlockCertificate: "a block's certificate",
+    ChainedCertificate: "a block's certificate",
+    DecisionCertificate: "the certificate of a crash-mode decision",
+    EvidenceFile: "evidence",
+}
+
+
+def _judge_decision(certificate: DecisionCertificate, config: Path | None, value: str | None) -> Audit:
+    configuration = None
+    if config is not None:
+        from quorum.runtime.config import load_cluster
+
+        configuration = load_cluster(config).configuration()
+        if certificate.epoch != configuration.epoch:
+            raise ConfigurationError(
+                f"{config} was given for a decision of epoch {certificate.epoch}, but that file is about epoch "
+                f"{configuration.epoch} alone. Leave it out: then a majority of the named members counts."
+            )
+    given = None if value is None else value.encode("utf-8", "surrogateescape")
+    return judge_decision(certificate, configuration, given)
+
+
+def _committee(file: Path, genesis: Path | None) -> Committee:
+    path = file.parent / FILE_NAME if genesis is None else genesis
+    if genesis is None and not path.exists():
+        raise ConfigurationError(
+            f"{file} was to be judged, but there is no {FILE_NAME} beside it that says who may sign. Name the "
+            "committee that you trust: --genesis FILE."
+        )
+    return decode_genesis(_read(path, GENESIS_BYTES_MAX, "a genesis file"))
+
+
+def _read(path: Path, bytes_max: int, what: str) -> bytes:
+    """The content of a file that is not larger than it may be."""
+    try:
+        with path.open("rb") as source:
+            data = source.read(bytes_max + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ConfigurationError(
+            f"{what} was to be read from {path}, but that failed: {reason.lower()}. Name a file that is there."
+        ) from None
+    if len(data) > bytes_max:
+        raise ConfigurationError(
+            f"{what} was to be read from {path}, but it has more than the {bytes_max} bytes allowed. Give the "
+            "file as it was written."
+        )
+    return data
+
+
+def _show(audit: Audit) -> None:
+    """What people read. Names come from the file, which may be hostile: they move no cursor and set no colour."""
+    click.echo(_plain(_headline(audit)))
+    if audit.kind == "evidence":
+        signed = f"two votes of {audit.accused}"
+    else:
+        more = len(audit.signers) - SIGNERS_SHOWN_MAX
+        signed = ", ".join(audit.signers[:SIGNERS_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
+        signed = f"signed by {signed}" if audit.kind == "block" else f"stored by {signed}; nobody signed it"
+    if audit.valid:
+        click.echo(_plain(signed))
+        if audit.request_included:
+            click.echo("the request is in the block")
+    for reason in audit.reasons:
+        click.echo(f"  {_plain(reason)}")
+
+
+def _headline(audit: Audit) -> str:
+    where = f"of cluster {audit.cluster}, epoch {audit.epoch}"
+    if audit.kind == "decision":
+        what = f"the decision on {audit.topic!r} at index {audit.index} of term {audit.term}, {where}"
+    elif audit.kind == "evidence":
+        what = f"evidence against {audit.accused} at block {audit.sequence} of view {audit.view}, {where}"
+    else:
+        what = f"block {audit.sequence}, decided in view {audit.view}, {where}"
+    return f"{'valid' if audit.valid else 'not valid'}: {what}"
+
+
+def _plain(text: str) -> str:
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: SHOWN_MAX * 4])

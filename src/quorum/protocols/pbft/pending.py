@@ -1,0 +1,143 @@
+"""Requests that wait to be decided: bounded, in arrival order, fair among clients, and watched for censorship."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from quorum.certificate.requests import SignedRequest
+from quorum.protocols.pbft.settings import Settings
+
+CLIENT_SHARE = 4
+"""One client's requests take this part of the space at most."""
+COST_BYTES = 256
+"""What a request costs beside its bytes."""
+
+
+class Waiting:
+    """One request, and since when it waits here."""
+
+    __slots__ = ("data", "forwarded", "proposed", "request", "since_us")
+
+    def __init__(self, request: SignedRequest, data: bytes, since_us: int) -> None:
+        self.request = request
+        self.data = data
+        self.since_us = since_us
+        self.proposed = False
+        self.forwarded = False
+
+
+class Pending:
+    """Verified requests, by name. A node that is not primary keeps them, too: it watches that they are decided.
+
+    I1  a request stands here once, until a decided block holds it.
+    I2  what waits takes `pending_bytes_max` at most, what one client lets wait a quarter of it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._waiting: dict[bytes, Waiting] = {}
+        self._bytes = 0
+        self._bytes_of: dict[bytes, int] = {}
+        self._latest_us = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._waiting
+
+    def is_verified(self, request: SignedRequest) -> bool:
+        """Whether exactly this request, signature included, was verified when it came here."""
+        waiting = self._waiting.get(request.name)
+        return waiting is not None and waiting.request.signature == request.signature
+
+    def has_room(self, request: SignedRequest, size: int) -> bool:
+        """Whether the request may wait here, too."""
+        cost, most = size + COST_BYTES, self._settings.pending_bytes_max
+        own = self._bytes_of.get(request.public_key, 0) + cost
+        return self._bytes + cost <= most and own <= most // CLIENT_SHARE
+
+    def add(self, request: SignedRequest, data: bytes, now_us: int) -> bool:
+        """Let a verified request wait. False if it waits already, or there is no room."""
+        if request.name in self._waiting or not self.has_room(request, len(data)):
+            return False
+        self._waiting[request.name] = Waiting(request, data, now_us)
+        self._count(request.public_key, len(data) + COST_BYTES)
+        return True
+
+    def done(self, names: Iterable[bytes]) -> list[Waiting]:
+        """A decided block holds these requests. Returns those of them that waited here."""
+        ended = []
+        for name in names:
+            waiting = self._waiting.pop(name, None)
+            if waiting is not None:
+                self._latest_us = max(self._latest_us, waiting.since_us)
+                self._count(waiting.request.public_key, -(len(waiting.data) + COST_BYTES))
+                ended.append(waiting)
+        return ended
+
+    def to_propose(self) -> list[Waiting]:
+        """The next block's requests, oldest first: all that fit and are in no block of this view yet."""
+        chosen: list[Waiting] = []
+        size = 0
+        for waiting in self._waiting.values():
+            if waiting.proposed:
+                continue
+            size += len(waiting.data)
+            if chosen and size > self._settings.block_bytes_max:
+                break
+            chosen.append(waiting)
+            if len(chosen) >= self._settings.block_requests_max:
+                break
+        return chosen
+
+    def propose_again(self, held: Iterable[bytes]) -> None:
+        """A view begins: what is in no block of it (they hold the requests `held`) must be proposed anew."""
+        kept = frozenset(held)
+        for name, waiting in self._waiting.items():
+            waiting.proposed = name in kept
+            waiting.forwarded = False
+
+    def proposed(self, names: Iterable[bytes]) -> None:
+        """A block of this view holds these."""
+        for name in names:
+            waiting = self._waiting.get(name)
+            if waiting is not None:
+                waiting.proposed = True
+
+    def renew(self, now_us: int) -> None:
+        """The next primary begins with a clean slate: everything waits since now."""
+        for waiting in self._waiting.values():
+            waiting.since_us = now_us
+
+    def late(self, now_us: int, after_us: int) -> list[Waiting]:
+        """Requests that no block holds although they have waited for `after_us`, and were not forwarded yet."""
+        found = []
+        for waiting in self._waiting.values():
+            if now_us - waiting.since_us < after_us:
+                break
+            if not waiting.proposed and not waiting.forwarded:
+                found.append(waiting)
+        return found
+
+    @property
+    def oldest_us(self) -> int | None:
+        """Since when the oldest request waits."""
+        oldest = next(iter(self._waiting.values()), None)
+        return None if oldest is None else oldest.since_us
+
+    def is_censored(self, now_us: int, after_us: int) -> bool:
+        """Whether the oldest request has waited for `after_us`, is in no block, and another that came here half of
+        that time later was decided."""
+        oldest = next(iter(self._waiting.values()), None)
+        if oldest is None or oldest.proposed or now_us - oldest.since_us < after_us:
+            return False
+        return self._latest_us >= oldest.since_us + after_us // 2
+
+    def _count(self, client: bytes, change: int) -> None:
+        self._bytes += change
+        held = self._bytes_of.get(client, 0) + change
+        if held:
+            self._bytes_of[client] = held
+        else:
+            self._bytes_of.pop(client, None)

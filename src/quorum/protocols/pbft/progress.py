@@ -1,0 +1,98 @@
+"""What follows a decision, and the clocks that make a primary be replaced (PBFT, section 4.5.2: liveness)."""
+
+from __future__ import annotations
+
+from quorum.certificate.block import BlockCertificate
+from quorum.certificate.vote import VoteKind
+from quorum.protocols.effects import Checkpoint, Compacted
+from quorum.protocols.events import SnapshotMark
+from quorum.protocols.pbft.state import VIEW_TIMER, HeldClaim, PbftState
+
+
+def decide(state: PbftState, sequence: int, certificate: BlockCertificate | None) -> None:
+    """Blocks up to `sequence` are decided. `certificate` is for the last of them; None: it is for a later one."""
+    first = state.commit_sequence + 1
+    links = state.chain.links(first, sequence)
+    ended = []
+    for link in links:
+        ended += state.pending.done(link.requests)
+        link.requests, link.entry = (), None
+    _want_state(state, first, sequence)
+    state.commit(sequence, certificate)
+    if certificate is not None and (certificate.view, sequence) > state.claim.order:
+        claim = state.claim_of(certificate.view, sequence)
+        state.hold(HeldClaim(claim, VoteKind.COMMIT, certificate.signatures))
+    if state.amnesiac and certificate is not None and state.silent_through >= 0:
+        state.amnesiac = certificate.view <= state.silent_through
+    since_us = min((waiting.since_us for waiting in ended), default=None)
+    state.pace.decided(state.now_us, since_us, is_waiting(state))
+    look_at_clock(state)
+    compact(state)
+
+
+def is_waiting(state: PbftState) -> bool:
+    """Whether something should be decided soon."""
+    return len(state.pending) > 0 or state.chain.last > state.commit_sequence or state.here.refused
+
+
+def look_at_clock(state: PbftState) -> None:
+    """Run the view timer exactly while something waits that an active view should decide."""
+    pace = state.pace
+    if state.active:
+        if is_waiting(state):
+            pace.wait(state.now_us)
+        else:
+            pace.rest()
+    deadline_us = pace.deadline_us
+    if deadline_us is not None and (state.timer_us is None or state.timer_us > deadline_us):
+        state.timer_us = deadline_us
+        state.set_timer(VIEW_TIMER, deadline_us - state.now_us)
+
+
+def on_state_known(state: PbftState, index: int, root: bytes) -> None:
+    """The digest of this node's state after block `index`."""
+    state.roots[index] = root
+    if index > state.newest_root[0]:
+        state.newest_root = index, root
+    for old in sorted(state.roots)[:-ROOTS_KEPT]:
+        del state.roots[old]
+    compact(state)
+
+
+ROOTS_KEPT = 8
+
+
+def _want_state(state: PbftState, first: int, last: int) -> None:
+    """A snapshot at the newest block of these at which the state is certified."""
+    index = last - last % state.settings.state_blocks
+    if index < first or state.checkpoint_pending:
+        return
+    link = state.chain.link(index)
+    assert link is not None, "a decided block is in the chain"
+    state.checkpoint_pending = True
+    place = link.header.packed()
+    state.out.append(Checkpoint(SnapshotMark(index, 0, 0, state.configuration, place=place)))
+
+
+def on_checkpoint_ready(state: PbftState, mark: SnapshotMark) -> None:
+    """The snapshot is durable here."""
+    state.checkpoint_pending = False
+    state.snapshot = mark
+    compact(state)
+
+
+def compact(state: PbftState) -> None:
+    """Drop blocks that the newest certified snapshot makes needless, but for some that others may still want.
+
+    The blocks from the snapshot on stay: their headers lead to the certificate of its root.
+    """
+    snapshot = state.snapshot
+    decided = state.chain.link(state.commit_sequence)
+    if snapshot is None or decided is None or decided.header.state_sequence < snapshot.index:
+        return
+    sequence = snapshot.index - state.settings.log_kept_blocks
+    if sequence > state.chain.base:
+        state.chain.compact(sequence)
+        for place in [place for place in state.certificates if place < sequence]:
+            del state.certificates[place]
+        state.out.append(Compacted(sequence + 1))

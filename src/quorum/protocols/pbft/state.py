@@ -1,0 +1,424 @@
+"""The memory of one PBFT replica, and the few ways every part of the protocol changes it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from quorum.certificate.block import NO_PARENT, BlockCertificate
+from quorum.certificate.committee import Committee
+from quorum.certificate.evidence import Claim, Equivocation, Evidence, SignedVote, accused
+from quorum.certificate.vote import DIGEST_BYTES, NUMBER_MAX, SigningDomain, VoteKind
+from quorum.model import Configuration, NodeId
+from quorum.protocols.effects import (
+    Commit,
+    Effect,
+    Entries,
+    HardState,
+    Note,
+    Persist,
+    Report,
+    Send,
+    SetTimer,
+    Signed,
+    Verify,
+)
+from quorum.protocols.events import SnapshotMark
+from quorum.protocols.pbft.chain import Chain
+from quorum.protocols.pbft.messages import Accusation, NewView, Signatures, Status, ViewChange
+from quorum.protocols.pbft.pace import Pace
+from quorum.protocols.pbft.pending import Pending
+from quorum.protocols.pbft.settings import Settings
+from quorum.protocols.pbft.votes import PlaceVotes
+
+PRIMARY: Final = "primary"
+BACKUP: Final = "backup"
+WAITING: Final = "waiting for a view"
+SILENT: Final = "silent"
+
+VIEW_TIMER: Final = "view"
+STATUS_TIMER: Final = "status"
+
+PAST_VIEWS: Final = 3
+NO_CLAIM: Final = Claim(0, 0, NO_PARENT)
+CLAIM_NOTE: Final = "claim"
+VIEW_NOTE: Final = "view"
+ASIDE_NOTE: Final = "aside"
+VOTED_NOTE: Final = "voted"
+
+
+class HeldClaim(msgspec.Struct, frozen=True, array_like=True):
+    """A claim with its proof: the votes, of the kind `vote`, of a quorum. None stand for NO_CLAIM."""
+
+    claim: Claim
+    vote: int
+    signatures: Signatures
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """The newer claim has the greater one."""
+        return self.claim.view, self.claim.sequence
+
+
+class ViewMark(msgspec.Struct, frozen=True, array_like=True):
+    """What is durable of a view that began here: where it began, and the NEW-VIEW that says so (None: view 0)."""
+
+    view: int
+    base_sequence: int
+    base_digest: bytes
+    new_view: NewView | None
+
+
+class VotedMark(msgspec.Struct, frozen=True, array_like=True):
+    """What this node prepared in `view` and its disk does not show any more, as (sequence, digest)."""
+
+    view: int
+    places: tuple[tuple[int, bytes], ...]
+
+
+class OwnVote(NamedTuple):
+    """A vote of this node, which may leave once the record `by` is durable."""
+
+    vote: SignedVote
+    by: int
+
+
+class InView:
+    """What counts in one view only, and is forgotten with it (PBFT, section 4.4)."""
+
+    __slots__ = (
+        "checking",
+        "commits",
+        "early",
+        "own_votes",
+        "prepared_sequence",
+        "prepares",
+        "refused",
+        "voted_before",
+        "voted_last",
+        "voted_noted",
+    )
+
+    def __init__(self) -> None:
+        self.prepares: dict[int, PlaceVotes] = {}
+        self.commits: dict[int, PlaceVotes] = {}
+        self.prepared_sequence = 0
+        self.own_votes: dict[tuple[int, int], OwnVote] = {}
+        """This node's votes, by kind and place."""
+        self.voted_last = 0
+        """The highest place at which this node prepared something, or may have."""
+        self.voted_before: dict[int, bytes] = {}
+        """Places at which an earlier life may have voted, and for what."""
+        self.voted_noted: dict[int, bytes] = {}
+        """What was prepared here and is durable beside the chain, which holds other blocks there."""
+        self.early: dict[int, tuple[bytes, bytes]] = {}
+        """Blocks that came before their turn: the primary's signature, and the entry."""
+        self.checking: int | None = None
+        """The block whose requests are being verified."""
+        self.refused = False
+        """The primary sent a block that no honest one sends."""
+
+
+class PbftState:
+    """Durable: `view`, whether it began here, the chain, the claim, and what stands aside.
+
+    I1  view, commit sequence and claim never go backwards.
+    I2  at one place of one view this node prepares one digest, also after a restart.
+    I3  whoever voted to commit in a view never claims less than that block afterwards.
+    """
+
+    primary: NodeId
+
+    def __init__(
+        self, node: NodeId, committee: Committee, settings: Settings, sign: Callable[[bytes], bytes]
+    ) -> None:
+        self.node = node
+        self.settings = settings
+        self._sign = sign
+        self.committee = committee
+        self.decide = committee.system.writes
+        self.request_domain = SigningDomain(committee.cluster, 0)
+        self.others = tuple(other for other in committee.nodes if other != node)
+        self.is_member = node in committee.keys
+        quorums = str(self.decide)
+        self.configuration = Configuration(committee.epoch, committee.nodes, reads=quorums, writes=quorums)
+
+        self.now_us = self.asked = 0
+        self.commit_sequence = self.decided_view = 0  # the newest block, and view, known to be decided
+        self.out: list[Effect] = []
+        self.persists = self.persists_stored = self._checks_begun = 0
+        self.begun_by = 0
+        """The record with which this view became durable."""
+        self._checks: dict[int, Callable[[tuple[bool, ...]], None]] = {}
+
+        self.view, self.active = 0, False
+        self.silent_through = -1
+        """Up to this view nothing is signed here: votes of an earlier life are not known any more."""
+        self.base = NO_CLAIM
+        self.new_view: NewView | None = None
+        self.here = InView()
+        self.past: dict[int, InView] = {}
+        """Views that were left of late: their votes count no more, but may still prove a lie."""
+        self.liars: set[NodeId] = set()
+        """Members that are proven to lie. They keep their votes, but nobody waits for them as primary."""
+        self.amnesiac = self.checkpoint_pending = False
+        self.heard_views: dict[NodeId, int] = {}
+
+        self.chain = Chain()
+        self.stored_sequence = 0
+        """The newest block that is durable here."""
+        self._storing: deque[tuple[int, int]] = deque()
+        self.claim = HeldClaim(NO_CLAIM, VoteKind.PREPARE, ())
+        self.aside: dict[bytes, bytes] = {}
+        """The entries of blocks that the claim is about and the chain does not hold, by their digests."""
+        self.certificates: dict[int, tuple[int, Signatures]] = {}
+        """Votes to commit of a quorum, with their view, by the sequence number of their block."""
+        self.view_changes: dict[NodeId, ViewChange] = {}
+        self.own_view_change: ViewChange | None = None
+        self.last_commits: dict[NodeId, SignedVote] = {}
+        """The newest vote to commit of each member, unverified: it must not be hidden later."""
+        self.statuses: dict[NodeId, Status] = {}
+        self.pace = Pace(settings)
+        self.timer_us: int | None = None
+
+        self.pending = Pending(settings)
+        self.roots: dict[int, bytes] = {0: bytes(32)}
+        """Digests of this node's own states, by block."""
+        self.newest_root = (0, bytes(32))
+        self.snapshot: SnapshotMark | None = None
+
+    # Who does what.
+
+    def primary_of(self, view: int) -> NodeId:
+        """Who orders in `view`."""
+        nodes = self.committee.nodes
+        return nodes[view % len(nodes)]
+
+    @property
+    def view(self) -> int:
+        """The view that this node is in, or wants."""
+        return self._view
+
+    @view.setter
+    def view(self, view: int) -> None:
+        self._view = view
+        self.primary = self.primary_of(view)
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether this node orders now: it must be durable that its view began, or it would begin it twice."""
+        begun = self.active and self.persists_stored >= self.begun_by
+        return begun and self.may_sign and self.primary == self.node
+
+    @property
+    def has_base(self) -> bool:
+        """Whether the chain holds where the view begins: what is decided lies at or behind it, or it is there."""
+        base = self.base
+        return base.sequence <= self.commit_sequence or self.chain.holds(base.sequence, base.digest)
+
+    @property
+    def floor(self) -> int:
+        """The newest block that is decided for all that this node can tell: what a quorum prepared may be, and
+        which blocks are decided is not known after a restart."""
+        claim = self.claim.claim
+        prepared = claim.sequence if claim.view == self.view else 0
+        return max(self.commit_sequence, self.base.sequence, prepared)
+
+    @property
+    def ceiling(self) -> int:
+        """No block beyond this is proposed or accepted: the window of sequence numbers (PBFT, section 4.3). What
+        is prepared moves it on, but not for ever where nothing is decided."""
+        settings = self.settings
+        undecided = self.commit_sequence + 2 * settings.state_blocks + 4 * settings.window
+        return min(self.floor + settings.window, undecided)
+
+    @property
+    def may_sign(self) -> bool:
+        """Whether this node votes in its view."""
+        return self.is_member and not self.amnesiac and self.view > self.silent_through
+
+    @property
+    def role(self) -> str:
+        if not self.may_sign:
+            return SILENT
+        if not self.active:
+            return WAITING
+        return PRIMARY if self.primary == self.node else BACKUP
+
+    def is_someone_honest(self, nodes: Sequence[NodeId]) -> bool:
+        """Whether one of them must be honest, whoever lies."""
+        return len(set(nodes) & set(self.committee.nodes)) > self.committee.faults
+
+    # Signatures.
+
+    def vote(self, kind: VoteKind, sequence: int, digest: bytes, view: int | None = None) -> SignedVote:
+        """This node's signed vote."""
+        assert self.is_member, "only members vote"
+        view = self.view if view is None else view
+        statement = self.committee.domain.statement(kind, view, sequence, digest)
+        return SignedVote(self.node, kind, view, sequence, digest, self._sign(statement))
+
+    def signed(self, vote: SignedVote) -> Signed:
+        """The check that `vote` needs. It fails for a stranger, and for what nobody can sign."""
+        numbers_fit = 0 <= vote.view <= NUMBER_MAX and 0 <= vote.sequence <= NUMBER_MAX
+        if not numbers_fit or len(vote.digest) != DIGEST_BYTES:
+            return Signed(b"", b"", vote.signature)
+        statement = self.committee.domain.statement(vote.kind, vote.view, vote.sequence, vote.digest)
+        return Signed(self.committee.keys.get(vote.member, b""), statement, vote.signature)
+
+    def check(self, items: Sequence[Signed], then: Callable[[tuple[bool, ...]], None]) -> None:
+        """Let signatures be verified; `then` gets a result for each, in this step where there is nothing to do."""
+        if not items:
+            then(())
+            return
+        self._checks_begun += 1
+        self._checks[self._checks_begun] = then
+        self.out.append(Verify(self._checks_begun, tuple(items)))
+
+    def checked(self, token: int, results: tuple[bool, ...]) -> None:
+        """Verified came back."""
+        self._checks.pop(token)(results)
+
+    # Durability.
+
+    def stored(self, up_to: int) -> None:
+        """The disk holds every record up to the `up_to`-th."""
+        self.persists_stored = max(self.persists_stored, up_to)
+        while self._storing and self._storing[0][0] <= up_to:
+            self.stored_sequence = self._storing.popleft()[1]
+
+    def persist_blocks(self, entries: tuple[bytes, ...]) -> None:
+        """What follows waits until these blocks, the newest of the chain, are durable."""
+        last = self.chain.last
+        before = last - len(entries)
+        self.remember_votes(before + 1)
+        self.stored_sequence = min(self.stored_sequence, before)
+        self._storing = deque((by, min(stored, before)) for by, stored in self._storing)
+        self.persist(Entries(before + 1, entries))
+        self._storing.append((self.persists, last))
+
+    def remember_votes(self, first: int) -> None:
+        """The disk is about to lose its blocks from `first` on: what was prepared there, and is not in the chain,
+        must be known to this node's next life, or it would prepare something else (I2)."""
+        here, chain = self.here, self.chain
+        if first > here.voted_last:
+            return
+        prepared = {place: own.vote.digest for (kind, place), own in here.own_votes.items() if kind == PREPARED}
+        lost = {
+            place: digest
+            for place, digest in (here.voted_before | prepared).items()
+            if place >= first and chain.digest(place) != digest
+        }
+        if not lost.items() <= here.voted_noted.items():
+            here.voted_noted |= lost
+            mark = VotedMark(self.view, tuple(sorted(here.voted_noted.items())))
+            self.persist(Note(VOTED_NOTE, _ENCODE.encode(mark)))
+
+    def persist(self, record: HardState | Note | Entries | None) -> None:
+        """What follows waits until `record` is durable."""
+        self.persists += 1
+        self.out.append(Persist(record))
+
+    def hold(self, held: HeldClaim) -> None:
+        """A newer certificate was seen: it is the claim from now on, durable before anything that follows."""
+        assert held.order > self.claim.order, "I1: the claim went backwards"
+        self.claim = held
+        self.persist(Note(CLAIM_NOTE, _ENCODE.encode(held)))
+        if self.aside:
+            self.forget_aside()
+
+    def set_aside(self, entries: dict[bytes, bytes]) -> None:
+        """Keep blocks of the claim that the chain is about to lose."""
+        self.aside = entries
+        self.persist(Note(ASIDE_NOTE, _ENCODE.encode(tuple(entries.values()))))
+
+    def leave_votes(self) -> None:
+        """Another view: votes of the one before count no more (PBFT, section 4.4)."""
+        self.past[self.view] = self.here
+        for view in sorted(self.past)[:-PAST_VIEWS]:
+            del self.past[view]
+        self.here = InView()
+
+    def forget_aside(self) -> None:
+        """What was kept aside is in the chain again, or of no more use."""
+        self.aside = {}
+        self.persist(Note(ASIDE_NOTE, b""))
+
+    # Effects.
+
+    def send(self, to: NodeId, message: object) -> None:
+        self.out.append(Send(to, message))
+
+    def broadcast(self, message: object) -> None:
+        for other in self.others:
+            self.out.append(Send(other, message))
+
+    def set_timer(self, name: str, delay_us: int) -> None:
+        self.out.append(SetTimer(name, max(1, delay_us)))
+
+    def report(self, node: NodeId, what: str) -> None:
+        self.out.append(Report(node, what))
+
+    def suspect(self, found: Equivocation | None) -> None:
+        """Two votes of one member for one place: evidence, if both signatures are right."""
+        if found is None:
+            return
+        self.check(
+            [self.signed(found.first), self.signed(found.second)],
+            lambda results: self.accuse(found) if all(results) else None,
+        )
+
+    def accuse(self, evidence: Evidence) -> None:
+        """A verified lie: tell the operator and, the first time, the other members."""
+        node = accused(evidence)
+        if isinstance(evidence, Equivocation):
+            vote = evidence.first
+            what = f"signed two {vote.kind.name} votes for block {vote.sequence} of view {vote.view}"
+        else:
+            vote = evidence.commit
+            what = f"voted to commit block {vote.sequence} of view {vote.view}, and hid it"
+        self.out.append(Report(node, what, evidence))
+        if node not in self.liars:
+            self.liars.add(node)
+            self.broadcast(Accusation(self.view, evidence))
+
+    def commit(self, sequence: int, certificate: BlockCertificate | None) -> None:
+        """Every block up to `sequence` is decided; by this certificate, if it is for that very block."""
+        assert sequence > self.commit_sequence, "I1: the commit sequence went backwards"
+        assert sequence <= self.chain.last, "committed beyond the chain"
+        self.out.append(Commit(self.commit_sequence + 1, sequence, certificate))
+        self.commit_sequence = sequence
+        if certificate is not None:
+            self.certificates[sequence] = certificate.view, certificate.signatures
+        here = self.here
+        for places in (here.prepares, here.commits):
+            for place in [place for place in places if place <= sequence]:
+                del places[place]
+        for place in [place for place in here.early if place <= sequence]:
+            del here.early[place]
+        kept = sequence - 2 * self.settings.window  # older ones are never asked for again
+        for vote in [vote for vote in here.own_votes if vote[1] <= kept]:
+            del here.own_votes[vote]
+
+    def certify(self, sequence: int, view: int, signatures: Signatures) -> BlockCertificate:
+        """These votes to commit, as a certificate for a block of the chain."""
+        link = self.chain.link(sequence)
+        assert link is not None, "only blocks of the chain are certified"
+        return BlockCertificate(self.committee.cluster, self.committee.epoch, view, link.header, signatures)
+
+    def claim_of(self, view: int, sequence: int) -> Claim:
+        """The claim that a block of the chain was certified in `view`."""
+        digest = self.chain.digest(sequence)
+        assert digest is not None, "only blocks of the chain are claimed"
+        return Claim(view, sequence, digest)
+
+    def certificate_from(self, sequence: int) -> int | None:
+        """The lowest block at or after `sequence` for which there is a certificate."""
+        return min((place for place in self.certificates if place >= sequence), default=None)
+
+
+PREPARED: Final = VoteKind.PREPARE
+_ENCODE = msgspec.msgpack.Encoder()

@@ -1,0 +1,102 @@
+"""What `model = "byzantine"` asks of a cluster.toml, and the committee and settings that follow from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from quorum.errors import ConfigurationError
+from quorum.model import NodeId, check_fault_budget
+from quorum.runtime import keyring
+
+if TYPE_CHECKING:
+    from quorum.certificate.committee import Committee
+    from quorum.protocols.pbft.settings import Settings
+    from quorum.runtime.config import ClusterConfig
+    from quorum.systems.system import QuorumSystem
+
+FIRST_EPOCH = 1
+
+
+def tolerated(cluster: ClusterConfig) -> int:
+    """T: what the file says, else as many as N >= 3T+1 allows."""
+    return (len(cluster.members) - 1) // 3 if cluster.faults is None else cluster.faults
+
+
+def system_of(cluster: ClusterConfig) -> QuorumSystem:
+    """The Byzantine quorum system of the members. Raises ConfigurationError."""
+    from quorum.systems.byzantine import byzantine, weighted_byzantine
+    from quorum.systems.system import QuorumSystem
+
+    if cluster.writes:
+        return QuorumSystem(cluster.reads or cluster.writes, cluster.writes)
+    weights = {member.id: member.weight for member in sorted(cluster.members, key=lambda member: member.id)}
+    if set(weights.values()) == {1}:
+        return byzantine(tuple(weights), tolerated(cluster))
+    return weighted_byzantine(weights, tolerated(cluster))
+
+
+def check_byzantine_cluster(cluster: ClusterConfig) -> None:
+    """Raise ConfigurationError unless the members can decide although T of them lie."""
+    from quorum.systems.byzantine import check_byzantine
+
+    if cluster.engine != "pbft":
+        raise ConfigurationError(
+            f'engine = "{cluster.engine}" was asked for with model = "byzantine", but its replicas trust each '
+            'other. Set engine = "pbft", or leave it out.'
+        )
+    others = [member.id for member in cluster.members if member.role != "voter"]
+    if others:
+        raise ConfigurationError(
+            f"{others[0]} was not to vote in a cluster whose members may lie, but all members of its committee "
+            "do. Leave its role out, or leave the member out."
+        )
+    if cluster.reads and cluster.reads != cluster.writes:
+        raise ConfigurationError(
+            "reads were given beside other writes, but a committee that may lie changes views by the quorums by "
+            "which it decides. Give writes alone."
+        )
+    if cluster.timing.lease_reads:
+        raise ConfigurationError(
+            'lease_reads was asked for with model = "byzantine", but a lease is one member\'s word. Leave it out: '
+            "reads are ordered like writes there."
+        )
+    check_fault_budget(len(cluster.members), tolerated(cluster), "byzantine")
+    check_byzantine(system_of(cluster), tolerated(cluster))
+
+
+def committee_of(cluster: ClusterConfig, keys: Path) -> Committee:
+    """The members with their public keys, from the list in the keys folder. Raises ConfigurationError."""
+    from quorum.certificate.committee import Committee, Member, check_committee
+
+    known = keyring.load_public_keys(keys)
+    missing = [member.id for member in cluster.members if member.id not in known]
+    if missing:
+        raise ConfigurationError(
+            f"the committee of {cluster.cluster_id} was wanted, but {keys} has no signing key of {missing[0]}. "
+            "Copy signing-keys.json from where the cluster was set up."
+        )
+    members = tuple(
+        Member(member.id, known[member.id], member.weight)
+        for member in sorted(cluster.members, key=lambda member: member.id)
+    )
+    committee = Committee(cluster.cluster_id, FIRST_EPOCH, members, tolerated(cluster), cluster.writes)
+    check_committee(committee)
+    return committee
+
+
+def settings_of(cluster: ClusterConfig) -> Settings:
+    """Timing and limits as the replica takes them: a view is given the election timeout, and members say where
+    they are at every heartbeat."""
+    from quorum.protocols.pbft.settings import Settings
+
+    return Settings(
+        view_timeout_us=cluster.timing.election_timeout_us,
+        status_us=cluster.timing.heartbeat_us,
+        pending_bytes_max=cluster.limits.uncommitted_bytes,
+    )
+
+
+def members_dialled(cluster: ClusterConfig) -> dict[NodeId, str]:
+    """Where clients reach each member."""
+    return {member.id: str(member.advertise) for member in cluster.members}

@@ -1,0 +1,164 @@
+"""What differs between a node whose cluster may crash and one whose cluster may lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random, SystemRandom
+
+import msgspec
+
+from quorum.certificate.block import BlockCertificate
+from quorum.certificate.block_forms import encode_json
+from quorum.certificate.evidence import Evidence
+from quorum.errors import ConfigurationError, NotLeader
+from quorum.model import Configuration, NodeId
+from quorum.protocols.pbft.replica import PbftReplica
+from quorum.protocols.raft.change import DEPARTED_BEATS
+from quorum.protocols.raft.replica import RaftReplica
+from quorum.protocols.raft.state import LEADER
+from quorum.runtime.byzantine_config import committee_of, settings_of
+from quorum.runtime.config import ClusterConfig, NodeConfig
+from quorum.runtime.driver import Driver
+from quorum.runtime.evidence_book import EvidenceBook
+from quorum.runtime.keyring import load_signer
+from quorum.runtime.ports import Transport, Verifier
+from quorum.runtime.verifying import CachingVerifier
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What a node's replica knows of its part: see runtime.status.NodeStatus, which has the same names."""
+
+    role: str
+    term: int
+    leader: NodeId | None
+    reads: str
+    writes: str
+    commit_index: int
+    last_index: int
+    snapshot_index: int
+    may_vote: bool
+    catching_up: tuple[NodeId, ...] = ()
+    matched: dict[NodeId, int] = {}
+    accused: dict[NodeId, int] = {}
+
+
+class RaftEngine:
+    """Members may crash.
+
+    `begun`: whether all that the replica wanted durable at first is so. `decided_configuration`: the one that is
+    committed here, and whether a newer one is not yet. `seen`: for operators.
+    """
+
+    verifier: Verifier | None = None
+    is_eager = True
+
+    def __init__(self, config: NodeConfig, cluster: ClusterConfig) -> None:
+        settings = cluster.raft_settings()
+        self.replica = RaftReplica(config.node, Random(SystemRandom().getrandbits(256)), settings)
+        self.digest_entries = cluster.limits.digest_entries
+        self.farewell_us = DEPARTED_BEATS * settings.election_timeout_us
+
+    def begun(self) -> bool:
+        state = self.replica.state
+        return state.persists_stored >= state.persists
+
+    def decided_configuration(self) -> tuple[Configuration, bool]:
+        state = self.replica.state
+        index, configuration = state.configurations[-1] if state.configurations else (0, state.configuration)
+        if index > state.commit_index:
+            return state.configuration_at(state.commit_index), True
+        return configuration, False
+
+    def accuse(self, evidence: Evidence) -> None:
+        """Nothing: where members only crash nobody has any."""
+
+    def seen(self) -> Seen:
+        state = self.replica.state
+        change = state.pending_change
+        return Seen(
+            state.role,
+            state.term,
+            state.leader,
+            str(state.system.reads),
+            str(state.system.writes),
+            state.commit_index,
+            state.log.last_index,
+            state.snapshot.index if state.snapshot is not None else 0,
+            state.may_vote,
+            () if change is None else tuple(sorted(change.arriving - change.ready)),
+            dict(sorted(state.acked.items())) if state.role == LEADER else {},
+        )
+
+
+class PbftEngine:
+    """Members may lie; methods as RaftEngine's. Raises ConfigurationError where keys are missing, or this member's
+    is not the one in the list."""
+
+    def __init__(self, config: NodeConfig, cluster: ClusterConfig) -> None:
+        from quorum.certificate.keys import check_library
+
+        check_library()
+        self.committee = committee_of(cluster, config.keys)
+        self.signer = load_signer(config.keys, config.node)
+        if self.committee.keys.get(config.node) != self.signer.public_key:
+            raise ConfigurationError(
+                f"{config.node} was to vote with the key in {config.keys}, but the list there has another public "
+                "key for it. Put back the key that was made with the list."
+            )
+        settings = settings_of(cluster)
+        self.replica = PbftReplica(config.node, self.committee, self.signer.sign, settings)
+        self.evidence = EvidenceBook(config.data, self.committee)
+        self.verifier: Verifier | None = CachingVerifier()
+        self.is_eager = False
+        self.digest_entries = settings.state_blocks
+        self.farewell_us = 0
+
+    def begun(self) -> bool:
+        state = self.replica.state
+        return state.persists_stored >= state.persists
+
+    def decided_configuration(self) -> tuple[Configuration, bool]:
+        return self.replica.configuration, False
+
+    def accuse(self, evidence: Evidence) -> None:
+        """Keep what proves that a member lied."""
+        self.evidence.add(evidence)
+
+    def seen(self) -> Seen:
+        state = self.replica.state
+        decide = str(state.decide)
+        return Seen(
+            state.role,
+            state.view,
+            self.replica.leader,
+            decide,
+            decide,
+            state.commit_sequence,
+            state.chain.last,
+            state.snapshot.index if state.snapshot is not None else 0,
+            state.may_sign,
+            accused=self.evidence.accused,
+        )
+
+
+Lie = Callable[[Transport, "RaftEngine | PbftEngine"], Transport]
+"""For drills: takes what sends a node's messages, and its engine, and gives what lies."""
+
+
+def honest(transport: Transport, engine: RaftEngine | PbftEngine) -> Transport:
+    """Every message leaves as it is."""
+    return transport
+
+
+def engine_of(config: NodeConfig, cluster: ClusterConfig) -> RaftEngine | PbftEngine:
+    """The engine that the cluster's model asks for."""
+    return PbftEngine(config, cluster) if cluster.model == "byzantine" else RaftEngine(config, cluster)
+
+
+def newest_certificate(driver: Driver, leader: NodeId | None) -> bytes:
+    """What proves the newest decision here, and with it every one before, as JSON. Raises NotLeader while nothing
+    was decided in this life."""
+    certificate = driver.certificate
+    if not isinstance(certificate, BlockCertificate):
+        raise NotLeader(leader)
+    return encode_json(certificate)

@@ -1,0 +1,118 @@
+"""A client's requests to every member of a committee that may lie: signed, and answered when T+1 members agree.
+
+To the session it is one connection. No single member's word is taken for anything: a read is ordered like a write,
+and answered at its place of the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from quorum.apps.host import SESSIONS, query_body
+from quorum.certificate.requests import sign_request
+from quorum.certificate.vote import SigningDomain
+from quorum.header import Batch
+from quorum.model import NodeId
+from quorum.runtime import messages
+from quorum.runtime.messages import Failure, NodeMessage, Query, Result, Submit, SubmitSigned
+
+NONCE_BITS = 62
+Send = Callable[[NodeId, SubmitSigned, bytes], None]
+Answer = Callable[[NodeMessage, bytes], None]
+
+
+class _Open:
+    """One request, and who answered it how."""
+
+    __slots__ = ("data", "told")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.told: dict[NodeId, tuple[int, int, bytes]] = {}
+
+
+class FanOut:
+    """Sends each request to all members that are connected, and again to one that comes back.
+
+    `domain` is of the cluster's epoch 0. `nonce` is drawn at random for each life of a client: requests outside of
+    a session are told apart by it. `send` reaches one member; `answer` hears what T+1 said.
+
+    I1  an answer is passed on only if `faults` + 1 members gave exactly the same.
+    """
+
+    def __init__(
+        self,
+        members: Iterable[NodeId],
+        faults: int,
+        domain: SigningDomain,
+        public_key: bytes,
+        sign: Callable[[bytes], bytes],
+        nonce: int,
+        send: Send,
+        answer: Answer,
+    ) -> None:
+        self.members = tuple(sorted(members))
+        self._faults = faults
+        self._domain = domain
+        self._public_key = public_key
+        self._sign = sign
+        self._nonce = nonce >> 1
+        self._send = send
+        self._answer = answer
+        self._connected: set[NodeId] = set()
+        self._open: dict[int, _Open] = {}
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether enough members are connected for an answer to come."""
+        return len(self._connected) > self._faults
+
+    def connected(self, member: NodeId) -> None:
+        """A member is there (again): it hears of everything unanswered."""
+        self._connected.add(member)
+        for request, each in self._open.items():
+            self._send(member, SubmitSigned(request), each.data)
+
+    def lost(self, member: NodeId) -> None:
+        """The connection to a member ended."""
+        self._connected.discard(member)
+
+    def transmit(self, message: object, body: bytes) -> None:
+        """A request of the session."""
+        match message:
+            case Submit(request, app, client, first, acked_below, count):
+                first = first if client else self._nonce + request
+                batch = Batch(app, client, first, acked_below, count, body)
+            case Query(request, app):
+                batch = Batch(SESSIONS, 0, self._nonce + request, 0, 1, query_body(app, body))
+            case _:
+                request = getattr(message, "request", 0)
+                text = "a Byzantine cluster was asked for what it cannot answer by T+1 members yet. Leave it out."
+                self._answer(Failure(request, messages.REFUSED, text), b"")
+                return
+        data = sign_request(self._domain, batch, self._public_key, self._sign)
+        known = self._open.get(request)
+        if known is None or known.data != data:
+            self._open[request] = _Open(data)
+        for member in self.members:
+            if member in self._connected:
+                self._send(member, SubmitSigned(request), data)
+
+    def received(self, member: NodeId, message: NodeMessage, body: bytes) -> None:
+        """What one member says: counted once for each request, the newest where it says several things."""
+        open_ = self._open.get(message.request) if isinstance(message, Result | Failure) else None
+        if open_ is None:
+            return
+        if isinstance(message, Result):
+            said = (0, message.status, bytes(body))
+        elif isinstance(message, Failure):
+            said = (message.code, 0, message.text.encode())
+        open_.told[member] = said
+        if sum(each == said for each in open_.told.values()) > self._faults:
+            del self._open[message.request]  # type: ignore[union-attr]
+            self._answer(message, body)
+
+    def forget(self, requests: Iterable[int]) -> None:
+        """Nobody waits for these any more."""
+        for request in requests:
+            self._open.pop(request, None)

@@ -1,0 +1,81 @@
+"""Who waits at this node for which signed request; every member answers, and the client counts."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from quorum.apps.applied import Applied
+from quorum.certificate.requests import decode_request
+from quorum.runtime import messages
+from quorum.runtime.driver import Driver
+from quorum.runtime.messages import Failure, Result
+from quorum.runtime.watch_reader import Client
+
+RECENT_MAX = 16_384
+RECENT_BYTES_MAX = 16 * 1024 * 1024
+WAITING_MAX = 100_000
+CLIENTS_MAX = 8
+"""So many connections may wait for one request, of which any one may be its client's."""
+
+
+class SignedRequests:
+    """Requests on their way, and the answers to those of late: a member may apply a request before it comes here.
+
+    I1  what waits is bounded by `WAITING_MAX` requests, what is kept by its number and its bytes.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[bytes, list[tuple[Client, int]]] = {}
+        self._recent: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
+        self._recent_bytes = 0
+
+    def submit(self, client: Client, request: int, data: bytes, driver: Driver) -> None:
+        """A client's signed request: answered at once if it was applied of late, else ordered."""
+        try:
+            signed = decode_request(data)
+        except ValueError as error:
+            client.answer(
+                Failure(request, messages.REFUSED, f"{error}. Sign it as a request of this cluster."), ()
+            )
+            return
+        known = self._recent.get(signed.name)
+        if known is not None:
+            status, body = known
+            client.answer(Result(request, status), (body,))
+            return
+        waiting = self._waiting.get(signed.name)
+        if waiting is None:
+            if len(self._waiting) >= WAITING_MAX:
+                client.answer(Failure(request, messages.OVERLOADED, "too many requests wait at this node"), ())
+                return
+            waiting = self._waiting[signed.name] = []
+        if (client, request) not in waiting:
+            waiting.append((client, request))
+            del waiting[:-CLIENTS_MAX]
+        driver.submit(data)
+
+    def decided(self, requests: Sequence[tuple[bytes, Applied]]) -> None:
+        """These were applied: answer who waits, and keep the answers for a while."""
+        for name, applied in requests:
+            self._keep(name, applied.status, applied.body)
+            for client, request in self._waiting.pop(name, ()):
+                client.answer(Result(request, applied.status), (applied.body,))
+
+    def lost(self, client: Client) -> None:
+        """A connection ended: nobody waits there."""
+        for name in [
+            name for name, waiting in self._waiting.items() if any(each is client for each, _ in waiting)
+        ]:
+            left = [(each, request) for each, request in self._waiting[name] if each is not client]
+            if left:
+                self._waiting[name] = left
+            else:
+                del self._waiting[name]
+
+    def _keep(self, name: bytes, status: int, body: bytes) -> None:
+        self._recent[name] = status, body
+        self._recent_bytes += len(body)
+        while len(self._recent) > RECENT_MAX or self._recent_bytes > RECENT_BYTES_MAX:
+            _, (_, dropped) = self._recent.popitem(last=False)
+            self._recent_bytes -= len(dropped)

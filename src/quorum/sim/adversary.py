@@ -1,0 +1,329 @@
+"""Members that lie: each behaviour changes what an honest replica would have sent, with that member's own key.
+
+A liar has one key and no other; it sees what its replica sees, and may say anything to anybody. The same classes
+lie in simulation, in the in-process quorum, and on the wire of a real cluster.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import ClassVar
+
+from msgspec.structs import replace
+
+from quorum.certificate.committee import Committee
+from quorum.certificate.evidence import Claim
+from quorum.certificate.requests import decode_request, unpack_block
+from quorum.certificate.vote import DIGEST_BYTES, VoteKind
+from quorum.entry import Buffer, decode_entry
+from quorum.model import NodeId
+from quorum.protocols.pbft.blocks import Block, make_block, read_block
+from quorum.protocols.pbft.chain import Link
+from quorum.protocols.pbft.messages import (
+    Blocks,
+    Commit,
+    Forward,
+    NewView,
+    Offer,
+    Prepare,
+    PrePrepare,
+    Status,
+    ViewChange,
+)
+from quorum.protocols.pbft.state import NO_CLAIM
+from quorum.runtime.messages import Result
+
+Sent = tuple[object, tuple[Buffer, ...]]
+Sign = Callable[[bytes], bytes]
+
+
+class Liar:
+    """Base of all behaviours, and the honest one. `lie` returns what leaves instead of a message to one member."""
+
+    name: ClassVar[str] = "honest"
+
+    def __init__(self, node: NodeId, committee: Committee, sign: Sign, random: Random) -> None:
+        self.node = node
+        self.committee = committee
+        self.random = random
+        self._sign = sign
+
+    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
+        """What is sent to `to` in place of `message`; empty: nothing."""
+        return [(message, tuple(attached))]
+
+    def tells(self, message: object, attached: tuple[Buffer, ...]) -> list[Sent]:
+        """What a client is answered in place of `message`."""
+        return [(message, attached)]
+
+    def vote(self, kind: VoteKind, view: int, sequence: int, digest: bytes) -> bytes:
+        """Its signature over any statement of the committee's domain."""
+        return self._sign(self.committee.domain.statement(kind, view, sequence, digest))
+
+    def is_victim(self, to: NodeId) -> bool:
+        """A fixed half of the members, by their names."""
+        others = [node for node in self.committee.nodes if node != self.node]
+        return to in others[: len(others) // 2]
+
+
+class Equivocates(Liar):
+    """As primary, sends another block of the same place to half of the members, each with a good signature; as
+    backup, votes for both halves."""
+
+    name = "equivocate"
+
+    def __init__(self, node: NodeId, committee: Committee, sign: Sign, random: Random) -> None:
+        super().__init__(node, committee, sign, random)
+        self._other: dict[tuple[int, int], Block] = {}
+
+    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
+        if isinstance(message, PrePrepare) and self.is_victim(to):
+            block = self._twin(message, bytes(attached[0]))
+            signature = self.vote(VoteKind.PREPARE, message.view, message.sequence, block.digest)
+            return [(replace(message, signature=signature), (block.entry,))]
+        if isinstance(message, Prepare | Commit):
+            twin = self._other.get((message.view, message.sequence))
+            if twin is not None and self.is_victim(to):
+                kind = VoteKind.PREPARE if isinstance(message, Prepare) else VoteKind.COMMIT
+                signature = self.vote(kind, message.view, message.sequence, twin.digest)
+                return [(replace(message, digest=twin.digest, signature=signature), ())]
+        return super().lie(to, message, attached)
+
+    def _twin(self, message: PrePrepare, entry: bytes) -> Block:
+        """The same block without its last request, or a moment later: as good as the first."""
+        known = self._other.get((message.view, message.sequence))
+        if known is None:
+            block = read_block(self.node, entry, self.committee)
+            header = block.header
+            parent = self._other.get((message.view, message.sequence - 1))
+            digest = header.parent if parent is None else parent.digest
+            before = Link(replace(header, sequence=header.sequence - 1), digest, 0)
+            state = (header.state_sequence, header.state_root)
+            known = make_block(before, self.committee, header.time_us + 1, state, ())
+            self._other[message.view, message.sequence] = known
+        return known
+
+
+class VotesTwice(Liar):
+    """Votes for what was proposed, and for something else at the same place."""
+
+    name = "vote-twice"
+
+    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
+        honest = super().lie(to, message, attached)
+        if isinstance(message, Prepare | Commit):
+            kind = VoteKind.PREPARE if isinstance(message, Prepare) else VoteKind.COMMIT
+            other = self.random.randbytes(DIGEST_BYTES)
+            signature = self.vote(kind, message.view, message.sequence, other)
+            second: Sent = (replace(message, digest=other, signature=signature), ())
+            return [second, *honest] if self.random.random() < 0.5 else [*honest, second]
+        return honest
+
+
+class Silent(Liar):
+    """Sends nothing."""
+
+    name = "silent"
+
+    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
+        return []
+
+
+class SilentToSome(Liar):
+    """Sends nothing to T chosen members, and speaks to the others as an honest one does."""
+
+    name = "silent-to-some"
+
+    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
+        others = [node for node in self.committee.nodes if node != self.node]
+        return [] if to in others[: self.committee.faults] else super().lie(to, message, attached)
+
+
+class Forges(Liar):
+    """Its votes, view changes and certificates carry signatures that are wrong, too few, or named twice."""
+
+    name = "forge"
+
+    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
+        if self.random.random() < 0.5:
+            return super().lie(to, message, attached)
+        junk = self.random.randbytes(64)
+        if isinstance(message, Prepare | Commit | PrePrepare | NewView):
+            return [(replace(message, signature=junk), tuple(attached))]
+        if isinstance(message, ViewChange):
+            return [(self._forged_claim(message), ())]
+        if isinstance(message, Blocks | Offer) and message.signatures:
+            signatures = list(message.signatures)
+            way = self.random.randrange(3)
+            if way == 0:
+                signatures = signatures[:-1]
+            elif way == 1:
+                signatures[-1] = signatures[0]
+            else:
+                signatures[0] = signatures[0][0], junk
+            return [(replace(message, signatures=tuple(signatures)), tuple(attached))]
+        return super().lie(to, message, attached)
+
+    def _forged_claim(self, message: ViewChange) -> ViewChange:
+        digest = self.random.randbytes(DIGEST_BYTES)
+        view = max(0, message.view - 1)
+        claim = Claim(view, message.claim.sequence + 1, digest)
+        names = self.committee.nodes[
+            : 1 + self.committee.faults + self.random.randrange(len(self.committee.nodes))
+        ]
+        own = self.vote(VoteKind.PREPARE, view, claim.sequence, digest)
+        signatures = tuple((name, own) for name in names)
+        signature = self.vote(VoteKind.VIEW_CHANGE, message.view, claim.sequence, claim.digest_of_claim())
+        return ViewChange(message.view, claim, VoteKind.PREPARE, signatures, signature)
+
+
+class Hides(Liar):
+    """Claims to have seen nothing when the view changes; as primary, begins views with as little as it can."""
+
+    name = "hide"
+
+    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
+        if isinstance(message, ViewChange):
+            digest = NO_CLAIM.digest_of_claim()
+            signature = self.vote(VoteKind.VIEW_CHANGE, message.view, 0, digest)
+            return [(ViewChange(message.view, NO_CLAIM, VoteKind.PREPARE, (), signature), ())]
+        if isinstance(message, NewView) and self.is_victim(to):
+            fewer = replace(message, changes=message.changes[1:])
+            return [(fewer, ())]
+        return super().lie(to, message, attached)
+
+
+class SpamsViews(Liar):
+    """Asks for one view after the other, far ahead, all the time."""
+
+    name = "spam-views"
+
+    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
+        honest = super().lie(to, message, attached)
+        if isinstance(message, Status) and self.random.random() < 0.3:
+            view = message.view + 1 + self.random.randrange(1_000)
+            signature = self.vote(VoteKind.VIEW_CHANGE, view, 0, NO_CLAIM.digest_of_claim())
+            honest.append((ViewChange(view, NO_CLAIM, VoteKind.PREPARE, (), signature), ()))
+        return honest
+
+
+class Replays(Liar):
+    """Sends again, at any time and to anybody, what it sent before."""
+
+    name = "replay"
+
+    def __init__(self, node: NodeId, committee: Committee, sign: Sign, random: Random) -> None:
+        super().__init__(node, committee, sign, random)
+        self._sent: deque[Sent] = deque(maxlen=200)
+
+    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
+        honest = super().lie(to, message, attached)
+        self._sent += honest
+        if self.random.random() < 0.3:
+            honest.append(self._sent[self.random.randrange(len(self._sent))])
+        return honest
+
+
+class Garbles(Liar):
+    """Bytes of what it sends are changed: blocks, digests, headers."""
+
+    name = "garble"
+
+    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
+        if self.random.random() < 0.7:
+            return super().lie(to, message, attached)
+        if attached:
+            damaged = bytearray(attached[0])
+            damaged[self.random.randrange(len(damaged))] ^= 1 << self.random.randrange(8)
+            return [(message, (bytes(damaged), *attached[1:]))]
+        if isinstance(message, Prepare | Commit):
+            return [(replace(message, digest=self.random.randbytes(DIGEST_BYTES)), ())]
+        if isinstance(message, Status):
+            return [(replace(message, committed=message.committed + 1_000, last=message.last + 1_000), ())]
+        return super().lie(to, message, attached)
+
+
+class ForgesReplies(Liar):
+    """Tells clients that something else happened."""
+
+    name = "forge-replies"
+
+    def tells(self, message: object, attached: tuple[Buffer, ...]) -> list[Sent]:
+        if isinstance(message, Result) and self.random.random() < 0.7:
+            body = b"".join(attached)
+            if body and self.random.random() < 0.5:
+                damaged = bytearray(body)
+                damaged[self.random.randrange(len(damaged))] ^= 1 << self.random.randrange(8)
+                return [(message, (bytes(damaged),))]
+            return [(replace(message, status=message.status ^ 1), attached)]
+        return super().tells(message, attached)
+
+
+class AltersRequests(Liar):
+    """Changes what clients asked for: in the blocks it proposes, and in what it forwards for them. It has no
+    client's key, so it leaves the signatures as they were."""
+
+    name = "alter-requests"
+
+    def __init__(self, node: NodeId, committee: Committee, sign: Sign, random: Random) -> None:
+        super().__init__(node, committee, sign, random)
+        self._altered: dict[tuple[int, int], Block] = {}
+
+    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
+        if isinstance(message, PrePrepare):
+            block = self._block(message, bytes(attached[0]))
+            signature = self.vote(VoteKind.PREPARE, message.view, message.sequence, block.digest)
+            return [(replace(message, signature=signature), (block.entry,))]
+        if isinstance(message, Prepare | Commit):
+            altered = self._altered.get((message.view, message.sequence))
+            if altered is not None:
+                kind = VoteKind.PREPARE if isinstance(message, Prepare) else VoteKind.COMMIT
+                signature = self.vote(kind, message.view, message.sequence, altered.digest)
+                return [(replace(message, digest=altered.digest, signature=signature), ())]
+        if isinstance(message, Forward):
+            return [(replace(message, requests=tuple(map(self._alter, message.requests))), ())]
+        return super().lie(to, message, attached)
+
+    def _block(self, message: PrePrepare, entry: bytes) -> Block:
+        """The block with other requests in place of the clients'; the same for everybody."""
+        known = self._altered.get((message.view, message.sequence))
+        if known is None:
+            block = read_block(self.node, entry, self.committee)
+            header = block.header
+            parent = self._altered.get((message.view, message.sequence - 1))
+            before = Link(
+                replace(header, sequence=header.sequence - 1),
+                header.parent if parent is None else parent.digest,
+                0,
+            )
+            packed = [self._alter(request) for request in unpack_block(decode_entry(entry)[1])[1]]
+            requests = [(decode_request(request), request) for request in packed]
+            state = (header.state_sequence, header.state_root)
+            known = make_block(before, self.committee, header.time_us, state, requests)
+            self._altered[message.view, message.sequence] = known
+        return known
+
+    def _alter(self, request: Buffer) -> bytes:
+        """The last byte of a request is one of its value, where it has one."""
+        return bytes(request[:-1]) + bytes([request[-1] ^ 1])
+
+
+BEHAVIOURS: dict[str, type[Liar]] = {
+    each.name: each
+    for each in (
+        Equivocates,
+        VotesTwice,
+        Silent,
+        SilentToSome,
+        Forges,
+        Hides,
+        SpamsViews,
+        Replays,
+        Garbles,
+        ForgesReplies,
+        AltersRequests,
+    )
+}
+"""What a member can be made to do, by name."""

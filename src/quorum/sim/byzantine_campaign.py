@@ -1,0 +1,154 @@
+"""One seed of a committee with liars: clients, faults and lies for simulated seconds, and every claim checked."""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+
+from quorum.checkers.history import History
+from quorum.checkers.linearizability import Verdict, check_linearizable
+from quorum.checkers.violation import Violation
+from quorum.errors import ConfigurationError
+from quorum.model import NodeId, check_fault_budget
+from quorum.protocols.pbft.settings import Settings
+from quorum.runtime.session_settings import SessionSettings
+from quorum.sim.adversary import BEHAVIOURS
+from quorum.sim.byzantine_world import ByzantineWorld
+from quorum.sim.campaign import CALM_US, Outcome, Refuted, outcome_of, set_disks
+from quorum.sim.faults import ALL_FAULTS, SECOND_US, Nemesis
+from quorum.sim.workload import Worker
+
+CALM_BYZANTINE_US = CALM_US + 12 * SECOND_US
+"""Views that failed one after the other have doubled the patience for the next."""
+
+_USUAL = (("state_blocks", 32), ("sync_us", 300))
+
+
+class ByzantinePlan(msgspec.Struct, frozen=True):
+    """What one seed runs. `lies`: what liars may do, drawn for each; `liars`: how many of the T members that may.
+
+    `real`: Ed25519 instead of the simulator's tokens. `state_blocks`: the state is certified at every so many
+    blocks. The rest is as in sim.campaign.Plan.
+    """
+
+    seed: int
+    nodes: int = 4
+    seconds: int = 72
+    clients: int = 10
+    pause_ms: int = 80
+    faults: tuple[str, ...] = ALL_FAULTS
+    lies: tuple[str, ...] = tuple(sorted(BEHAVIOURS))
+    liars: int | None = None
+    state_blocks: int = 32
+    keep: int = 0
+    wire: bool = False
+    disk: bool = False
+    real: bool = False
+    sync_us: int = 300
+
+    @property
+    def tolerated(self) -> int:
+        """T, the most that N members allow for."""
+        return (self.nodes - 1) // 3
+
+    def replay_command(self) -> str:
+        """The one line that runs this seed again."""
+        command = (
+            f"quorum replay --model byzantine --seed {self.seed} --nodes {self.nodes} --seconds {self.seconds}"
+        )
+        command += f" --clients {self.clients} --pause-ms {self.pause_ms}"
+        if self.faults != ALL_FAULTS:
+            command += f" --faults {','.join(self.faults) or 'none'}"
+        if self.lies != tuple(sorted(BEHAVIOURS)):
+            command += f" --lies {','.join(self.lies) or 'none'}"
+        if self.liars is not None:
+            command += f" --liars {self.liars}"
+        for name, usual in _USUAL:
+            if getattr(self, name) != usual:
+                command += f" --{name.replace('_', '-')} {getattr(self, name)}"
+        for name in ("wire", "disk", "real"):
+            if getattr(self, name):
+                command += f" --{name}"
+        return command
+
+
+def behaviours_of(plan: ByzantinePlan) -> dict[NodeId, str]:
+    """Who lies in this seed, and how. Raises ConfigurationError for a plan that cannot be."""
+    check_fault_budget(plan.nodes, plan.tolerated, "byzantine")
+    wanted = plan.tolerated if plan.liars is None else plan.liars
+    unknown = sorted(set(plan.lies) - set(BEHAVIOURS))
+    if unknown or wanted > plan.tolerated or plan.seconds * SECOND_US <= CALM_BYZANTINE_US:
+        raise ConfigurationError(
+            f"{wanted} liars among {plan.nodes} with the lies {', '.join(plan.lies)} for {plan.seconds} s were "
+            f"asked for, but {plan.nodes} members tolerate {plan.tolerated}, a run ends with "
+            f"{CALM_BYZANTINE_US // SECOND_US} calm seconds, and lies are {', '.join(sorted(BEHAVIOURS))}. "
+            "Correct that."
+        )
+    random = Random(f"{plan.seed}/liars")
+    names = [f"n{i}" for i in range(1, plan.nodes + 1)]
+    if not plan.lies:
+        return {}
+    return {name: random.choice(plan.lies) for name in random.sample(names, wanted)}
+
+
+def run_byzantine_seed(
+    plan: ByzantinePlan, make_world: type[ByzantineWorld] = ByzantineWorld
+) -> tuple[Outcome, History, ByzantineWorld]:
+    """Run one seed. A broken claim is in the outcome, not raised; a bad plan raises ConfigurationError."""
+    settings = Settings(state_blocks=plan.state_blocks, log_kept_blocks=max(1, plan.state_blocks // 2))
+    world = make_world(
+        plan.seed,
+        plan.nodes,
+        plan.tolerated,
+        behaviours_of(plan),
+        settings,
+        plan.keep,
+        plan.wire,
+        plan.disk,
+        plan.real,
+    )
+    set_disks(world, plan.sync_us)
+    history = History()
+    stop_us = plan.seconds * SECOND_US - CALM_BYZANTINE_US
+    patience = SessionSettings(silence_us=1_000_000)
+    workers = [
+        Worker(world, f"c{i}", history, plan.pause_ms * 1000, stop_us, False, patience)
+        for i in range(1, plan.clients + 1)
+    ]
+    nemesis = Nemesis(world, plan.faults, stop_us)
+    world.schedule(stop_us + 1, set_disks, world, plan.sync_us)
+    failure = ""
+    refuted: Verdict | None = None
+    try:
+        world.boot()
+        for worker in workers:
+            worker.start()
+        nemesis.start()
+        world.run(plan.seconds * SECOND_US)
+        check_ending(world, workers)
+        verdict = check_linearizable(history)
+        if not verdict:
+            raise Refuted(verdict)
+    except Violation as violation:
+        failure = str(violation)
+        refuted = violation.verdict if isinstance(violation, Refuted) else None
+    except AssertionError as error:
+        failure = f"an invariant of the code broke: {error}"
+    return outcome_of(plan, failure, refuted, world, workers), history, world
+
+
+def check_ending(world: ByzantineWorld, workers: list[Worker]) -> None:
+    """After the calm: every honest member runs and has applied the same, every client was answered."""
+    honest = {name: world.nodes[name] for name in world.honest}
+    applied = {name: node.driver.applied_index for name, node in honest.items() if node.driver is not None}
+    if len(applied) < len(honest) or len(set(applied.values())) > 1:
+        raise Violation("progress: every honest member catches up in the calm", f"applied blocks {applied}")
+    digests = {name: node.host.digest() for name, node in honest.items() if node.host is not None}
+    if len(set(digests.values())) > 1:
+        raise Violation("equal logs give equal states", f"digests {digests}")
+    waiting = [worker.name for worker in workers if worker.client.session.unanswered]
+    if waiting:
+        raise Violation("progress: every client is answered in the calm", f"{waiting} wait")
+    if sum(worker.answered for worker in workers) == 0:
+        raise Violation("progress: a run that decided nothing proves nothing", "no operation was answered")

@@ -1,0 +1,95 @@
+"""A backup that followed the wrong one of a lying primary's chains, and learns it from a certificate."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from protocols.pbft.cluster import Cluster, Node, key_of, request_of
+from quorum.certificate.evidence import accused
+from quorum.certificate.vote import VoteKind
+from quorum.protocols import events
+from quorum.protocols.pbft.messages import Accusation, Prepare
+from quorum.protocols.pbft.state import STATUS_TIMER
+from quorum.sim.adversary import Equivocates
+
+STATUS_US = 100_000
+
+
+Prepared = dict[tuple[int, int], set[bytes]]
+"""What a node prepared at each place of each view, in all of its lives."""
+
+
+def deceived_backup() -> tuple[Cluster, Node, Prepared]:
+    """n1 tells n2 another block 1 and another block 2. n3 and n4 decide block 1, then n4 is cut off."""
+    cluster = Cluster().boot()
+    cluster.liars.add("n1")
+    liar = Equivocates("n1", cluster.committee, lambda data: key_of("n1").sign(data).signature, Random(0))
+    prepared: Prepared = {}
+
+    def send(
+        source: str, to: str, message: object, attached: tuple[bytes, ...]
+    ) -> list[tuple[object, tuple[bytes, ...]]]:
+        if source == "n2" and isinstance(message, Prepare):
+            prepared.setdefault((message.view, message.sequence), set()).add(message.digest)
+        if isinstance(message, Accusation):
+            return []  # nobody is told yet, or the primary would be left at once
+        return liar.lie(to, message, attached) if source == "n1" else [(message, attached)]
+
+    cluster.filter = send
+    cluster.submit(request_of("c", 1))
+    while cluster.deliver():
+        pass
+    assert set(cluster["n3"].decided) == set(cluster["n4"].decided) == {1}
+    for other in ("n1", "n2", "n3"):
+        cluster.cut |= {("n4", other), (other, "n4")}
+    cluster.submit(request_of("c", 2))
+    while cluster.deliver():
+        pass
+    node = cluster["n2"]
+    assert not node.decided
+    assert (node.state.view, node.state.chain.last) == (0, 2)
+    assert (VoteKind.PREPARE, 2) in node.state.here.own_votes
+    return cluster, node, prepared
+
+
+def until_caught_up(cluster: Cluster, node: Node) -> None:
+    while not node.decided:
+        cluster.run(STATUS_US // 4)
+        assert cluster.now_us < 10 * STATUS_US
+
+
+def test_it_votes_for_nothing_more_in_that_view() -> None:
+    """PBFT, section 4.3: a backup accepts one pre-prepare for a view and sequence number."""
+    cluster, node, prepared = deceived_backup()
+    until_caught_up(cluster, node)
+    cluster.cut.clear()
+    cluster.run(20 * STATUS_US)
+    assert prepared and all(len(digests) == 1 for digests in prepared.values())
+    assert len(set(cluster.requests_decided())) == 2
+    assert all(len(each.decided) >= 2 for each in cluster.honest())
+    assert {accused(each) for each in cluster.evidence} <= {"n1"}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_it_does_not_after_a_crash_in_that_very_moment_either(kept: int) -> None:
+    """Whatever part of what it wrote is durable: the votes of its first life are known, or their view is left."""
+    cluster, node, prepared = deceived_backup()
+    cluster.instant_disks = False
+    while not node.staged:
+        if not cluster.deliver():
+            for name in ("n2", "n3"):
+                cluster[name].step(events.TimerFired(cluster[name].now_us, STATUS_TIMER))
+        cluster["n3"].sync()
+    for _, record in list(node.staged)[:kept]:
+        node.disk.write(record)
+    node.staged.clear()
+    node.crash()
+    node.boot(first=False)
+    cluster.instant_disks = True
+    cluster.cut.clear()
+    cluster.run(40 * STATUS_US)
+    assert prepared and all(len(digests) == 1 for digests in prepared.values())
+    assert len(set(cluster.requests_decided())) == 2
+    assert {accused(each) for each in cluster.evidence} <= {"n1"}  # type: ignore[arg-type]

@@ -1,0 +1,104 @@
+"""A sample of the campaign with liars, and what must hold of every run. The whole: see tests/README.md."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from quorum.checkers.progress import Sometimes
+from quorum.errors import ConfigurationError
+from quorum.sim.adversary import BEHAVIOURS
+from quorum.sim.byzantine_campaign import ByzantinePlan, run_byzantine_seed
+from simulation.byzantine_campaign import ByzantineTally
+from simulation.byzantine_plans import EXPECTED, NODES, plan_of, run_planned, shortcoming
+from simulation.campaign import run_campaign
+
+SHORT = ByzantinePlan(0, seconds=34, clients=3, pause_ms=150)
+QUICK = tuple(msgspec.structs.replace(SHORT, seed=seed, nodes=NODES[seed % len(NODES)]) for seed in range(12))
+MORE = range(24)
+LEADS = 1
+"""Of this seed the first primary lies, if there are four."""
+LONG = range(1_000, 1_080)
+
+
+@pytest.mark.parametrize("plan", QUICK, ids=lambda plan: str(plan.seed))
+def test_every_claim_holds_with_liars_in_seed(plan: ByzantinePlan):
+    outcome, _, world = run_byzantine_seed(plan)
+    assert outcome.failure == ""
+    assert outcome.operations > 20
+    assert len(world.liars) == plan.tolerated
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", MORE)
+def test_every_claim_holds_with_liars_in_one_more_seed(seed: int):
+    assert shortcoming(run_planned(seed)) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.longest
+def test_every_claim_holds_with_liars_in_many_seeds_that_meet_every_rare_branch():
+    met = Sometimes()
+    for seed in LONG:
+        outcome = run_planned(seed)
+        assert shortcoming(outcome) == "", f"seed {seed}: {outcome.failure}"
+        met.merge(Sometimes(outcome.sometimes))
+    assert met.missing(EXPECTED) == ()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lie", sorted(BEHAVIOURS))
+@pytest.mark.parametrize("nodes", [4, 9])
+def test_every_claim_holds_with_all_liars_telling_one_lie(lie: str, nodes: int):
+    plan = ByzantinePlan(7, nodes, 50, 4, 150, lies=(lie,))
+    assert run_byzantine_seed(plan)[0].failure == ""
+
+
+@pytest.mark.slow
+def test_a_small_campaign_with_liars_passes_and_gives_the_same_traces_under_both_hash_seeds():
+    tally = run_campaign(range(200, 203), NODES, workers=2, quiet=True, kind=ByzantineTally)
+    assert tally.failures == {}
+    assert {len(traces) for traces in tally.traces.values()} == {3}
+
+
+def test_the_same_seed_gives_the_same_run_with_liars():
+    plan = msgspec.structs.replace(SHORT, seconds=30, nodes=5, seed=3)
+    assert run_byzantine_seed(plan)[0] == run_byzantine_seed(plan)[0]
+
+
+def test_messages_as_bytes_change_nothing_but_the_time_it_takes_with_liars():
+    plan = msgspec.structs.replace(SHORT, seconds=28, lies=("vote-twice", "hide", "silent-to-some"), seed=5)
+    plain, bytewise = (run_byzantine_seed(msgspec.structs.replace(plan, wire=wire))[0] for wire in (False, True))
+    assert plain.failure == bytewise.failure == ""
+    assert plain.trace == bytewise.trace
+
+
+def test_the_campaign_with_liars_varies_all_that_a_plan_can_say():
+    plans = [plan_of(seed) for seed in range(240)]
+    assert {plan.nodes for plan in plans} == set(NODES)
+    assert {plan.wire for plan in plans} == {plan.disk for plan in plans} == {plan.real for plan in plans}
+    assert {plan.real for plan in plans} == {False, True}
+    assert {lie for plan in plans if len(plan.lies) == 1 for lie in plan.lies} == set(BEHAVIOURS)
+    assert plans == [plan_of(seed) for seed in range(240)]
+
+
+def test_without_faults_and_lies_the_first_primary_stays():
+    outcome, _, world = run_byzantine_seed(
+        msgspec.structs.replace(SHORT, seconds=28, lies=(), faults=(), pause_ms=60)
+    )
+    assert (outcome.failure, outcome.leaders, outcome.unknown) == ("", 1, 0)
+    assert world.evidence == []
+
+
+@pytest.mark.parametrize("lie", ["equivocate", "vote-twice"])
+def test_evidence_made_with_real_keys_convinces_outside_of_the_simulator(lie: str):
+    plan = msgspec.structs.replace(SHORT, seed=LEADS, seconds=26, lies=(lie,), faults=(), real=True, pause_ms=300)
+    outcome, _, world = run_byzantine_seed(plan)
+    assert outcome.failure == ""
+    assert world.evidence
+
+
+def test_a_plan_with_more_liars_than_the_members_bear_is_refused():
+    for plan in (ByzantinePlan(0, liars=2), ByzantinePlan(0, lies=("fly",)), ByzantinePlan(0, seconds=10)):
+        with pytest.raises(ConfigurationError):
+            run_byzantine_seed(plan)
