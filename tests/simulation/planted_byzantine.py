@@ -90,8 +90,9 @@ _recover_view = PbftReplica._recover_view
 
 def sign_again(self: PbftReplica, mark: ViewMark, noted: VotedMark) -> None:
     """A primary's pre-prepares leave before its disk has them: a restarted one may have signed others."""
-    with patch.object(PbftState, "primary", property(lambda state: "")):
+    with patch.object(PbftState, "primary_of", lambda state, view: ""):
         _recover_view(self, mark, noted)
+    self.state.view = self.state.view  # and who orders in it is known again
 
 
 def forget_claim(state: PbftState) -> ViewChange:
