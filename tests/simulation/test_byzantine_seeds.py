@@ -15,7 +15,7 @@ from simulation.campaign import run_campaign
 
 SHORT = ByzantinePlan(0, seconds=34, clients=3, pause_ms=150)
 QUICK = tuple(msgspec.structs.replace(SHORT, seed=seed, nodes=NODES[seed % len(NODES)]) for seed in range(12))
-MORE = range(8)
+MORE = range(24)
 LEADS = 1
 """Of this seed the first primary lies, if there are four."""
 LONG = range(1_000, 1_080)

@@ -178,7 +178,7 @@ def _ask_for_base(state: PbftState) -> None:
         return
     to = state.others[state.asked % len(state.others)]
     state.asked += 1
-    state.send(to, Fetch(state.view, state.commit_sequence + 1, base.sequence, base.digest))
+    state.send(to, Fetch(state.view, state.on_base + 1, base.sequence, base.digest))
 
 
 def on_fetch(state: PbftState, sender: NodeId, message: Fetch) -> None:
@@ -191,12 +191,7 @@ def on_fetch(state: PbftState, sender: NodeId, message: Fetch) -> None:
     elif first <= chain.base:
         _offer(state, sender)
     else:
-        last, size = first, 0
-        for link in chain.links(first, state.commit_sequence):
-            size += link.size
-            if size > state.settings.fetch_bytes_max and link.header.sequence > first:
-                break
-            last = link.header.sequence
+        last = _fitting(state, first, state.commit_sequence)
         proved = state.certificate_from(last)
         if proved is not None and proved - last <= HEADERS_MAX:
             view, signatures = state.certificates[proved]
@@ -205,25 +200,37 @@ def on_fetch(state: PbftState, sender: NodeId, message: Fetch) -> None:
             )
 
 
+def _fitting(state: PbftState, first: int, last: int) -> int:
+    """The last of these blocks of the chain that one message may hold besides the first."""
+    fitting, size = first, 0
+    for link in state.chain.links(first, last):
+        size += link.size
+        if size > state.settings.fetch_bytes_max and link.header.sequence > first:
+            break
+        fitting = link.header.sequence
+    return fitting
+
+
 def _give_base(state: PbftState, sender: NodeId, message: Fetch) -> None:
-    chain, first, last = state.chain, message.first, message.last
-    if not last - state.settings.window * 2 <= first <= last or first < 1:
-        return
-    if chain.holds(last, message.digest) and first > chain.base:
-        state.out.append(Send(sender, Blocks(state.view, first, (), ()), first, last))
-        return
-    entries: list[bytes] = []
-    digest = message.digest
+    """Blocks on the way to the one of this digest, and the headers of the rest of it: after a restart nobody may
+    know what of it is decided, so that it may be as long as the log."""
+    chain, first, last, digest = state.chain, message.first, message.last, message.digest
+    aside: list[bytes] = []
     while (entry := state.aside.get(digest)) is not None:
-        entries.insert(0, entry)
+        aside.insert(0, entry)
         digest = read_block(state.node, entry, state.committee).header.parent
-    if entries:
-        begun = last - len(entries) + 1
-        if chain.holds(begun - 1, digest) and first <= begun and first > chain.base:
-            before = [link.entry for link in chain.links(first, begun - 1)] if first < begun else []
-            if all(entry is not None for entry in before):
-                whole = (*(entry for entry in before if entry is not None), *entries)
-                state.send(sender, Blocks(state.view, first, (), (), whole))
+    held = last - len(aside)
+    if not 1 <= first <= last <= first + HEADERS_MAX or not chain.holds(held, digest):
+        return
+    if first <= chain.base:
+        _offer(state, sender)
+    elif first > held:
+        state.send(sender, Blocks(state.view, first, (), (), tuple(aside[first - held - 1 :])))
+    else:
+        given = _fitting(state, first, held)
+        rest = tuple(read_block(state.node, entry, state.committee).header.packed() for entry in aside)
+        headers = chain.headers(given + 1, held) + rest
+        state.out.append(Send(sender, Blocks(state.view, first, headers, ()), first, given))
 
 
 def on_blocks(state: PbftState, sender: NodeId, message: Blocks, attached: tuple[Buffer, ...]) -> None:
@@ -232,15 +239,16 @@ def on_blocks(state: PbftState, sender: NodeId, message: Blocks, attached: tuple
     if len(message.headers) > HEADERS_MAX:
         raise RemoteProtocolError(sender, f"sent {len(message.headers)} headers in one message")
     blocks = [read_block(sender, entry, state.committee) for entry in entries]
-    blocks = [block for block in blocks if block.header.sequence > state.commit_sequence]
-    if not blocks or blocks[0].header.sequence != state.commit_sequence + 1:
+    known = state.commit_sequence if message.signatures else state.on_base
+    blocks = [block for block in blocks if block.header.sequence > known]
+    if not blocks or blocks[0].header.sequence != known + 1:
         return
-    before = state.chain.link(state.commit_sequence)
-    assert before is not None, "the newest decided block is in the chain"
+    before = state.chain.link(known)
+    assert before is not None, "what is decided, or known to lead to the base, is in the chain"
     end = _follow(sender, before, [block.header for block in blocks])
     end = _follow(sender, end, read_headers(sender, message.headers))
     if not message.signatures:
-        _take_base(state, sender, blocks)
+        _take_base(state, sender, blocks, end)
         return
     view, signatures = message.view, message.signatures
 
@@ -278,15 +286,17 @@ def _certificate_checks(
     ]
 
 
-def _take_base(state: PbftState, sender: NodeId, blocks: Sequence[Block]) -> None:
-    """Blocks up to the base of the view: a quorum prepared them, so they need no other check."""
+def _take_base(state: PbftState, sender: NodeId, blocks: Sequence[Block], end: Link) -> None:
+    """Blocks that lead to `end`, the base of the view: a quorum prepared it, so they need no other check."""
     base = state.base
-    last = blocks[-1]
-    if not state.active or (last.header.sequence, last.digest) != (base.sequence, base.digest):
+    if not state.active or state.has_base or (end.header.sequence, end.digest) != (base.sequence, base.digest):
         return
-    if not state.has_base:
-        _append(state, blocks)
+    _append(state, blocks)
+    state.here.on_base = blocks[-1].header.sequence
+    if state.has_base:
         view_change.begin(state)
+    else:
+        state.send(sender, Fetch(state.view, state.on_base + 1, base.sequence, base.digest))
 
 
 def _take_decided(state: PbftState, blocks: Sequence[Block], view: int, signatures: Signatures | None) -> None:
@@ -407,6 +417,7 @@ def on_installed(state: PbftState, mark: SnapshotMark) -> None:
     state.here.commits.clear()
     state.here.early.clear()
     state.here.checking = None
+    state.here.on_base = 0
     state.remember_votes(mark.index)
     state.persists += 1
     state.out.append(Persist(Reset(mark)))

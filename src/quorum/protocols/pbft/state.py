@@ -93,6 +93,7 @@ class InView:
         "checking",
         "commits",
         "early",
+        "on_base",
         "own_votes",
         "prepared_sequence",
         "prepares",
@@ -118,6 +119,8 @@ class InView:
         """Blocks that came before their turn: the primary's signature, and the entry."""
         self.checking: int | None = None
         """The block whose requests are being verified."""
+        self.on_base = 0
+        """Up to this block the chain is known to lead to the base of the view."""
         self.refused = False
         """The primary sent a block that no honest one sends."""
 
@@ -218,6 +221,11 @@ class PbftState:
         """Whether the chain holds where the view begins: what is decided lies at or behind it, or it is there."""
         base = self.base
         return base.sequence <= self.commit_sequence or self.chain.holds(base.sequence, base.digest)
+
+    @property
+    def on_base(self) -> int:
+        """The newest block of the chain that surely leads to the base of the view: what is decided does."""
+        return max(self.commit_sequence, self.here.on_base)
 
     @property
     def floor(self) -> int:

@@ -275,6 +275,7 @@ def drop_after(state: PbftState, sequence: int) -> None:
     chain, claim = state.chain, state.claim.claim
     if chain.last <= sequence:
         return
+    state.here.on_base = min(state.here.on_base, sequence)
     if claim.sequence > sequence and chain.holds(claim.sequence, claim.digest):
         kept = chain.links(sequence + 1, claim.sequence)
         assert all(link.entry is not None for link in kept), "bytes of undecided blocks are held"
