@@ -110,7 +110,11 @@ def test_a_primary_that_lies_on_the_wire_is_caught_named_and_replaced(run, run_j
 
         asyncio.run(work())
         genesis = decode_genesis((made / "genesis.json").read_bytes())
-        files = sorted(made.glob("n[234]/data/evidence/*.json"))
+        deadline = time.monotonic() + PATIENCE_S
+        files: list[Path] = []
+        while not files and time.monotonic() < deadline:
+            files = sorted(made.glob("n[234]/data/evidence/*.json"))
+            time.sleep(0.05)
         assert files and {file.name.split("-")[0] for file in files} == {"n1"}
         for file in files:
             assert judge_evidence(decode_evidence(file.read_bytes()), genesis).valid

@@ -10,7 +10,7 @@ from protocols.pbft.cluster import Cluster, Node, key_of, request_of
 from quorum.certificate.evidence import accused
 from quorum.certificate.vote import VoteKind
 from quorum.protocols import events
-from quorum.protocols.pbft.messages import Accusation, Prepare
+from quorum.protocols.pbft.messages import Accusation, Prepare, Shown
 from quorum.protocols.pbft.state import STATUS_TIMER
 from quorum.sim.adversary import Equivocates
 
@@ -33,8 +33,8 @@ def deceived_backup() -> tuple[Cluster, Node, Prepared]:
     ) -> list[tuple[object, tuple[bytes, ...]]]:
         if source == "n2" and isinstance(message, Prepare):
             prepared.setdefault((message.view, message.sequence), set()).add(message.digest)
-        if isinstance(message, Accusation):
-            return []  # nobody is told yet, or the primary would be left at once
+        if isinstance(message, Accusation | Shown):
+            return []  # nobody is shown or told anything yet, or the primary would be left at once
         return liar.lie(to, message, attached) if source == "n1" else [(message, attached)]
 
     cluster.filter = send

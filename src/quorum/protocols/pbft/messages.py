@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from quorum.certificate.evidence import Claim, Evidence
+from quorum.certificate.evidence import Claim, Evidence, SignedVote
 from quorum.model import NodeId
 from quorum.protocols.events import SnapshotMark
 
@@ -123,6 +123,12 @@ class Accusation(Message, frozen=True, gc=False, array_like=True, tag=71):
     evidence: Evidence
 
 
+class Shown(Message, frozen=True, gc=False, array_like=True, tag=72):
+    """Member to one that prepared another block: this is what the primary signed for me at that place."""
+
+    vote: SignedVote
+
+
 PbftMessage = (
     Accusation
     | PrePrepare
@@ -136,4 +142,5 @@ PbftMessage = (
     | Offer
     | Forward
     | Votes
+    | Shown
 )

@@ -16,7 +16,7 @@ from quorum.entry import Buffer
 from quorum.errors import RemoteProtocolError
 from quorum.model import NodeId
 from quorum.protocols.effects import Send, Signed
-from quorum.protocols.pbft import progress
+from quorum.protocols.pbft import comparing, progress
 from quorum.protocols.pbft.blocks import Block, make_block, read_block
 from quorum.protocols.pbft.chain import check_follows
 from quorum.protocols.pbft.messages import Commit, Prepare, PrePrepare, Signatures
@@ -198,10 +198,9 @@ def accept(state: PbftState, block: Block, signature: bytes) -> None:
     state.chain.append(block.link())
     state.persist_blocks((block.entry,))
     state.pending.proposed(block.names)
-    place = _place(state, VoteKind.PREPARE, sequence)
-    state.suspect(
-        place.add(SignedVote(state.primary, VoteKind.PREPARE, state.view, sequence, block.digest, signature))
-    )
+    vote = SignedVote(state.primary, VoteKind.PREPARE, state.view, sequence, block.digest, signature)
+    comparing.remember(state, vote)
+    state.suspect(_place(state, VoteKind.PREPARE, sequence).add(vote))
     prepare(state, sequence, block.digest)
     progress.look_at_clock(state)
 
@@ -244,6 +243,8 @@ def on_vote(
     if view != state.view or not state.active:
         _look_for_lie(state, SignedVote(sender, kind, view, sequence, digest, signature))
         return
+    if kind == VoteKind.PREPARE:
+        comparing.show(state, sender, sequence, digest)
     first = max(state.commit_sequence + 1, state.base.sequence)
     if not first <= sequence <= state.ceiling + state.settings.window:
         return

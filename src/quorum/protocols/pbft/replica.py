@@ -16,7 +16,7 @@ from quorum.errors import LocalProtocolError, NotLeader, RemoteProtocolError
 from quorum.model import Configuration, NodeId
 from quorum.protocols import events
 from quorum.protocols.effects import Effect, Note, Refused, RoleChanged
-from quorum.protocols.pbft import catch_up, ordering, progress, view_change
+from quorum.protocols.pbft import catch_up, comparing, ordering, progress, view_change
 from quorum.protocols.pbft.blocks import read_block, read_headers
 from quorum.protocols.pbft.chain import Link
 from quorum.protocols.pbft.messages import (
@@ -29,6 +29,7 @@ from quorum.protocols.pbft.messages import (
     Offer,
     Prepare,
     PrePrepare,
+    Shown,
     Status,
     ViewChange,
     Votes,
@@ -101,6 +102,7 @@ class PbftReplica:
             Fetch: catch_up.on_fetch,
             Offer: catch_up.on_offer,
             Votes: catch_up.on_votes,
+            Shown: comparing.on_shown,
             Accusation: view_change.on_accusation,
         }
 

@@ -86,6 +86,14 @@ class OwnVote(NamedTuple):
     by: int
 
 
+class FromPrimary(NamedTuple):
+    """The primary's vote for a block accepted here; whom it was shown to, and who showed another."""
+
+    vote: SignedVote
+    shown: set[NodeId]
+    compared: set[NodeId]
+
+
 class InView:
     """What counts in one view only, and is forgotten with it (PBFT, section 4.4)."""
 
@@ -93,6 +101,7 @@ class InView:
         "checking",
         "commits",
         "early",
+        "from_primary",
         "on_base",
         "own_votes",
         "prepared_sequence",
@@ -121,6 +130,8 @@ class InView:
         """The block whose requests are being verified."""
         self.on_base = 0
         """Up to this block the chain is known to lead to the base of the view."""
+        self.from_primary: dict[int, FromPrimary] = {}
+        """What the primary signed for this node, decided or not."""
         self.refused = False
         """The primary sent a block that no honest one sends."""
 
