@@ -79,7 +79,7 @@ def check_committee(committee: Committee) -> None:
 
     Members are sorted, named once, each with a key of its own; N >= 3T+1; every two quorums share T+1 nodes.
     """
-    _check_members(committee)
+    check_members(committee)
     check_fault_budget(len(committee.members), committee.faults, "byzantine")
     assert committee.domain.epoch == committee.epoch, "the signing domain takes the epoch as it is"
     strangers = sorted(set(committee.system.nodes) - set(committee.nodes))
@@ -91,7 +91,8 @@ def check_committee(committee: Committee) -> None:
     check_byzantine(committee.system, committee.faults)
 
 
-def _check_members(committee: Committee) -> None:
+def check_members(committee: Committee) -> None:
+    """The quick part of `check_committee`, for a committee of unknown origin: members and keys, no quorums."""
     members = committee.members
     if len(members) > MEMBERS_MAX:
         raise ConfigurationError(

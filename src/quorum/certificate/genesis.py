@@ -11,6 +11,7 @@ import msgspec
 
 from quorum.certificate.base64url import bytes_in, text_of
 from quorum.certificate.committee import Committee, Member, check_committee
+from quorum.certificate.vote import NUMBER_MAX
 from quorum.entry import Buffer
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
@@ -54,7 +55,11 @@ def document_of(committee: Committee) -> CommitteeDocument:
 
 
 def committee_of(read: CommitteeDocument) -> Committee:
-    """What the document says, not checked for safety. Raises ValueError for a key that is no base64url text."""
+    """What the document says, not checked for safety. Raises ValueError for a key that is no base64url text, and
+    for numbers that no committee has."""
+    numbers = (read.epoch, read.faults, *(each.weight for each in read.members))
+    if not all(0 <= number <= NUMBER_MAX for number in numbers):
+        raise ValueError(f"its numbers do not lie between 0 and {NUMBER_MAX}")
     members = tuple(Member(each.node, bytes_in(each.key), each.weight) for each in read.members)
     return Committee(read.cluster, read.epoch, members, read.faults, read.quorums)
 

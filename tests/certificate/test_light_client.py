@@ -1,0 +1,403 @@
+"""The light client believes what somebody honest vouches for, and nothing else, however the committees overlap.
+
+Row 36 of the adversarial checklist (tests/README.md), its first half; `test_conflict.py` has the second.
+"""
+
+from __future__ import annotations
+
+import itertools
+from math import log2
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from certificate.committees import key_of, signed_by
+from certificate.light_chains import (
+    HOUR_US,
+    NOW_US,
+    Chain,
+    certificate_in,
+    change_to,
+    committee_with,
+    quorum_of,
+)
+from quorum.certificate.block import verify_block
+from quorum.certificate.chain_forms import ChainedCertificate
+from quorum.certificate.committee import Committee, Member, check_committee
+from quorum.certificate.following import follow
+from quorum.certificate.light_client import Followed, LightClient, Refused, WantBlock, WantChange
+from quorum.certificate.light_forms import decode_light, encode_light
+from quorum.certificate.trust import (
+    DAY_US,
+    LightBlock,
+    Trust,
+    Trusted,
+    TrustRules,
+    judge_step,
+    vouchers,
+)
+from quorum.errors import ConfigurationError, LocalProtocolError
+
+LATER_US = NOW_US + 13 * DAY_US
+FOUR = ("n1", "n2", "n3", "n4")
+
+
+def rolling(epochs: int, size: int = 4) -> Chain:
+    """Each epoch one member goes and another comes."""
+    return Chain([[f"n{number:03}" for number in range(epoch, epoch + size)] for epoch in range(epochs + 1)])
+
+
+def client_for(chain: Chain, epochs=None, now_us: int = LATER_US, trusted: Trusted | None = None) -> LightClient:
+    every = range(1, chain.last) if epochs is None else epochs
+    return LightClient(trusted or Trusted(chain.committees[0]), chain.block(chain.last), now_us, None, every)
+
+
+# --- what is believed ----------------------------------------------------------------------------------
+
+
+def test_row_36_a_committee_that_stays_is_skipped_over_without_a_question() -> None:
+    chain = Chain([FOUR] * 50)
+    found = chain.drive(client_for(chain))
+    assert isinstance(found, Followed) and not chain.asked
+    assert found.trusted == Trusted(chain.committees[49], chain.block(49).certificate)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 7, 16, 40])
+def test_row_36_with_too_little_overlap_it_bisects(epochs: int) -> None:
+    """Two of four go on together for two epochs: T+1 vouch at that distance, and no further."""
+    chain = rolling(epochs)
+    found = chain.drive(client_for(chain))
+    assert isinstance(found, Followed) and found.trusted.committee.epoch == epochs
+    assert len(chain.asked) == len(set(map(str, chain.asked))), "nothing is asked for twice"
+    far = [block.committee.epoch for block in found.passed]
+    assert far == sorted(far) and all(after - before <= 2 for before, after in itertools.pairwise([0, *far]))
+
+
+def test_row_36_one_revolution_among_many_epochs_costs_a_logarithm() -> None:
+    """The committee stays but for one epoch at which everybody is replaced."""
+    for changed in (1, 100, 255):
+        chain = Chain([FOUR] * changed + [("m1", "m2", "m3", "m4")] * (256 - changed))
+        found = chain.drive(client_for(chain))
+        assert isinstance(found, Followed)
+        assert len(chain.asked) <= 2 * log2(256) + 2
+        assert sum(isinstance(each, WantChange) for each in chain.asked) == 1
+
+
+def test_without_blocks_between_every_change_is_followed() -> None:
+    chain = rolling(9, size=7)
+    found = chain.drive(client_for(chain, epochs=()))
+    assert isinstance(found, Followed)
+    assert all(isinstance(each, WantChange) for each in chain.asked) and len(chain.asked) <= 9
+
+
+def test_blocks_and_changes_that_cannot_be_had_are_done_without_where_another_way_leads() -> None:
+    chain = Chain([FOUR, FOUR, ("n1", "n2", "z1", "z2"), ("z1", "z2", "z3", "z4")])
+    lacking = (WantBlock(1), WantChange(0), WantChange(1), WantChange(2))
+    found = chain.drive(client_for(chain), lacking)
+    assert isinstance(found, Followed) and [block.committee.epoch for block in found.passed] == [2, 3]
+    missing = chain.drive(client_for(chain), (WantBlock(1), WantBlock(2), WantChange(0)))
+    assert isinstance(missing, Refused) and missing.missing == (1, 3)
+    assert "0 of epoch 0 signed for epoch 3, 2 are needed." in missing.reasons
+
+
+def test_a_way_around_a_pivot_that_leads_nowhere_is_found() -> None:
+    """0 vouches for 2, and 2 for 5; 3 is a dead end that is tried first."""
+    ab, bc = ("a1", "a2", "b1", "b2"), ("b1", "b2", "c1", "c2")
+    odd = ("x1", "x2", "x3", "x4")
+    chain = Chain([("a1", "a2", "a3", "a4"), odd, ab, odd, odd, bc])
+    found = chain.drive(client_for(chain, epochs=(2, 3)), [WantChange(epoch) for epoch in range(5)])
+    assert isinstance(found, Followed) and [block.committee.epoch for block in found.passed] == [2, 5]
+
+
+# --- the rule ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "faults"), [(1, 0), (4, 1), (5, 1), (6, 1), (7, 2), (10, 3)])
+def test_row_36_exactly_t_plus_1_trusted_signers_let_it_skip(size: int, faults: int) -> None:
+    old = committee_with([f"n{number:02}" for number in range(size)], 0, faults)
+    for shared in range(size + 1):
+        new = committee_with([*old.nodes[:shared], *[f"x{number:02}" for number in range(size - shared)]], 5, faults)
+        block = LightBlock(new, certificate_in(new, signers=new.nodes))
+        trust, reasons = judge_step(old, block)
+        assert trust is (Trust.GIVEN if shared > faults else Trust.NOT_ENOUGH), reasons
+        assert len(vouchers(old, block)) == shared
+
+
+def test_members_that_did_not_sign_vouch_for_nothing() -> None:
+    old, new = committee_with(FOUR, 0), committee_with(FOUR + ("x1", "x2", "x3"), 3, 2)
+    assert judge_step(old, LightBlock(new, certificate_in(new, signers=new.nodes[:5]))).trust is Trust.GIVEN
+    few = certificate_in(new, signers=("n4", "x1", "x2", "x3"))
+    assert judge_step(old, LightBlock(new, few)).trust is Trust.NOT_ENOUGH
+
+
+def test_who_has_the_name_of_a_trusted_member_and_another_key_is_a_stranger() -> None:
+    old = committee_with(FOUR, 0)
+    renamed = tuple(replace(member, public_key=bytes(key_of(f"x{member.node}").verify_key)) for member in old.members)
+    new = replace(old, epoch=4, members=renamed)
+    unsigned = certificate_in(old)
+    header = replace(unsigned.header, membership_hash=new.membership_hash)
+    statement = new.domain.statement(3, 3, header.sequence, header.digest())
+    signatures = tuple((name, key_of(f"x{name}").sign(statement).signature) for name in new.nodes)
+    certificate = replace(unsigned, epoch=4, header=header, signatures=signatures)
+    assert verify_block(certificate, new).valid
+    assert judge_step(old, LightBlock(new, certificate)).trust is Trust.NOT_ENOUGH
+
+
+def test_a_trusted_key_vouches_under_any_name() -> None:
+    old = committee_with(FOUR, 0)
+    members = tuple(replace(member, node=f"z{member.node}") for member in old.members)
+    new = replace(old, epoch=4, members=members)
+    header = replace(certificate_in(old).header, membership_hash=new.membership_hash, sequence=401)
+    statement = new.domain.statement(3, 3, header.sequence, header.digest())
+    signatures = tuple((f"z{name}", key_of(name).sign(statement).signature) for name in FOUR)
+    certificate = replace(certificate_in(old), epoch=4, header=header, signatures=signatures)
+    assert judge_step(old, LightBlock(new, certificate)).trust is Trust.GIVEN
+
+
+def test_weights_count_for_quorums_and_heads_for_trust() -> None:
+    """T bounds how many lie, not how much weight does: the heaviest member alone vouches for nothing."""
+    weighted = [Member(f"n{n}", bytes(key_of(f"n{n}").verify_key), weight) for n, weight in enumerate((5, 3, 3, 3, 3))]
+    old = Committee("q0123456789abcdef", 0, tuple(weighted), 1)
+    check_committee(old)
+    one = committee_with(("n0", "x1", "x2", "x3"), 1)
+    two = committee_with(("n1", "n2", "x1", "x2"), 1)
+    assert judge_step(old, LightBlock(one, certificate_in(one, signers=one.nodes))).trust is Trust.NOT_ENOUGH
+    assert judge_step(old, LightBlock(two, certificate_in(two, signers=two.nodes))).trust is Trust.GIVEN
+
+
+# --- what is refused -----------------------------------------------------------------------------------
+
+
+def test_row_36_a_target_that_its_own_committee_did_not_decide_is_refused() -> None:
+    old, new = committee_with(FOUR, 0), committee_with(FOUR, 3)
+    good = certificate_in(new)
+    broken = {
+        "no quorum": certificate_in(new, signers=("n1", "n2")),
+        "the signature of n2 is wrong": replace(
+            good, signatures=tuple((name, bytes(64) if name == "n2" else signed) for name, signed in good.signatures)
+        ),
+        "another committee": replace(good, header=replace(good.header, membership_hash=bytes(32))),
+        "of epoch 2": replace(good, epoch=2),
+        "of cluster 'other'": replace(good, cluster="other"),
+    }
+    for words, certificate in broken.items():
+        trust, reasons = judge_step(old, LightBlock(new, certificate))
+        assert trust is Trust.REFUSED and words in " ".join(reasons), reasons
+
+
+def test_a_committee_that_could_not_decide_is_refused_without_an_error() -> None:
+    old, new = committee_with(FOUR, 0), committee_with(FOUR, 3)
+    odd = (
+        replace(new, faults=2),
+        replace(new, quorums="choose(2, n1, n2, n3, n4)"),
+        replace(new, quorums="((("),
+        replace(new, quorums="n1*n2*n3*n9"),
+        replace(new, members=new.members[::-1]),
+        replace(new, members=(new.members[0], *new.members)),
+        replace(new, members=tuple(replace(each, weight=0) for each in new.members)),
+        replace(new, members=tuple(replace(each, public_key=bytes(32)) for each in new.members)),
+    )
+    for committee in odd:
+        certificate = certificate_in(new)
+        header = replace(certificate.header, membership_hash=committee.membership_hash)
+        again = signed_by(FOUR, replace(new, members=new.members), header)
+        assert judge_step(old, LightBlock(committee, again)).trust is Trust.REFUSED
+
+
+def test_nothing_goes_back() -> None:
+    chain = Chain([FOUR] * 4)
+    newer = certificate_in(chain.committees[3], 70)
+    trusted = Trusted(chain.committees[3], newer)
+    older = LightBlock(chain.committees[3], certificate_in(chain.committees[3], 60))
+    past = LightBlock(chain.committees[2], certificate_in(chain.committees[2]))
+    other = LightBlock(chain.committees[3], certificate_in(chain.committees[3], 70, requests=(b"z",)))
+    early = certificate_in(chain.committees[3], 80)
+    early = signed_by(FOUR, chain.committees[3], replace(early.header, time_us=newer.header.time_us - 1))
+    for block, words in (
+        (older, "before block 371"),
+        (past, "before epoch 3"),
+        (other, "another block 371"),
+        (LightBlock(chain.committees[3], early), "a time before"),
+    ):
+        found = LightClient(trusted, block, LATER_US).begin()
+        assert isinstance(found, Refused) and words in found.reasons[0], found
+    same = LightClient(trusted, LightBlock(chain.committees[3], newer), LATER_US).begin()
+    assert isinstance(same, Followed) and same.trusted == trusted
+
+
+def test_trust_grows_old_and_the_future_is_not_believed() -> None:
+    chain = Chain([FOUR] * 2)
+    trusted = Trusted(chain.committees[0], certificate_in(chain.committees[0]))
+    rules = TrustRules(period_us=5 * HOUR_US, ahead_us=10_000_000)
+
+    def at(now_us: int):
+        return LightClient(trusted, chain.block(1), now_us, rules).begin()
+
+    made_us = trusted.certificate.header.time_us
+    assert isinstance(at(made_us + 5 * HOUR_US), Followed)
+    assert "days old" in at(made_us + 5 * HOUR_US + 1).reasons[0]
+    target_us = chain.block(1).certificate.header.time_us
+    assert isinstance(at(target_us - 10_000_000), Followed)
+    assert "ahead of the clock" in at(target_us - 10_000_001).reasons[0]
+    assert "ahead of the clock" in at(0).reasons[0]
+
+
+def test_what_was_not_asked_for_is_the_callers_mistake() -> None:
+    chain = rolling(8)
+    client = client_for(chain)
+    assert client.begin() == WantBlock(4)
+    with pytest.raises(LocalProtocolError, match="Give what it asks for"):
+        client.give(chain.change(0))
+    refused = client.give(chain.block(5))
+    assert isinstance(refused, Refused) and "a block of epoch 4 was wanted" in refused.reasons[0]
+    with pytest.raises(LocalProtocolError):
+        client.give(None)
+
+
+# --- liars ---------------------------------------------------------------------------------------------
+
+NAMES = tuple(f"n{number:02}" for number in range(12))
+
+
+@st.composite
+def histories(draw):
+    """Committees that overlap as they please, each with its own T; who lies: T of each at most."""
+    committees = []
+    for epoch in range(draw(st.integers(2, 6))):
+        size = draw(st.sampled_from((4, 5, 7)))
+        names = draw(st.lists(st.sampled_from(NAMES), min_size=size, max_size=size, unique=True))
+        committees.append(committee_with(names, epoch))
+    liars: set[str] = set()
+    for name in draw(st.permutations(NAMES)):
+        more = liars | {name}
+        if all(len(more & set(each.nodes)) <= each.faults for each in committees):
+            liars = more
+    return committees, frozenset(liars)
+
+
+def forged_block(draw, epoch: int, liars: frozenset[str], honest_keys: tuple[Committee, ...]) -> LightBlock:
+    """Whatever liars can make: any committee that they like, with strangers, signed by whom they own."""
+    others = draw(st.lists(st.sampled_from(NAMES), max_size=6, unique=True))
+    named = sorted({*liars, *others, *(f"evil{number}" for number in range(draw(st.integers(0, 8))))})
+    faults = draw(st.integers(0, max(0, (len(named) - 1) // 3)))
+    committee = committee_with(named or ["evil0"], epoch, faults)
+    signers = [name for name in committee.nodes if name in liars or name.startswith("evil")]
+    block = certificate_in(committee, draw(st.integers(0, 98)), signers, (b"a lie",))
+    others = {
+        name: draw(st.sampled_from((bytes(64), dict(certificate_in(honest_keys[0]).signatures).get(name, bytes(64)))))
+        for name in draw(st.lists(st.sampled_from(committee.nodes), max_size=3))
+        if name not in signers
+    }
+    return LightBlock(committee, replace(block, signatures=tuple(sorted({**dict(block.signatures), **others}.items()))))
+
+
+@given(histories(), st.data())
+@settings(max_examples=150, deadline=None)
+def test_row_36_t_liars_of_each_epoch_never_make_it_believe_what_nobody_honest_signed(history, data) -> None:
+    """They choose target, pivots and changes; now and then they give true ones. What is believed at the end is of
+    a true committee, signed by a quorum of it."""
+    committees, liars = history
+    last = len(committees) - 1
+    trusted = Trusted(committees[0])
+    target_epoch = data.draw(st.integers(0, last), "target")
+
+    def block(epoch: int) -> LightBlock:
+        if data.draw(st.booleans(), "true"):
+            return LightBlock(committees[epoch], certificate_in(committees[epoch]))
+        return forged_block(data.draw, epoch, liars, tuple(committees))
+
+    client = LightClient(trusted, block(target_epoch), LATER_US, None, range(1, target_epoch))
+    outcome = client.begin()
+    for _ in range(2 * len(committees) + 2):
+        if not isinstance(outcome, WantBlock | WantChange):
+            break
+        if isinstance(outcome, WantBlock):
+            outcome = client.give(block(outcome.epoch))
+        elif data.draw(st.booleans(), "true change"):
+            outcome = client.give(change_to(committees[outcome.epoch], committees[outcome.epoch + 1]))
+        else:
+            new = forged_block(data.draw, outcome.epoch + 1, liars, tuple(committees)).committee
+            own = [name for name in committees[outcome.epoch].nodes if name in liars]
+            outcome = client.give(change_to(committees[outcome.epoch], new, own))
+    else:
+        pytest.fail("it asks for ever")
+    believed = client.committee
+    assert believed in committees
+    if isinstance(outcome, Followed):
+        certificate = outcome.trusted.certificate
+        assert certificate == certificate_in(committees[certificate.epoch])
+
+
+@given(histories())
+@settings(max_examples=60, deadline=None)
+def test_an_honest_source_always_leads_to_the_target(history) -> None:
+    committees, _ = history
+    chain = Chain([])
+    chain.committees = committees
+    found = chain.drive(client_for(chain))
+    assert isinstance(found, Followed) and found.trusted.committee == committees[-1]
+
+
+def test_row_36_with_t_plus_1_keys_of_the_trusted_committee_it_can_be_fooled() -> None:
+    """The negative control: beyond the bound a skip proves nothing, and only a witness shows it."""
+    old = committee_with(FOUR, 0)
+    for liars, trust in ((("n1",), Trust.NOT_ENOUGH), (("n1", "n2"), Trust.GIVEN)):
+        evil = committee_with((*liars, *[f"evil{number}" for number in range(4 - len(liars))]), 9)
+        assert judge_step(old, LightBlock(evil, certificate_in(evil, signers=evil.nodes))).trust is trust
+
+
+# --- documents -----------------------------------------------------------------------------------------
+
+
+@given(histories(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_document_with_any_changes_left_out_is_followed_or_what_is_missing_is_named(history, data) -> None:
+    """All the changes always do; a document that is followed is so by an honest committee."""
+    committees, _ = history
+    every = [change_to(old, new) for old, new in itertools.pairwise(committees)]
+    kept = [change for change in every if data.draw(st.booleans())]
+    document = ChainedCertificate(tuple(kept), certificate_in(committees[-1]))
+    trusted = Trusted(committees[0])
+    found = follow(trusted, document, LATER_US)
+    if isinstance(found, Followed):
+        assert found.trusted == Trusted(committees[-1], document.certificate)
+    else:
+        assert len(kept) < len(every) and found.missing is not None
+        first, last = found.missing
+        assert 1 <= first <= last == len(committees) - 1
+    whole = replace(document, changes=tuple(every))
+    assert isinstance(follow(trusted, whole, LATER_US), Followed)
+
+
+def test_what_is_believed_is_kept_and_read_again() -> None:
+    chain = rolling(3)
+    found = chain.drive(client_for(chain))
+    for trusted in (found.trusted, Trusted(chain.committees[0])):
+        text = encode_light(trusted)
+        assert decode_light(text) == trusted and encode_light(decode_light(text)) == text
+        assert b'"format":"quorum-light-1"' in text and b" " not in text
+
+
+@pytest.mark.parametrize("change", ["extra", "signer", "committee", "cut", "large", "number"])
+def test_a_memory_that_is_none_is_refused(change: str) -> None:
+    committee = committee_with(FOUR, 2)
+    text = encode_light(Trusted(committee, certificate_in(committee))).decode()
+    spoilt = {
+        "extra": text[:-1] + ',"extra":1}',
+        "signer": text.replace('"n2":"', '"n2":"AAAA', 1),
+        "committee": text.replace('"faults":1', '"faults":0', 1),
+        "cut": text[:-30],
+        "large": text + " " * (3 << 20),
+        "number": text.replace('"faults":1', f'"faults":{10**30}', 1),
+    }[change]
+    with pytest.raises(ConfigurationError, match="Give the file as it was written|certif|T="):
+        decode_light(spoilt)
+
+
+def test_quorums_in_the_tests_are_quorums() -> None:
+    for size in (1, 4, 5, 7, 10):
+        committee = committee_with([f"n{number:02}" for number in range(size)], 0)
+        assert committee.system.is_write_quorum(frozenset(quorum_of(committee)))
+        assert not committee.system.is_write_quorum(frozenset(quorum_of(committee)[1:]))
