@@ -118,7 +118,9 @@ def test_a_way_around_a_pivot_that_leads_nowhere_is_found() -> None:
 def test_row_36_exactly_t_plus_1_trusted_signers_let_it_skip(size: int, faults: int) -> None:
     old = committee_with([f"n{number:02}" for number in range(size)], 0, faults)
     for shared in range(size + 1):
-        new = committee_with([*old.nodes[:shared], *[f"x{number:02}" for number in range(size - shared)]], 5, faults)
+        new = committee_with(
+            [*old.nodes[:shared], *[f"x{number:02}" for number in range(size - shared)]], 5, faults
+        )
         block = LightBlock(new, certificate_in(new, signers=new.nodes))
         trust, reasons = judge_step(old, block)
         assert trust is (Trust.GIVEN if shared > faults else Trust.NOT_ENOUGH), reasons
@@ -134,7 +136,9 @@ def test_members_that_did_not_sign_vouch_for_nothing() -> None:
 
 def test_who_has_the_name_of_a_trusted_member_and_another_key_is_a_stranger() -> None:
     old = committee_with(FOUR, 0)
-    renamed = tuple(replace(member, public_key=bytes(key_of(f"x{member.node}").verify_key)) for member in old.members)
+    renamed = tuple(
+        replace(member, public_key=bytes(key_of(f"x{member.node}").verify_key)) for member in old.members
+    )
     new = replace(old, epoch=4, members=renamed)
     unsigned = certificate_in(old)
     header = replace(unsigned.header, membership_hash=new.membership_hash)
@@ -158,7 +162,9 @@ def test_a_trusted_key_vouches_under_any_name() -> None:
 
 def test_weights_count_for_quorums_and_heads_for_trust() -> None:
     """T bounds how many lie, not how much weight does: the heaviest member alone vouches for nothing."""
-    weighted = [Member(f"n{n}", bytes(key_of(f"n{n}").verify_key), weight) for n, weight in enumerate((5, 3, 3, 3, 3))]
+    weighted = [
+        Member(f"n{n}", bytes(key_of(f"n{n}").verify_key), weight) for n, weight in enumerate((5, 3, 3, 3, 3))
+    ]
     old = Committee("q0123456789abcdef", 0, tuple(weighted), 1)
     check_committee(old)
     one = committee_with(("n0", "x1", "x2", "x3"), 1)
@@ -176,7 +182,8 @@ def test_row_36_a_target_that_its_own_committee_did_not_decide_is_refused() -> N
     broken = {
         "no quorum": certificate_in(new, signers=("n1", "n2")),
         "the signature of n2 is wrong": replace(
-            good, signatures=tuple((name, bytes(64) if name == "n2" else signed) for name, signed in good.signatures)
+            good,
+            signatures=tuple((name, bytes(64) if name == "n2" else signed) for name, signed in good.signatures),
         ),
         "another committee": replace(good, header=replace(good.header, membership_hash=bytes(32))),
         "of epoch 2": replace(good, epoch=2),
@@ -286,11 +293,15 @@ def forged_block(draw, epoch: int, liars: frozenset[str], honest_keys: tuple[Com
     signers = [name for name in committee.nodes if name in liars or name.startswith("evil")]
     block = certificate_in(committee, draw(st.integers(0, 98)), signers, (b"a lie",))
     others = {
-        name: draw(st.sampled_from((bytes(64), dict(certificate_in(honest_keys[0]).signatures).get(name, bytes(64)))))
+        name: draw(
+            st.sampled_from((bytes(64), dict(certificate_in(honest_keys[0]).signatures).get(name, bytes(64))))
+        )
         for name in draw(st.lists(st.sampled_from(committee.nodes), max_size=3))
         if name not in signers
     }
-    return LightBlock(committee, replace(block, signatures=tuple(sorted({**dict(block.signatures), **others}.items()))))
+    return LightBlock(
+        committee, replace(block, signatures=tuple(sorted({**dict(block.signatures), **others}.items())))
+    )
 
 
 @given(histories(), st.data())

@@ -60,6 +60,7 @@ class BlockDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signatures: dict[NodeId, str]
 
 
+_BINARY_HEAD = bytes([0x90 + len(_Binary.__struct_fields__), _BINARY_FORMAT])
 _ENCODE = msgspec.msgpack.Encoder()
 _DECODE = msgspec.msgpack.Decoder(_Binary)
 _JSON = msgspec.json.Encoder(order="deterministic")
@@ -87,6 +88,11 @@ def encode_binary(certificate: BlockCertificate, committee: Committee) -> bytes:
             b"".join(signature for _, signature in certificate.signatures),
         )
     )
+
+
+def is_binary(data: Buffer) -> bool:
+    """Whether these bytes can be no JSON document, but begin like the binary form: an array of its fields."""
+    return bytes(data[:2]) == _BINARY_HEAD
 
 
 def decode_binary(data: Buffer, committee: Committee) -> BlockCertificate:

@@ -45,8 +45,12 @@ def follow(
     document: BlockCertificate | ChainedCertificate,
     now_us: int,
     rules: TrustRules | None = None,
+    skips: bool = True,
 ) -> Followed | Refused:
-    """Follow from what is trusted to the block of the document, at the time `now_us` (microseconds since 1970)."""
+    """Follow from what is trusted to the block of the document, at the time `now_us` (microseconds since 1970).
+
+    Without `skips` every change of epoch is wanted.
+    """
     source = DocumentSource(document)
     target = source.target(trusted)
     if target is None:
@@ -55,7 +59,7 @@ def follow(
             return Refused((f"it is of epoch {epoch}, before epoch {known}, which is trusted.",))
         reason = f"it is of epoch {epoch}, and nobody says who is of it: epoch {known} is trusted."
         return Refused((reason,), (known + 1, epoch))
-    client = LightClient(trusted, target, now_us, rules, source.epochs)
+    client = LightClient(trusted, target, now_us, rules, source.epochs, skips)
     outcome = client.begin()
     while isinstance(outcome, WantBlock | WantChange):
         wanted = source.block if isinstance(outcome, WantBlock) else source.change

@@ -58,8 +58,8 @@ Outcome = WantBlock | WantChange | Followed | Refused
 
 
 class LightClient:
-    """Follows one target. `epochs`: those of which blocks can be had, ascending; a range will do, and none means
-    to follow change by change.
+    """Follows one target. `epochs`: those of which blocks can be had, ascending; a range will do. Without `skips`
+    it follows change by change, whoever vouches for more.
 
     I1  what is believed never goes back: neither epoch, nor sequence number, nor time.
     I2  each epoch is asked for twice at most, once for a block and once for its change.
@@ -72,12 +72,13 @@ class LightClient:
         now_us: int,
         rules: TrustRules | None = None,
         epochs: Sequence[int] = (),
+        skips: bool = True,
     ) -> None:
         self.committee = trusted.committee
         self._start = trusted
         self._newest: BlockCertificate | None = trusted.certificate
         self._now_us, self._rules = now_us, rules or TrustRules()
-        self._epochs = epochs
+        self._epochs, self._skips = epochs if skips else (), skips
         self._waiting = [target]  # what is to be believed; each was refused for lack of trust, but the last
         self._useless: set[int] = set()  # epochs of which a block was asked for
         self._without: set[int] = set()  # epochs whose change could not be had
@@ -115,6 +116,8 @@ class LightClient:
         """Believe what waits, newest first, as far as that goes; then say what is wanted for more."""
         while self._waiting:
             block = self._waiting[-1]
+            if not self._skips and block.committee.epoch > self.committee.epoch:
+                return self._want()
             trust, reasons = judge_step(self.committee, block)
             if trust is Trust.NOT_ENOUGH:
                 return self._want()

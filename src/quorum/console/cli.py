@@ -33,6 +33,7 @@ _COMMANDS = {
     "elect": ("elect:elect", "Campaign for a leadership and hold it, or see who leads."),
     "decide": ("decide:decide", "Decide a topic once and for all, or read its decision."),
     "verify": ("verify:verify", "Say whether a certificate, or evidence against a member, holds."),
+    "follow": ("follow:follow", "Follow a Byzantine cluster from certificate to certificate, as a light client."),
     "backup": ("backup:backup", "Write a backup of a running cluster to FILE, or check one."),
     "restore": ("backup:restore", "Set up in FOLDER a new cluster that begins with the state of the backup FILE."),
     "objects": ("objects:objects", "Show the replicated objects of a cluster, and raise their versions."),

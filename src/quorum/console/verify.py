@@ -9,12 +9,14 @@ import click
 from quorum.certificate.audit import (
     DOCUMENT_BYTES_MAX,
     Audit,
+    Document,
     judge_block,
     judge_decision,
     judge_evidence,
     read_document,
 )
 from quorum.certificate.block import BlockCertificate
+from quorum.certificate.block_forms import decode_binary, is_binary
 from quorum.certificate.chain_forms import ChainedCertificate
 from quorum.certificate.committee import Committee
 from quorum.certificate.decision import DecisionCertificate
@@ -42,8 +44,8 @@ def verify(
 ) -> None:
     """Say whether a certificate, or evidence against a member, holds. Nothing but these files is used.
 
-    CERT.json is a block's certificate, alone or with the changes of epoch since the genesis; the certificate of a
-    crash-mode decision; or evidence. Exit 0 if it holds; 1 if not, with every reason; 2 if it could not be judged.
+    CERT.json is a block's certificate, in JSON or binary form, or with the changes of epoch since the genesis; the
+    certificate of a crash-mode decision; or evidence. Exit 0 if it holds; 1 if not, with every reason; 2 if it could not be judged.
     """
     audit = audit_of(file, genesis, request, config, value)
     if as_json:
@@ -62,7 +64,12 @@ def audit_of(
     value: str | None = None,
 ) -> Audit:
     """Read the files and judge. Raises ConfigurationError for what cannot be read, or for an option too many."""
-    document = read_document(_read(file, DOCUMENT_BYTES_MAX, "a certificate or evidence"))
+    data = read_bounded(file, DOCUMENT_BYTES_MAX, "a certificate or evidence")
+    document: Document
+    if is_binary(data):
+        document = decode_binary(data, _committee(file, genesis))
+    else:
+        document = read_document(data)
     is_decision = isinstance(document, DecisionCertificate)
     needless = (
         {"--genesis": genesis, "--request": request} if is_decision else {"--config": config, "--value": value}
@@ -82,7 +89,7 @@ def audit_of(
         return judge_evidence(document, committee)
     inclusion = None
     if request is not None:
-        inclusion = decode_inclusion(_read(request, INCLUSION_BYTES_MAX, "a request with its path"))
+        inclusion = decode_inclusion(read_bounded(request, INCLUSION_BYTES_MAX, "a request with its path"))
     if isinstance(document, ChainedCertificate):
         return judge_block(document.certificate, committee, document.changes, inclusion)
     return judge_block(document, committee, inclusion=inclusion)
@@ -118,11 +125,12 @@ def _committee(file: Path, genesis: Path | None) -> Committee:
             f"{file} was to be judged, but there is no {FILE_NAME} beside it that says who may sign. Name the "
             "committee that you trust: --genesis FILE."
         )
-    return decode_genesis(_read(path, GENESIS_BYTES_MAX, "a genesis file"))
+    return decode_genesis(read_bounded(path, GENESIS_BYTES_MAX, "a genesis file"))
 
 
-def _read(path: Path, bytes_max: int, what: str) -> bytes:
-    """The content of a file that is not larger than it may be."""
+def read_bounded(path: Path, bytes_max: int, what: str) -> bytes:
+    """The content of a file that is not larger than it may be. Raises ConfigurationError for one that is, or that
+    cannot be read; `what` says what it should be."""
     try:
         with path.open("rb") as source:
             data = source.read(bytes_max + 1)
@@ -141,7 +149,7 @@ def _read(path: Path, bytes_max: int, what: str) -> bytes:
 
 def _show(audit: Audit) -> None:
     """What people read. Names come from the file, which may be hostile: they move no cursor and set no colour."""
-    click.echo(_plain(_headline(audit)))
+    click.echo(plain(_headline(audit)))
     if audit.kind == "evidence":
         signed = f"two votes of {audit.accused}"
     else:
@@ -149,11 +157,11 @@ def _show(audit: Audit) -> None:
         signed = ", ".join(audit.signers[:SIGNERS_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
         signed = f"signed by {signed}" if audit.kind == "block" else f"stored by {signed}; nobody signed it"
     if audit.valid:
-        click.echo(_plain(signed))
+        click.echo(plain(signed))
         if audit.request_included:
             click.echo("the request is in the block")
     for reason in audit.reasons:
-        click.echo(f"  {_plain(reason)}")
+        click.echo(f"  {plain(reason)}")
 
 
 def _headline(audit: Audit) -> str:
@@ -167,5 +175,6 @@ def _headline(audit: Audit) -> str:
     return f"{'valid' if audit.valid else 'not valid'}: {what}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Text without anything that moves a cursor or sets a colour."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: SHOWN_MAX * 4])
