@@ -39,7 +39,7 @@ def certificate_in(
     requests: Sequence[bytes] = (b"a",),
     view: int = 3,
 ) -> BlockCertificate:
-    """A block of the committee's epoch, `place` (0 to 99) blocks behind its beginning, an hour for each epoch."""
+    """A block of the committee's epoch, `place` (0 to 99) blocks behind its beginning; an hour each epoch."""
     header = header_of(committee, requests, sequence=100 * committee.epoch + place + 1)
     header = replace(header, time_us=NOW_US + committee.epoch * HOUR_US + place)
     return signed_by(quorum_of(committee) if signers is None else signers, committee, header, view)
@@ -52,7 +52,7 @@ def change_to(old: Committee, new: Committee, signers: Iterable[str] | None = No
 
 
 class Chain:
-    """Committees, one for each epoch from 0; a source that a light client may ask for anything, and what it did."""
+    """Committees, one for each epoch from 0; a source that may be asked for anything, and what was."""
 
     def __init__(self, names: Sequence[Iterable[str]], faults: int | None = None) -> None:
         self.committees = [committee_with(each, epoch, faults) for epoch, each in enumerate(names)]

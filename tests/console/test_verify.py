@@ -15,7 +15,7 @@ from certificate.test_epochs import chain
 from certificate.test_evidence import ONE, OTHER, left_with, vote
 from quorum.certificate import DecisionCertificate, digest_of
 from quorum.certificate import encode_json as encode_decision
-from quorum.certificate.block_forms import encode_json
+from quorum.certificate.block_forms import encode_binary, encode_json
 from quorum.certificate.chain_forms import encode_chain
 from quorum.certificate.evidence import Claim, Equivocation, HiddenVote
 from quorum.certificate.evidence_forms import encode_evidence
@@ -102,6 +102,20 @@ def test_a_certificate_of_a_later_epoch_holds_by_the_changes_since_the_genesis(h
     assert broken.exit_code == 1 and "the change from epoch 1 does not hold" in broken.stdout
     (here / "cert.json").write_bytes(encode_json(certificate))
     assert "it is of epoch 4, the committee is of epoch 0" in run("verify", "cert.json").stdout
+
+
+def test_the_binary_form_is_judged_like_the_other(cert, run, run_json):
+    in_json = run_json("verify", cert)
+    cert.write_bytes(encode_binary(GOOD, SEVEN))
+    assert run_json("verify", cert) == in_json
+    few = signed_by(SEVEN.nodes[:4], SEVEN, header_of(SEVEN))
+    cert.write_bytes(encode_binary(few, SEVEN))
+    assert "hold no quorum" in run("verify", cert).stdout
+    cert.write_bytes(encode_binary(GOOD, SEVEN)[:-1])
+    refused = run("verify", cert)
+    assert refused.exit_code == 2 and "this is none" in refused.stderr and "Give the file" in refused.stderr
+    (cert.parent / "genesis.json").unlink()
+    assert "--genesis FILE" in run("verify", cert).stderr
 
 
 @pytest.mark.parametrize("place", range(len(REQUESTS)))
@@ -260,6 +274,8 @@ def test_names_of_a_hostile_file_move_no_cursor(cert, run):
         damaged(parent="AAAA").encode(),
         damaged(signatures=[]).encode(),
         damaged(cluster="\ud800").encode(),
+        encode_chain(chain(1), GOOD).replace(b'"faults":1', b'"faults":%d' % 10**30),
+        b"\x9b\x01",
         encode_decision(DECISION)[:-1] + b',"extra":1}',
         encode_evidence(EQUIVOCATION, FOUR).replace(b'"COMMIT"', b'"commit"'),
     ],
@@ -350,7 +366,7 @@ def judged(cert, content: bytes, committee=SEVEN) -> bool:
         return False
 
 
-@pytest.mark.parametrize(("content", "committee"), GOOD_FILES)
+@pytest.mark.parametrize(("content", "committee"), [*GOOD_FILES, (encode_binary(GOOD, SEVEN), SEVEN)])
 @given(place=st.integers(0, 10_000), bit=st.integers(0, 7))
 @settings(UNHURRIED, max_examples=200)
 def test_a_flipped_bit_is_never_believed(content, committee, place, bit, cert):

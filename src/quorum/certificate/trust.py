@@ -108,7 +108,10 @@ def flaws_of_trust(trusted: Trusted, now_us: int, rules: TrustRules) -> list[str
     header = trusted.certificate.header
     if header.time_us + rules.period_us < now_us:
         days = (now_us - header.time_us) // DAY_US
-        return [f"the trusted block {header.sequence} is {days} days old, more than the {_days(rules)} allowed."]
+        return [
+            f"block {header.sequence}, which is trusted, is {days} days old, more than the {_days(rules)} "
+            "allowed: begin again with a genesis file, or a newer block, from where you trust it."
+        ]
     return flaws_of_time(header, now_us, rules)
 
 

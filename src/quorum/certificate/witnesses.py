@@ -21,9 +21,8 @@ Document = BlockCertificate | ChainedCertificate
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """`agrees`: both are about one block. Else `conflict`, signed by `committee`, or the reasons why none is proved.
-
-    `parted`: one of the two is certainly a lie, whether or not a conflict could be proved.
+    """`agrees`: both are about one block. Else `conflict`, signed by `committee`, or the reasons why there is
+    none. `parted`: one of the two is certainly a lie, whether or not a conflict could be proved.
     """
 
     agrees: bool

@@ -121,8 +121,8 @@ def trust_of(file: Path, genesis: Path | None, light: Path) -> Trusted:
         return known
     if genesis is None and not beside.exists():
         raise ConfigurationError(
-            f"{file} was to be followed, but there is neither {light} nor {beside} to say whom to believe at first. "
-            "Name the committee that you trust: --genesis FILE."
+            f"{file} was to be followed, but there is neither {light} nor {beside} to say whom to believe at "
+            "first. Name the committee that you trust: --genesis FILE."
         )
     path = beside if genesis is None else genesis
     first = decode_genesis(read_bounded(path, GENESIS_BYTES_MAX, "a genesis file"))
@@ -130,8 +130,8 @@ def trust_of(file: Path, genesis: Path | None, light: Path) -> Trusted:
         return Trusted(first)
     if known.committee.cluster != first.cluster:
         raise ConfigurationError(
-            f"{path} is the genesis of cluster {first.cluster[:40]}, but {light} is about {known.committee.cluster[:40]}. "
-            "Keep a light file for each cluster: --light FILE."
+            f"{path} is the genesis of cluster {first.cluster[:40]}, but {light} is about "
+            f"{known.committee.cluster[:40]}. Keep a light file for each cluster: --light FILE."
         )
     return known
 
@@ -205,8 +205,8 @@ def _show(answer: Answer, light: Path) -> None:
         click.echo(f"  {plain(reason)}")
     if answer.missing is not None:
         first, last = answer.missing
-        which = f"epoch {first}" if first == last else f"one of the epochs {first} to {last}"
-        click.echo(f"  give a change of epoch that leads to {which}, signed by whom it followed")
+        which = f"change that leads to epoch {first}" if first == last else f"changes to epochs {first} to {last}"
+        click.echo(f"  give the {which}; fewer do where members stay")
     for told in answer.witnesses:
         if told.agrees:
             says = "agrees"

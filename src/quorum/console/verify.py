@@ -44,8 +44,9 @@ def verify(
 ) -> None:
     """Say whether a certificate, or evidence against a member, holds. Nothing but these files is used.
 
-    CERT.json is a block's certificate, in JSON or binary form, or with the changes of epoch since the genesis; the
-    certificate of a crash-mode decision; or evidence. Exit 0 if it holds; 1 if not, with every reason; 2 if it could not be judged.
+    CERT.json is a block's certificate, in JSON or binary form, or with the changes of epoch since the genesis;
+    the certificate of a crash-mode decision; or evidence. Exit 0 if it holds; 1 if not, with every reason; 2 if it
+    could not be judged.
     """
     audit = audit_of(file, genesis, request, config, value)
     if as_json:

@@ -15,8 +15,8 @@ from quorum.protocols.pbft.view_change import _digest_of, base_of
 
 
 class ForkedCluster(Cluster):
-    """As many of the first members lie as two quorums must share: T+1, or more where N > 3T+1 leaves more to spare.
-    The honest ones are in two halves that do not hear of each other, and what they decide is not compared. What
+    """As many of the first members lie as two quorums must share: T+1, or more where N > 3T+1. The honest ones are
+    in two halves that do not hear of each other, and what they decide is not compared. What
     liars say is the scene's affair."""
 
     def __init__(self, count: int, faults: int) -> None:

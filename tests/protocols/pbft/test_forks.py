@@ -1,5 +1,5 @@
-"""Beyond the bound: more than T members lie, two honest ones decide different blocks, and whoever holds the certificates,
-and the view changes between them, names T+1 liars and nobody else.
+"""Beyond the bound: more than T members lie, two honest ones decide different blocks, and whoever holds the two
+certificates, and the view changes between them, names T+1 liars and nobody else.
 
 Rows 36 and 37 of the adversarial checklist (tests/README.md).
 """
