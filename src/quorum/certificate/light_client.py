@@ -2,7 +2,8 @@
 
 It asks for what it wants, and is given it: no network, no file and no clock here. It first tries to believe the
 target at once; where too few trusted members vouch for it, it tries an epoch half way, and so on down to single
-changes of epoch, which need no overlap. Source: Braithwaite et al., "A Tendermint Light Client" (2020), section 4.
+changes of epoch, which need no overlap. Source: Braithwaite et al., "A Tendermint Light Client" (2020), and part
+IV of its specification in CometBFT, light client verification.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 A skip over epochs needs T+1 members of the trusted committee, by the keys that it names, among the signers: of
 those one at least is honest, and an honest member signs for the true committee of its epoch alone. T+1 is exact
 for every committee: T may all lie, and how many of N, or how much weight, T+1 members are plays no part in it.
-Source: the core verification of the Tendermint light client (Braithwaite et al., "A Tendermint Light Client",
-2020, section 3), where more than a third of the power plays this part since T is bounded by a third of it.
+Source: CometBFT, light client verification, CMBC-VAL-CONTAINS-CORR and CMBC-VAL-COMMIT (Braithwaite et al., "A
+Tendermint Light Client", 2020): there more than a third of the power plays this part, as less than that may lie.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Whether two documents, each of which a light client believes, tell one story; if not, who signed both.
 
 Somebody who holds T+1 keys of a trusted committee can make a light client believe anything. A second source that
-is not in their hands shows it. Source: the detection part of the Tendermint light client (Braithwaite et al., "A
-Tendermint Light Client", 2020, section 5).
+is not in their hands shows it. Source: CometBFT, light client attack detection.
 """
 
 from __future__ import annotations
