@@ -75,7 +75,7 @@ def certificates_of(world: ByzantineWorld, node: NodeId) -> dict[int, BlockCerti
 
 
 SEEDS, ENOUGH = 12, 3
-"""In more than every second seed both decide at one place before they hear of each other; so many are looked at."""
+"""In more than every second seed both decide at one place before they hear of each other."""
 
 
 def forks_in(seed: int) -> int:
