@@ -76,12 +76,12 @@ def follow(
     period: float,
     as_json: bool,
 ) -> None:
-    """Follow a cluster to the block of CERT.json, and remember it.
+    """Follow a Byzantine cluster from certificate to certificate, as a light client.
 
-    Begins with the committee in the light file; without one, with the genesis. Changes of epoch may be missing in
-    CERT.json where T+1 members of a committee that is believed signed for a later one. Exit 0 if the block is
-    believed, and the light file says so now; 1 if not, or if a witness shows that somebody lies; 2 if it could not
-    be judged.
+    Begins with the committee in the light file, or else with the genesis, and ends at the block of CERT.json.
+    Changes of epoch may be missing there where T+1 members of a committee that is believed signed for a later one.
+    Exit 0 if the block is believed, and the light file says so now; 1 if not, or if a witness shows that somebody
+    lies; 2 if it could not be judged.
     """
     if not 0 < period <= DAYS_MAX:
         raise ConfigurationError(
