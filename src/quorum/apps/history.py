@@ -164,7 +164,6 @@ class Chunk:
             self._digest = digest.digest()
         return self._digest
 
-
     @property
     def is_unread(self) -> bool:
         """Whether the digests of its bytes have to be computed."""

@@ -190,9 +190,7 @@ class Host:
         """The root over position, log time, lease time, sessions and every application: 32 bytes. Where blocks are
         applied, it is the root over the pieces of `snapshot` (apps.pieces)."""
         if self._block:
-            for root_of_pieces in self._digests_of_pieces():
-                pass
-            return root_of_pieces
+            return next(filter(None, self._digests_of_pieces()))
         root = blake2b(self._head(), digest_size=32)
         root.update(self._sessions.digest())
         for app, application in self._applications.items():

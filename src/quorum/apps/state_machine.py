@@ -117,11 +117,11 @@ class Sliced(StateMachine, Protocol):
 
 
 class Chunked(StateMachine, Protocol):
-    """A state machine that knows the digests of its snapshot's chunks, without making those that did not change."""
+    """A state machine that keeps the digests of its snapshot's chunks, and makes only the chunks that changed."""
 
     def chunk_digests(self) -> Iterator[bytes]:
-        """Pin the present state; yield `pieces.digests_of` each chunk that `snapshot` would give now, in order, and
-        b"" after each slice of about 100 KB of work."""
+        """Pin the present state; yield `pieces.digests_of` each chunk that `snapshot` would give now, in order,
+        and b"" after each slice of about 100 KB of work."""
         ...
 
 

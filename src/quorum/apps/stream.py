@@ -89,10 +89,10 @@ class PieceFrames:
             self._sums += _checksum(frame)
 
 
-def pieces_in(frames: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, int, bytes, int, int]]:
-    """For each piece of a stream whose frames have these offsets: its application, its kind, its digest, the offset
-    of its first frame, and how many it has. Raises ValueError if there is no end."""
-    hasher, first, count = blake2b(digest_size=32), 0, 0
+def pieces_in(frames: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, int, bytes, int, int, int]]:
+    """For each piece of a stream whose frames have these offsets: its application, kind and digest, the offset of
+    its first frame, how many it has, and its size in bytes. Raises ValueError if there is no end."""
+    hasher, first, count, size = blake2b(digest_size=32), 0, 0, 0
     for offset, frame in frames:
         app, kind = _TAG.unpack_from(frame)
         if kind == _END:
@@ -100,9 +100,10 @@ def pieces_in(frames: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, int, b
         first = first if count else offset
         hasher.update(memoryview(frame)[_TAG.size :])
         count += 1
+        size += len(frame) - _TAG.size
         if kind != PIECE or count == PIECE_FRAMES:
-            yield app, kind, hasher.digest(), first, count
-            hasher, count = blake2b(digest_size=32), 0
+            yield app, kind, hasher.digest(), first, count, size
+            hasher, count, size = blake2b(digest_size=32), 0, 0
     raise ValueError("a snapshot was to be read, but it breaks off. Fetch another snapshot.")
 
 
