@@ -1,10 +1,10 @@
 """The root of a state, as certified blocks name it: a tree over the pieces of its snapshot.
 
 Every chunk that an application gives for a snapshot is cut into pieces of at most PIECE_BYTES; the head of the
-stream is the first piece. What is known of a piece is an entry: whose it is, whether a chunk ends with it, and its
-digest. Each GROUP of entries is one leaf of a Merkle tree, and the root of the state is the hash of how many pieces
-there are and of that tree's root. So whoever trusts the root can check each piece when it comes, before anything
-reads it.
+stream is the first piece. What is known of a piece is its entry: whose it is, whether a chunk ends with it, and
+its digest. Each GROUP of entries is one leaf of a Merkle tree, and the root of the state is the hash of how
+many pieces there are and of that tree's root. So whoever trusts the root can check each piece when it comes,
+before anything reads it.
 
 Source: Castro and Liskov, "Practical Byzantine Fault Tolerance and Proactive Recovery" (2002), section 5.3.
 """

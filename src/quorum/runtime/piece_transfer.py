@@ -63,7 +63,7 @@ class PieceTransfer:
             return
         if mark == self._mark:
             self._turns.offered(source, now_us)
-            self._look_at_turn(now_us)
+            self._look_at_request(mark, now_us)
         elif self._mark is None or self.source is None or now_us >= self._progressed_us + 2 * TURN_US:
             self._turns.forget_offers()
             self._turns.offered(source, now_us)
@@ -86,10 +86,10 @@ class PieceTransfer:
         mark, now_us = self._mark, self._clock.now_us()
         if mark is None or (message.index, message.root) != (mark.index, mark.state_root) or self._is_waiting:
             return
-        if self._turns.is_banned(sender, now_us) or message.number != self._frames.count:
+        if self._turns.is_banned(sender, now_us) or message.number < self._frames.count:
             return  # also an answer that came twice, or late
-        if message.proof is None:
-            self._leave(sender)
+        if message.proof is None or message.number > self._frames.count:
+            self._leave(sender)  # nobody asked for that piece, in this life at least
             return
         entries = read_proof(mark.state_root, message.number, message.proof)
         pieces = _cut(message.sizes, attached)
@@ -145,12 +145,10 @@ class PieceTransfer:
 
     # Members.
 
-    def _look_at_turn(self, now_us: int) -> None:
-        """Somebody offers what is under way: ask again what was not answered, or the next if a turn is over."""
-        assert self._mark is not None, "a state is being fetched"
-        before = self._turns.now
-        if self._turns.next(now_us) != before or now_us >= self._asked_us + ASK_AGAIN_US:
-            self._ask(self._mark, now_us)
+    def _look_at_request(self, mark: SnapshotMark, now_us: int) -> None:
+        """Somebody offers what is under way: ask for what was not answered, of the next one if a turn is over."""
+        if self.source is None or now_us >= self._asked_us + ASK_AGAIN_US:
+            self._ask(mark, now_us)
 
     def _ask(self, mark: SnapshotMark, now_us: int) -> None:
         source = self._turns.next(now_us)

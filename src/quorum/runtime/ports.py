@@ -134,7 +134,7 @@ class Snapshots(Protocol):
         done: Callable[[BaseException | None], None],
     ) -> None:
         """Begin to collect the chunks of a snapshot whose digest and size are not known yet; drop what is here of
-        any other. `take` reads those from an earlier attempt, perhaps on another thread, and returns how many stay."""
+        any other. `take` reads those of an earlier attempt, maybe on another thread, and returns how many stay."""
         ...
 
     def append(self, mark: SnapshotMark, chunks: Sequence[bytes]) -> None:
