@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 from msgspec.structs import replace
-from tests.simulation.byzantine_scene import SECOND_US, TIMEOUTS_US, check_end, workers_of, world_with
 
 from quorum.apps import kv
 from quorum.apps.answer import OK
@@ -27,6 +26,7 @@ from quorum.runtime.messages import Failure, Result, SubmitSigned
 from quorum.sim.adversary import Liar, Sent
 from quorum.sim.byzantine_world import ByzantineWorld
 from quorum.sim.workload import Worker
+from simulation.byzantine_scene import SECOND_US, TIMEOUTS_US, check_end, workers_of, world_with
 
 
 def run(world: ByzantineWorld, seconds: int = 6, clients: int = 3) -> list[Worker]:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import pytest
 from msgspec.structs import replace
-from tests.simulation.byzantine_scene import SECOND_US, TIMEOUTS_US, check_end, workers_of, world_with
 
 from quorum.apps.catalogue import new_host
 from quorum.checkers.history import History
@@ -24,6 +23,7 @@ from quorum.runtime.turns import TURN_US
 from quorum.sim.adversary import Liar, Sent
 from quorum.sim.network import CALM, Weather
 from quorum.sim.node import SimNode
+from simulation.byzantine_scene import SECOND_US, TIMEOUTS_US, check_end, workers_of, world_with
 
 
 class CorruptsPieces(Liar):
