@@ -103,11 +103,12 @@ class PieceTransfer:
         if frames:
             self._progressed_us = now_us
             self._snapshots.append(mark, frames)
+        is_whole = self._frames.count == message.proof.count
+        if is_whole:
+            self._complete(mark)
         if good < len(pieces):
             self._blame(sender, mark, "that is not what the certified root says")
-        elif self._frames.count == message.proof.count:
-            self._complete(mark)
-        else:
+        elif not is_whole:
             self._ask(mark, now_us)
 
     # One state.
