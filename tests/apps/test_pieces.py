@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from quorum.apps import kv
+from quorum.apps.answer import OK, Answer
 from quorum.apps.catalogue import KV_APP, LOCK_APP, new_host
 from quorum.apps.host import OPEN, SESSIONS, Host
 from quorum.apps.pieces import (
@@ -28,6 +29,7 @@ from quorum.apps.pieces import (
     rendered,
     root_in_slices,
 )
+from quorum.apps.session import Sessions
 from quorum.apps.state_machine import is_chunked
 from quorum.apps.stream import HEAD, LAST, PieceFrames, payload_of, pieces_in, write_stream
 from quorum.entry import COMMAND
@@ -245,6 +247,28 @@ def test_applications_tell_the_digests_of_the_chunks_that_they_would_give() -> N
         if application is not None and is_chunked(application):
             told = [digests for digests in application.chunk_digests() if digests]
             assert told == [digests_of(chunk) for chunk in application.snapshot()]
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_sessions_tell_the_digests_of_their_chunks_whoever_was_used_since(data: st.DataObject) -> None:
+    """Chunks of idle sessions are remembered; one that is used, closed or evicted changes those from it on."""
+    sessions = Sessions(sessions_max=30)
+    for at in range(1, data.draw(st.integers(2, 60))):
+        match data.draw(st.integers(0, 4)):
+            case 0 | 1:
+                sessions.open(at, "owner")
+            case 2:
+                header = Header(at, 0, COMMAND, 1, 0, at, 0, data.draw(st.integers(1, at)), at, at - 1, 1, b"")
+                if sessions.begin(header) is None:
+                    sessions.finish(header, Answer(OK, bytes(data.draw(st.sampled_from((10, 30_000, 90_000))))))
+            case 3:
+                sessions.close(data.draw(st.integers(1, at)))
+            case _:
+                told = [digests for digests in sessions.chunk_digests() if digests]
+                assert told == [digests_of(chunk) for chunk in sessions.snapshot()]
+    told = [digests for digests in sessions.chunk_digests() if digests]
+    assert told == [digests_of(chunk) for chunk in sessions.snapshot()]
 
 
 def test_where_no_blocks_are_applied_the_digest_is_what_it_was() -> None:

@@ -1,4 +1,4 @@
-"""A certified state on its way: piece after piece, each proven, from whoever gives it, through lies and crashes."""
+"""A certified state on its way: piece by piece, each proven, from whoever gives it, through lies and crashes."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ class Host:
         return joined(blake2b(self._head(), digest_size=32), parts)
 
     def _digests_of_pieces(self) -> Iterator[bytes]:
-        parts: list[tuple[int, Iterator[bytes]]] = [(SESSIONS, rendered(self._sessions.snapshot()))]
+        parts: list[tuple[int, Iterator[bytes]]] = [(SESSIONS, self._sessions.chunk_digests())]
         for app, application in self._applications.items():
             if is_chunked(application):
                 parts.append((app, application.chunk_digests()))

@@ -28,7 +28,7 @@ GROUP = 64
 _ENTRY = struct.Struct("<HB32s")
 _COUNT = struct.Struct("<Q")
 _PERSON = b"quorum state 1"
-SLICE_BYTES = 100_000
+SLICE_BYTES = 50_000
 
 Entry = tuple[int, int, bytes]
 """(application, kind, digest) of one piece."""

@@ -121,7 +121,7 @@ class Chunked(StateMachine, Protocol):
 
     def chunk_digests(self) -> Iterator[bytes]:
         """Pin the present state; yield `pieces.digests_of` each chunk that `snapshot` would give now, in order,
-        and b"" after each slice of about 100 KB of work."""
+        and b"" after each slice of about 50 KB of work."""
         ...
 
 
