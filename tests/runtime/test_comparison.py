@@ -6,7 +6,7 @@ from itertools import count
 
 from quorum.protocols import effects, events
 from quorum.runtime.digests import PENDING_MAX, SLICE_US
-from quorum.runtime.messages import Chunk, ChunkRequest, StateDigest
+from quorum.runtime.messages import Chunk, ChunkRequest, PieceRequest, Pieces, StateDigest
 from runtime.driver_world import DriverWorld, mark_at
 
 
@@ -44,7 +44,9 @@ def test_a_node_that_differs_from_a_quorum_tells_its_replica_and_passes_its_stat
     world.snapshots.files[9] = (mark_at(9), b"0123456789")
     world.transport.sent.clear()
     world.driver.receive("n3", ChunkRequest(9, 4))
-    assert world.transport.sent == [("n3", Chunk(9, 4, True), ())]
+    world.driver.receive("n3", PieceRequest(9, b"root", 4))
+    gone = Pieces(9, b"root", 4, (), None)
+    assert world.transport.sent == [("n3", Chunk(9, 4, True), ()), ("n3", gone, ())]
     world.driver.want_snapshot(77)
     assert world.told[-1] == ("refused", 77, "ConfigurationError")
 

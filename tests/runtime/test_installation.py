@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from msgspec.structs import replace
 
 from quorum.model import Configuration
 from quorum.protocols.events import SnapshotMark
-from quorum.runtime.installation import Installation
+from quorum.runtime.installation import Installation, NotAsProven
 
 CONFIGURATION = Configuration(voters=("a",))
 
@@ -23,6 +24,10 @@ class Shelf:
     def __init__(self) -> None:
         self.kept: SnapshotMark | None = None
         self.jobs: list[Callable[[], None]] = []
+        self.dropped: list[int] = []
+
+    def drop(self, index: int) -> None:
+        self.dropped.append(index)
 
     def newest(self) -> SnapshotMark | None:
         return self.kept
@@ -39,8 +44,12 @@ class Shelf:
 
     def load_aside(self, index: int, take, done) -> None:
         def job() -> None:
-            take(self.load(index))
-            done(None)
+            try:
+                take(self.load(index))
+            except ValueError as error:
+                done(error)
+            else:
+                done(None)
 
         self.jobs.append(job)
 
@@ -75,6 +84,9 @@ class Store:
 
     def restore(self, chunks: Iterator[bytes]) -> None:
         (self.state,) = chunks
+
+    def digest(self) -> bytes:
+        return self.state
 
 
 class Scene:
@@ -114,6 +126,19 @@ def test_a_snapshot_that_the_log_has_overtaken_is_not_read_for_its_file_may_be_g
     scene.work()
     assert scene.ready == [5] and not scene.installation.is_busy
     assert scene.store.state == b""
+
+
+def test_a_proven_state_that_is_not_what_was_proven_blames_nobody_and_goes():
+    """Its pieces were right when they came: so it is the disk, or the program."""
+    scene = Scene()
+    refused: list[BaseException] = []
+    scene.installation._refused = lambda source, error: refused.append(error)
+    for root in (b"of another state", b"state at 5"):
+        scene.shelf.kept = replace(mark(5), state_root=root)
+        scene.installation.begin_proven(scene.shelf.kept)
+        scene.work()
+    assert [type(error) for error in refused] == [NotAsProven]
+    assert scene.ready == [5] and scene.shelf.dropped == [5]
 
 
 def test_one_that_was_loaded_and_forgotten_is_read_from_its_file():

@@ -1,14 +1,11 @@
-"""Liars that a scene needs and no campaign: clients that lie, and members that lie to clients or to who is behind.
+"""Liars that a scene needs and no campaign: clients that lie, and members that lie to clients.
 
-Rows 10, 13, 28 to 31, 33, 34 and 49 of the adversarial checklist (tests/README.md), on real sessions, clients and
-snapshots.
+Rows 10, 13, 28 to 31 and 49 of the adversarial checklist (tests/README.md), on real sessions and clients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
-from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -16,51 +13,20 @@ from msgspec.structs import replace
 
 from quorum.apps import kv
 from quorum.apps.answer import OK
-from quorum.apps.catalogue import KV_APP, new_host
+from quorum.apps.catalogue import KV_APP
 from quorum.certificate.requests import decode_request, sign_request
 from quorum.checkers.history import History
-from quorum.checkers.linearizability import check_linearizable
 from quorum.entry import Buffer
 from quorum.header import Batch
 from quorum.model import NodeId
 from quorum.protocols.pbft.blocks import make_block, read_block
 from quorum.protocols.pbft.chain import Link
-from quorum.protocols.pbft.messages import Offer, PrePrepare
-from quorum.protocols.pbft.settings import Settings
-from quorum.runtime.messages import Chunk, Failure, Result, SubmitSigned
-from quorum.sim.adversary import BEHAVIOURS, Liar, Sent
+from quorum.protocols.pbft.messages import PrePrepare
+from quorum.runtime.messages import Failure, Result, SubmitSigned
+from quorum.sim.adversary import Liar, Sent
 from quorum.sim.byzantine_world import ByzantineWorld
 from quorum.sim.workload import Worker
-
-SECOND_US = 1_000_000
-SETTINGS = Settings(state_blocks=16, log_kept_blocks=8)
-TIMEOUTS_US = 10 * SETTINGS.view_timeout_us
-
-
-def world_with(lies: dict[NodeId, type[Liar]], nodes: int = 4, seed: int = 0) -> ByzantineWorld:
-    """Members of which some lie in a way of their own."""
-    known = {f"test-{name}": lie for name, lie in lies.items()}
-    with patch.dict(BEHAVIOURS, known):
-        world = ByzantineWorld(seed, nodes, (nodes - 1) // 3, {name: f"test-{name}" for name in lies}, SETTINGS)
-    world.boot()
-    return world
-
-
-def workers_of(world: ByzantineWorld, count: int, history: History, stop_us: int) -> list[Worker]:
-    workers = [Worker(world, f"c{i}", history, 60_000, stop_us, False) for i in range(1, count + 1)]
-    for worker in workers:
-        worker.start()
-    return workers
-
-
-def check_end(world: ByzantineWorld, workers: list[Worker], history: History) -> None:
-    """All clients were answered, honest members hold the same, and the history is linearizable. What is decided
-    twice, and whoever is blamed, is checked by the world as it happens."""
-    assert all(worker.answered > 5 and not worker.client.session.unanswered for worker in workers)
-    applied = {world.nodes[name].driver.applied_index for name in world.honest}
-    assert len(applied) == 1
-    assert len({world.nodes[name].host.digest() for name in world.honest}) == 1
-    assert check_linearizable(history)
+from simulation.byzantine_scene import SECOND_US, TIMEOUTS_US, check_end, workers_of, world_with
 
 
 def run(world: ByzantineWorld, seconds: int = 6, clients: int = 3) -> list[Worker]:
@@ -259,112 +225,3 @@ def test_row_10_a_client_that_the_primary_leaves_out_is_served_within_a_bound() 
     workers = run(world)
     assert min(world.nodes[name].replica.state.view for name in world.honest) > 0
     assert workers[0].answered > 5
-
-
-# Rows 33 and 34: chunks of a snapshot.
-
-
-class CorruptsChunks(Liar):
-    """Every part of a snapshot that it gives has one wrong bit."""
-
-    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
-        if isinstance(message, Chunk) and attached and any(map(len, attached)):
-            data = bytearray(b"".join(attached))
-            data[self.random.randrange(len(data))] ^= 1
-            return [(message, (bytes(data),))]
-        return super().lie(to, message, attached)
-
-
-class MovesChunks(Liar):
-    """Says of every part that it belongs elsewhere."""
-
-    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
-        if isinstance(message, Chunk):
-            return [(replace(message, offset=message.offset + 7), tuple(attached))]
-        return super().lie(to, message, attached)
-
-
-class NeverEnds(Liar):
-    """Its snapshot goes on and on."""
-
-    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
-        if isinstance(message, Chunk):
-            return [(message, (bytes(100_000),))]
-        return super().lie(to, message, attached)
-
-
-class Stalls(Liar):
-    """Offers a state and gives no part of it."""
-
-    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
-        return [] if isinstance(message, Chunk) else super().lie(to, message, attached)
-
-
-@pytest.mark.parametrize("lie", [CorruptsChunks, MovesChunks, NeverEnds, Stalls])
-@pytest.mark.parametrize("liar", ["n1", "n2", "n3"])
-def test_row_33_34_a_state_comes_from_an_honest_member_whatever_another_one_gives(
-    liar: str, lie: type[Liar]
-) -> None:
-    """The digest of the state is certified: a wrong one is never taken, its giver blamed, and a slow one left."""
-    world = world_with({liar: lie})
-    history = History()
-    world.crash("n4")
-    workers = workers_of(world, 3, history, 8 * SECOND_US)
-    world.run(6 * SECOND_US)
-    world.restart("n4")
-    world.run(8 * SECOND_US + 2 * TIMEOUTS_US)
-    check_end(world, workers, history)
-    assert world.sometimes.counts["state installed from a member"] > 0
-
-
-def other_state() -> bytes:
-    """A snapshot file, as the simulator keeps them, of a state that nobody has."""
-    chunks = list(new_host().snapshot())
-    return b"".join(len(chunk).to_bytes(4, "little") + chunk for chunk in chunks)
-
-
-class ForgesSnapshots(Liar):
-    """Offers a file of its own under a root that is certified: the digest of the file is not."""
-
-    data = other_state()
-
-    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
-        if isinstance(message, Offer):
-            digest = blake2b(self.data, digest_size=32).digest()
-            return [(replace(message, mark=replace(message.mark, digest=digest, size=len(self.data))), ())]
-        if isinstance(message, Chunk):
-            return [(replace(message, gone=False), (self.data[message.offset :],))]
-        return super().lie(to, message, attached)
-
-
-class ForgesGarbage(ForgesSnapshots):
-    """As that, of bytes that no application can read."""
-
-    data = (5).to_bytes(4, "little") + b"\xc1junk"
-
-
-@pytest.mark.parametrize("lie", [ForgesSnapshots, ForgesGarbage])
-def test_row_33_a_forged_state_is_not_taken_and_no_later_life_finds_it(lie: type[Liar]) -> None:
-    """The node goes on, blames who gave it, and takes another member's; a restart does not find it, either."""
-    world = world_with({"n2": lie})
-    blamed: list[NodeId] = []
-    misbehaved = world.misbehaved
-
-    def watched(by: NodeId, node: NodeId, what: str) -> None:
-        misbehaved(by, node, what)
-        if by == "n4":
-            blamed.append(node)
-
-    world.misbehaved = watched
-    history = History()
-    world.crash("n4")
-    workers = workers_of(world, 3, history, 8 * SECOND_US)
-    world.run(5 * SECOND_US)
-    world.restart("n4")
-    assert world.run_until(lambda: bool(blamed), SECOND_US)
-    assert world.nodes["n4"].snapshots.newest() is None
-    world.crash("n4")
-    world.restart("n4")
-    world.run(8 * SECOND_US + 2 * TIMEOUTS_US)
-    check_end(world, workers, history)
-    assert set(blamed) == {"n2"}

@@ -123,6 +123,10 @@ class Decisions:
         """Pin the present decisions; return their chunks."""
         return self._decided.view().chunks()
 
+    def chunk_digests(self) -> Iterator[bytes]:
+        """Pin the present decisions; give `pieces.digests_of` each chunk, and b"" after slices."""
+        return self._decided.view().chunk_digests()
+
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace all decisions. Raises ValueError, state unchanged, if the chunks are damaged."""
         restored = self._decided.empty()

@@ -19,6 +19,7 @@ import msgspec
 
 from quorum.apps.kv import Put
 from quorum.apps.leaves import Change, Versioned, tombstone
+from quorum.apps.pieces import digests_of
 from quorum.entry import Buffer
 
 CHANGES_MAX = 100_000
@@ -106,7 +107,7 @@ _DECODE_LOOSE = msgspec.msgpack.Decoder(list[Puts]).decode
 class Chunk:
     """Parts one behind the other; `begin` is the number of its first change."""
 
-    __slots__ = ("_digest", "begin", "count", "parts", "size")
+    __slots__ = ("_digest", "_piece_digests", "begin", "count", "parts", "size")
 
     def __init__(self, begin: int, parts: Sequence[Part] = ()) -> None:
         self.begin = begin
@@ -114,6 +115,7 @@ class Chunk:
         self.count = 0
         self.size = 0
         self._digest: bytes | None = None
+        self._piece_digests: bytes | None = None
         for part in parts:
             self.add(part)
 
@@ -129,7 +131,7 @@ class Chunk:
         self.parts.append(part)
         self.count += len(part)
         self.size += part.size
-        self._digest = None
+        self._digest = self._piece_digests = None
 
     def since(self, number: int) -> Iterator[Change]:
         """Its changes from `number` on."""
@@ -161,6 +163,17 @@ class Chunk:
                 part.hash_into(digest)
             self._digest = digest.digest()
         return self._digest
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the digests of its bytes have to be computed."""
+        return self._piece_digests is None
+
+    def piece_digests(self) -> bytes:
+        """`pieces.digests_of` its bytes in a snapshot, computed again only when something was added."""
+        if self._piece_digests is None:
+            self._piece_digests = digests_of(_ENCODE(self.parts))
+        return self._piece_digests
 
 
 class HistoryView:
@@ -299,6 +312,11 @@ class History:
         chunks = [*(chunk.parts for chunk in self._chunks), self._open.parts.copy()]
         return HistoryView(self._head(), chunks, self._loose())
 
+    def chunk_digests(self) -> Iterator[bytes]:
+        """Pin the present state; give the digests of the pieces of each chunk of a view, and b"" after slices."""
+        head, newest = _ENCODE(self._head()), self._open.piece_digests()
+        return _chunk_digests(head, tuple(self._chunks), newest, _ENCODE(self._loose()))
+
     def let_go(self) -> Iterator[None]:
         """Free it chunk by chunk. It must not be used any more."""
         while self._chunks:
@@ -426,6 +444,17 @@ def _digests(root: blake2b, full: Sequence[Chunk], newest: bytes, loose: Sequenc
     for part in loose:
         part.hash_into(root)
     yield root.digest()
+
+
+def _chunk_digests(head: bytes, full: Sequence[Chunk], newest: bytes, loose: bytes) -> Iterator[bytes]:
+    yield digests_of(head)
+    for chunk in full:
+        if chunk.is_unread:
+            chunk.piece_digests()
+            yield b""
+        yield chunk.piece_digests()
+    yield newest
+    yield digests_of(loose)
 
 
 def _size_of(changes: Sequence[Change]) -> int:

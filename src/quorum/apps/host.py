@@ -17,6 +17,7 @@ import msgspec
 from quorum.apps.answer import EXPIRED, OK, Answer, Failure, decode_failure, failure, failure_answer
 from quorum.apps.applied import NOTHING, Applied
 from quorum.apps.log_clock import LogClock
+from quorum.apps.pieces import rendered, root_in_slices
 from quorum.apps.session import SESSIONS_MAX, Sessions
 from quorum.apps.slices import joined
 from quorum.apps.state_machine import (
@@ -25,6 +26,7 @@ from quorum.apps.state_machine import (
     Reply,
     StateMachine,
     Task,
+    is_chunked,
     is_expiring,
     is_large,
     is_renewable,
@@ -185,7 +187,10 @@ class Host:
             return failure_answer(error)
 
     def digest(self) -> bytes:
-        """The root over position, log time, lease time, sessions and every application: 32 bytes."""
+        """The root over position, log time, lease time, sessions and every application: 32 bytes. Where blocks are
+        applied, it is the root over the pieces of `snapshot` (apps.pieces)."""
+        if self._block:
+            return next(filter(None, self._digests_of_pieces()))
         root = blake2b(self._head(), digest_size=32)
         root.update(self._sessions.digest())
         for app, application in self._applications.items():
@@ -195,11 +200,22 @@ class Host:
 
     def digests(self) -> Iterator[bytes]:
         """Pin the present state; return its `digest` in slices: b"" after each, then the digest."""
+        if self._block:
+            return self._digests_of_pieces()
         parts: list[tuple[bytes, Iterator[bytes]]] = [(b"", iter((self._sessions.digest(),)))]
         for app, application in self._applications.items():
             sliced = application.digests() if is_sliced(application) else iter((application.digest(),))
             parts.append((app.to_bytes(2, "little"), sliced))
         return joined(blake2b(self._head(), digest_size=32), parts)
+
+    def _digests_of_pieces(self) -> Iterator[bytes]:
+        parts: list[tuple[int, Iterator[bytes]]] = [(SESSIONS, self._sessions.chunk_digests())]
+        for app, application in self._applications.items():
+            if is_chunked(application):
+                parts.append((app, application.chunk_digests()))
+            else:
+                parts.append((app, rendered(_begun(application.snapshot()))))
+        return root_in_slices(self._head(), parts)
 
     def spare(self) -> Host | None:
         """An empty host like this one, to be restored while this one goes on; None if nobody can make one."""

@@ -62,6 +62,7 @@ from quorum.apps.kv_leases import KeyLeases
 from quorum.apps.kv_rules import refusal_of_item, refusal_of_list, refusal_of_operation, refusal_of_txn
 from quorum.apps.leaves import Change, Leaves, Versioned, tombstone
 from quorum.apps.log_clock import LogClock
+from quorum.apps.pieces import digests_of
 from quorum.apps.slices import joined
 from quorum.apps.state_machine import Outputs
 from quorum.entry import Buffer
@@ -206,13 +207,20 @@ class KeyValueStore:
         """Pin the present state (a pointer for about 100 keys or changes); return its chunks, to be read at
         leisure."""
         leaves, history = self._leaves.view(), self.history.view()
+        head = iter((self._head_of(len(leaves)),))
         if self._format == PLAIN_FORMAT:
-            plain = _ENCODE(PlainHead(PLAIN_FORMAT, self._revision, len(leaves)))
-            return chain((plain,), leaves.chunks(), history.chunks())
+            return chain(head, leaves.chunks(), history.chunks())
         leases, rows = self._leases.views()
-        newest = self._leases.newest
-        head = _ENCODE(StoreHead(FORMAT, self._revision, len(leaves), newest, len(leases), len(rows)))
-        return chain((head,), leaves.chunks(), history.chunks(), leases.chunks(), rows.chunks())
+        return chain(head, leaves.chunks(), history.chunks(), leases.chunks(), rows.chunks())
+
+    def chunk_digests(self) -> Iterator[bytes]:
+        """Pin the present state; give `pieces.digests_of` each chunk of `snapshot`, and b"" after slices."""
+        leaves, history = self._leaves.view(), self.history.chunk_digests()
+        head = iter((digests_of(self._head_of(len(leaves))),))
+        if self._format == PLAIN_FORMAT:
+            return chain(head, leaves.chunk_digests(), history)
+        leases, rows = self._leases.views()
+        return chain(head, leaves.chunk_digests(), history, leases.chunk_digests(), rows.chunk_digests())
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the state by one that `snapshot` wrote. Raises ValueError, state unchanged, if it is damaged."""
@@ -243,6 +251,13 @@ class KeyValueStore:
         self._revision += REVISION_GAP
         self.history.skip(self._revision, 0)
         self._leases.begin_anew()
+
+    def _head_of(self, leaves: int) -> bytes:
+        """The first chunk of a snapshot."""
+        if self._format == PLAIN_FORMAT:
+            return _ENCODE(PlainHead(PLAIN_FORMAT, self._revision, leaves))
+        leases, rows = (len(view) for view in self._leases.views())
+        return _ENCODE(StoreHead(FORMAT, self._revision, leaves, self._leases.newest, leases, rows))
 
     @property
     def _format(self) -> int:

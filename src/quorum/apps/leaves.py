@@ -22,6 +22,8 @@ from typing import Protocol
 
 import msgspec
 
+from quorum.apps.pieces import PIECE_BYTES, digests_of
+
 KEYS_PER_LEAF = 256
 LEAF_BYTES = 64 * 1024
 """A leaf with more than one key is split above either bound. Both must be the same on every node."""
@@ -140,6 +142,13 @@ class Leaf(msgspec.Struct, gc=False, eq=False):
             digest = self._digest = blake2b(self.chunk(), digest_size=DIGEST_BYTES).digest()
         return digest
 
+    def piece_digests(self) -> bytes:
+        """`pieces.digests_of` the canonical bytes: its digest, but for a leaf with a very large value."""
+        entry_bytes = 48  # what is around a key and its value, at most
+        if len(self.low) + self.size + entry_bytes * (len(self.items) + 1) <= PIECE_BYTES:
+            return self.digest()
+        return digests_of(self.chunk())
+
 
 class View:
     """The leaves as they were at one moment, to be read once. Costs one pointer per leaf, and may be read on
@@ -168,6 +177,16 @@ class View:
             if is_dirty:
                 yield b""
         yield _root(digests)
+
+    def chunk_digests(self) -> Iterator[bytes]:
+        """The digests of the pieces of each chunk, and b"" after each that had to be made."""
+        unread = self._unread
+        while unread:
+            leaf = unread.pop()
+            is_dirty = leaf.is_dirty
+            yield leaf.piece_digests()
+            if is_dirty:
+                yield b""
 
 
 class Leaves:

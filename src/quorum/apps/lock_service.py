@@ -12,7 +12,7 @@ import msgspec
 
 from quorum.apps.batch import BatchDecoder, Refused
 from quorum.apps.leases import LEASES_MAX, Leases
-from quorum.apps.leaves import Leaves
+from quorum.apps.leaves import Leaves, View
 from quorum.apps.lock import (
     CLOSED_NAMES_MAX,
     LIST_LOCKS_MAX,
@@ -50,6 +50,7 @@ from quorum.apps.lock import (
     encode_change,
 )
 from quorum.apps.log_clock import LogClock
+from quorum.apps.pieces import digests_of
 from quorum.apps.state_machine import Notice, Outputs
 from quorum.entry import Buffer
 from quorum.header import Header
@@ -175,9 +176,19 @@ class LockService:
 
     def snapshot(self) -> Iterator[bytes]:
         """Pin the present state; return its chunks."""
+        head, views = self._views()
+        return chain((head,), *(view.chunks() for view in views))
+
+    def chunk_digests(self) -> Iterator[bytes]:
+        """Pin the present state; give `pieces.digests_of` each chunk of `snapshot`, and b"" after slices."""
+        head, views = self._views()
+        return chain((digests_of(head),), *(view.chunk_digests() for view in views))
+
+    def _views(self) -> tuple[bytes, tuple[View, ...]]:
+        """The first chunk of a snapshot, and what the others are read from."""
         views = (self._leases.view(), self._holders.view(), self._waiters.view())
         head = ServiceHead(_FORMAT, self._session, self._ticket, self._token, *map(len, views))
-        return chain((_ENCODE(head),), *(view.chunks() for view in views))
+        return _ENCODE(head), views
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the state by one that `snapshot` wrote. Raises ValueError, state unchanged, if it is damaged."""

@@ -12,7 +12,7 @@ import msgspec
 from quorum.apps.answer import failure_of
 from quorum.apps.batch import MESSAGE_CHARS_MAX, BatchDecoder, Refused
 from quorum.apps.call_depth import at_full_depth
-from quorum.apps.leaves import DIGEST_BYTES
+from quorum.apps.leaves import DIGEST_BYTES, View
 from quorum.apps.object_state import Context, ObjectState, ResultTooLarge
 from quorum.apps.objects import (
     COMMAND_RESULTS_BYTES_MAX,
@@ -27,6 +27,7 @@ from quorum.apps.objects import (
     Raised,
     Result,
 )
+from quorum.apps.pieces import digests_of
 from quorum.apps.replicated_schema import ClassSchema, MethodSchema, schema_of
 from quorum.apps.state_machine import Outputs
 from quorum.entry import Buffer
@@ -131,6 +132,16 @@ class Objects:
 
     def snapshot(self) -> Iterator[bytes]:
         """Pin the present state; return its chunks, to be read at leisure."""
+        head, views = self._views()
+        return chain((head,), *(view.chunks() for view in views))
+
+    def chunk_digests(self) -> Iterator[bytes]:
+        """Pin the present state; give `pieces.digests_of` each chunk of `snapshot`, and b"" after slices."""
+        head, views = self._views()
+        return chain((digests_of(head),), *(view.chunk_digests() for view in views))
+
+    def _views(self) -> tuple[bytes, list[View]]:
+        """The first chunk of a snapshot, and what the others are read from."""
         present = [(name, self._objects[name]) for name in self._schemas if name in self._objects]
         views = [state.cells.leaves.view() for _, state in present]
         heads = [
@@ -143,7 +154,7 @@ class Objects:
             )
             for name, state in present
         ]
-        return chain((_ENCODE(ObjectsHead(_FORMAT, heads)),), *(view.chunks() for view in views))
+        return _ENCODE(ObjectsHead(_FORMAT, heads)), views
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the state by one that `snapshot` wrote; no chunks are no objects. Raises ValueError, state

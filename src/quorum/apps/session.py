@@ -22,6 +22,7 @@ from hashlib import blake2b
 import msgspec
 
 from quorum.apps.answer import DROPPED_ANSWER, EXPIRED_ANSWER, FORGOTTEN_ANSWER, STATUSES, Answer
+from quorum.apps.pieces import digests_of
 from quorum.apps.session_record import SessionRecord
 from quorum.header import Header
 
@@ -76,6 +77,7 @@ class Sessions:
         self._sessions: OrderedDict[int, Session] = OrderedDict()
         self._era = 0
         self._size = 0
+        self._runs: dict[int, _Run] = {}
 
     def __len__(self) -> int:
         """The number of open sessions."""
@@ -152,6 +154,25 @@ class Sessions:
         """Pin the present sessions, one pointer each; return their chunks. A pinned one is copied when used."""
         self._era += 1
         return _chunks(tuple(self._sessions.values()))
+
+    def chunk_digests(self) -> Iterator[bytes]:
+        """Pin the present sessions; give `pieces.digests_of` each chunk of `snapshot`, and b"" after each that had
+        to be made. Those who are idle stand first, in the same order: their chunks are not made again."""
+        self._era += 1
+        return self._digests_of(tuple(self._sessions.values()))
+
+    def _digests_of(self, sessions: tuple[Session, ...]) -> Iterator[bytes]:
+        runs: dict[int, _Run] = {}
+        at = 0
+        while at < len(sessions):
+            run = self._runs.get(sessions[at].client)
+            if run is None or not run.is_at(sessions, at):
+                run = _Run(sessions, at)
+                yield b""
+            runs[sessions[at].client] = run
+            yield run.digests
+            at += len(run.sessions)
+        self._runs = runs
 
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace all sessions. Raises ValueError, nothing changed, if the chunks are damaged."""
@@ -245,18 +266,40 @@ def _cost(answer: Answer) -> int:
     return len(answer.body) + ANSWER_OVERHEAD_BYTES
 
 
-def _chunks(sessions: tuple[Session, ...]) -> Iterator[bytes]:
+class _Run:
+    """Sessions whose records are one chunk, as they were when they were pinned: whoever is used gets a copy."""
+
+    __slots__ = ("digests", "is_full", "sessions")
+
+    def __init__(self, sessions: tuple[Session, ...], first: int) -> None:
+        count, chunk, self.is_full = _chunk(sessions, first)
+        self.sessions = sessions[first : first + count]
+        self.digests = digests_of(chunk)
+
+    def is_at(self, sessions: tuple[Session, ...], first: int) -> bool:
+        """Whether these very sessions are the chunk that begins there."""
+        behind = first + len(self.sessions)
+        return (self.is_full or behind == len(sessions)) and sessions[first:behind] == self.sessions
+
+
+def _chunk(sessions: tuple[Session, ...], first: int) -> tuple[int, bytes, bool]:
+    """The chunk that begins with this session: of how many it is, its bytes, and whether no more would fit."""
     records: list[msgspec.Raw] = []
-    size = 0
-    for session in sessions:
-        record = session.record()
+    size, at = 0, first
+    while at < len(sessions) and size < CHUNK_BYTES:
+        record = sessions[at].record()
         records.append(msgspec.Raw(record))
         size += len(record)
-        if size >= CHUNK_BYTES:
-            yield _ENCODE.encode(records)
-            records, size = [], 0
-    if records:
-        yield _ENCODE.encode(records)
+        at += 1
+    return at - first, _ENCODE.encode(records), size >= CHUNK_BYTES
+
+
+def _chunks(sessions: tuple[Session, ...]) -> Iterator[bytes]:
+    at = 0
+    while at < len(sessions):
+        count, chunk, _ = _chunk(sessions, at)
+        yield chunk
+        at += count
 
 
 def _read_records(chunk: bytes) -> list[SessionRecord]:

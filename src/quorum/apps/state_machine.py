@@ -66,7 +66,10 @@ class StateMachine(Protocol):
         ...
 
     def snapshot(self) -> Iterator[bytes]:
-        """A point-in-time view, taken in about O(1), read in slices while commands go on being applied."""
+        """A point-in-time view, taken in about O(1), read in slices while commands go on being applied.
+
+        The chunks are a function of the log, like all else: where members may lie, blocks name their digests.
+        """
         ...
 
     def restore(self, chunks: Iterable[bytes]) -> None:
@@ -111,6 +114,20 @@ class Sliced(StateMachine, Protocol):
     def digests(self) -> Iterator[bytes]:
         """Pin the present state; yield b"" after each slice of about 100 KB, then its `digest`."""
         ...
+
+
+class Chunked(StateMachine, Protocol):
+    """A state machine that keeps the digests of its snapshot's chunks, and makes only the chunks that changed."""
+
+    def chunk_digests(self) -> Iterator[bytes]:
+        """Pin the present state; yield `pieces.digests_of` each chunk that `snapshot` would give now, in order,
+        and b"" after each slice of about 50 KB of work."""
+        ...
+
+
+def is_chunked(application: StateMachine) -> TypeGuard[Chunked]:
+    """Whether the class of an application has `chunk_digests`."""
+    return callable(getattr(type(application), "chunk_digests", None))
 
 
 def is_sliced(application: StateMachine) -> TypeGuard[Sliced]:

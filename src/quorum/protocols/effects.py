@@ -125,7 +125,8 @@ class Compacted(Effect, frozen=True, gc=False):
 
 
 class FetchSnapshot(Effect, frozen=True, gc=False):
-    """Fetch the snapshot `mark` from `source`, verify its digest, install it."""
+    """Fetch the snapshot `mark` from `source`, verify its digest, install it. With a `state_root` each piece is
+    verified by that, digest and size are not known before, and whoever offers the same may give the rest."""
 
     source: NodeId
     mark: SnapshotMark

@@ -20,7 +20,7 @@ from quorum.protocols import effects, events
 from quorum.protocols.replica import Replica
 from quorum.runtime.comparison import Comparison
 from quorum.runtime.digests import Done
-from quorum.runtime.messages import Chunk, ChunkRequest, StateDigest
+from quorum.runtime.messages import Chunk, ChunkRequest, PieceRequest, Pieces, StateDigest
 from quorum.runtime.ports import Application, Observer, Ports, Requests
 from quorum.runtime.snapshot_keeper import SnapshotKeeper
 from quorum.runtime.stragglers import Stragglers
@@ -37,6 +37,8 @@ TAIL_BLOCKS = 64
 LOT_BYTES_MAX = 256 * 1024
 LOT_ENTRIES_MAX = 512
 """After about this much, watchers look at what changed: the application keeps its newest changes only."""
+_BESIDE = frozenset((ChunkRequest, Chunk, PieceRequest, Pieces, StateDigest))
+"""What is not the replica's affair."""
 
 
 class Driver:
@@ -140,14 +142,18 @@ class Driver:
     def receive(self, sender: NodeId, message: object, attached: tuple[Buffer, ...] = ()) -> None:
         """A message of a peer; the transport vouches for `sender`."""
         kind = type(message)
-        if kind is ChunkRequest:
+        if kind not in _BESIDE:
+            self._events.append(events.Received(self._clock.now_us(), sender, message, attached))
+        elif kind is ChunkRequest:
             self.snapshots.on_request(sender, message)  # type: ignore[arg-type]
         elif kind is Chunk:
             self.snapshots.on_chunk(sender, message, attached)  # type: ignore[arg-type]
-        elif kind is StateDigest:
-            self.comparison.on_digest(sender, message)  # type: ignore[arg-type]
+        elif kind is PieceRequest:
+            self.snapshots.on_piece_request(sender, message)  # type: ignore[arg-type]
+        elif kind is Pieces:
+            self.snapshots.on_pieces(sender, message, attached)  # type: ignore[arg-type]
         else:
-            self._events.append(events.Received(self._clock.now_us(), sender, message, attached))
+            self.comparison.on_digest(sender, message)  # type: ignore[arg-type]
 
     def propose(self, token: int, batch: Batch) -> None:
         self._proposed.append((token, batch))

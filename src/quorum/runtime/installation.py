@@ -54,6 +54,12 @@ class Installation:
         self.is_busy = True
         self._snapshots.finish(mark, lambda error: self._on_finished(mark, source, error))
 
+    def begin_proven(self, mark: SnapshotMark) -> None:
+        """`mark` is in place, each of its pieces proven by a certified root."""
+        assert not self.is_busy, "one at a time"
+        self.is_busy = True
+        self._on_finished(mark, self._node, None)
+
     def _on_finished(self, mark: SnapshotMark, source: NodeId, error: BaseException | None) -> None:
         if error is not None:
             self.is_busy = False
@@ -74,9 +80,12 @@ class Installation:
         self, mark: SnapshotMark, source: NodeId, spare: Application | None, error: BaseException | None
     ) -> None:
         self.is_busy = False
-        if mark.state_root and isinstance(error, ValueError):
-            error = unreadable(source, mark, error)  # whoever named its digest may have made it up
-        if mark.state_root and isinstance(error, StorageCorrupt):
+        if mark.state_root and isinstance(error, ValueError | StorageCorrupt):
+            error = NotAsProven(
+                f"{self._node} was to stand at the certified state of block {mark.index}, whose pieces were "
+                f"proven, but cannot: {str(error).rstrip('.')}. It is fetched again; if that does not help, look "
+                "at the disk and at the version of the program."
+            )
             if spare is not None:
                 self._free(spare)
             self._discard(mark, source, error)
@@ -129,18 +138,16 @@ class Installation:
             raise unreadable(self._node, mark, error) from error
 
 
-class StateNotCertified(StorageCorrupt):
-    """A fetched state is not the one whose root a certificate names."""
+class NotAsProven(StorageCorrupt):
+    """A state was fetched piece by piece, each of them proven, but what is on the disk now is something else, or
+    cannot be read here: nobody else is to blame."""
 
 
 def _restore(spare: Application, mark: SnapshotMark, chunks: Iterator[bytes]) -> None:
     """Load a state, and compare its digest with the certified one, if there is one."""
     spare.restore(chunks)
     if mark.state_root and spare.digest() != mark.state_root:
-        raise StateNotCertified(
-            f"the state of entry {mark.index} was fetched, but its digest is not the certified one. Fetch it from "
-            "another member."
-        )
+        raise ValueError("its digest is not the certified one.")
 
 
 def unreadable(node: NodeId, mark: SnapshotMark, error: BaseException) -> StorageCorrupt:

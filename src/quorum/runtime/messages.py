@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from quorum.apps.pieces import Proof
 from quorum.protocols.pbft.messages import Blocks, PbftMessage, PrePrepare
 from quorum.protocols.raft.messages import Append, RaftMessage
 
@@ -30,6 +31,26 @@ class Chunk(Wire, frozen=True, gc=False, array_like=True, tag=21):
     gone: bool = False
 
 
+class PieceRequest(Wire, frozen=True, gc=False, array_like=True, tag=23):
+    """Driver to driver: send me pieces of the certified state with this root, after block `index`, from the one of
+    this number on."""
+
+    index: int
+    root: bytes
+    number: int
+
+
+class Pieces(Wire, frozen=True, gc=False, array_like=True, tag=24):
+    """The answer: pieces of these sizes are attached, one behind the other, with what proves them. `proof` None:
+    that state is not kept here (any more)."""
+
+    index: int
+    root: bytes
+    number: int
+    sizes: tuple[int, ...]
+    proof: Proof | None
+
+
 class StateDigest(Wire, frozen=True, gc=False, array_like=True, tag=22):
     """Driver to every other: the digest of my application after `index`."""
 
@@ -37,7 +58,7 @@ class StateDigest(Wire, frozen=True, gc=False, array_like=True, tag=22):
     digest: bytes
 
 
-PeerMessage = RaftMessage | PbftMessage | ChunkRequest | Chunk | StateDigest
+PeerMessage = RaftMessage | PbftMessage | ChunkRequest | Chunk | PieceRequest | Pieces | StateDigest
 
 WITH_ENTRIES = (Append, PrePrepare, Blocks)
 """Messages whose attachment are stored entries."""

@@ -114,6 +114,37 @@ class Snapshots(Protocol):
         the loop."""
         ...
 
+    def survey(
+        self,
+        index: int,
+        take: Callable[[Iterator[tuple[int, bytes]]], None],
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        """As `load_aside`, each chunk with its offset in the file."""
+        ...
+
+    def read_frames(self, index: int, offset: int, count: int) -> list[bytes] | None:
+        """So many of the chunks given to `write`, from the one at this offset on; None: they cannot be read."""
+        ...
+
+    def resume(
+        self,
+        mark: SnapshotMark,
+        take: Callable[[Iterator[bytes]], int],
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        """Begin to collect the chunks of a snapshot whose digest and size are not known yet; drop what is here of
+        any other. `take` reads those of an earlier attempt, maybe on another thread, and returns how many stay."""
+        ...
+
+    def append(self, mark: SnapshotMark, chunks: Sequence[bytes]) -> None:
+        """Keep the next chunks of the snapshot that is being collected."""
+        ...
+
+    def complete(self, mark: SnapshotMark, done: Written) -> None:
+        """All chunks are here: put the snapshot in place, durably, then call `done` with the completed mark."""
+        ...
+
     def load(self, index: int) -> Iterator[bytes]:
         """The chunks given to `write`, verified. Raises StorageCorrupt."""
         ...

@@ -111,7 +111,11 @@ class SnapshotReader:
 
     def chunks(self) -> Iterator[bytes]:
         """The chunks, each verified before it is given out."""
-        at, stop = self._body, self.size - DIGEST_BYTES
+        return (chunk for _, chunk in self.located(self._body))
+
+    def located(self, at: int = 0) -> Iterator[tuple[int, bytes]]:
+        """As `chunks`, each with its offset in the file; from the one at offset `at` on, or from the first."""
+        at, stop = at or self._body, self.size - DIGEST_BYTES
         while True:
             head = self.read(at, _CHUNK.size)
             if len(head) < _CHUNK.size:
@@ -126,7 +130,7 @@ class SnapshotReader:
             chunk = self.read(at + _CHUNK.size, size)
             if crc32(chunk) != crc:
                 raise self._corrupt(at, "a chunk is damaged")
-            yield chunk
+            yield at, chunk
             at += _CHUNK.size + size
 
     def _read_head(self, cluster: str | None) -> tuple[int, SnapshotMark]:

@@ -7,6 +7,7 @@ What is rare is here, so that the driver can be read as rounds alone. `runtime/s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -21,8 +22,10 @@ from quorum.errors import (
 from quorum.model import NodeId
 from quorum.protocols import effects, events
 from quorum.runtime.comparison import Comparison
-from quorum.runtime.installation import Installation
-from quorum.runtime.messages import Chunk, ChunkRequest
+from quorum.runtime.installation import Installation, NotAsProven
+from quorum.runtime.messages import Chunk, ChunkRequest, PieceRequest, Pieces
+from quorum.runtime.piece_source import PieceSource
+from quorum.runtime.piece_transfer import PieceTransfer
 from quorum.runtime.ports import Application, Observer, Ports, Requests, Written
 from quorum.runtime.transfer import Transfer
 
@@ -66,6 +69,15 @@ class SnapshotKeeper:
             node, application, ports.snapshots, ports.clock, self._on_installed, self._on_wrong, failed
         )
         self._transfer = Transfer(ports.snapshots, ports.transport, self._installation.begin)
+        self._piece_source = PieceSource(ports.snapshots, ports.transport)
+        self._piece_transfer = PieceTransfer(
+            ports.snapshots,
+            ports.transport,
+            ports.clock,
+            self._installation.begin_proven,
+            self._on_lie,
+            partial(self._on_wrong, node),
+        )
 
     def stop(self) -> None:
         """The driver stops: nobody hears of what ends later."""
@@ -169,6 +181,13 @@ class SnapshotKeeper:
         else:
             self._transfer.serve(sender, request)
 
+    def on_piece_request(self, sender: NodeId, request: PieceRequest) -> None:
+        """A peer fetches a certified state from here."""
+        if self._comparison.differs or not self._application.keeps_state:
+            self._piece_source.refuse(sender, request)
+        else:
+            self._piece_source.serve(sender, request)
+
     # Got from another node.
 
     def on_fetch(self, effect: effects.FetchSnapshot) -> None:
@@ -177,7 +196,11 @@ class SnapshotKeeper:
         if not self._application.keeps_state:
             if not self._is_writing:
                 self._write(replace(effect.mark, digest=b"", size=0), iter(()), self._on_mark_written)
-        elif not self._installation.is_busy:
+        elif self._installation.is_busy:
+            return
+        elif effect.mark.state_root:
+            self._transferred(effect.source, lambda: self._piece_transfer.begin(effect.source, effect.mark))
+        else:
             self._transferred(effect.source, lambda: self._transfer.begin(effect.source, effect.mark))
 
     def on_chunk(self, sender: NodeId, chunk: Chunk, attached: tuple[Buffer, ...]) -> None:
@@ -185,8 +208,14 @@ class SnapshotKeeper:
         if not self._installation.is_busy:
             self._transferred(sender, lambda: self._transfer.take(sender, chunk, attached))
 
+    def on_pieces(self, sender: NodeId, message: Pieces, attached: tuple[Buffer, ...]) -> None:
+        """A part of a certified state has come."""
+        if not self._installation.is_busy:
+            self._transferred(sender, lambda: self._piece_transfer.take(sender, message, attached))
+
     def peer_lost(self, node: NodeId) -> None:
         """The connection to `node` has ended."""
+        self._piece_transfer.lost(node)
         if self._transfer.source == node:
             self._transfer.abandon()
 
@@ -199,14 +228,22 @@ class SnapshotKeeper:
     def _on_wrong(self, sender: NodeId, error: BaseException) -> None:
         """A wrong snapshot is its sender's fault; a disk that refuses is not. The offer will be repeated."""
         self._transfer.abandon()
+        self._piece_transfer.abandon()
         if self._stopped:
             return
-        if isinstance(error, StorageCorrupt | ConfigurationError):
+        if isinstance(error, NotAsProven):
+            self._observer.degraded(str(error))
+        elif isinstance(error, StorageCorrupt | ConfigurationError):
             self._observer.peer_misbehaved(sender, str(error))
         elif isinstance(error, StorageFullError):
             self._observer.degraded(str(error))
         else:
             self._failed(error)
+
+    def _on_lie(self, sender: NodeId, what: str) -> None:
+        """What `sender` gave is not what the certified root says."""
+        if not self._stopped:
+            self._observer.peer_misbehaved(sender, what)
 
     def _on_mark_written(self, mark: events.SnapshotMark | None, error: BaseException | None) -> None:
         self._is_writing = False

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 
 from msgspec.structs import replace
 
 from quorum.entry import Buffer
 from quorum.errors import LocalProtocolError, QuorumError, StorageCorrupt
 from quorum.protocols.events import SnapshotMark
+from quorum.runtime.collected import Collected
 from quorum.runtime.disk_thread import Post, worker_for
 from quorum.runtime.files import Files, durably, refusal
 from quorum.runtime.ports import Written
@@ -106,6 +108,7 @@ class SnapshotStore:
         self._writing: _Write | None = None
         self._pumping = self._pump_again = False
         self._part: _Part | None = None
+        self._collected: Collected | None = None
         self._finishing = False
         self._reader: SnapshotReader | None = None
         self._closed = False
@@ -119,7 +122,8 @@ class SnapshotStore:
     @property
     def is_busy(self) -> bool:
         """Whether a snapshot is being written or fetched."""
-        return self._writing is not None or self._part is not None or self._finishing
+        fetching = self._part is not None or self._collected is not None or self._finishing
+        return fetching or self._writing is not None
 
     def newest(self) -> SnapshotMark | None:
         """The newest snapshot that is durable and was found whole."""
@@ -295,6 +299,26 @@ class SnapshotStore:
 
     def read_chunk(self, index: int, offset: int, size: int) -> bytes | None:
         """Bytes of the snapshot file at `index`; None when that snapshot is gone or cannot be read there."""
+        reader = self._reader_of(index)
+        if reader is None or not 0 <= offset <= reader.size:
+            return None
+        try:
+            return reader.read(offset, size)
+        except StorageCorrupt:
+            return None
+
+    def read_frames(self, index: int, offset: int, count: int) -> list[bytes] | None:
+        """So many of the chunks given to `write`, from the one at this offset of the file on; None when that
+        snapshot is gone or damaged there."""
+        reader = self._reader_of(index)
+        if reader is None:
+            return None
+        try:
+            return [chunk for _, chunk in islice(reader.located(offset), count)]
+        except StorageCorrupt:
+            return None
+
+    def _reader_of(self, index: int) -> SnapshotReader | None:
         reader = self._reader
         if reader is None or reader.mark.index != index:
             self._forget_reader()
@@ -303,12 +327,7 @@ class SnapshotStore:
             except (OSError, QuorumError):
                 return None
             self._reader = reader
-        if not 0 <= offset <= reader.size:
-            return None
-        try:
-            return reader.read(offset, size)
-        except StorageCorrupt:
-            return None
+        return reader
 
     def _forget_reader(self) -> None:
         if self._reader is not None:
@@ -320,6 +339,9 @@ class SnapshotStore:
 
         Raises StorageCorrupt for damage or a snapshot that is not there.
         """
+        return (chunk for _, chunk in self._located(index))
+
+    def _located(self, index: int) -> Iterator[tuple[int, bytes]]:
         path = self._path(index)
         try:
             reader = SnapshotReader(self._files, path, self._cluster)
@@ -330,9 +352,18 @@ class SnapshotStore:
             ) from error
         try:
             reader.verify()
-            yield from reader.chunks()
+            yield from reader.located()
         finally:
             reader.close()
+
+    def survey(
+        self,
+        index: int,
+        take: Callable[[Iterator[tuple[int, bytes]]], None],
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        """As `load_aside`, each chunk with its offset in the file (see `read_frames`)."""
+        self._worker.submit(lambda: take(self._located(index)), done)
 
     # Fetching.
 
@@ -459,9 +490,68 @@ class SnapshotStore:
         self._part = part = _Part(mark, path, handle, size)
         return part
 
+    # Collecting the pieces of a certified state.
+
+    def resume(
+        self,
+        mark: SnapshotMark,
+        take: Callable[[Iterator[bytes]], int],
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        """Begin to collect the snapshot at `mark`, whose digest and size are not known yet. In the worker, `take`
+        reads the chunks that are here from an earlier attempt, and returns how many of them stay; then `done` is
+        called on the loop, with StorageError if the disk refuses."""
+        self._close_collected()
+        self._collected = collected = Collected(self._files, self._folder, self._cluster, mark)
+
+        def opened(error: BaseException | None) -> None:
+            if isinstance(error, OSError):
+                error = refusal(error, f"the snapshot at {mark.index} was to be fetched")
+            done(error)
+
+        self._worker.submit(partial(collected.open, take), opened)
+
+    def append(self, mark: SnapshotMark, chunks: Sequence[bytes]) -> None:
+        """Keep the next chunks of the snapshot that is collected. Raises StorageFullError or StorageError."""
+        collected = self._collected
+        assert collected is not None and collected.mark == mark, "it was resumed"
+        try:
+            collected.append(chunks)
+        except OSError as error:
+            raise refusal(error, f"a piece of the snapshot at {mark.index} was to be stored") from error
+        if collected.unsynced >= SYNC_BYTES:
+            collected.unsynced = 0
+            self._worker.submit(collected.sync, _ignore)
+
+    def complete(self, mark: SnapshotMark, done: Written) -> None:
+        """All chunks are here: put the file in place, durably, then call `done` with the completed mark."""
+        collected = self._collected
+        assert collected is not None and collected.mark == mark, "it was resumed"
+        self._collected, self._finishing = None, True
+        whole: list[SnapshotMark] = []
+
+        def completed(error: BaseException | None) -> None:
+            self._finishing = False
+            if error is None:
+                self._take_as_newest(whole[0])
+                done(whole[0], None)
+                return
+            if isinstance(error, OSError):
+                error = refusal(error, f"the snapshot at {mark.index} was to be put in place")
+            self._worker.submit(collected.close, _ignore)
+            done(None, error)
+
+        self._worker.submit(lambda: whole.append(collected.complete(self._path(mark.index))), completed)
+
+    def _close_collected(self) -> None:
+        if self._collected is not None:
+            self._worker.submit(self._collected.close, _ignore)
+            self._collected = None
+
     def close(self) -> None:
         """Stop; a snapshot that is being written is given up, a part that was fetched stays."""
         self._closed = True
+        self._close_collected()
         self._worker.close()
         self._forget_reader()
         if self._part is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
+from itertools import islice
 from random import Random
 
 from msgspec.structs import replace
@@ -189,6 +190,7 @@ class SimSnapshots:
         self._later = later
         self._files: dict[int, tuple[SnapshotMark, bytes]] = {}
         self._part: tuple[SnapshotMark, bytearray] | None = None
+        self._collected: tuple[SnapshotMark, list[bytes]] | None = None
         self._is_writing = False
         self._lives = 0
         self.is_full = False
@@ -234,8 +236,10 @@ class SimSnapshots:
             del self._files[min(self._files)]
 
     def crash(self) -> None:
-        """Files under way are lost; finished ones and received parts stay."""
+        """Files under way are lost; finished ones and received parts stay, and some of the collected chunks."""
         self._lives += 1
+        if self._collected is not None:
+            del self._collected[1][self._random.randrange(len(self._collected[1]) + 1) :]
         self._is_writing = False
 
     def read_chunk(self, index: int, offset: int, size: int) -> bytes | None:
@@ -298,10 +302,92 @@ class SimSnapshots:
     def load(self, index: int) -> Iterator[bytes]:
         return _chunks(self._files[index][1])
 
+    def survey(
+        self,
+        index: int,
+        take: Callable[[Iterator[tuple[int, bytes]]], None],
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        data = self._files[index][1] if index in self._files else b""
+        delay = 1_000 + int(self._random.random() * 20_000)
+        self._later(delay, self._surveyed, self._lives, data, take, done)
+
+    def _surveyed(
+        self,
+        life: int,
+        data: bytes,
+        take: Callable[[Iterator[tuple[int, bytes]]], None],
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        if life == self._lives:
+            try:
+                take(_located(data))
+            except ValueError as error:
+                done(error)
+            else:
+                done(None)
+
+    def read_frames(self, index: int, offset: int, count: int) -> list[bytes] | None:
+        held = self._files.get(index)
+        return None if held is None else [chunk for _, chunk in islice(_located(held[1], offset), count)]
+
+    def resume(
+        self,
+        mark: SnapshotMark,
+        take: Callable[[Iterator[bytes]], int],
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        if self._collected is None or self._collected[0] != mark:
+            self._collected = (mark, [])
+        self._later(1_000, self._resumed, self._lives, mark, take, done)
+
+    def _resumed(
+        self,
+        life: int,
+        mark: SnapshotMark,
+        take: Callable[[Iterator[bytes]], int],
+        done: Callable[[BaseException | None], None],
+    ) -> None:
+        if life == self._lives and self._collected is not None and self._collected[0] == mark:
+            chunks = self._collected[1]
+            del chunks[take(iter(chunks)) :]
+            done(None)
+
+    def append(self, mark: SnapshotMark, chunks: Sequence[bytes]) -> None:
+        assert self._collected is not None and self._collected[0] == mark, "it was resumed"
+        if self.is_full:
+            raise no_space()
+        self._collected[1].extend(chunks)
+
+    def complete(
+        self, mark: SnapshotMark, done: Callable[[SnapshotMark | None, BaseException | None], None]
+    ) -> None:
+        assert self._collected is not None and self._collected[0] == mark, "it was resumed"
+        chunks, self._collected = self._collected[1], None
+        delay = 1_000 + int(self._random.random() * 5_000)
+        self._later(delay, self._completed, self._lives, mark, chunks, done)
+
+    def _completed(
+        self,
+        life: int,
+        mark: SnapshotMark,
+        chunks: Sequence[bytes],
+        done: Callable[[SnapshotMark | None, BaseException | None], None],
+    ) -> None:
+        if life != self._lives:
+            return
+        data = b"".join(len(chunk).to_bytes(4, "little") + chunk for chunk in chunks)
+        whole = replace(mark, digest=blake2b(data, digest_size=32).digest(), size=len(data))
+        self._keep(whole, data)
+        done(whole, None)
+
 
 def _chunks(data: bytes) -> Iterator[bytes]:
-    at = 0
+    return (chunk for _, chunk in _located(data))
+
+
+def _located(data: bytes, at: int = 0) -> Iterator[tuple[int, bytes]]:
     while at < len(data):
         size = int.from_bytes(data[at : at + 4], "little")
-        yield data[at + 4 : at + 4 + size]
+        yield at, data[at + 4 : at + 4 + size]
         at += 4 + size

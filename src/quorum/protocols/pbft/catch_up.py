@@ -380,13 +380,11 @@ def on_offer(state: PbftState, sender: NodeId, message: Offer) -> None:
             own = SnapshotMark(
                 mark.index,
                 0,
-                mark.time_us,
+                place.time_us,
                 state.configuration,
-                mark.digest,
-                mark.size,
-                mark.place,
-                mark.state_root,
-            )
+                place=mark.place,
+                state_root=mark.state_root,
+            )  # nothing that is only the sender's word: it is the same, whoever offers the state
             state.out.append(FetchSnapshot(sender, own))
 
     state.check(_certificate_checks(state, sender, message.view, end, message.signatures), verified)
