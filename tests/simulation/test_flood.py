@@ -54,8 +54,8 @@ class Counted:
 def test_row_27_with_a_flood_clients_get_as_much_done_for_little_more_work(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the simulator's clock 70 % of the operations at least. By checks of signatures, messages and bytes of honest
-    members, where the time of real ones goes, at most 1/0.7 of what it is beside a silent member."""
+    """By the simulated clock 70 % of the operations at least. By checks of signatures and what honest ones send,
+    where the time of real ones goes, at most 1/0.7 of what it is beside a silent member."""
     without, flooded = (Counted({"n4": how}, seed, monkeypatch) for how in ("silent", "flood"))
     assert flooded.answered >= SHARE * without.answered
     assert flooded.checked <= without.checked / SHARE
