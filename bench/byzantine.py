@@ -5,7 +5,8 @@ Processes on loopback with mutual TLS, the client included. `batch` says how man
 itself, as ledgers want it. A block holds what at most 400 signatures cover, and 1 MiB. `memory` keeps the data in
 memory, so that nothing is durable: what the disk costs, and what compares with systems that never sync. `silent`:
 one of four members is stopped; `flood`: one of them sends twenty messages of junk with each of its own, and takes
-what time of the cores it can. Larger committees share the cores as well. The last rows are of simulated ones (bench/byzantine_simulated.py).
+what time of the cores it can. Larger committees share the cores as well. The last rows are of simulated ones
+(bench/byzantine_simulated.py).
 
 Figures of others on such a machine, for comparison: libhotstuff (C++, 0 B, not durable) 28,800 ops/s at 3,200
 outstanding; BFT-SMaRt (Java, 100 B) 1,000 ops/s.
