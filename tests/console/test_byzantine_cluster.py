@@ -136,3 +136,20 @@ def test_the_demo_catches_its_liar(run_json):
     code, found = run_json("demo", "--model", "byzantine", "--seconds", 14)
     assert (code, found["verdict"]) == (0, "good"), found["problems"]
     assert found["trial"]["evidence_valid"] and found["trial"]["certificate_valid"]
+
+
+def test_what_one_member_alone_would_vouch_for_is_refused_with_what_to_do_instead(run, folder, tmp_path):
+    config = ("--config", folder / "cluster.toml")
+    result = run("backup", tmp_path / "all.backup", *config)
+    assert result.exit_code == 2 and "may lie" in result.output and "quorum kv scan" in result.output
+    assert not (tmp_path / "all.backup").exists()
+    result = run("kv", "watch", *config, "a")
+    assert result.exit_code == 1 and "Read it again" in result.output
+
+
+def test_locks_exclude_each_other_and_are_passed_on_by_commands(run, folder):
+    config = ("--config", folder / "cluster.toml")
+    assert run("lock", "--help").exit_code == 0
+    result = run("lock", *config, "door", "--", "true")
+    assert result.exit_code == 0, result.output
+    assert run("lock", *config, "door", "--", "true").exit_code == 0

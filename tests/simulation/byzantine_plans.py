@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from quorum.sim import byzantine_branches as branches
-from quorum.sim.adversary import BEHAVIOURS
+from quorum.sim.adversary import DRAWN
 from quorum.sim.byzantine_campaign import ByzantinePlan, run_byzantine_seed
 from quorum.sim.campaign import Outcome
 from quorum.sim.faults import ALL_FAULTS, USUAL_FAULTS
@@ -43,7 +43,7 @@ def plan_of(seed: int, nodes: tuple[int, ...] = NODES) -> ByzantinePlan:
     """The plan of one seed. The same seed and choice of node counts give the same plan."""
     draw = Random(f"byzantine plan/{seed}")
     clients, pause_ms = draw.choice(LOADS)
-    behaviours = tuple(sorted(BEHAVIOURS))
+    behaviours = DRAWN
     few = seed % FEW_FAULTS_EVERY == FEW_FAULTS_EVERY - 1
     full = seed % FULL_DISK_EVERY == FULL_DISK_EVERY - 2
     real = seed % REAL_EVERY == REAL_EVERY - 1

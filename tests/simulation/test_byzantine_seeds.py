@@ -7,7 +7,7 @@ import pytest
 
 from quorum.checkers.progress import Sometimes
 from quorum.errors import ConfigurationError
-from quorum.sim.adversary import BEHAVIOURS
+from quorum.sim.adversary import BEHAVIOURS, DRAWN
 from quorum.sim.byzantine_campaign import ByzantinePlan, run_byzantine_seed
 from simulation.byzantine_campaign import ByzantineTally
 from simulation.byzantine_plans import EXPECTED, NODES, plan_of, run_planned, shortcoming
@@ -78,7 +78,7 @@ def test_the_campaign_with_liars_varies_all_that_a_plan_can_say():
     assert {plan.nodes for plan in plans} == set(NODES)
     assert {plan.wire for plan in plans} == {plan.disk for plan in plans} == {plan.real for plan in plans}
     assert {plan.real for plan in plans} == {False, True}
-    assert {lie for plan in plans if len(plan.lies) == 1 for lie in plan.lies} == set(BEHAVIOURS)
+    assert {lie for plan in plans if len(plan.lies) == 1 for lie in plan.lies} == set(DRAWN)
     assert plans == [plan_of(seed) for seed in range(240)]
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from quorum.console.command import Decorated
 from quorum.errors import ConfigurationError
-from quorum.sim.adversary import BEHAVIOURS
+from quorum.sim.adversary import BEHAVIOURS, DRAWN
 from quorum.sim.byzantine_campaign import ByzantinePlan, behaviours_of
 from quorum.sim.campaign import Plan, configuration_of
 from quorum.sim.faults import ALL_FAULTS, FAULTS, LEASE_FAULTS
@@ -63,7 +63,9 @@ def plan_options(function: Decorated) -> Decorated:
                 default=False if is_flag else None,
                 help=_ABOUT[name] + _of_model(name) + ("" if is_flag else _shown_default(name)),
             )(function)
-    lies = f"Byzantine: what liars do: all, none, or of: {', '.join(sorted(BEHAVIOURS))}.  [default: all]"
+    lies = (
+        f"Byzantine: what liars do: all, none, or of: {', '.join(sorted(BEHAVIOURS))}.  [default: all but flood]"
+    )
     function = click.option("--lies", help=lies)(function)
     faults = f"all, none, or of: {', '.join(sorted(FAULTS))}."
     function = click.option("--faults", default="all", help=faults)(function)
@@ -98,7 +100,7 @@ def plan_of(
     """
     asked = {name: value for name, value in given.items() if value is not None and value is not False}
     if lies is not None:
-        asked["lies"] = chosen(lies, "lie", tuple(sorted(BEHAVIOURS)), BEHAVIOURS)
+        asked["lies"] = chosen(lies, "lie", DRAWN, BEHAVIOURS)
     for name in asked:
         if name not in _DEFAULTS[model]:
             raise ConfigurationError(

@@ -58,6 +58,11 @@ class Place:
         self.cluster_id = cluster_id
         self._tls = tls
 
+    @property
+    def may_lie(self) -> bool:
+        """Whether members may lie, so that no single one is believed."""
+        return self._committee is not None
+
     def client(self, timeout: float = TIMEOUT_S, only: Sequence[str] = ()) -> Client:
         """A session with the cluster, on the running loop; with `only` it dials these nodes and no other."""
         if self._committee is not None:

@@ -87,7 +87,10 @@ class FanOut:
                 batch = Batch(SESSIONS, 0, self._nonce + request, 0, 1, query_body(app, body))
             case _:
                 request = getattr(message, "request", 0)
-                text = "a Byzantine cluster was asked for what it cannot answer by T+1 members yet. Leave it out."
+                text = (
+                    "a watch was asked of a cluster whose members may lie, but what one of them alone tells is "
+                    "not believed, and no T+1 tell the same at one time. Read it again, now and then."
+                )
                 self._answer(Failure(request, messages.REFUSED, text), b"")
                 return
         data = sign_request(self._domain, batch, self._public_key, self._sign)

@@ -15,15 +15,17 @@ from msgspec.structs import replace
 
 from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import Claim
-from quorum.certificate.requests import decode_request, unpack_block
-from quorum.certificate.vote import DIGEST_BYTES, VoteKind
+from quorum.certificate.requests import decode_request, sign_request, unpack_block
+from quorum.certificate.vote import DIGEST_BYTES, SigningDomain, VoteKind
 from quorum.entry import Buffer, decode_entry
+from quorum.header import Batch
 from quorum.model import NodeId
 from quorum.protocols.pbft.blocks import Block, make_block, read_block
 from quorum.protocols.pbft.chain import Link
 from quorum.protocols.pbft.messages import (
     Blocks,
     Commit,
+    Fetch,
     Forward,
     NewView,
     Offer,
@@ -31,6 +33,7 @@ from quorum.protocols.pbft.messages import (
     PrePrepare,
     Status,
     ViewChange,
+    Votes,
 )
 from quorum.protocols.pbft.state import NO_CLAIM
 from quorum.runtime.messages import Result
@@ -310,6 +313,54 @@ class AltersRequests(Liar):
         return bytes(request[:-1]) + bytes([request[-1] ^ 1])
 
 
+class Floods(Liar):
+    """Sends much junk with each message of its own: votes for places and views to come and for blocks that nobody
+    knows, questions for blocks, wishes for views, and requests that no client signed."""
+
+    name = "flood"
+    junk_each: ClassVar[int] = 20
+
+    def __init__(self, node: NodeId, committee: Committee, sign: Sign, random: Random) -> None:
+        super().__init__(node, committee, sign, random)
+        self._view = self._decided = 0
+
+    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
+        if isinstance(message, Status):
+            self._view, self._decided = message.view, message.committed
+        return [*super().lie(to, message, attached), *((self._junk(), ()) for _ in range(self.junk_each))]
+
+    def _junk(self) -> object:
+        random, view, decided = self.random, self._view, self._decided
+        near, far = decided + random.randrange(1, 12), decided + random.randrange(1, 2**40)
+        digest, signature = random.randbytes(DIGEST_BYTES), random.randbytes(64)
+        later = view + random.randrange(1, 1_000)
+        match random.randrange(9):
+            case 0:
+                return Prepare(view, near, digest, signature)
+            case 1:
+                return Commit(view, near, digest, signature)
+            case 2:
+                return Prepare(later, far, digest, signature)
+            case 3:
+                return Votes(view, tuple((int(VoteKind.COMMIT), near + i, digest, signature) for i in range(8)))
+            case 4:
+                return Fetch(view, random.randrange(1, decided + 2))
+            case 5:
+                return Fetch(view, max(1, decided - 8), near, digest)
+            case 6:
+                return Status(view, True, far, far, far)
+            case 7:
+                return ViewChange(later, NO_CLAIM, VoteKind.PREPARE, (), signature)
+            case _:
+                return Forward(view, tuple(self._request() for _ in range(4)))
+
+    def _request(self) -> bytes:
+        """Well formed, and signed by nobody."""
+        batch = Batch(1, 0, self.random.randrange(2**40), 0, 1, bytes(100))
+        domain = SigningDomain(self.committee.cluster, 0)
+        return sign_request(domain, batch, self.random.randbytes(32), lambda _: self.random.randbytes(64))
+
+
 BEHAVIOURS: dict[str, type[Liar]] = {
     each.name: each
     for each in (
@@ -324,6 +375,10 @@ BEHAVIOURS: dict[str, type[Liar]] = {
         Garbles,
         ForgesReplies,
         AltersRequests,
+        Floods,
     )
 }
 """What a member can be made to do, by name."""
+
+DRAWN = tuple(sorted(set(BEHAVIOURS) - {Floods.name}))
+"""What seeds draw from: a flood slows a simulation down, and a member of it has no clock that would show more."""

@@ -13,7 +13,7 @@ from quorum.errors import ConfigurationError
 from quorum.model import NodeId, check_fault_budget
 from quorum.protocols.pbft.settings import Settings
 from quorum.runtime.session_settings import SessionSettings
-from quorum.sim.adversary import BEHAVIOURS
+from quorum.sim.adversary import BEHAVIOURS, DRAWN
 from quorum.sim.byzantine_world import ByzantineWorld
 from quorum.sim.campaign import CALM_US, Outcome, Refuted, outcome_of, set_disks
 from quorum.sim.faults import ALL_FAULTS, SECOND_US, Nemesis
@@ -38,7 +38,7 @@ class ByzantinePlan(msgspec.Struct, frozen=True):
     clients: int = 10
     pause_ms: int = 80
     faults: tuple[str, ...] = ALL_FAULTS
-    lies: tuple[str, ...] = tuple(sorted(BEHAVIOURS))
+    lies: tuple[str, ...] = DRAWN
     liars: int | None = None
     state_blocks: int = 32
     keep: int = 0
@@ -60,7 +60,7 @@ class ByzantinePlan(msgspec.Struct, frozen=True):
         command += f" --clients {self.clients} --pause-ms {self.pause_ms}"
         if self.faults != ALL_FAULTS:
             command += f" --faults {','.join(self.faults) or 'none'}"
-        if self.lies != tuple(sorted(BEHAVIOURS)):
+        if self.lies != DRAWN:
             command += f" --lies {','.join(self.lies) or 'none'}"
         if self.liars is not None:
             command += f" --liars {self.liars}"

@@ -61,8 +61,16 @@ class SimVerifier:
         self._real = real
         self._known: dict[Signed, bool] = {}
         self.keys: dict[bytes, Key] = {}
+        self.asked = 0
+        """How many checks the members asked for; `checked` were made, the others known."""
+
+    @property
+    def checked(self) -> int:
+        """How many distinct signatures were checked."""
+        return len(self._known)
 
     def verify(self, items: Sequence[Signed], done: Callable[[tuple[bool, ...]], None]) -> None:
+        self.asked += len(items)
         done(tuple(map(self.is_right, items)))
 
     def is_right(self, item: Signed) -> bool:

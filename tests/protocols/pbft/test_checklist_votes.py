@@ -5,7 +5,6 @@ Rows 1 to 6, 22, 23 and 46 of the adversarial checklist (tests/README.md).
 
 from __future__ import annotations
 
-from itertools import product
 from random import Random
 
 import pytest
@@ -32,7 +31,6 @@ from protocols.pbft.scene import (
     started,
     views,
 )
-from protocols.pbft.twins import TwinCluster
 from quorum.certificate.evidence import Equivocation
 from quorum.certificate.vote import SigningDomain, VoteKind
 from quorum.protocols.pbft.messages import Commit, Prepare, PrePrepare, ViewChange, Votes
@@ -87,46 +85,6 @@ def test_row_03_a_backup_that_votes_twice_counts_once_and_is_proved_a_liar(count
         found = accusations(cluster, node)
         assert found
         assert all(isinstance(each, Equivocation) and each.first.digest != each.second.digest for each in found)
-
-
-PARTITIONS = tuple(frozenset(place for place in range(5) if bits >> place & 1) for bits in range(16))
-"""Every way to split four members and a twin of the last of them in two."""
-
-
-def play(rounds: tuple[frozenset[int], ...], seed: int = 0) -> None:
-    """Each round another partition, for longer than a view may last; then the network is whole."""
-    cluster = TwinCluster(seed)
-    made = []
-    for number, split in enumerate(rounds, 1):
-        cluster.split(split)
-        made.append(request_of("a", number))
-        cluster.submit(made[-1])
-        cluster.run(600_000)
-    cluster.split(frozenset())
-    check_progress(cluster, made, within_us=2 * TIMEOUTS_US)
-
-
-@pytest.mark.parametrize(
-    "first", [pytest.param(place, marks=pytest.mark.slow) if place % 5 else place for place in range(16)]
-)
-def test_row_04_twins_of_one_member_split_no_decision_in_two_rounds(first: int) -> None:
-    """Bano et al., "Twins: BFT Systems Made Robust" (2021): every partition of each round."""
-    for second in PARTITIONS:
-        play((PARTITIONS[first], second))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("first", [1, 3, 9, 14])
-def test_row_04_twins_of_one_member_split_no_decision_in_three_rounds(first: int) -> None:
-    for second, third in product(PARTITIONS, PARTITIONS):
-        play((PARTITIONS[first], second, third))
-
-
-@pytest.mark.slow
-def test_row_04_twins_split_no_decision_in_long_runs() -> None:
-    random = Random(4)
-    for seed in range(20):
-        play(tuple(random.choice(PARTITIONS) for _ in range(7)), seed)
 
 
 @pytest.mark.parametrize(("count", "faults"), SIZES)

@@ -12,32 +12,58 @@ from quorum.protocols.pbft.replica import PbftReplica
 
 from .cluster import Cluster, Node, key_of
 
-MEMBER, TWIN = "n4", "n4'"
+
+class Stopped(Exception):
+    """A copy met what its own twin did, and found its invariants broken."""
 
 
-class _Twin(Node):
-    """Runs under the name of the other one."""
+class Copy(Node):
+    """One of the two that run under the name of `member`. What stops it is no claim about honest members."""
 
     def boot(self, first: bool = True) -> None:
         self.lives += 1
         self.seen, self.base = list(self.disk.entries), self.disk.base
-        key = key_of(MEMBER)
-        cluster = self.cluster
+        cluster: TwinCluster = self.cluster  # type: ignore[assignment]
+        key = key_of(cluster.member)
         self.replica = PbftReplica(
-            MEMBER, cluster.committee, lambda data: key.sign(data).signature, cluster.settings
+            cluster.member, cluster.committee, lambda data: key.sign(data).signature, cluster.settings
         )
-        self.step(events.Started(self.now_us, self.disk.durable(), self.replica.configuration))
+        bootstrap = self.replica.configuration if self.lives == 1 else None
+        self.step(events.Started(self.now_us, self.disk.durable(), bootstrap))
+
+    def step(self, event: events.Event) -> None:
+        if self.replica is None:
+            return
+        try:
+            super().step(event)
+        except Stopped:
+            self.crash()
 
 
 class TwinCluster(Cluster):
-    """n1 to n4, and the twin of n4. Whoever sends to n4 reaches both, where no partition is in between."""
+    """n1 to n4, and the twin of `member`. Who sends to `member` reaches both, where no partition is in between."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, member: str = "n4") -> None:
         super().__init__(4, 1, seed)
-        self.nodes[TWIN] = _Twin(self, TWIN)
+        self.member, self.twin = member, member + "'"
+        for name in (self.member, self.twin):
+            self.nodes[name] = Copy(self, name)
         self.places = tuple(self.nodes)
-        self.liars |= {MEMBER, TWIN}
+        self.liars |= {self.member, self.twin}
+        self.stops = 0
         self.boot()
+
+    def raised(self, node: Node, error: Exception) -> None:
+        if isinstance(node, Copy) and isinstance(error, AssertionError):
+            self.stops += 1
+            raise Stopped from error
+        super().raised(node, error)
+
+    def restart(self) -> None:
+        """Copies that stopped begin again, with what they had made durable."""
+        for name in (self.member, self.twin):
+            if self.nodes[name].replica is None:
+                self.nodes[name].boot(first=False)
 
     def split(self, group: frozenset[int]) -> None:
         """Members of `group`, by place, and the rest do not reach each other."""
@@ -45,7 +71,7 @@ class TwinCluster(Cluster):
         self.cut = {(a, b) for a in self.nodes for b in self.nodes if (a in inside) != (b in inside)}
 
     def send(self, source: str, to: str, message: object, attached: tuple[bytes, ...]) -> None:
-        for copy in (MEMBER, TWIN) if to == MEMBER else (to,):
+        for copy in (self.member, self.twin) if to == self.member else (to,):
             if (source, copy) not in self.cut:
                 self.links.setdefault((source, copy), deque()).append((message, attached))
 
@@ -57,7 +83,7 @@ class TwinCluster(Cluster):
         message, attached = self.links[source, to].popleft()
         node = self.nodes[to]
         if node.replica is not None and (source, to) not in self.cut:
-            name = MEMBER if source == TWIN else source
+            name = self.member if source == self.twin else source
             node.step(events.Received(node.now_us, name, message, attached))
         return True
 

@@ -81,6 +81,8 @@ def on_status(state: PbftState, sender: NodeId, status: Status) -> None:
     state.statuses[sender] = status
     if state.amnesiac:
         _remember_view(state, sender, status.view)
+    if not state.quotas.heeds(sender, state.now_us):
+        return
     if status.view < state.view or (status.view == state.view and not status.active):
         _give_view(state, sender)
     if status.committed > state.commit_sequence and (
@@ -183,18 +185,22 @@ def _ask_for_base(state: PbftState) -> None:
 
 def on_fetch(state: PbftState, sender: NodeId, message: Fetch) -> None:
     """Give blocks, as many as one message may hold, or the state after those that are gone."""
-    chain, first = state.chain, message.first
-    if message.last > 0:
+    chain, first, is_base = state.chain, message.first, message.last > 0
+    if not state.quotas.may_be_given(sender, first, state.now_us, state.view, is_base):
+        return
+    if is_base:
         _give_base(state, sender, message)
     elif first > state.commit_sequence or first < 1:
         return
     elif first <= chain.base:
         _offer(state, sender)
+        state.quotas.given(sender, chain.base, state.now_us, state.view, False)
     else:
         last = _fitting(state, first, state.commit_sequence)
         proved = state.certificate_from(last)
         if proved is not None and proved - last <= HEADERS_MAX:
             view, signatures = state.certificates[proved]
+            state.quotas.given(sender, last, state.now_us, state.view, False)
             state.out.append(
                 Send(sender, Blocks(view, first, chain.headers(last + 1, proved), signatures), first, last)
             )
@@ -222,6 +228,7 @@ def _give_base(state: PbftState, sender: NodeId, message: Fetch) -> None:
     held = last - len(aside)
     if not 1 <= first <= last <= first + HEADERS_MAX or not chain.holds(held, digest):
         return
+    given = last
     if first <= chain.base:
         _offer(state, sender)
     elif first > held:
@@ -231,6 +238,7 @@ def _give_base(state: PbftState, sender: NodeId, message: Fetch) -> None:
         rest = tuple(read_block(state.node, entry, state.committee).header.packed() for entry in aside)
         headers = chain.headers(given + 1, held) + rest
         state.out.append(Send(sender, Blocks(state.view, first, headers, ()), first, given))
+    state.quotas.given(sender, given, state.now_us, state.view, True)
 
 
 def on_blocks(state: PbftState, sender: NodeId, message: Blocks, attached: tuple[Buffer, ...]) -> None:

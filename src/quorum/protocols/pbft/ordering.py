@@ -87,7 +87,9 @@ def on_pre_prepare(state: PbftState, sender: NodeId, message: PrePrepare, attach
 
     def passed_on(results: tuple[bool, ...]) -> None:
         """Who passes a block on has not verified the primary's signature either, so a wrong one blames nobody."""
-        if all(results) and state.active and state.view == view:
+        if not all(results):
+            state.quotas.charge(sender)
+        elif state.active and state.view == view:
             _take(state, message.signature, sequence, entry)
 
     if sequence > state.chain.last:
@@ -251,7 +253,7 @@ def on_vote(
     vote = SignedVote(sender, kind, view, sequence, digest, signature)
     if kind == VoteKind.COMMIT:
         state.last_commits[sender] = vote
-    state.suspect(_place(state, kind, sequence).add(vote))
+    state.suspect(_place(state, kind, sequence).add(vote), sender)
     judge(state, sequence)
 
 
@@ -262,7 +264,7 @@ def _look_for_lie(state: PbftState, vote: SignedVote) -> None:
         return
     places = past.prepares if vote.kind == VoteKind.PREPARE else past.commits
     if vote.sequence in places or len(places) < 4 * state.settings.window:
-        state.suspect(places.setdefault(vote.sequence, PlaceVotes(state.decide)).add(vote))
+        state.suspect(places.setdefault(vote.sequence, PlaceVotes(state.decide)).add(vote), vote.member)
 
 
 def judge(state: PbftState, sequence: int) -> None:

@@ -235,6 +235,8 @@ class PbftReplica:
 
     def _on_received(self, event: events.Received) -> None:
         state, sender, message = self.state, event.sender, event.message
+        if not state.quotas.admits(sender, state.now_us, state.commit_sequence):
+            return
         receiver = self._receivers.get(type(message))
         if receiver is not None:
             receiver(state, sender, message)

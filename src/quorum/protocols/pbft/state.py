@@ -31,6 +31,7 @@ from quorum.protocols.pbft.chain import Chain
 from quorum.protocols.pbft.messages import Accusation, NewView, Signatures, Status, ViewChange
 from quorum.protocols.pbft.pace import Pace
 from quorum.protocols.pbft.pending import Pending
+from quorum.protocols.pbft.quotas import Quotas
 from quorum.protocols.pbft.settings import Settings
 from quorum.protocols.pbft.votes import PlaceVotes
 
@@ -198,7 +199,7 @@ class PbftState:
         self.pace = Pace(settings)
         self.timer_us: int | None = None
 
-        self.pending = Pending(settings)
+        self.pending, self.quotas = Pending(settings), Quotas(settings)
         self.roots: dict[int, bytes] = {0: bytes(32)}
         """Digests of this node's own states, by block."""
         self.newest_root = (0, bytes(32))
@@ -379,16 +380,25 @@ class PbftState:
         self.out.append(SetTimer(name, max(1, delay_us)))
 
     def report(self, node: NodeId, what: str) -> None:
+        self.quotas.charge(node)
         self.out.append(Report(node, what))
 
-    def suspect(self, found: Equivocation | None) -> None:
-        """Two votes of one member for one place: evidence, if both signatures are right."""
-        if found is None:
-            return
-        self.check(
-            [self.signed(found.first), self.signed(found.second)],
-            lambda results: self.accuse(found) if all(results) else None,
-        )
+    def suspect(self, found: Equivocation | None, by: NodeId = "") -> None:
+        """Two votes of one member for one place: evidence, if both signatures are right. `by`: the member itself,
+        where both came from it."""
+        if found is not None:
+            self.accuse_if_right(found, [found.first, found.second], by)
+
+    def accuse_if_right(self, evidence: Evidence, votes: Sequence[SignedVote], by: NodeId) -> None:
+        """Accuse if these signatures are right. If not, or if that is known already, `by` is charged for it."""
+
+        def verified(results: tuple[bool, ...]) -> None:
+            if by and (not all(results) or accused(evidence) in self.liars):
+                self.quotas.charge(by)
+            if all(results):
+                self.accuse(evidence)
+
+        self.check([self.signed(vote) for vote in votes], verified)
 
     def accuse(self, evidence: Evidence) -> None:
         """A verified lie: tell the operator and, the first time, the other members."""

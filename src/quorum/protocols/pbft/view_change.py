@@ -59,6 +59,8 @@ def on_view_change(state: PbftState, sender: NodeId, message: ViewChange) -> Non
     if message.view < state.view or (message.view == state.view and state.active):
         return
     check_form(state, sender, message)
+    if known is not None:
+        state.quotas.charge(sender)  # one view after the other: each is verified, so they are few in a turn
 
     def verified(results: tuple[bool, ...]) -> None:
         if not all(results):
@@ -124,7 +126,7 @@ def _look_for_hidden(state: PbftState, member: NodeId, message: ViewChange) -> N
     digest = claim.digest_of_claim()
     left = SignedVote(member, VoteKind.VIEW_CHANGE, message.view, claim.sequence, digest, message.signature)
     found = HiddenVote(commit, left, claim)
-    state.check([state.signed(commit)], lambda results: state.accuse(found) if all(results) else None)
+    state.accuse_if_right(found, [commit], "")
 
 
 def on_accusation(state: PbftState, sender: NodeId, message: Accusation) -> None:
@@ -132,10 +134,7 @@ def on_accusation(state: PbftState, sender: NodeId, message: Accusation) -> None
     evidence = message.evidence
     if accused(evidence) in state.liars or flaws_of(evidence, state.committee):
         return
-    votes = votes_of(evidence)
-    state.check(
-        [state.signed(vote) for vote in votes], lambda results: state.accuse(evidence) if all(results) else None
-    )
+    state.accuse_if_right(evidence, votes_of(evidence), sender)
 
 
 def leave_liar(state: PbftState) -> None:

@@ -1,0 +1,71 @@
+"""What each other member may cost this one: a flood of one member leaves the rest their share of the time.
+
+A message of a member that has used up its quota is dropped unread, as if the network had lost it; the quota is
+whole again when the next turn begins. Nothing honest depends on it: members tell again what is missed. Source:
+Clement et al., "Making Byzantine Fault Tolerant Systems Tolerate Byzantine Faults" (2009), whose replicas share
+their time among the others in turn, and stop to listen to one that sends too much.
+"""
+
+from __future__ import annotations
+
+from quorum.model import NodeId
+from quorum.protocols.pbft.settings import Settings
+
+MESSAGES = 400
+"""So many of one member are read in a turn, and so many more for each block decided in it:"""
+MESSAGES_A_BLOCK = 16
+WRONG = 16
+"""So many checks of one member's signatures may fail in a turn. An honest member passes few on that are wrong."""
+GIVEN_AGAIN = 5
+"""After so many turns a member may be given again what it was given: the first may have been lost."""
+
+
+class Quotas:
+    """Counts for each sender; a turn lasts `status_us`.
+
+    I1  what is kept is bounded by the number of members.
+    """
+
+    __slots__ = ("_from", "_given", "_heard", "_heeded", "_since_us", "_turn_us", "_wrong")
+
+    def __init__(self, settings: Settings) -> None:
+        self._turn_us = settings.status_us
+        self._since_us = self._from = 0
+        self._heard: dict[NodeId, int] = {}
+        self._wrong: dict[NodeId, int] = {}
+        self._heeded: dict[NodeId, int] = {}
+        self._given: dict[tuple[NodeId, bool], tuple[int, int, int]] = {}
+
+    def admits(self, sender: NodeId, now_us: int, decided: int) -> bool:
+        """Whether a message of `sender` is read. `decided`: the newest block decided here."""
+        if now_us - self._since_us >= self._turn_us:
+            self._since_us, self._from = now_us, decided
+            self._heard.clear()
+            self._wrong.clear()
+        heard = self._heard[sender] = self._heard.get(sender, 0) + 1
+        return heard <= MESSAGES + MESSAGES_A_BLOCK * (decided - self._from) and self._wrong.get(sender, 0) < WRONG
+
+    def charge(self, sender: NodeId) -> None:
+        """A signature that `sender` answers for was checked in vain."""
+        self._wrong[sender] = self._wrong.get(sender, 0) + 1
+
+    def heeds(self, sender: NodeId, now_us: int) -> bool:
+        """Whether a status of `sender` is acted upon: one is sent in a turn, and several may come at once."""
+        last_us = self._heeded.get(sender)
+        if last_us is not None and now_us - last_us < self._turn_us // 2:
+            return False
+        self._heeded[sender] = now_us
+        return True
+
+    def may_be_given(self, to: NodeId, first: int, now_us: int, view: int, is_base: bool) -> bool:
+        """Whether blocks from `first` on are given: each once, and all again only after some turns.
+
+        Those that lead to the base of a view (`is_base`) count apart, and anew in each `view` of this member."""
+        known = self._given.get((to, is_base))
+        if known is None or first >= known[0] or (is_base and view != known[2]):
+            return True
+        return now_us - known[1] >= GIVEN_AGAIN * self._turn_us
+
+    def given(self, to: NodeId, last: int, now_us: int, view: int, is_base: bool) -> None:
+        """Blocks up to `last` were given."""
+        self._given[to, is_base] = (last + 1, now_us, view)

@@ -1,0 +1,146 @@
+"""What one member may cost another: messages read, checks in vain, blocks given again.
+
+Row 27 of the adversarial checklist (tests/README.md).
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from protocols.pbft.cluster import SETTINGS, Cluster, request_of
+from protocols.pbft.scene import (
+    check_progress,
+    order,
+    prepare_of,
+    receive,
+    requests,
+    started,
+    tell_all,
+)
+from quorum.protocols import effects, events
+from quorum.protocols.pbft.messages import Blocks, Commit, Fetch, Forward, Status
+from quorum.protocols.pbft.quotas import GIVEN_AGAIN, MESSAGES, MESSAGES_A_BLOCK, WRONG, Quotas
+
+TURN_US = SETTINGS.status_us
+
+
+def test_so_many_messages_are_read_in_a_turn_and_more_where_blocks_are_decided() -> None:
+    quotas = Quotas(SETTINGS)
+    assert all(quotas.admits("n4", TURN_US, 5) for _ in range(MESSAGES))
+    assert not quotas.admits("n4", TURN_US, 5)
+    assert quotas.admits("n3", TURN_US, 5), "each has a quota of its own"
+    assert sum(quotas.admits("n4", TURN_US, 7) for _ in range(100)) == 2 * MESSAGES_A_BLOCK - 1
+    assert quotas.admits("n4", 2 * TURN_US, 7), "the next turn begins"
+
+
+def test_whoever_had_too_many_signatures_checked_in_vain_is_not_read_until_the_next_turn() -> None:
+    quotas = Quotas(SETTINGS)
+    assert quotas.admits("n4", TURN_US, 0)
+    for _ in range(WRONG):
+        assert quotas.admits("n4", TURN_US, 0)
+        quotas.charge("n4")
+    assert not quotas.admits("n4", TURN_US, 0)
+    assert quotas.admits("n4", 2 * TURN_US, 0)
+
+
+def test_blocks_are_given_once_and_again_only_after_some_turns() -> None:
+    quotas = Quotas(SETTINGS)
+    assert quotas.may_be_given("n4", 1, 0, 0, False)
+    quotas.given("n4", 10, 0, 0, False)
+    assert not quotas.may_be_given("n4", 1, GIVEN_AGAIN * TURN_US - 1, 0, False)
+    assert quotas.may_be_given("n4", 11, 0, 0, False)
+    assert quotas.may_be_given("n4", 1, GIVEN_AGAIN * TURN_US, 0, False)
+    assert quotas.may_be_given("n4", 1, 0, 0, True), "the base of a view counts apart"
+    quotas.given("n4", 10, 0, 0, True)
+    assert not quotas.may_be_given("n4", 1, 0, 0, True)
+    assert quotas.may_be_given("n4", 1, 0, 1, True), "and anew in each view"
+
+
+def checks_of(cluster: Cluster, node: str) -> list[int]:
+    """From now on, how many signatures each step of a member wants checked."""
+    found: list[int] = []
+    before = cluster.verify
+    replica = cluster[node].replica
+    assert replica is not None
+    step = replica.step
+
+    def counted(event: events.Event) -> tuple[effects.Effect, ...]:
+        produced = step(event)
+        found.append(sum(len(each.items) for each in produced if isinstance(each, effects.Verify)))
+        return produced
+
+    replica.step = counted  # type: ignore[method-assign]
+    cluster.verify = before  # type: ignore[method-assign]
+    return found
+
+
+@pytest.mark.parametrize("way", ["votes", "requests", "wishes"])
+def test_row_27_a_thousand_wrong_signatures_cost_a_few_checks(way: str) -> None:
+    """Votes for blocks that nobody knows, requests that nobody signed, wishes for one view after the other."""
+    from protocols.pbft.scene import view_change_of
+
+    cluster, random = started(), Random(27)
+    order(cluster, 2)
+    cluster.liars.add("n4")
+    checks = checks_of(cluster, "n2")
+    request = request_of("z", 1)
+    for number in range(1_000):
+        junk = random.randbytes(64)
+        match way:
+            case "votes":
+                receive(cluster, "n2", "n4", Commit(0, 3, random.randbytes(32), junk))
+            case "requests":
+                receive(cluster, "n2", "n4", Forward(0, (request[:40] + junk[:24] + request[64:],)))
+            case _:
+                receive(cluster, "n2", "n4", view_change_of(cluster, "n4", number + 1))
+    assert sum(checks) <= 3 * WRONG
+    check_progress(cluster, requests(3, "c"))
+
+
+def sent_by(cluster: Cluster, node: str, kind: type) -> int:
+    return sum(
+        type(message) is kind
+        for (source, _), link in cluster.links.items()
+        if source == node
+        for message, _ in link
+    )
+
+
+def test_row_27_questions_for_all_blocks_again_and_again_are_answered_once_in_a_while() -> None:
+    cluster = started()
+    order(cluster, 5)
+    cluster.liars.add("n4")
+    for _ in range(300):
+        receive(cluster, "n2", "n4", Fetch(0, 1))
+    assert sent_by(cluster, "n2", Blocks) == 1
+    cluster.run(GIVEN_AGAIN * TURN_US)
+    receive(cluster, "n2", "n4", Fetch(0, 1))
+    assert sent_by(cluster, "n2", Blocks) == 1
+    check_progress(cluster)
+
+
+def test_row_27_a_member_that_says_all_the_time_that_it_is_far_ahead_is_asked_once_in_a_turn() -> None:
+    cluster = started()
+    order(cluster, 2)
+    cluster.liars.add("n4")
+    cluster.run(TURN_US)
+    for number in range(300):
+        receive(cluster, "n2", "n4", Status(0, True, 10_000, 10_000, 10_000 + number))
+    assert sent_by(cluster, "n2", Fetch) <= 1
+    check_progress(cluster)
+
+
+def test_row_27_a_flood_of_one_member_leaves_the_others_what_they_say() -> None:
+    """The messages of the rest are read all the same, in the same turn."""
+    cluster = started()
+    cluster.liars.add("n4")
+    junk = [prepare_of(cluster, "n4", 0, 10**6 + number, bytes(32)) for number in range(1_000)]
+    for each in junk:
+        tell_all(cluster, "n4", each)
+    made = requests(5)
+    cluster.submit(*made)
+    cluster.run(0)
+    assert set(made) <= set(cluster.requests_decided())
+    check_progress(cluster, made)
