@@ -22,6 +22,8 @@ from quorum.runtime.turns import TURN_US, Turns
 
 ASK_AGAIN_US = 500_000
 """A request that is not answered after so long was lost, perhaps."""
+REST_US = 1_000_000
+"""After an attempt has ended for this node's own sake none begins for so long: its disk may be full."""
 
 
 class PieceTransfer:
@@ -50,6 +52,7 @@ class PieceTransfer:
         self._is_waiting = False  # for this node's disk
         self._progressed_us = 0
         self._asked_us = 0
+        self._rests_until_us = 0
 
     @property
     def source(self) -> NodeId | None:
@@ -59,7 +62,7 @@ class PieceTransfer:
     def begin(self, source: NodeId, mark: SnapshotMark) -> None:
         """`source` offers a state. What is under way is finished first, as long as somebody gives it."""
         now_us = self._clock.now_us()
-        if self._turns.is_banned(source, now_us) or self._is_waiting:
+        if self._turns.is_banned(source, now_us) or self._is_waiting or now_us < self._rests_until_us:
             return
         if mark == self._mark:
             self._turns.offered(source, now_us)
@@ -71,6 +74,8 @@ class PieceTransfer:
 
     def abandon(self) -> None:
         """Stop fetching; what is here stays for the next attempt."""
+        if self._mark is not None:
+            self._rests_until_us = self._clock.now_us() + REST_US
         self._mark = None
         self._is_waiting = False
         self._turns.forget_offers()
