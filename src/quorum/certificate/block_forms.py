@@ -14,6 +14,7 @@ import msgspec
 from quorum.certificate.base64url import bytes_in, text_of
 from quorum.certificate.block import BlockCertificate, BlockHeader
 from quorum.certificate.committee import Committee
+from quorum.certificate.json_text import read_once
 from quorum.certificate.keys import SIGNATURE_BYTES
 from quorum.certificate.vote import NUMBER_MAX
 from quorum.entry import Buffer
@@ -148,7 +149,7 @@ def decode_json(text: Buffer | str) -> BlockCertificate:
     """Read the JSON form, whatever its spaces and order of keys. Raises ConfigurationError if it is none."""
     _check_size(len(text))
     try:
-        return certificate_of(_DECODE_JSON.decode(text))
+        return certificate_of(read_once(_DECODE_JSON, text))
     except (msgspec.DecodeError, ValueError) as error:
         raise _unreadable(error) from None
 

@@ -14,6 +14,7 @@ from quorum.certificate import block_forms, genesis
 from quorum.certificate.base64url import bytes_in, text_of
 from quorum.certificate.block import BlockCertificate
 from quorum.certificate.epochs import EpochChange
+from quorum.certificate.json_text import read_once
 from quorum.entry import Buffer
 from quorum.errors import ConfigurationError
 
@@ -64,7 +65,7 @@ def decode_chain(text: Buffer | str) -> ChainedCertificate:
     try:
         if len(text) > CHAIN_BYTES_MAX:
             raise ValueError(f"it has {len(text)} bytes, more than the {CHAIN_BYTES_MAX} allowed")
-        read = _DECODE.decode(text)
+        read = read_once(_DECODE, text)
         changes = tuple(map(_change_of, read.changes))
         return ChainedCertificate(changes, block_forms.certificate_of(read.certificate))
     except (msgspec.DecodeError, ValueError) as error:

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal, Protocol
 
 import msgspec
 
+from quorum.certificate.json_text import read_once
 from quorum.entry import Buffer
 from quorum.errors import ConfigurationError
 from quorum.model import Configuration, FaultModel, NodeId
@@ -137,7 +138,7 @@ def decode_json(text: Buffer | str) -> DecisionCertificate:
     """Read the JSON form, whatever its spaces and order of keys. Raises ConfigurationError if it is none."""
     _check_size(len(text))
     try:
-        document = _DECODE_JSON.decode(text)
+        document = read_once(_DECODE_JSON, text)
         digest = bytes.fromhex(document.value_digest)
         signatures = tuple((voter, bytes.fromhex(signature)) for voter, signature in document.signatures)
     except (msgspec.DecodeError, ValueError) as error:

@@ -12,6 +12,7 @@ import msgspec
 from quorum.certificate.base64url import bytes_in, text_of
 from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import Claim, Equivocation, Evidence, HiddenVote, SignedVote
+from quorum.certificate.json_text import read_once
 from quorum.certificate.vote import VoteKind
 from quorum.entry import Buffer
 from quorum.errors import ConfigurationError
@@ -77,7 +78,7 @@ def decode_evidence(text: Buffer | str) -> EvidenceFile:
     try:
         if len(text) > EVIDENCE_BYTES_MAX:
             raise ValueError(f"it has {len(text)} bytes, more than the {EVIDENCE_BYTES_MAX} allowed")
-        read = _DECODE.decode(text)
+        read = read_once(_DECODE, text)
         first, second = map(_vote_in, read.votes)
         evidence: Evidence = Equivocation(first, second)
         if read.claim is not None:

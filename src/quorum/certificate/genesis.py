@@ -11,6 +11,7 @@ import msgspec
 
 from quorum.certificate.base64url import bytes_in, text_of
 from quorum.certificate.committee import Committee, Member, check_committee
+from quorum.certificate.json_text import read_once
 from quorum.certificate.vote import NUMBER_MAX
 from quorum.entry import Buffer
 from quorum.errors import ConfigurationError
@@ -74,7 +75,7 @@ def decode_genesis(text: Buffer | str) -> Committee:
     try:
         if len(text) > GENESIS_BYTES_MAX:
             raise ValueError(f"it has {len(text)} bytes, more than the {GENESIS_BYTES_MAX} allowed")
-        committee = committee_of(_DECODE.decode(text).committee)
+        committee = committee_of(read_once(_DECODE, text).committee)
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigurationError(
             f"a genesis file was to be read, but this is none: {error}. Give the {FILE_NAME} of the cluster as it "

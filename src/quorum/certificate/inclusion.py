@@ -12,6 +12,7 @@ import msgspec
 
 from quorum.certificate.base64url import bytes_in, text_of
 from quorum.certificate.block import BlockHeader
+from quorum.certificate.json_text import read_once
 from quorum.certificate.keys import is_signed
 from quorum.certificate.merkle import is_under, leaf_of, path_of
 from quorum.certificate.requests import decode_request, request_statement
@@ -74,7 +75,7 @@ def decode_inclusion(text: Buffer | str) -> Inclusion:
     try:
         if len(text) > INCLUSION_BYTES_MAX:
             raise ValueError(f"it has {len(text)} bytes, more than the {INCLUSION_BYTES_MAX} allowed")
-        read = _DECODE.decode(text)
+        read = read_once(_DECODE, text)
         return Inclusion(bytes_in(read.request), read.place, tuple(map(bytes_in, read.path)))
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigurationError(

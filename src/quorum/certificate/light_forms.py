@@ -12,6 +12,7 @@ import msgspec
 from quorum.certificate import block_forms, genesis
 from quorum.certificate.block import verify_block
 from quorum.certificate.committee import check_committee
+from quorum.certificate.json_text import read_once
 from quorum.certificate.trust import Trusted
 from quorum.entry import Buffer
 from quorum.errors import ConfigurationError
@@ -45,7 +46,7 @@ def decode_light(text: Buffer | str) -> Trusted:
     try:
         if len(text) > LIGHT_BYTES_MAX:
             raise ValueError(f"it has {len(text)} bytes, more than the {LIGHT_BYTES_MAX} allowed")
-        read = _DECODE.decode(text)
+        read = read_once(_DECODE, text)
         committee = genesis.committee_of(read.committee)
         certificate = None if read.certificate is None else block_forms.certificate_of(read.certificate)
     except (msgspec.DecodeError, ValueError) as error:
