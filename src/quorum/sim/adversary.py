@@ -21,6 +21,7 @@ from quorum.entry import Buffer, decode_entry
 from quorum.model import NodeId
 from quorum.protocols.pbft.blocks import Block, make_block, read_block
 from quorum.protocols.pbft.chain import Link
+from quorum.protocols.pbft.epochs import NO_CLAIM
 from quorum.protocols.pbft.messages import (
     Blocks,
     Commit,
@@ -32,7 +33,6 @@ from quorum.protocols.pbft.messages import (
     Status,
     ViewChange,
 )
-from quorum.protocols.pbft.state import NO_CLAIM
 from quorum.runtime.messages import Result
 
 Sent = tuple[object, tuple[Buffer, ...]]
