@@ -82,8 +82,8 @@ def check_epoch(cluster: EpochCluster, committee: Committee) -> None:
 
 
 def check_goes_on(cluster: EpochCluster, wanted: list[bytes] = [], within_us: int = CALM_US) -> None:  # noqa: B006
-    """After faults stop, all that was asked for is decided by the newest committee, and known to every honest node;
-    nobody honest is blamed."""
+    """After faults stop, all that was asked for is decided by the newest committee, and known to every honest node
+    that runs or follows; nobody honest is blamed."""
     last = request_of("end", cluster.now_us + 1)
     cluster.submit(*wanted, last)
     cluster.run(within_us)

@@ -43,7 +43,10 @@ def is_waiting(state: PbftState) -> bool:
 
 
 def look_at_clock(state: PbftState) -> None:
-    """Run the view timer exactly while something waits that an active view should decide."""
+    """Run the view timer exactly while something waits that an active view should decide. Whoever has no vote
+    follows, and waits for nobody."""
+    if not state.is_member:
+        return
     pace = state.pace
     if state.active:
         if is_waiting(state):
