@@ -21,7 +21,7 @@ KEY_RENEWED = "key renewed"
 
 
 class Operators:
-    """About once in `pause_us`, until `stop_us`, those of all honest members approve of the same committee, each if
+    """About once in `pause_us`, until `stop_us`, those of all honest members approve of one committee, each if
     its member runs. A node that left comes back with a fresh key, and what its disk held."""
 
     identity = "operators"
