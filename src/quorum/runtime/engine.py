@@ -9,7 +9,8 @@ import msgspec
 
 from quorum.certificate.block import BlockCertificate
 from quorum.certificate.block_forms import encode_json
-from quorum.certificate.evidence import Evidence
+from quorum.certificate.committee import Committee
+from quorum.certificate.evidence import Evidence, votes_of
 from quorum.errors import ConfigurationError, NotLeader
 from quorum.model import Configuration, NodeId
 from quorum.protocols.pbft.replica import PbftReplica
@@ -106,12 +107,19 @@ class PbftEngine:
                 "key for it. Put back the key that was made with the list."
             )
         settings = settings_of(cluster)
-        self.replica = PbftReplica(config.node, self.committee, self.signer.sign, settings)
-        self.evidence = EvidenceBook(config.data, self.committee)
+        key = self.signer
+        self.replica = PbftReplica(config.node, self.committee, key.sign, settings, key.public_key)
+        self.evidence = EvidenceBook(config.data, self._committee_of)
         self.verifier: Verifier | None = CachingVerifier()
         self.is_eager = False
         self.digest_entries = settings.state_blocks
         self.farewell_us = 0
+
+    def _committee_of(self, evidence: Evidence) -> Committee:
+        """Whose keys judge the evidence."""
+        committee = self.replica.state.epochs.committee_of(votes_of(evidence)[0].view)
+        assert committee is not None, "evidence was verified, by the committee of its view"
+        return committee
 
     def begun(self) -> bool:
         state = self.replica.state

@@ -66,11 +66,10 @@ def status_of(state: PbftState) -> Status:
 
 
 def _look_at_primary(state: PbftState) -> None:
-    if not state.is_member:
-        return
     timeout_us, pending = state.pace.timeout_us, state.pending
     is_too_slow = state.pace.is_too_slow() and progress.is_waiting(state)
-    if is_too_slow or approving.is_late(state) or pending.is_censored(state.now_us, timeout_us):
+    is_late = is_too_slow or approving.is_late(state) or pending.is_censored(state.now_us, timeout_us)
+    if is_late and state.is_member:
         view_change.leave_view(state, state.view + 1)
         return
     if state.primary == state.node:
