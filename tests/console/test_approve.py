@@ -53,6 +53,32 @@ def test_an_epoch_outlives_a_power_cut(run, run_json, folder):
     assert not seen["nodes"]["n5"]["may_vote"]
 
 
+@pytest.mark.cluster
+@pytest.mark.slow
+def test_a_newcomer_follows_and_gets_a_vote(run, run_json, tmp_path):
+    made = tmp_path / ".quorum"
+    config = ("--config", made / "cluster.toml")
+    assert run("init", "--folder", made, "--nodes", 4, "--model", "byzantine").exit_code == 0
+    assert run("up", "--folder", made).exit_code == 0
+    try:
+        assert run("kv", "put", *config, "a", "1").exit_code == 0
+        assert "quorum approve n1 n2 n3 n4 n5" in run("admit", "n5", *config).output
+        assert run("down", "--folder", made).exit_code == 0
+        assert run("up", "--folder", made).exit_code == 0
+        _, seen = run_json("status", *config)
+        assert not seen["nodes"]["n5"]["may_vote"]
+        code, done = run_json("approve", "n1", "n2", "n3", "n4", "n5", *config)
+        assert (code, done["in_force"]) == (0, True), json.dumps(done)
+        assert "n5" in done["refused"]
+        assert run("kv", "put", *config, "b", "2").exit_code == 0
+        assert run("kv", "get", *config, "a").output.strip() == "1"
+        _, seen = run_json("status", *config)
+        assert seen["nodes"]["n5"]["may_vote"]
+        assert {node["epoch"] for node in seen["nodes"].values()} == {2}
+    finally:
+        run("down", "--folder", made)
+
+
 def test_a_cluster_of_crash_mode_has_no_committee_to_approve_of(run, tmp_path):
     made = tmp_path / ".quorum"
     assert run("init", "--folder", made, "--nodes", 3).exit_code == 0

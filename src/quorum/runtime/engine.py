@@ -21,7 +21,7 @@ from quorum.runtime.byzantine_config import committee_of, settings_of
 from quorum.runtime.config import ClusterConfig, NodeConfig
 from quorum.runtime.driver import Driver
 from quorum.runtime.evidence_book import EvidenceBook
-from quorum.runtime.keyring import load_signer
+from quorum.runtime.keyring import load_public_keys, load_signer
 from quorum.runtime.ports import Transport, Verifier
 from quorum.runtime.verifying import CachingVerifier
 
@@ -101,7 +101,7 @@ class PbftEngine:
         check_library()
         self.committee = committee_of(cluster, config.keys)
         self.signer = load_signer(config.keys, config.node)
-        if self.committee.keys.get(config.node) != self.signer.public_key:
+        if load_public_keys(config.keys).get(config.node) != self.signer.public_key:
             raise ConfigurationError(
                 f"{config.node} was to vote with the key in {config.keys}, but the list there has another public "
                 "key for it. Put back the key that was made with the list."
