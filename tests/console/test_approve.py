@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from quorum.runtime.connect import at_config
 from quorum.runtime.local import LocalCluster
 
 
@@ -19,6 +21,11 @@ def folder(run, tmp_path) -> Iterator[Path]:
     assert run("up", "--folder", made).exit_code == 0
     yield made
     run("down", "--folder", made)
+
+
+async def newest_certificate(config: Path) -> bytes:
+    async with at_config(config).node("n2") as node:
+        return await node.certificate("")
 
 
 @pytest.mark.cluster
@@ -34,6 +41,10 @@ def test_a_member_leaves_the_committee_while_clients_write(run, run_json, folder
     assert run("kv", "get", *config, "a").output.strip() == "1"
     _, seen = run_json("status", *config)
     assert {node["epoch"] for node in seen["nodes"].values()} == {2}
+    proof = asyncio.run(newest_certificate(folder / "cluster.toml"))
+    (folder / "chain.json").write_bytes(proof)
+    judged = run("verify", folder / "chain.json")
+    assert judged.exit_code == 0 and "epoch 2" in judged.output
     code, back = run_json("approve", "n1", "n2", "n3", "n4", "n5", "--timeout", 2, *config)
     assert code == 1 and "Make a fresh key" in back["refused"]["n1"]
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random, SystemRandom
 
 import msgspec
 
 from quorum.certificate.block import BlockCertificate
 from quorum.certificate.block_forms import encode_json
+from quorum.certificate.chain_forms import encode_chain
 from quorum.certificate.committee import Committee
+from quorum.certificate.epochs import EpochChange
 from quorum.certificate.evidence import Evidence, votes_of
 from quorum.errors import ConfigurationError, NotLeader
 from quorum.model import Configuration, NodeId
@@ -163,10 +165,11 @@ def engine_of(config: NodeConfig, cluster: ClusterConfig) -> RaftEngine | PbftEn
     return PbftEngine(config, cluster) if cluster.model == "byzantine" else RaftEngine(config, cluster)
 
 
-def newest_certificate(driver: Driver, leader: NodeId | None) -> bytes:
-    """What proves the newest decision here, and with it every one before, as JSON. Raises NotLeader while nothing
-    was decided in this life."""
+def newest_certificate(driver: Driver, leader: NodeId | None, changes: Sequence[EpochChange]) -> bytes:
+    """What proves the newest decision here, and with it every one before, as JSON; with the changes of epoch that
+    lead to those who signed it. Raises NotLeader while nothing was decided in this life."""
     certificate = driver.certificate
     if not isinstance(certificate, BlockCertificate):
         raise NotLeader(leader)
-    return encode_json(certificate)
+    before = [change for change in changes if change.committee.epoch <= certificate.epoch]
+    return encode_chain(before, certificate) if before else encode_json(certificate)

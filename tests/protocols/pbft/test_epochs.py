@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protocols.pbft.cluster import Disk, request_of
+from protocols.pbft.cluster import Disk, encoded, request_of
 from protocols.pbft.epoch_scene import (
     EpochCluster,
     approval_of,
@@ -30,6 +31,7 @@ from protocols.pbft.scene import (
     prepare_of,
     primary,
     propose_as,
+    receive,
     running,
     sent_votes,
     signatures,
@@ -45,7 +47,7 @@ from quorum.certificate.vote import VoteKind
 from quorum.protocols.pbft.approving import APPROVED_MAX
 from quorum.protocols.pbft.blocks import make_block, make_change, read_block
 from quorum.protocols.pbft.epochs import VIEWS_PER_EPOCH
-from quorum.protocols.pbft.messages import Accusation, Approve, Blocks, PrePrepare
+from quorum.protocols.pbft.messages import Accusation, Approve, Blocks, Epochs, PrePrepare
 
 FOUR = ("n1", "n2", "n3", "n4")
 
@@ -402,6 +404,36 @@ def test_approvals_are_bounded_by_member() -> None:
         approve(cluster, fanciful(cluster, number), "n2")
     assert "approved of 8 already" in str(cluster["n2"].refused[-1])
     check_goes_on(cluster)
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_changed_change_of_epoch_is_believed_by_nobody(data: st.DataObject) -> None:
+    """Whatever a liar makes of the true message, a newcomer enters the epoch that was decided, or none."""
+    cluster = changed_once()
+    told = Epochs(VIEWS_PER_EPOCH, tuple(cluster["n1"].state.epochs.changes))
+    packed = bytearray(encoded(told))
+    for _ in range(data.draw(st.integers(1, 3))):
+        packed[data.draw(st.integers(0, len(packed) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        spoilt = msgspec.msgpack.decode(bytes(packed), type=Epochs)
+    except msgspec.DecodeError:
+        return
+    receive(cluster, "n6", "n5", spoilt)
+    assert cluster["n6"].state.committee in (cluster.committee, cluster.newest)
+    assert all(error.sender == "n5" for name, error in cluster.errors if name == "n6")  # type: ignore[attr-defined]
+
+
+def changed_once() -> EpochCluster:
+    """A cluster whose committee has changed, of which n6 has heard nothing, and n5 lies."""
+    cluster = started(5, 1, spares=("n6",))
+    cluster.liars.add("n5")
+    cluster.cut = {(a, b) for a in cluster.nodes for b in cluster.nodes if (a == "n6") != (b == "n6")}
+    approve(cluster, committee_after(cluster.committee, FOUR))
+    cluster.run(1_000_000)
+    assert cluster.newest.epoch == 2
+    cluster.cut.clear()
+    return cluster
 
 
 def fanciful(cluster: EpochCluster, number: int) -> Committee:
