@@ -403,8 +403,8 @@ class Gateway:
 
 def _unchangeable(what: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{what} was asked for, but a committee whose members may lie keeps its members, and its view decides who "
-        "orders. Ask a cluster of crash mode."
+        f"{what} was asked for, but no leader changes a committee whose members may lie, and its view decides who "
+        "orders. Have its operators use quorum approve for other members. Ask a cluster of crash mode for all else."
     )
 
 
