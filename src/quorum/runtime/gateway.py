@@ -404,7 +404,7 @@ class Gateway:
 def _unchangeable(what: str) -> ConfigurationError:
     return ConfigurationError(
         f"{what} was asked for, but no leader changes a committee whose members may lie, and its view decides who "
-        "orders. Have its operators use quorum approve for other members. Ask a cluster of crash mode for all else."
+        "orders. Its operators use quorum approve for other members. Ask a cluster of crash mode for all else."
     )
 
 
