@@ -50,7 +50,7 @@ def approve(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Have NODES as the next committee, where members may lie.
+    """Approve of the next committee, where members may lie: NODES.
 
     Each member takes the word of its own operator: whoever may speak for one alone names it by --at. The committee
     changes once a quorum of the present one has approved of the same. Exit 1 if it does not act in time.
