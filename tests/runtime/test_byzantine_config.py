@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quorum.errors import ConfigurationError
-from quorum.runtime.byzantine_config import committee_of, system_of, tolerated
+from quorum.runtime.byzantine_config import committee_of, members_dialled, system_of, tolerated
 from quorum.runtime.config import load_cluster, load_node, parse_cluster
 from quorum.runtime.engine import PbftEngine
 from quorum.runtime.keyring import load_client_signer, load_public_keys
@@ -50,7 +50,7 @@ def test_the_configuration_names_the_quorums_of_liars_not_the_majority(count, qu
         (FOUR + 'reads = "n1"\nwrites = "choose(3, n1, n2, n3, n4)"\n' + members(4), "Give writes alone"),
         (FOUR + 'writes = "choose(2, n1, n2, n3, n4)"\n' + members(4), "share"),
         (FOUR + 'writes = "n1*n2*n3*n4"\n' + members(4), "no quorum is left"),
-        (FOUR + members(4, 'role = "learner"'), "was not to vote"),
+        (FOUR + members(4, 'role = "witness"'), "was not to vote"),
         (FOUR + "[timing]\nlease_reads = true\n" + members(4), "a lease is one member's word"),
     ],
 )
@@ -87,3 +87,12 @@ def test_a_missing_key_list_is_refused_with_the_remedy(tmp_path: Path):
     (layout.keys / "signing-keys.json").unlink()
     with pytest.raises(ConfigurationError, match=r"signing-keys\.json"):
         PbftEngine(load_node(layout.nodes["n1"]), load_cluster(layout.cluster))
+
+
+def test_a_learner_is_in_no_committee_and_believed_by_no_client_before_one_names_it():
+    fifth = '[[members]]\nid = "n5"\nlisten = "127.0.0.1:7005"\nrole = "learner"\n'
+    cluster = parse_cluster(FOUR + members(4) + fifth)
+    assert cluster.configuration().members == ("n1", "n2", "n3", "n4")
+    assert tuple(members_dialled(cluster)) == ("n1", "n2", "n3", "n4")
+    with pytest.raises(ConfigurationError, match=r"3T.1 = 7"):
+        parse_cluster(FOUR + "faults = 2\n" + members(6) + fifth.replace("n5", "n7").replace("7005", "7007"))

@@ -23,17 +23,17 @@ def lie(sequence: int, member: str = "n2") -> Equivocation:
 
 
 def test_what_is_kept_convinces_and_is_found_again(tmp_path: Path):
-    book = EvidenceBook(tmp_path, COMMITTEE)
+    book = EvidenceBook(tmp_path, lambda evidence: COMMITTEE)
     book.add(lie(5))
     (file,) = (tmp_path / "evidence").iterdir()
     assert file.name == "n2-1.json"
     assert judge_evidence(decode_evidence(file.read_bytes()), COMMITTEE).valid
-    assert EvidenceBook(tmp_path, COMMITTEE).accused == {"n2": 1}
+    assert EvidenceBook(tmp_path, lambda evidence: COMMITTEE).accused == {"n2": 1}
     assert said(lie(5)) == "two PREPARE votes for block 5 of view 1"
 
 
 def test_a_liar_does_not_fill_the_disk(tmp_path: Path):
-    book = EvidenceBook(tmp_path, COMMITTEE)
+    book = EvidenceBook(tmp_path, lambda evidence: COMMITTEE)
     for sequence in range(1, 3 * KEPT_MAX):
         book.add(lie(sequence))
     book.add(lie(1, "n3"))
@@ -43,6 +43,6 @@ def test_a_liar_does_not_fill_the_disk(tmp_path: Path):
 
 def test_a_disk_that_refuses_costs_the_evidence_and_not_the_node(tmp_path: Path):
     (tmp_path / "evidence").write_text("in the way")
-    book = EvidenceBook(tmp_path, COMMITTEE)
+    book = EvidenceBook(tmp_path, lambda evidence: COMMITTEE)
     book.add(lie(5))
     assert book.accused == {}

@@ -18,6 +18,7 @@ from quorum.runtime.dial import dial
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.handshake import PROTOCOL_VERSION, Hello, HelloRejected
 from quorum.runtime.messages import (
+    ApproveRequest,
     BackupChunkRequest,
     BackupRequest,
     CertificateRequest,
@@ -47,6 +48,7 @@ OPERATIONS = {
     LinkFaultRequest(1, ("b",), ("c",)): b"",
     ChangeRequest(1): encode_change(Admit("evil", address="127.0.0.1:9")),
     TransferRequest(1, None): b"",
+    ApproveRequest(1): b"{}",
     BackupRequest(1): b"",
     BackupChunkRequest(1, 1, 0): b"",
 }

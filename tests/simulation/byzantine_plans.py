@@ -7,6 +7,7 @@ from random import Random
 from quorum.sim import byzantine_branches as branches
 from quorum.sim.adversary import DRAWN
 from quorum.sim.byzantine_campaign import ByzantinePlan, run_byzantine_seed
+from quorum.sim.byzantine_churn import APPROVED, KEY_RENEWED, REFUSED
 from quorum.sim.campaign import Outcome
 from quorum.sim.faults import ALL_FAULTS, USUAL_FAULTS
 
@@ -15,6 +16,8 @@ OPERATIONS_MIN = 150
 NODES = (4, 5, 6, 7, 8, 9)
 ONE_LIE_EVERY, WIRE_EVERY, DISK_EVERY, FEW_FAULTS_EVERY, REAL_EVERY = 3, 7, 5, 4, 40
 FULL_DISK_EVERY = 4
+CHURN_EVERY = 6
+"""In so many seeds one has committees that change."""
 
 LOADS = ((4, 100), (6, 120), (8, 200))
 """(clients, mean pause in ms)."""
@@ -33,6 +36,13 @@ EXPECTED = (
     branches.FORWARDED,
     branches.LOST_TAIL,
     branches.SILENT,
+    branches.EPOCH,
+    branches.EPOCHS_TOLD,
+    branches.JOINED,
+    branches.LEFT,
+    KEY_RENEWED,
+    APPROVED,
+    REFUSED,
     "evidence found",
     *(f"fault {kind}" for kind in USUAL_FAULTS),
 )
@@ -60,6 +70,7 @@ def plan_of(seed: int, nodes: tuple[int, ...] = NODES) -> ByzantinePlan:
         disk=seed % DISK_EVERY == 0,
         real=real,
         sync_us=draw.choice((300, 300, 3_000, 15_000)),
+        spares=1 + seed // CHURN_EVERY % 3 if seed % CHURN_EVERY == CHURN_EVERY - 1 else 0,
     )
 
 

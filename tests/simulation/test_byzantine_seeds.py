@@ -29,6 +29,15 @@ def test_every_claim_holds_with_liars_in_seed(plan: ByzantinePlan):
     assert len(world.liars) == plan.tolerated
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_every_claim_holds_with_liars_and_committees_that_change(seed: int):
+    plan = msgspec.structs.replace(SHORT, seed=seed, nodes=4 + seed, seconds=44, spares=1 + seed, churn_ms=2_500)
+    outcome, _, world = run_byzantine_seed(plan)
+    assert outcome.failure == ""
+    newest = world.newest_committee()
+    assert newest is not None and newest.epoch > 2
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", MORE)
 def test_every_claim_holds_with_liars_in_one_more_seed(seed: int):
@@ -78,6 +87,7 @@ def test_the_campaign_with_liars_varies_all_that_a_plan_can_say():
     assert {plan.nodes for plan in plans} == set(NODES)
     assert {plan.wire for plan in plans} == {plan.disk for plan in plans} == {plan.real for plan in plans}
     assert {plan.real for plan in plans} == {False, True}
+    assert {plan.spares for plan in plans} == {0, 1, 2, 3}
     assert {lie for plan in plans if len(plan.lies) == 1 for lie in plan.lies} == set(DRAWN)
     assert plans == [plan_of(seed) for seed in range(240)]
 

@@ -111,6 +111,15 @@ def verify_block(certificate: BlockCertificate, committee: Committee) -> Verdict
     return Verdict(not reasons, signed, tuple(reasons))
 
 
+def flaws_of_block(certificate: BlockCertificate, committee: Committee) -> list[str]:
+    """What is wrong with a certificate before any signature is checked."""
+    flaws = _flaws_of_form(certificate, committee)
+    signers = frozenset(member for member, _ in certificate.signatures)
+    if not flaws and not committee.system.is_write_quorum(signers):
+        flaws.append(f"the {len(signers)} who signed hold no quorum of epoch {committee.epoch}.")
+    return flaws
+
+
 def _flaws_of_form(certificate: BlockCertificate, committee: Committee) -> list[str]:
     header, flaws = certificate.header, []
     if certificate.cluster != committee.cluster:

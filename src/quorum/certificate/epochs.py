@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import msgspec
 
-from quorum.certificate.block import BlockCertificate, verify_block
+from quorum.certificate.block import BlockCertificate, flaws_of_block, verify_block
 from quorum.certificate.committee import Committee, check_committee
 from quorum.certificate.decision import Verdict
 from quorum.certificate.merkle import is_under, leaf_of
+from quorum.certificate.requests import EPOCH_TAG
 from quorum.errors import ConfigurationError
 
 _ENCODE = msgspec.msgpack.Encoder()
-EPOCH_TAG = b"quorum epoch 1\x00"
 
 
 class EpochChange(msgspec.Struct, frozen=True):
@@ -45,10 +45,26 @@ def verify_epochs(genesis: Committee, changes: Sequence[EpochChange]) -> tuple[C
     return trusted, Verdict(True, True, ())
 
 
+def flaws_of_change(trusted: Committee, change: EpochChange) -> list[str]:
+    """What is wrong with a step before any signature, and the new committee, is checked."""
+    return flaws_of_block(change.certificate, trusted) or _flaws_of_place(trusted, change)
+
+
 def _flaws(trusted: Committee, change: EpochChange) -> list[str]:
     verdict = verify_block(change.certificate, trusted)
     if not verdict.valid:
         return list(verdict.reasons)
+    flaws = _flaws_of_place(trusted, change)
+    if flaws:
+        return flaws
+    try:
+        check_committee(change.committee)  # last: the quorums of whoever was never decided could take for ever
+    except ConfigurationError as error:
+        return [f"the new committee could not decide: {error}"]
+    return []
+
+
+def _flaws_of_place(trusted: Committee, change: EpochChange) -> list[str]:
     following = change.committee
     if following.cluster != trusted.cluster or following.epoch != trusted.epoch + 1:
         return [f"it leads to epoch {following.epoch} of cluster {following.cluster[:40]!r}."]
@@ -56,8 +72,4 @@ def _flaws(trusted: Committee, change: EpochChange) -> list[str]:
     leaf = leaf_of(epoch_request(following))
     if not is_under(header.requests_root, leaf, change.place, header.count, change.path):
         return ["the new committee is not in the block that was signed."]
-    try:
-        check_committee(following)  # last: the quorums of whoever was never decided could take for ever to check
-    except ConfigurationError as error:
-        return [f"the new committee could not decide: {error}"]
     return []

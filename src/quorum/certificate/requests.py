@@ -20,6 +20,9 @@ from quorum.certificate.vote import DIGEST_BYTES, SigningDomain, VoteKind
 from quorum.entry import ENTRY_BYTES_MAX, Buffer
 from quorum.header import Batch
 
+EPOCH_TAG: Final = b"quorum epoch 1\x00"
+"""With it begins the committee of the next epoch (certificate.epochs), which is no client's request: those begin
+with a public key, and nobody can find a key that begins like this."""
 REQUESTS_MAX: Final = 65_536
 """No block holds more; a header that claims more is an attack."""
 
@@ -97,9 +100,15 @@ def unpack_block(data: Buffer) -> tuple[BlockHeader, tuple[memoryview, ...]]:
 
 
 def requests_in(data: Buffer) -> list[SignedRequest]:
-    """The requests of a block that was checked before, when it was accepted."""
+    """The clients' requests of a block that was checked when it was accepted. A change of epoch holds none."""
     header = header_of(data)
-    return [decode_request(request) for request in _cut(data, header.count)]
+    pieces = _cut(data, header.count)
+    return [] if is_change(pieces) else [decode_request(piece) for piece in pieces]
+
+
+def is_change(pieces: Sequence[Buffer]) -> bool:
+    """Whether these pieces of a block are a change of epoch, and no clients' requests."""
+    return bool(pieces) and bytes(pieces[0][: len(EPOCH_TAG)]) == EPOCH_TAG
 
 
 def _cut(data: Buffer, count: int) -> list[memoryview]:

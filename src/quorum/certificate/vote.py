@@ -31,6 +31,7 @@ class VoteKind(enum.IntEnum):
     VIEW_CHANGE = 5
     NEW_VIEW = 6
     REQUEST = 7
+    APPROVE = 8
 
 
 class SigningDomain:

@@ -127,7 +127,7 @@ def not_ready(answers: Answers, running: Collection[str], goal: int) -> dict[str
             found[node] = f"has no link to {', '.join(missing)} yet"
         elif answer.applied_index < goal:
             found[node] = f"has applied {answer.applied_index} of {goal} entries"
-        elif not answer.may_vote:
+        elif not answer.may_vote and node in answer.members:
             found[node] = "waits for a leader to confirm its log"
     return found
 

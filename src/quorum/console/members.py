@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Literal
@@ -32,6 +33,8 @@ from quorum.runtime.setup import NODE_FILE
 from quorum.runtime.status import NodeStatus
 
 RETRY_S = 0.3
+BEGIN_S = 10.0
+"""How long a new node may take to begin its log."""
 PLAIN_WIDTH = 500
 """Of a table that nobody sees in a terminal: nothing in it is cut."""
 IN_STEP_ENTRIES = 100
@@ -162,6 +165,15 @@ def admit(
         )
     path = find_config(config)
     before = load_cluster(path)
+    if before.model == "byzantine":
+        if role not in (None, "learner") or old is not None:
+            raise ConfigurationError(
+                f"{node} was to be admitted as {role or f'the one after {old}'}, but where members may lie a new "
+                "node follows, until a quorum of members approves of a committee with it. Leave --role and "
+                "--replace out."
+            )
+        _add_follower(path, node, address, start, as_json)
+        return
     known = {member.id: str(member.advertise) for member in before.members}
     if old is not None and old not in known:
         raise ConfigurationError(
@@ -187,6 +199,31 @@ def admit(
     if old is not None:
         _strike_out(path, (old,))
     _show(leader, as_json, f"{node} is a {_role(leader, node)}, epoch {leader.epoch}")
+
+
+def _add_follower(path: Path, node: str, address: str | None, start: bool | None, as_json: bool) -> None:
+    """Where members may lie a node is written into the files, and follows; no leader makes it a member."""
+    after = add_member(path, node, "learner", address)
+    if start or (start is None and _runs_here(path, node)):
+        local = LocalCluster(path)
+        local.start(node, bootstrap=True)  # its key is new, so that it remembers all that it ever signed
+        deadline = time.monotonic() + BEGIN_S
+        while not local.nodes[node].has_run and local.pid(node) is not None and time.monotonic() < deadline:
+            time.sleep(RETRY_S / 10)
+        local.let_go()
+    else:
+        click.echo(
+            f"{node} is not started here. Start it on its machine, with these files and its keys: "
+            f"quorum node --config {path.parent / node / NODE_FILE} --bootstrap",
+            err=True,
+        )
+    where = str(after.member(node).advertise)
+    if as_json:
+        print_json({"node": node, "role": "learner", "address": where})
+        return
+    click.echo(f"{node} is a learner at {where}, in {path}")
+    click.echo("restart the members one after the other with this file, so that they reach it; then:")
+    click.echo(f"quorum approve {' '.join(sorted(member.id for member in after.members))}")
 
 
 def _runs_here(path: Path, node: str) -> bool:

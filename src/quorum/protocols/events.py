@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from quorum.certificate.block import BlockHeader
+from quorum.certificate.committee import Committee
 from quorum.entry import Buffer
 from quorum.header import Batch
 from quorum.model import Configuration, NodeId
@@ -120,6 +121,13 @@ class ChangeProposed(Event, frozen=True, gc=False):
 
     token: int
     change: Configuration
+
+
+class ChangeApproved(Event, frozen=True, gc=False):
+    """The operator of this member approves of `committee` as the next one (members may lie)."""
+
+    token: int
+    committee: Committee
 
 
 class TransferRequested(Event, frozen=True, gc=False):

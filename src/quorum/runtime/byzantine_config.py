@@ -12,15 +12,21 @@ from quorum.runtime import keyring
 if TYPE_CHECKING:
     from quorum.certificate.committee import Committee
     from quorum.protocols.pbft.settings import Settings
-    from quorum.runtime.config import ClusterConfig
+    from quorum.runtime.config import ClusterConfig, Member
     from quorum.systems.system import QuorumSystem
 
 FIRST_EPOCH = 1
 
 
+def voters_of(cluster: ClusterConfig) -> tuple[Member, ...]:
+    """The first committee, sorted by id: every later one is decided, and stands in no file. A learner follows, and
+    votes once a committee names it."""
+    return tuple(sorted((each for each in cluster.members if each.role == "voter"), key=lambda each: each.id))
+
+
 def tolerated(cluster: ClusterConfig) -> int:
     """T: what the file says, else as many as N >= 3T+1 allows."""
-    return (len(cluster.members) - 1) // 3 if cluster.faults is None else cluster.faults
+    return (len(voters_of(cluster)) - 1) // 3 if cluster.faults is None else cluster.faults
 
 
 def system_of(cluster: ClusterConfig) -> QuorumSystem:
@@ -30,7 +36,7 @@ def system_of(cluster: ClusterConfig) -> QuorumSystem:
 
     if cluster.writes:
         return QuorumSystem(cluster.reads or cluster.writes, cluster.writes)
-    weights = {member.id: member.weight for member in sorted(cluster.members, key=lambda member: member.id)}
+    weights = {member.id: member.weight for member in voters_of(cluster)}
     if set(weights.values()) == {1}:
         return byzantine(tuple(weights), tolerated(cluster))
     return weighted_byzantine(weights, tolerated(cluster))
@@ -45,11 +51,11 @@ def check_byzantine_cluster(cluster: ClusterConfig) -> None:
             f'engine = "{cluster.engine}" was asked for with model = "byzantine", but its replicas trust each '
             'other. Set engine = "pbft", or leave it out.'
         )
-    others = [member.id for member in cluster.members if member.role != "voter"]
+    others = [member.id for member in cluster.members if member.role not in ("voter", "learner")]
     if others:
         raise ConfigurationError(
             f"{others[0]} was not to vote in a cluster whose members may lie, but all members of its committee "
-            "do. Leave its role out, or leave the member out."
+            'do. Leave its role out; or give it role = "learner", and it follows until a committee names it.'
         )
     if cluster.reads and cluster.reads != cluster.writes:
         raise ConfigurationError(
@@ -61,13 +67,14 @@ def check_byzantine_cluster(cluster: ClusterConfig) -> None:
             'lease_reads was asked for with model = "byzantine", but a lease is one member\'s word. Leave it out: '
             "reads are ordered like writes there."
         )
-    check_fault_budget(len(cluster.members), tolerated(cluster), "byzantine")
+    check_fault_budget(len(voters_of(cluster)), tolerated(cluster), "byzantine")
     check_byzantine(system_of(cluster), tolerated(cluster))
 
 
 def committee_of(cluster: ClusterConfig, keys: Path) -> Committee:
     """The members with their public keys, from the list in the keys folder. Raises ConfigurationError."""
-    from quorum.certificate.committee import Committee, Member, check_committee
+    from quorum.certificate import committee as committees
+    from quorum.certificate.committee import Committee, check_committee
 
     known = keyring.load_public_keys(keys)
     missing = [member.id for member in cluster.members if member.id not in known]
@@ -76,10 +83,7 @@ def committee_of(cluster: ClusterConfig, keys: Path) -> Committee:
             f"the committee of {cluster.cluster_id} was wanted, but {keys} has no signing key of {missing[0]}. "
             "Copy signing-keys.json from where the cluster was set up."
         )
-    members = tuple(
-        Member(member.id, known[member.id], member.weight)
-        for member in sorted(cluster.members, key=lambda member: member.id)
-    )
+    members = tuple(committees.Member(member.id, known[member.id], member.weight) for member in voters_of(cluster))
     committee = Committee(cluster.cluster_id, FIRST_EPOCH, members, tolerated(cluster), cluster.writes)
     check_committee(committee)
     return committee
@@ -98,5 +102,5 @@ def settings_of(cluster: ClusterConfig) -> Settings:
 
 
 def members_dialled(cluster: ClusterConfig) -> dict[NodeId, str]:
-    """Where clients reach each member."""
-    return {member.id: str(member.advertise) for member in cluster.members}
+    """Where clients reach each member of the first committee, of which T at most lie, for ever."""
+    return {member.id: str(member.advertise) for member in voters_of(cluster)}

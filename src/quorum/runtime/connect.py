@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from quorum.apps.decide import Decision
 from quorum.errors import ConfigurationError, LocalProtocolError, OutcomeUnknown
-from quorum.runtime.byzantine_config import tolerated
+from quorum.runtime.byzantine_config import members_dialled, tolerated
 from quorum.runtime.client import Client
 from quorum.runtime.committee_dialler import EVERYBODY, CommitteeDialler
 from quorum.runtime.config import Address, ClusterConfig, find_config, load_cluster, load_node, parse_address
@@ -36,7 +36,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-CommitteeAccess = tuple[int, Signer]
+CommitteeAccess = tuple[dict[str, str], int, Signer]
 """T, and the key with which requests are signed."""
 
 
@@ -66,8 +66,8 @@ class Place:
     def client(self, timeout: float = TIMEOUT_S, only: Sequence[str] = ()) -> Client:
         """A session with the cluster, on the running loop; with `only` it dials these nodes and no other."""
         if self._committee is not None:
-            faults, signer = self._committee
-            dialler = CommitteeDialler(self.cluster_id, self.endpoints, faults, signer, self._tls)
+            members, faults, signer = self._committee
+            dialler = CommitteeDialler(self.cluster_id, members, faults, signer, self._tls)
             return Client((EVERYBODY,), dialler, timeout, discover=False)
         found = [self.endpoints[name] for name in only or self.endpoints]
         return Client(found, self._dialler(), timeout, self.discover and not only)
@@ -307,7 +307,7 @@ def place_of(
     folder = keys or signing_keys
     if cluster.model == "byzantine" and folder is not None:
         signer = load_client_signer(folder, _client_of(folder, identity))
-        committee = tolerated(cluster), signer
+        committee = members_dialled(cluster), tolerated(cluster), signer
     return Place(endpoints, cluster.cluster_id, contexts, committee=committee)
 
 

@@ -12,6 +12,7 @@ from collections import deque
 
 from msgspec.structs import replace
 
+from quorum.certificate.committee import Committee
 from quorum.entry import Buffer, decode_entry, hollow, is_hollow
 from quorum.errors import ConfigurationError, RemoteProtocolError, StorageFullError
 from quorum.header import Batch
@@ -169,6 +170,10 @@ class Driver:
     def change(self, token: int, target: Configuration) -> None:
         """Replace the configuration by `target`, if this node leads."""
         self._events.append(events.ChangeProposed(self._clock.now_us(), token, target))
+
+    def approve(self, token: int, committee: Committee) -> None:
+        """This member's operator wants `committee` next, where members may lie."""
+        self._events.append(events.ChangeApproved(self._clock.now_us(), token, committee))
 
     def transfer(self, token: int, target: NodeId | None) -> None:
         """Hand leadership to `target`, or to the best candidate, if this node leads."""

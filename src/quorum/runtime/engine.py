@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random, SystemRandom
 
 import msgspec
 
 from quorum.certificate.block import BlockCertificate
 from quorum.certificate.block_forms import encode_json
-from quorum.certificate.evidence import Evidence
+from quorum.certificate.chain_forms import encode_chain
+from quorum.certificate.committee import Committee
+from quorum.certificate.epochs import EpochChange
+from quorum.certificate.evidence import Evidence, votes_of
 from quorum.errors import ConfigurationError, NotLeader
 from quorum.model import Configuration, NodeId
 from quorum.protocols.pbft.replica import PbftReplica
@@ -20,7 +23,7 @@ from quorum.runtime.byzantine_config import committee_of, settings_of
 from quorum.runtime.config import ClusterConfig, NodeConfig
 from quorum.runtime.driver import Driver
 from quorum.runtime.evidence_book import EvidenceBook
-from quorum.runtime.keyring import load_signer
+from quorum.runtime.keyring import load_public_keys, load_signer
 from quorum.runtime.ports import Transport, Verifier
 from quorum.runtime.verifying import CachingVerifier
 
@@ -100,18 +103,25 @@ class PbftEngine:
         check_library()
         self.committee = committee_of(cluster, config.keys)
         self.signer = load_signer(config.keys, config.node)
-        if self.committee.keys.get(config.node) != self.signer.public_key:
+        if load_public_keys(config.keys).get(config.node) != self.signer.public_key:
             raise ConfigurationError(
                 f"{config.node} was to vote with the key in {config.keys}, but the list there has another public "
                 "key for it. Put back the key that was made with the list."
             )
         settings = settings_of(cluster)
-        self.replica = PbftReplica(config.node, self.committee, self.signer.sign, settings)
-        self.evidence = EvidenceBook(config.data, self.committee)
+        key = self.signer
+        self.replica = PbftReplica(config.node, self.committee, key.sign, settings, key.public_key)
+        self.evidence = EvidenceBook(config.data, self._committee_of)
         self.verifier: Verifier | None = CachingVerifier()
         self.is_eager = False
         self.digest_entries = settings.state_blocks
         self.farewell_us = 0
+
+    def _committee_of(self, evidence: Evidence) -> Committee:
+        """Whose keys judge the evidence."""
+        committee = self.replica.state.epochs.committee_of(votes_of(evidence)[0].view)
+        assert committee is not None, "evidence was verified, by the committee of its view"
+        return committee
 
     def begun(self) -> bool:
         state = self.replica.state
@@ -155,10 +165,11 @@ def engine_of(config: NodeConfig, cluster: ClusterConfig) -> RaftEngine | PbftEn
     return PbftEngine(config, cluster) if cluster.model == "byzantine" else RaftEngine(config, cluster)
 
 
-def newest_certificate(driver: Driver, leader: NodeId | None) -> bytes:
-    """What proves the newest decision here, and with it every one before, as JSON. Raises NotLeader while nothing
-    was decided in this life."""
+def newest_certificate(driver: Driver, leader: NodeId | None, changes: Sequence[EpochChange]) -> bytes:
+    """What proves the newest decision here, and with it every one before, as JSON; with the changes of epoch that
+    lead to those who signed it. Raises NotLeader while nothing was decided in this life."""
     certificate = driver.certificate
     if not isinstance(certificate, BlockCertificate):
         raise NotLeader(leader)
-    return encode_json(certificate)
+    before = [change for change in changes if change.committee.epoch <= certificate.epoch]
+    return encode_chain(before, certificate) if before else encode_json(certificate)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from quorum.certificate.committee import Committee
@@ -22,11 +23,12 @@ _NAME = re.compile(r"(?P<node>[a-z0-9-]+)-[0-9]+\.json")
 
 
 class EvidenceBook:
-    """What this node can prove against others, in this life and those before."""
+    """What this node can prove against others, in this life and those before. `committee_of` says whose keys judge
+    a piece of it."""
 
-    def __init__(self, data: Path, committee: Committee) -> None:
+    def __init__(self, data: Path, committee_of: Callable[[Evidence], Committee]) -> None:
         self._folder = data / FOLDER
-        self._committee = committee
+        self._committee_of = committee_of
         self._counts: dict[NodeId, int] = {}
         for path in self._folder.glob("*.json") if self._folder.is_dir() else ():
             found = _NAME.fullmatch(path.name)
@@ -47,7 +49,7 @@ class EvidenceBook:
         path = self._folder / f"{node}-{number}.json"
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            path.write_bytes(encode_evidence(evidence, self._committee) + b"\n")
+            path.write_bytes(encode_evidence(evidence, self._committee_of(evidence)) + b"\n")
         except OSError as error:
             log.warning("evidence against %s could not be kept: %s", node, error.strerror)
             return

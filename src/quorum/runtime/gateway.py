@@ -9,6 +9,7 @@ from quorum.apps.answer import OK
 from quorum.apps.applied import Applied
 from quorum.apps.host import APPLICATION_ID_MAX, OPEN, SESSIONS, opening
 from quorum.apps.state_machine import Notice
+from quorum.certificate.genesis import decode_genesis
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Buffer
 from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloaded, QuorumError
 from quorum.header import Batch, Header
@@ -21,6 +22,7 @@ from quorum.runtime.config import EXPRESSION_CHARACTERS_MAX, parse_address
 from quorum.runtime.driver import Driver
 from quorum.runtime.member_board import MemberBoard
 from quorum.runtime.messages import (
+    ApproveRequest,
     BackupChunkRequest,
     BackupRequest,
     CertificateRequest,
@@ -110,6 +112,7 @@ class Gateway:
             LinkFaultRequest: self._on_link_fault,
             ChangeRequest: self._on_change,
             TransferRequest: self._on_transfer,
+            ApproveRequest: self._on_approve,
             BackupRequest: self._on_backup,
             BackupChunkRequest: self._on_backup_chunk,
             MembersRequest: self._on_members,
@@ -272,6 +275,21 @@ class Gateway:
             return
         driver.transfer(self._operation(client, request.request), request.target)
 
+    def _on_approve(self, client: Client, request: ApproveRequest, body: bytes) -> None:
+        """One member's word on the next committee: the committee changes once a quorum has said the same."""
+        driver = self._running()
+        try:
+            if not isinstance(driver.replica, PbftReplica):
+                raise ConfigurationError(
+                    "a next committee was approved of, but this cluster is of crash mode: its leader changes the "
+                    "members. Use quorum admit and quorum evict."
+                )
+            committee = decode_genesis(body)
+        except ConfigurationError as error:
+            client.answer(self._failure(request.request, error), ())
+            return
+        driver.approve(self._operation(client, request.request), committee)
+
     def _on_backup(self, client: Client, request: BackupRequest, body: bytes) -> None:
         """What was acknowledged anywhere is known by a linearizable read; then a snapshot of that is wanted."""
         token = self._operation(client, request.request)
@@ -385,8 +403,8 @@ class Gateway:
 
 def _unchangeable(what: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{what} was asked for, but a committee whose members may lie keeps its members, and its view decides who "
-        "orders. Ask a cluster of crash mode."
+        f"{what} was asked for, but no leader changes a committee whose members may lie, and its view decides who "
+        "orders. Its operators use quorum approve for other members. Ask a cluster of crash mode for all else."
     )
 
 

@@ -173,8 +173,16 @@ class SubmitSigned(Wire, frozen=True, gc=False, array_like=True, tag=53):
     request: int
 
 
+class ApproveRequest(Wire, frozen=True, gc=False, array_like=True, tag=54):
+    """To one member: its operator approves of the attached committee (certificate.genesis) as the next one.
+    Answered once the approval is durable there."""
+
+    request: int
+
+
 ClientMessage = (
-    Submit
+    ApproveRequest
+    | Submit
     | SubmitSigned
     | Query
     | StatusRequest

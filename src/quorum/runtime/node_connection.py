@@ -14,6 +14,7 @@ from quorum.membership.reconfiguration import Change, encode_change
 from quorum.runtime import messages
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.messages import (
+    ApproveRequest,
     BackupChunkRequest,
     BackupRequest,
     CertificateRequest,
@@ -99,6 +100,11 @@ class NodeConnection:
     async def change(self, change: Change, timeout: float = WORK_S) -> None:
         """Change the members, through this node, which must lead; returns once the change is decided."""
         await self._ask(ChangeRequest(self._take()), encode_change(change), timeout, changes=True)
+
+    async def approve(self, committee: bytes) -> None:
+        """Let this node, whose committee may lie, approve of the next one (certificate.genesis); returns once that
+        is durable there."""
+        await self._ask(ApproveRequest(self._take()), committee, changes=True)
 
     async def transfer(self, target: str | None = None, timeout: float = WORK_S) -> None:
         """Let this node, which must lead, hand leadership over; returns once it leads no more."""

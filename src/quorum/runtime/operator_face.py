@@ -105,7 +105,8 @@ class OperatorFace:
         """What proves the decision on `topic`: who stores it, by the leader's match indexes. Where members may
         lie, the signatures of a quorum under the newest block, which cover every decision before it."""
         if isinstance(self._engine, PbftEngine):
-            return newest_certificate(self._driver, self._replica.leader)
+            changes = self._engine.replica.state.epochs.changes
+            return newest_certificate(self._driver, self._replica.leader, changes)
         state = self._engine.replica.state
         if state.role != LEADER:
             raise NotLeader(state.leader)

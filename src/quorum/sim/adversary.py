@@ -22,6 +22,7 @@ from quorum.header import Batch
 from quorum.model import NodeId
 from quorum.protocols.pbft.blocks import Block, make_block, read_block
 from quorum.protocols.pbft.chain import Link
+from quorum.protocols.pbft.epochs import NO_CLAIM
 from quorum.protocols.pbft.messages import (
     Blocks,
     Commit,
@@ -35,7 +36,6 @@ from quorum.protocols.pbft.messages import (
     ViewChange,
     Votes,
 )
-from quorum.protocols.pbft.state import NO_CLAIM
 from quorum.runtime.messages import Result
 
 Sent = tuple[object, tuple[Buffer, ...]]

@@ -9,7 +9,7 @@ from quorum.checkers.progress import Sometimes
 from quorum.entry import Buffer
 from quorum.header import Header
 from quorum.model import NodeId
-from quorum.protocols.pbft.messages import Blocks, Forward, NewView, Offer, PrePrepare, ViewChange, Votes
+from quorum.protocols.pbft.messages import Blocks, Epochs, Forward, NewView, Offer, PrePrepare, ViewChange, Votes
 from quorum.protocols.pbft.state import PbftState
 
 VIEW_LEFT = "view left"
@@ -26,6 +26,10 @@ RESTORED = "state restored at start"
 FORWARDED = "requests forwarded"
 LOST_TAIL = "unsynced blocks lost in a crash"
 SILENT = "restarted primary silent in its view"
+EPOCH = "next committee in force"
+EPOCHS_TOLD = "changes of epoch told"
+JOINED = "member joined"
+LEFT = "member left"
 
 
 class ByzantineBranches:
@@ -33,6 +37,7 @@ class ByzantineBranches:
 
     def __init__(self, sometimes: Sometimes) -> None:
         self._reached = sometimes.reached
+        self._epochs: dict[NodeId, tuple[int, bool]] = {}
         self._views: dict[NodeId, tuple[int, bool]] = {}
         self.watched: dict[type, Callable[[PbftState, Any, Sequence[Buffer]], None]] = {
             PrePrepare: self._pre_prepare,
@@ -41,11 +46,13 @@ class ByzantineBranches:
             Votes: lambda *_: self._reached(VOTES_AGAIN),
             Blocks: lambda *_: self._reached(BLOCKS_GIVEN),
             Offer: lambda *_: self._reached(OFFERED),
+            Epochs: lambda *_: self._reached(EPOCHS_TOLD),
             Forward: lambda *_: self._reached(FORWARDED),
         }
 
     def role_changed(self, state: PbftState) -> None:
         """A node left a view, or began one."""
+        self._look_at_epoch(state)
         before = self._views.get(state.node)
         now = self._views[state.node] = (state.view, state.active)
         if before != now:
@@ -54,6 +61,14 @@ class ByzantineBranches:
             self._reached(BASE_MISSING)
         if state.aside:
             self._reached(ASIDE)
+
+    def _look_at_epoch(self, state: PbftState) -> None:
+        before = self._epochs.get(state.node)
+        self._epochs[state.node] = (state.committee.epoch, state.is_member)
+        if before is not None and before[0] < state.committee.epoch:
+            self._reached(EPOCH)
+            if before[1] != state.is_member:
+                self._reached(JOINED if state.is_member else LEFT)
 
     def _pre_prepare(self, state: PbftState, message: PrePrepare, attached: Sequence[Buffer]) -> None:
         if message.view < state.view:

@@ -14,6 +14,7 @@ from quorum.model import NodeId, check_fault_budget
 from quorum.protocols.pbft.settings import Settings
 from quorum.runtime.session_settings import SessionSettings
 from quorum.sim.adversary import BEHAVIOURS, DRAWN
+from quorum.sim.byzantine_churn import Operators
 from quorum.sim.byzantine_world import ByzantineWorld
 from quorum.sim.campaign import CALM_US, Outcome, Refuted, outcome_of, set_disks
 from quorum.sim.faults import ALL_FAULTS, SECOND_US, Nemesis
@@ -22,14 +23,15 @@ from quorum.sim.workload import Worker
 CALM_BYZANTINE_US = CALM_US + 12 * SECOND_US
 """Views that failed one after the other have doubled the patience for the next."""
 
-_USUAL = (("state_blocks", 32), ("sync_us", 300))
+_USUAL = (("state_blocks", 32), ("sync_us", 300), ("spares", 0), ("churn_ms", 4000))
 
 
 class ByzantinePlan(msgspec.Struct, frozen=True):
     """What one seed runs. `lies`: what liars may do, drawn for each; `liars`: how many of the T members that may.
 
     `real`: Ed25519 instead of the simulator's tokens. `state_blocks`: the state is certified at every so many
-    blocks. The rest is as in sim.campaign.Plan.
+    blocks. `spares`: so many more nodes follow without a vote, and about once in `churn_ms` the operators have one
+    join, leave, or take another's place. The rest is as in sim.campaign.Plan.
     """
 
     seed: int
@@ -46,6 +48,8 @@ class ByzantinePlan(msgspec.Struct, frozen=True):
     disk: bool = False
     real: bool = False
     sync_us: int = 300
+    spares: int = 0
+    churn_ms: int = 4000
 
     @property
     def tolerated(self) -> int:
@@ -107,6 +111,7 @@ def run_byzantine_seed(
         plan.wire,
         plan.disk,
         plan.real,
+        plan.spares,
     )
     set_disks(world, plan.sync_us)
     history = History()
@@ -125,6 +130,8 @@ def run_byzantine_seed(
         for worker in workers:
             worker.start()
         nemesis.start()
+        if plan.spares:
+            Operators(world, stop_us, plan.churn_ms * 1000).start()
         world.run(plan.seconds * SECOND_US)
         check_ending(world, workers)
         verdict = check_linearizable(history)

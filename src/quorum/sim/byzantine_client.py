@@ -46,7 +46,7 @@ class ByzantineSimClient(SimClient):
         key = world.client_key(name)
         committee = world.committee
         self.fan_out = FanOut(
-            committee.nodes,
+            world.nodes,
             committee.faults,
             world.request_domain,
             key.public,

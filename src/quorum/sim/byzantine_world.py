@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from random import Random
+from typing import Any
 
 from quorum.certificate.committee import Committee, Member
-from quorum.certificate.evidence import Evidence, accused, verify_evidence
+from quorum.certificate.evidence import Evidence, accused, verify_evidence, votes_of
 from quorum.certificate.keys import is_signed
 from quorum.certificate.vote import SigningDomain
 from quorum.checkers.violation import Violation
@@ -28,6 +29,7 @@ from quorum.runtime.ports import Ports, Timers
 from quorum.runtime.session_settings import SessionSettings
 from quorum.sim.adversary import BEHAVIOURS, Liar
 from quorum.sim.byzantine_branches import ByzantineBranches
+from quorum.sim.byzantine_churn import KEY_RENEWED, outsiders
 from quorum.sim.byzantine_client import ByzantineSimClient
 from quorum.sim.client import SimClient
 from quorum.sim.node import SimNode, SimTransport
@@ -91,6 +93,7 @@ class MemberTransport(SimTransport):
 
     def __init__(self, world: ByzantineWorld, node: NodeId) -> None:
         super().__init__(world, node)
+        self._world = world
         self._liars = world.liars
 
     def send(self, to: NodeId, message: object, attached: Sequence[Buffer], later: bool = False) -> None:
@@ -98,14 +101,22 @@ class MemberTransport(SimTransport):
         if liar is None:
             super().send(to, message, attached, later)
             return
-        for said, pieces in liar.lie(to, message, attached):
+        replica = self._world.nodes[self._node].replica
+        if isinstance(replica, PbftReplica):
+            liar.committee = replica.state.committee
+        try:
+            lies = liar.lie(to, message, attached)
+        except RemoteProtocolError:  # a block of an epoch that is over
+            lies = [(message, tuple(attached))]
+        for said, pieces in lies:
             with suppress(RemoteProtocolError):  # bytes that nobody can read end at the other end's door
                 super().send(to, said, pieces, later)
 
 
 class ByzantineWorld(World):
     """`behaviours` says which members lie and how (sim.adversary.BEHAVIOURS). Everything that honest members
-    decide, compute and report is checked; what liars say of themselves is not."""
+    decide, compute and report is checked; what liars say of themselves is not. `spares` follow from the start, and
+    have no vote before a committee names them."""
 
     def __init__(
         self,
@@ -118,10 +129,13 @@ class ByzantineWorld(World):
         wire: bool = False,
         disk: bool = False,
         real: bool = False,
+        spares: int = 0,
     ) -> None:
         names = sorted(f"n{i}" for i in range(1, nodes + 1))
         self._real = real
-        self._keys = {name: Key(f"{seed}/{name}".encode(), real) for name in names}
+        others = outsiders(nodes, spares)
+        self._keys = {name: Key(f"{seed}/{name}".encode(), real) for name in (*names, *others)}
+        self._renewed = 0
         self._client_keys: dict[str, Key] = {}
         self.verifier = SimVerifier(real)
         for key in self._keys.values():
@@ -136,7 +150,9 @@ class ByzantineWorld(World):
         for name, how in sorted(behaviours.items()):
             self.corrupt(name, how)
         configuration = Configuration(self.committee.epoch, self.committee.nodes)
-        super().__init__(seed, configuration, None, trace_keep, wire, disk)
+        super().__init__(seed, configuration, None, trace_keep, wire, disk, others)
+        for name in others:
+            self.nodes[name].bootstrap = configuration
         self.branches: ByzantineBranches = ByzantineBranches(self.sometimes)  # type: ignore[assignment]
 
     def client_key(self, name: str) -> Key:
@@ -152,6 +168,34 @@ class ByzantineWorld(World):
         """The members that do not lie."""
         return tuple(name for name in self.nodes if name not in self.liars)
 
+    def public_key(self, name: NodeId) -> bytes:
+        """With which a node signs now."""
+        return self._keys[name].public
+
+    def newest_committee(self) -> Committee | None:
+        """The newest that an honest node that runs knows of."""
+        known = [node.replica.state.committee for node in self._running()]
+        return max(known, key=lambda committee: committee.epoch, default=None)
+
+    def was_member(self, name: NodeId) -> bool:
+        """Whether some committee had the key with which this node signs now."""
+        known = [node.replica.state.epochs for node in self._running()]
+        committees = max(known, key=lambda epochs: len(epochs.committees)).committees if known else []
+        return any(self.public_key(name) in committee.keys.values() for committee in committees)
+
+    def _running(self) -> list[Any]:
+        return [self.nodes[name] for name in self.honest if self.nodes[name].replica is not None]
+
+    def renew_key(self, name: NodeId) -> None:
+        """A node that left gets a fresh key, and begins another life with it."""
+        self._renewed += 1
+        key = self._keys[name] = Key(f"{self.seed}/{name}/{self._renewed}".encode(), self._real)
+        self.verifier.keys[key.public] = key
+        self.sometimes.reached(KEY_RENEWED)
+        if self.nodes[name].is_up:
+            self.crash(name)
+            self.restart(name)
+
     def corrupt(self, name: NodeId, how: str) -> None:
         """From now on this member lies, as the behaviour of this name does."""
         random = Random(f"{self.seed}/liar/{name}")
@@ -164,7 +208,8 @@ class ByzantineWorld(World):
         return MemberTransport(self, node)
 
     def make_replica(self, node: NodeId, random: Random, settings: object) -> PbftReplica:  # type: ignore[override]
-        return PbftReplica(node, self.committee, self._keys[node].sign, self.pbft)
+        key = self._keys[node]
+        return PbftReplica(node, self.committee, key.sign, self.pbft, key.public)
 
     def make_ports(self, node: SimNode, timers: Timers) -> Ports:
         return Ports(node.log, node.snapshots, self.transport_of(node.node), timers, node.clock, self.verifier)
@@ -204,7 +249,10 @@ class ByzantineWorld(World):
             raise Violation(
                 "no evidence ever names an honest member", f"{by} has evidence against {name}", (name,)
             )
-        if self._real and not verify_evidence(evidence, self.committee).valid:
+        replica = self.nodes[by].replica
+        assert isinstance(replica, PbftReplica), "who reports runs"
+        committee = replica.state.epochs.committee_of(votes_of(evidence)[0].view)
+        if self._real and (committee is None or not verify_evidence(evidence, committee).valid):
             raise Violation("evidence convinces everybody", f"{by} found {evidence}", (name,))
         self.evidence.append(evidence)
         self.sometimes.reached("evidence found")

@@ -90,17 +90,22 @@ class Node:
         self.replica: PbftReplica | None = None
         self.decided: dict[int, bytes] = {}
         self.reports: list[effects.Report] = []
+        self.refused: list[Exception] = []
         self.clock_us = 0
         self.lives = 0
+        self.key_name = name
         self.inbox: deque[events.Event] = deque()
 
     def boot(self, first: bool = True) -> None:
         self.lives += 1
         self.seen, self.base = list(self.disk.entries), self.disk.base
-        key = key_of(self.name)
-        committee = self.cluster.committee
+        key = key_of(self.key_name)
         self.replica = PbftReplica(
-            self.name, committee, lambda data: key.sign(data).signature, self.cluster.settings
+            self.name,
+            self.cluster.committee,
+            lambda data: key.sign(data).signature,
+            self.cluster.settings,
+            bytes(key.verify_key),
         )
         bootstrap = self.replica.configuration if first and self.lives == 1 else None
         self.step(events.Started(self.now_us, self.disk.durable(), bootstrap))
@@ -197,6 +202,8 @@ class Node:
             case effects.Commit(first=first, last=last):
                 for index in range(first, last + 1):
                     self.decide(index)
+            case effects.Refused(error=error):
+                self.refused.append(error)
             case effects.Report():
                 self.reports.append(effect)
                 if effect.evidence is not None:

@@ -6,7 +6,15 @@ from collections import deque
 from collections.abc import Callable
 from random import Random
 
-from quorum.certificate.evidence import Claim, Equivocation, HiddenVote, SignedVote, accused, verify_evidence
+from quorum.certificate.evidence import (
+    Claim,
+    Equivocation,
+    HiddenVote,
+    SignedVote,
+    accused,
+    verify_evidence,
+    votes_of,
+)
 from quorum.certificate.requests import SignedRequest, decode_request
 from quorum.certificate.vote import VoteKind
 from quorum.entry import decode_entry
@@ -155,7 +163,8 @@ def check_blame(cluster: Cluster) -> None:
             assert report.node in cluster.liars, f"{node.name} blames {report.node}: {report.what}"
             if report.evidence is not None:
                 assert accused(report.evidence) == report.node
-                assert verify_evidence(report.evidence, cluster.committee).valid
+                committee = node.state.epochs.committee_of(votes_of(report.evidence)[0].view)
+                assert verify_evidence(report.evidence, committee).valid
 
 
 def check_progress(cluster: Cluster, wanted: list[bytes] = [], within_us: int = TIMEOUTS_US) -> None:  # noqa: B006

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.pbft.cluster import request_of
+from protocols.pbft.cluster import Disk, request_of
 from protocols.pbft.scene import (
     block_after,
     check_one_vote_a_place,
@@ -205,4 +205,26 @@ def test_a_primary_is_not_blamed_for_blocks_that_a_later_view_replaced() -> None
     assert cluster["n2"].state.commit_sequence == 1
     assert cluster["n2"].reports == []
     cluster.filter = None
+    check_progress(cluster)
+
+
+def test_a_node_that_lost_its_disk_still_knows_so_in_its_next_life() -> None:
+    """Its second life writes notes of the view that it hears of; they are not all that it ever signed."""
+    cluster = started()
+    votes = sent_votes(cluster)
+    cluster["n1"].crash()
+    cluster.submit(request_of("b", 1))
+    cluster.run(3_000_000)
+    cluster["n1"].boot(first=False)
+    order(cluster, 3)
+    cluster["n4"].crash()
+    cluster["n4"].disk = Disk()
+    before = len(votes)
+    for life in range(3):
+        cluster["n4"].boot(first=False)
+        order(cluster, 2, first=10 * (life + 1))
+        cluster.run(1_000_000)
+        cluster["n4"].crash()
+    cluster["n4"].boot(first=False)
+    assert not [vote for vote in votes[before:] if vote.member == "n4"]
     check_progress(cluster)

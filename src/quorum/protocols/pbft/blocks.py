@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from quorum.certificate.block import HEADER, BlockHeader
+from quorum.certificate.approval import Change, pack_change, unpack_change
+from quorum.certificate.block import HEADER, BlockHeader, header_of
 from quorum.certificate.committee import Committee
 from quorum.certificate.merkle import leaf_of, root_of
-from quorum.certificate.requests import SignedRequest, decode_request, pack_block, unpack_block
+from quorum.certificate.requests import SignedRequest, decode_request, is_change, pack_block, unpack_block
 from quorum.entry import BLOCK, Buffer, decode_entry, encode_entry
 from quorum.errors import RemoteProtocolError
 from quorum.header import Batch
@@ -23,16 +24,18 @@ TIME_US_MAX = 2**63 - 1
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):
-    """One block, taken apart. `entry` are its bytes as they are sent, stored and applied."""
+    """One block, taken apart. `entry` are its bytes as they are sent, stored and applied. The last block of an
+    epoch holds a `change`, and no requests."""
 
     header: BlockHeader
     digest: bytes
     requests: tuple[SignedRequest, ...]
     entry: bytes
+    change: Change | None = None
 
     def link(self) -> Link:
         """What the chain remembers of it."""
-        return Link(self.header, self.digest, len(self.entry), self.names, self.entry)
+        return Link(self.header, self.digest, len(self.entry), self.names, self.entry, self.change)
 
     @property
     def names(self) -> tuple[bytes, ...]:
@@ -51,7 +54,21 @@ def make_block(
 
     `state` is (sequence, root) of the newest state to be certified by it.
     """
-    packed = [data for _, data in requests]
+    header, digest, entry = _made(before, committee, time_us, state, [data for _, data in requests])
+    return Block(header, digest, tuple(decoded for decoded, _ in requests), entry)
+
+
+def make_change(
+    before: Link, committee: Committee, time_us: int, state: tuple[int, bytes], change: Change
+) -> Block:
+    """The last block of an epoch, otherwise as `make_block`."""
+    header, digest, entry = _made(before, committee, time_us, state, pack_change(change))
+    return Block(header, digest, (), entry, change)
+
+
+def _made(
+    before: Link, committee: Committee, time_us: int, state: tuple[int, bytes], packed: Sequence[Buffer]
+) -> tuple[BlockHeader, bytes, bytes]:
     header = BlockHeader(
         before.header.sequence + 1,
         max(time_us, before.header.time_us),
@@ -63,8 +80,7 @@ def make_block(
         state[1],
     )
     digest = header.digest()
-    entry = _entry(header, digest, committee.epoch, pack_block(header, packed))
-    return Block(header, digest, tuple(decoded for decoded, _ in requests), entry)
+    return header, digest, _entry(header, digest, committee.epoch, pack_block(header, packed))
 
 
 def read_block(sender: NodeId, entry: Buffer, committee: Committee) -> Block:
@@ -75,7 +91,8 @@ def read_block(sender: NodeId, entry: Buffer, committee: Committee) -> Block:
     try:
         _, body = decode_entry(entry)
         header, packed = unpack_block(body)
-        requests = tuple(map(decode_request, packed))
+        change = unpack_change(packed) if is_change(packed) else None
+        requests = tuple(map(decode_request, packed)) if change is None else ()
     except ValueError as error:
         raise RemoteProtocolError(sender, f"sent bytes that are no block: {error}") from None
     if header.time_us > TIME_US_MAX:
@@ -85,7 +102,18 @@ def read_block(sender: NodeId, entry: Buffer, committee: Committee) -> Block:
         raise RemoteProtocolError(sender, f"sent block {header.sequence} of another committee or epoch")
     if bytes(entry) != _entry(header, digest, committee.epoch, bytes(body)):
         raise RemoteProtocolError(sender, f"sent block {header.sequence} in a form that is not its own")
-    return Block(header, digest, requests, bytes(entry))
+    return Block(header, digest, requests, bytes(entry), change)
+
+
+def read_past_block(sender: NodeId, entry: Buffer, committees: Mapping[bytes, Committee]) -> Block:
+    """As `read_block`, of any of these committees, by their membership hashes."""
+    try:
+        committee = committees.get(header_of(decode_entry(entry)[1]).membership_hash)
+    except ValueError as error:
+        raise RemoteProtocolError(sender, f"sent bytes that are no block: {error}") from None
+    if committee is None:
+        raise RemoteProtocolError(sender, "sent a block of another committee or epoch")
+    return read_block(sender, entry, committee)
 
 
 def read_headers(sender: NodeId, headers: Sequence[bytes]) -> list[BlockHeader]:

@@ -17,8 +17,8 @@ from quorum.errors import RemoteProtocolError
 from quorum.model import NodeId
 from quorum.protocols.effects import FetchSnapshot, Persist, Reset, Send, Signed
 from quorum.protocols.events import SnapshotMark
-from quorum.protocols.pbft import ordering, progress, view_change
-from quorum.protocols.pbft.blocks import Block, read_block, read_headers
+from quorum.protocols.pbft import approving, ordering, progress, view_change
+from quorum.protocols.pbft.blocks import Block, read_block, read_headers, read_past_block
 from quorum.protocols.pbft.chain import Link, check_follows
 from quorum.protocols.pbft.messages import (
     Blocks,
@@ -49,21 +49,27 @@ def on_status_timer(state: PbftState) -> None:
     if not state.active and state.own_view_change is not None:
         state.broadcast(state.own_view_change)
     _ask_for_base(state)
-    state.broadcast(
-        Status(
-            state.view,
-            state.active,
-            state.chain.last,
-            state.here.prepared_sequence,
-            state.commit_sequence,
-            progress.is_waiting(state),
-        )
+    approving.give_again(state)
+    state.broadcast(status_of(state))
+
+
+def status_of(state: PbftState) -> Status:
+    """Where this node is."""
+    return Status(
+        state.view,
+        state.active,
+        state.chain.last,
+        state.here.prepared_sequence,
+        state.commit_sequence,
+        progress.is_waiting(state),
     )
 
 
 def _look_at_primary(state: PbftState) -> None:
     timeout_us, pending = state.pace.timeout_us, state.pending
-    if pending.is_censored(state.now_us, timeout_us) or (state.pace.is_too_slow() and progress.is_waiting(state)):
+    is_too_slow = state.pace.is_too_slow() and progress.is_waiting(state)
+    is_late = is_too_slow or approving.is_late(state) or pending.is_censored(state.now_us, timeout_us)
+    if is_late and state.is_member:
         view_change.leave_view(state, state.view + 1)
         return
     if state.primary == state.node:
@@ -77,12 +83,20 @@ def _look_at_primary(state: PbftState) -> None:
 
 def on_status(state: PbftState, sender: NodeId, status: Status) -> None:
     """Give what the sender misses; ask for what it has and this node does not."""
-    before = state.statuses.get(sender)
-    state.statuses[sender] = status
-    if state.amnesiac:
-        _remember_view(state, sender, status.view)
-    if not state.quotas.heeds(sender, state.now_us):
+    before, is_heeded = state.statuses.get(sender), state.quotas.heeds(sender, state.now_us)
+    if sender in state.holders:
+        state.statuses[sender] = status
+        if state.amnesiac and sender in state.committee.keys:
+            _remember_view(state, sender, status.view)
+    if not is_heeded:
         return
+    if sender not in state.committee.keys and status.committed < state.commit_sequence:
+        state.send(sender, status_of(state))  # members tell each other; whoever follows without a vote has to ask
+    if sender in state.holders:
+        _compare(state, sender, status, before)
+
+
+def _compare(state: PbftState, sender: NodeId, status: Status, before: Status | None) -> None:
     if status.view < state.view or (status.view == state.view and not status.active):
         _give_view(state, sender)
     if status.committed > state.commit_sequence and (
@@ -110,7 +124,7 @@ def _give_votes(state: PbftState, to: NodeId, status: Status) -> None:
     if not state.may_sign or not state.has_base:
         return
     last, window = chain.last, state.settings.window
-    first = max(status.committed + 1, base, 1, last - 2 * window + 1)
+    first = max(status.committed + 1, base, state.epochs.start.sequence + 1, last - 2 * window + 1)
     for sequence in range(first, last + 1):
         _vote_again(state, sequence)
     votes = tuple(
@@ -167,7 +181,8 @@ def _remember_view(state: PbftState, sender: NodeId, view: int) -> None:
     known to somebody honest in every quorum of the others; it may have asked for the one after that."""
     state.heard_views[sender] = max(view, state.heard_views.get(sender, 0))
     if state.silent_through < 0 and state.decide.contains(frozenset(state.heard_views)):
-        state.silent_through = max(state.heard_views.values()) + 1
+        first = state.epochs.first_view(state.committee.epoch)
+        state.silent_through = max(first, *state.heard_views.values()) + 1
 
 
 # Blocks.
@@ -176,9 +191,9 @@ def _remember_view(state: PbftState, sender: NodeId, view: int) -> None:
 def _ask_for_base(state: PbftState) -> None:
     """The view begins at a block that is not here: somebody who prepared it has it."""
     base = state.base
-    if not state.active or state.has_base or not state.others:
+    if state.has_base or not state.holders:
         return
-    to = state.others[state.asked % len(state.others)]
+    to = state.holders[state.asked % len(state.holders)]
     state.asked += 1
     state.send(to, Fetch(state.view, state.on_base + 1, base.sequence, base.digest))
 
@@ -246,7 +261,9 @@ def on_blocks(state: PbftState, sender: NodeId, message: Blocks, attached: tuple
     entries = attached or message.entries
     if len(message.headers) > HEADERS_MAX:
         raise RemoteProtocolError(sender, f"sent {len(message.headers)} headers in one message")
-    blocks = [read_block(sender, entry, state.committee) for entry in entries]
+    if message.signatures and state.epochs.committee_of(message.view) is None:
+        return  # of an epoch that this node has yet to hear of
+    blocks = [read_past_block(sender, entry, state.epochs.by_hash) for entry in entries]
     known = state.commit_sequence if message.signatures else state.on_base
     blocks = [block for block in blocks if block.header.sequence > known]
     if not blocks or blocks[0].header.sequence != known + 1:
@@ -284,7 +301,11 @@ def _certificate_checks(
 ) -> list[Signed]:
     """The checks of votes to commit a block. Raises RemoteProtocolError unless they are of a quorum."""
     signers = [signer for signer, _ in signatures]
-    if signers != sorted(set(signers)) or not state.decide.contains(frozenset(signers)):
+    committee = state.epochs.committee_of(view)
+    may_sign = state.epochs.may_sign(view, end.header.sequence)
+    if committee is None or end.header.membership_hash != committee.membership_hash or not may_sign:
+        raise RemoteProtocolError(sender, f"sent block {end.header.sequence} with a certificate of another epoch")
+    if signers != sorted(set(signers)) or not committee.system.writes.contains(frozenset(signers)):
         raise RemoteProtocolError(
             sender, f"sent a certificate for block {end.header.sequence} that no quorum signed"
         )
@@ -297,11 +318,13 @@ def _certificate_checks(
 def _take_base(state: PbftState, sender: NodeId, blocks: Sequence[Block], end: Link) -> None:
     """Blocks that lead to `end`, the base of the view: a quorum prepared it, so they need no other check."""
     base = state.base
-    if not state.active or state.has_base or (end.header.sequence, end.digest) != (base.sequence, base.digest):
+    if state.has_base or (end.header.sequence, end.digest) != (base.sequence, base.digest):
         return
     _append(state, blocks)
     state.here.on_base = blocks[-1].header.sequence
-    if state.has_base:
+    if state.has_base and not state.active:
+        view_change.settle_start(state)
+    elif state.has_base:
         view_change.begin(state)
     else:
         state.send(sender, Fetch(state.view, state.on_base + 1, base.sequence, base.digest))
@@ -370,6 +393,8 @@ def on_offer(state: PbftState, sender: NodeId, message: Offer) -> None:
     mark = message.mark
     if mark.index <= state.commit_sequence or len(message.headers) > HEADERS_MAX:
         return
+    if state.epochs.committee_of(message.view) is None:
+        return  # of an epoch that this node has yet to hear of
     place = read_headers(sender, (mark.place,))[0]
     if place.sequence != mark.index:
         raise RemoteProtocolError(sender, f"offered the state of block {mark.index} at another block")

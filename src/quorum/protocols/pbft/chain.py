@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from quorum.certificate.approval import Change
 from quorum.certificate.block import NO_PARENT, BlockHeader
 from quorum.errors import RemoteProtocolError
 from quorum.model import NodeId
 
 
 class Link:
-    """One block of the chain. Until it is decided, `requests` names what it orders and `entry` are its bytes."""
+    """One block of the chain. Until it is decided, `requests` names what it orders and `entry` are its bytes.
+    `change`: it is the last of its epoch."""
 
-    __slots__ = ("digest", "entry", "header", "requests", "size")
+    __slots__ = ("change", "digest", "entry", "header", "requests", "size")
 
     def __init__(
         self,
@@ -19,12 +21,14 @@ class Link:
         size: int,
         requests: tuple[bytes, ...] = (),
         entry: bytes | None = None,
+        change: Change | None = None,
     ) -> None:
         self.header = header
         self.digest = digest
         self.size = size
         self.requests = requests
         self.entry = entry
+        self.change = change
 
 
 class Chain:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+from quorum.certificate.approval import Approvals
+from quorum.certificate.committee import Committee
+from quorum.certificate.epochs import EpochChange
 from quorum.certificate.evidence import Claim, Evidence, SignedVote
 from quorum.model import NodeId
 from quorum.protocols.events import SnapshotMark
@@ -129,8 +132,23 @@ class Shown(Message, frozen=True, gc=False, array_like=True, tag=72):
     vote: SignedVote
 
 
+class Approve(Message, frozen=True, gc=False, array_like=True, tag=73):
+    """Member to all: these members approve of `committee` as the next one; verified by whoever passes them on."""
+
+    committee: Committee
+    approvals: Approvals
+
+
+class Epochs(Message, frozen=True, gc=False, array_like=True, tag=74):
+    """Anybody to whoever is in an earlier epoch: how it went on from there."""
+
+    changes: tuple[EpochChange, ...]
+
+
 PbftMessage = (
     Accusation
+    | Approve
+    | Epochs
     | PrePrepare
     | Prepare
     | Commit

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from quorum.certificate.approval import flaws_of_approvals
+from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import Claim, SignedVote
 from quorum.certificate.requests import SignedRequest, request_statement
 from quorum.certificate.vote import VoteKind
@@ -17,8 +19,9 @@ from quorum.errors import RemoteProtocolError
 from quorum.model import NodeId
 from quorum.protocols.effects import Send, Signed
 from quorum.protocols.pbft import comparing, progress
-from quorum.protocols.pbft.blocks import Block, make_block, read_block
-from quorum.protocols.pbft.chain import check_follows
+from quorum.protocols.pbft.blocks import Block, make_block, make_change, read_block
+from quorum.protocols.pbft.chain import Link, check_follows
+from quorum.protocols.pbft.changes import approval_checks, why_not
 from quorum.protocols.pbft.messages import Commit, Prepare, PrePrepare, Signatures
 from quorum.protocols.pbft.state import HeldClaim, OwnVote, PbftState
 from quorum.protocols.pbft.votes import PlaceVotes
@@ -30,9 +33,12 @@ def propose(state: PbftState) -> None:
     A pre-prepare leaves before this node's own disk has the block, as it promises nothing about it: a primary that
     restarts does not sign in that view again.
     """
-    while state.is_primary and state.has_base:
+    while state.is_primary and state.has_base and not state.is_epoch_over:
         last = state.chain.last
         if last - state.floor >= state.settings.in_flight or last >= state.ceiling:
+            return
+        if state.gathered.ready is not None:
+            _send_out(state, make_change(*_next_block(state), state.gathered.ready))
             return
         waiting = state.pending.to_propose()
         if not waiting:
@@ -44,14 +50,24 @@ def certify_state(state: PbftState) -> None:
     """With nothing else to order, one block without requests certifies the newest state: else who is far behind
     could be given none."""
     newest, idle = state.chain.newest.header, state.chain.last == state.commit_sequence
-    if state.is_primary and state.has_base and idle and state.newest_root[0] > newest.state_sequence:
+    if state.is_epoch_over or not (state.is_primary and state.has_base and idle):
+        return
+    if state.newest_root[0] > newest.state_sequence:
         _propose(state, ())
 
 
 def _propose(state: PbftState, requests: Sequence[tuple[SignedRequest, Buffer]]) -> None:
+    _send_out(state, make_block(*_next_block(state), requests))
+
+
+def _next_block(state: PbftState) -> tuple[Link, Committee, int, tuple[int, bytes]]:
+    """What every next block is made of."""
     newest = state.chain.newest
     certified = max(state.newest_root, (newest.header.state_sequence, newest.header.state_root))
-    block = make_block(newest, state.committee, state.now_us, certified, requests)
+    return newest, state.committee, state.now_us, certified
+
+
+def _send_out(state: PbftState, block: Block) -> None:
     sequence = block.header.sequence
     state.chain.append(block.link())
     state.pending.proposed(block.names)
@@ -128,13 +144,13 @@ def take_early(state: PbftState) -> None:
         try:
             block = read_block(state.primary, entry, state.committee)
             check_follows(state.primary, block.header, state.chain.newest)
+            _check_epoch(state, block)
         except RemoteProtocolError as error:
             _refuse(state, sequence, error.what)
             return
         if not _is_time_near(state, block) or not _is_state_known(state, block):
             return
         state.here.checking = sequence
-        unknown = [request for request in block.requests if not state.pending.is_verified(request)]
         view = state.view
 
         def verified(
@@ -145,14 +161,43 @@ def take_early(state: PbftState) -> None:
             state.here.checking = None
             if block.header.sequence != state.chain.last + 1:
                 take_early(state)
-            elif all(results):
+                return
+            what = _why_not(state, block, results)
+            if what:
+                _refuse(state, block.header.sequence, what)
+            else:
                 accept(state, block, signature)
                 take_early(state)
-            else:
-                what = f"proposed block {block.header.sequence} with a request that its client did not sign"
-                _refuse(state, block.header.sequence, what)
 
-        state.check([request_check(state, request) for request in unknown], verified)
+        state.check(_checks_of(state, block), verified)
+
+
+def _check_epoch(state: PbftState, block: Block) -> None:
+    """Raise RemoteProtocolError for a block behind the last one of the epoch, or a change that cannot hold."""
+    sequence = block.header.sequence
+    if state.is_epoch_over:
+        raise RemoteProtocolError(state.primary, f"sent block {sequence} behind the last one of its epoch")
+    flaws = [] if block.change is None else flaws_of_approvals(block.change, state.committee)
+    if flaws:
+        raise RemoteProtocolError(state.primary, f"sent block {sequence} with a change of epoch: {flaws[0]}")
+
+
+def _checks_of(state: PbftState, block: Block) -> list[Signed]:
+    """The signatures in a block that were not verified before: of clients, or under a change of epoch."""
+    if block.change is not None:
+        return approval_checks(state, block.change.committee, block.change.approvals)
+    unknown = [request for request in block.requests if not state.pending.is_verified(request)]
+    return [request_check(state, request) for request in unknown]
+
+
+def _why_not(state: PbftState, block: Block, results: tuple[bool, ...]) -> str:
+    """Why a block must not be prepared, now that its signatures are checked; empty: it may."""
+    sequence, change = block.header.sequence, block.change
+    if not all(results):
+        whose = "a request that its client" if change is None else "approvals that a member"
+        return f"proposed block {sequence} with {whose} did not sign"
+    reason = "" if change is None else why_not(state, change.committee)
+    return reason and f"proposed block {sequence} with a change of epoch that cannot be: {reason}"
 
 
 def request_check(state: PbftState, request: SignedRequest) -> Signed:

@@ -24,6 +24,8 @@ def decide(state: PbftState, sequence: int, certificate: BlockCertificate | None
         state.hold(HeldClaim(claim, VoteKind.COMMIT, certificate.signatures))
     if state.amnesiac and certificate is not None and state.silent_through >= 0:
         state.amnesiac = certificate.view <= state.silent_through
+        if not state.amnesiac:
+            state.note_loss()
     since_us = min((waiting.since_us for waiting in ended), default=None)
     state.pace.decided(state.now_us, since_us, is_waiting(state))
     look_at_clock(state)
@@ -32,11 +34,19 @@ def decide(state: PbftState, sequence: int, certificate: BlockCertificate | None
 
 def is_waiting(state: PbftState) -> bool:
     """Whether something should be decided soon."""
-    return len(state.pending) > 0 or state.chain.last > state.commit_sequence or state.here.refused
+    return (
+        len(state.pending) > 0
+        or state.chain.last > state.commit_sequence
+        or state.here.refused
+        or state.gathered.ready is not None
+    )
 
 
 def look_at_clock(state: PbftState) -> None:
-    """Run the view timer exactly while something waits that an active view should decide."""
+    """Run the view timer exactly while something waits that an active view should decide. Whoever has no vote
+    follows, and waits for nobody."""
+    if not state.is_member:
+        return
     pace = state.pace
     if state.active:
         if is_waiting(state):

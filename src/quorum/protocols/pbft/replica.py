@@ -16,13 +16,24 @@ from quorum.errors import LocalProtocolError, NotLeader, RemoteProtocolError
 from quorum.model import Configuration, NodeId
 from quorum.protocols import events
 from quorum.protocols.effects import Effect, Note, Refused, RoleChanged
-from quorum.protocols.pbft import catch_up, comparing, ordering, progress, view_change
-from quorum.protocols.pbft.blocks import read_block, read_headers
+from quorum.protocols.pbft import (
+    approving,
+    catch_up,
+    comparing,
+    epoch_change,
+    ordering,
+    progress,
+    view_change,
+)
+from quorum.protocols.pbft.blocks import read_headers, read_past_block
 from quorum.protocols.pbft.chain import Link
+from quorum.protocols.pbft.epochs import NO_CLAIM
 from quorum.protocols.pbft.messages import (
     Accusation,
+    Approve,
     Blocks,
     Commit,
+    Epochs,
     Fetch,
     Forward,
     NewView,
@@ -38,12 +49,13 @@ from quorum.protocols.pbft.settings import Settings
 from quorum.protocols.pbft.state import (
     ASIDE_NOTE,
     CLAIM_NOTE,
-    NO_CLAIM,
+    LOST_NOTE,
     STATUS_TIMER,
     VIEW_NOTE,
     VIEW_TIMER,
     VOTED_NOTE,
     HeldClaim,
+    LostMark,
     PbftState,
     ViewMark,
     VotedMark,
@@ -54,11 +66,15 @@ _ENCODE = msgspec.msgpack.Encoder()
 _DECODE_CLAIM = msgspec.msgpack.Decoder(HeldClaim)
 _DECODE_VIEW = msgspec.msgpack.Decoder(ViewMark)
 _DECODE_VOTED = msgspec.msgpack.Decoder(VotedMark)
+_DECODE_LOST = msgspec.msgpack.Decoder(LostMark)
 _DECODE_ASIDE = msgspec.msgpack.Decoder(tuple[bytes, ...])
 
 
 class PbftReplica:
     """A deterministic member of a committee of which up to T lie. `sign` makes this node's Ed25519 signatures.
+
+    `committee` is the first of the cluster, from which every later one follows; where this node is not in it, or
+    got another key since, `public_key` says with which it signs.
 
     Raises ConfigurationError for a committee that is not safe and live.
     """
@@ -69,10 +85,11 @@ class PbftReplica:
         committee: Committee,
         sign: Callable[[bytes], bytes],
         settings: Settings = _DEFAULT_SETTINGS,
+        public_key: bytes | None = None,
     ) -> None:
         check_committee(committee)
         self.node = node
-        self.state = PbftState(node, committee, settings, sign)
+        self.state = PbftState(node, committee, settings, sign, public_key)
         self._announced = (-1, False, False)
         self._handlers: dict[type, Callable[[Any], None]] = {
             events.Received: self._on_received,
@@ -86,6 +103,7 @@ class PbftReplica:
             events.CheckpointFailed: self._on_checkpoint_failed,
             events.Installed: self._on_installed,
             events.Started: self._on_started,
+            events.ChangeApproved: self._on_change_approved,
             events.Proposed: self._on_refusable,
             events.ReadRequested: self._on_refusable,
             events.StateDoubted: self._on_nothing,
@@ -98,8 +116,10 @@ class PbftReplica:
             Commit: ordering.on_commit,
             ViewChange: view_change.on_view_change,
             NewView: view_change.on_new_view,
-            Status: catch_up.on_status,
-            Fetch: catch_up.on_fetch,
+            Status: epoch_change.on_status,
+            Fetch: epoch_change.on_fetch,
+            Approve: approving.on_approve,
+            Epochs: epoch_change.on_epochs,
             Offer: catch_up.on_offer,
             Votes: catch_up.on_votes,
             Shown: comparing.on_shown,
@@ -131,6 +151,7 @@ class PbftReplica:
         state.out = []
         view, decided, claim = state.view, state.commit_sequence, state.claim.order
         handler(event)
+        epoch_change.follow(state)
         view_change.leave_liar(state)
         assert state.view >= view, "I1: the view went backwards"
         assert state.commit_sequence >= decided, "I1: the commit sequence went backwards"
@@ -146,30 +167,50 @@ class PbftReplica:
     def _on_started(self, event: events.Started) -> None:
         state, durable = self.state, event.durable
         notes = dict(durable.notes)
+        epoch_change.recover(state, notes)
         if durable.snapshot is not None:
             state.snapshot = durable.snapshot
             state.chain.stand_at(read_headers(self.node, (durable.snapshot.place,))[0])
             state.commit_sequence = durable.snapshot.index
         self._recover_blocks(durable)
         if CLAIM_NOTE in notes:
-            state.claim = _DECODE_CLAIM.decode(notes[CLAIM_NOTE])
+            state.claim = max(state.claim, _DECODE_CLAIM.decode(notes[CLAIM_NOTE]), key=lambda held: held.order)
         if ASIDE_NOTE in notes:
-            kept = [
-                read_block(self.node, entry, state.committee) for entry in _DECODE_ASIDE.decode(notes[ASIDE_NOTE])
-            ]
-            state.aside = {block.digest: block.entry for block in kept}
-        state.view = durable.term
+            self._recover_aside(notes[ASIDE_NOTE])
+        view_change.settle_start(state)
+        state.view = max(state.view, durable.term)
+        is_first = event.bootstrap is not None and not durable.entries and durable.snapshot is None
+        self._recover_memory(notes, durable.tail_damaged or not (VIEW_NOTE in notes or is_first))
         if VIEW_NOTE in notes:
             voted = _DECODE_VOTED.decode(notes[VOTED_NOTE]) if VOTED_NOTE in notes else VotedMark(-1, ())
             self._recover_view(_DECODE_VIEW.decode(notes[VIEW_NOTE]), voted)
-        elif event.bootstrap is not None and not durable.entries and durable.snapshot is None:
+        elif is_first:
             self._begin_first_view()
-        else:
-            state.amnesiac = True
-        if durable.tail_damaged:
-            state.amnesiac = True
+        approving.recover(state, notes)
         state.set_timer(STATUS_TIMER, state.settings.status_us)
         progress.look_at_clock(state)
+
+    def _recover_aside(self, note: bytes) -> None:
+        """What an earlier epoch left aside is void."""
+        state = self.state
+        kept = [read_past_block(self.node, entry, state.epochs.by_hash) for entry in _DECODE_ASIDE.decode(note)]
+        newest = state.committee.membership_hash
+        state.aside = {block.digest: block.entry for block in kept if block.header.membership_hash == newest}
+
+    def _recover_memory(self, notes: dict[str, bytes], is_lost: bool) -> None:
+        """Whether this node knows what it signed; if it did not once, that holds for every epoch to come, as an
+        earlier life may have been there already."""
+        state = self.state
+        mark = _DECODE_LOST.decode(notes[LOST_NOTE]) if LOST_NOTE in notes else None
+        if mark is not None and mark.public_key == state.public_key:
+            state.memory_lost = True
+            if not is_lost and mark.silent_through > state.epochs.first_view(state.committee.epoch):
+                state.silent_through = mark.silent_through
+            else:
+                is_lost = True
+        if is_lost:
+            state.amnesiac = state.memory_lost = True
+            state.note_loss()
 
     def _begin_first_view(self) -> None:
         """The very first life: view 0 begins by itself, at no block."""
@@ -191,7 +232,7 @@ class PbftReplica:
                 break  # left from before a snapshot was fetched
             link = Link(header, header.digest(), meta.size)
             if place >= bytes_from:
-                block = read_block(self.node, durable.tail[place - bytes_from], state.committee)
+                block = read_past_block(self.node, durable.tail[place - bytes_from], state.epochs.by_hash)
                 link = block.link()
             state.chain.append(link)
         state.stored_sequence = state.chain.last
@@ -208,7 +249,7 @@ class PbftReplica:
         if mark.new_view is not None:
             state.base = view_change.base_of(mark.new_view.changes).claim
         if state.primary == self.node:
-            state.silent_through = state.view
+            state.silent_through = max(state.silent_through, state.view)
             view_change.leave_view(state, state.view + 1)
             return
         voted = dict(noted.places) if noted.view == state.view else {}
@@ -226,7 +267,7 @@ class PbftReplica:
     def _leave_again(self) -> None:
         """The last life left its view: say so again. That is what is durable, so it is the same."""
         state = self.state
-        if state.is_member:
+        if state.may_sign:
             state.own_view_change = view_change.view_change_of(state)
             state.view_changes[self.node] = state.own_view_change
             state.broadcast(state.own_view_change)
@@ -259,6 +300,9 @@ class PbftReplica:
 
     def _on_submitted(self, event: events.Submitted) -> None:
         self._take_requests(event.requests, None)
+
+    def _on_change_approved(self, event: events.ChangeApproved) -> None:
+        approving.on_approved(self.state, event)
 
     def _on_forward(self, sender: NodeId, message: Forward) -> None:
         if len(message.requests) > catch_up.FORWARDED_MAX:
@@ -298,7 +342,7 @@ class PbftReplica:
         elif event.name == VIEW_TIMER:
             state.timer_us = None
             deadline_us = state.pace.deadline_us
-            if deadline_us is not None and state.now_us >= deadline_us:
+            if deadline_us is not None and state.now_us >= deadline_us and state.is_member:
                 view_change.leave_view(state, state.view + 1)
             progress.look_at_clock(state)
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from quorum.certificate.block import NO_PARENT, BlockCertificate
+from quorum.certificate.block import BlockCertificate
 from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import Claim, Equivocation, Evidence, SignedVote, accused
 from quorum.certificate.vote import DIGEST_BYTES, NUMBER_MAX, SigningDomain, VoteKind
@@ -28,6 +28,8 @@ from quorum.protocols.effects import (
 )
 from quorum.protocols.events import SnapshotMark
 from quorum.protocols.pbft.chain import Chain
+from quorum.protocols.pbft.epochs import NO_CLAIM, Epochs
+from quorum.protocols.pbft.gathered import Gathered
 from quorum.protocols.pbft.messages import Accusation, NewView, Signatures, Status, ViewChange
 from quorum.protocols.pbft.pace import Pace
 from quorum.protocols.pbft.pending import Pending
@@ -44,15 +46,15 @@ VIEW_TIMER: Final = "view"
 STATUS_TIMER: Final = "status"
 
 PAST_VIEWS: Final = 3
-NO_CLAIM: Final = Claim(0, 0, NO_PARENT)
 CLAIM_NOTE: Final = "claim"
 VIEW_NOTE: Final = "view"
 ASIDE_NOTE: Final = "aside"
 VOTED_NOTE: Final = "voted"
+LOST_NOTE: Final = "lost"
 
 
 class HeldClaim(msgspec.Struct, frozen=True, array_like=True):
-    """A claim with its proof: the votes, of the kind `vote`, of a quorum. None stand for NO_CLAIM."""
+    """A claim with its proof: the votes, of the kind `vote`, of a quorum. Where the epoch begins needs none."""
 
     claim: Claim
     vote: int
@@ -78,6 +80,14 @@ class VotedMark(msgspec.Struct, frozen=True, array_like=True):
 
     view: int
     places: tuple[tuple[int, bytes], ...]
+
+
+class LostMark(msgspec.Struct, frozen=True, array_like=True):
+    """This disk lost what its node had signed with `public_key`. Up to view `silent_through` nothing is signed by
+    it since; -1: that is not known yet."""
+
+    public_key: bytes
+    silent_through: int
 
 
 class OwnVote(NamedTuple):
@@ -148,18 +158,21 @@ class PbftState:
     primary: NodeId
 
     def __init__(
-        self, node: NodeId, committee: Committee, settings: Settings, sign: Callable[[bytes], bytes]
+        self,
+        node: NodeId,
+        committee: Committee,
+        settings: Settings,
+        sign: Callable[[bytes], bytes],
+        public_key: bytes | None = None,
     ) -> None:
         self.node = node
         self.settings = settings
-        self._sign = sign
-        self.committee = committee
-        self.decide = committee.system.writes
+        self.sign_bytes = sign
+        self.public_key = committee.keys.get(node, b"") if public_key is None else public_key
         self.request_domain = SigningDomain(committee.cluster, 0)
-        self.others = tuple(other for other in committee.nodes if other != node)
-        self.is_member = node in committee.keys
-        quorums = str(self.decide)
-        self.configuration = Configuration(committee.epoch, committee.nodes, reads=quorums, writes=quorums)
+        self.epochs = Epochs(committee)
+        self.stand_in_epoch()
+        self.gathered = Gathered()
 
         self.now_us = self.asked = 0
         self.commit_sequence = self.decided_view = 0  # the newest block, and view, known to be decided
@@ -179,7 +192,7 @@ class PbftState:
         """Views that were left of late: their votes count no more, but may still prove a lie."""
         self.liars: set[NodeId] = set()
         """Members that are proven to lie. They keep their votes, but nobody waits for them as primary."""
-        self.amnesiac = self.checkpoint_pending = False
+        self.amnesiac = self.memory_lost = self.checkpoint_pending = False
         self.heard_views: dict[NodeId, int] = {}
 
         self.chain = Chain()
@@ -206,6 +219,29 @@ class PbftState:
         self.snapshot: SnapshotMark | None = None
 
     # Who does what.
+
+    def stand_in_epoch(self) -> None:
+        """The newest committee acts from now on."""
+        committee, former = self.epochs.newest, self.epochs.former()
+        self.committee = committee
+        self.decide = committee.system.writes
+        self.others = tuple(other for other in committee.nodes if other != self.node)
+        self.holders = tuple(sorted({*committee.nodes, *former} - {self.node}))
+        """Who may have the block where the epoch begins."""
+        self.is_member = self.public_key != b"" and committee.keys.get(self.node) == self.public_key
+        quorums = str(self.decide)
+        self.configuration = Configuration(committee.epoch, committee.nodes, reads=quorums, writes=quorums)
+
+    @property
+    def start_claim(self) -> HeldClaim:
+        """What whoever enters an epoch has seen at least."""
+        return HeldClaim(self.epochs.start, VoteKind.PREPARE, ())
+
+    @property
+    def is_epoch_over(self) -> bool:
+        """Whether the chain ends with the last block of this epoch: nothing follows it here."""
+        change = self.chain.newest.change
+        return change is not None and change.committee.epoch > self.committee.epoch
 
     def primary_of(self, view: int) -> NodeId:
         """Who orders in `view`."""
@@ -279,15 +315,16 @@ class PbftState:
         assert self.is_member, "only members vote"
         view = self.view if view is None else view
         statement = self.committee.domain.statement(kind, view, sequence, digest)
-        return SignedVote(self.node, kind, view, sequence, digest, self._sign(statement))
+        return SignedVote(self.node, kind, view, sequence, digest, self.sign_bytes(statement))
 
     def signed(self, vote: SignedVote) -> Signed:
         """The check that `vote` needs. It fails for a stranger, and for what nobody can sign."""
         numbers_fit = 0 <= vote.view <= NUMBER_MAX and 0 <= vote.sequence <= NUMBER_MAX
-        if not numbers_fit or len(vote.digest) != DIGEST_BYTES:
+        committee = self.epochs.committee_of(vote.view)
+        if not numbers_fit or committee is None or len(vote.digest) != DIGEST_BYTES:
             return Signed(b"", b"", vote.signature)
-        statement = self.committee.domain.statement(vote.kind, vote.view, vote.sequence, vote.digest)
-        return Signed(self.committee.keys.get(vote.member, b""), statement, vote.signature)
+        statement = committee.domain.statement(vote.kind, vote.view, vote.sequence, vote.digest)
+        return Signed(committee.keys.get(vote.member, b""), statement, vote.signature)
 
     def check(self, items: Sequence[Signed], then: Callable[[tuple[bool, ...]], None]) -> None:
         """Let signatures be verified; `then` gets a result for each, in this step where there is nothing to do."""
@@ -362,6 +399,11 @@ class PbftState:
             del self.past[view]
         self.here = InView()
 
+    def note_loss(self) -> None:
+        """What this node signed is not known: keep, beyond a restart, up to where it signs nothing."""
+        mark = LostMark(self.public_key, -1 if self.amnesiac else self.silent_through)
+        self.persist(Note(LOST_NOTE, _ENCODE.encode(mark)))
+
     def forget_aside(self) -> None:
         """What was kept aside is in the chain again, or of no more use."""
         self.aside = {}
@@ -410,6 +452,9 @@ class PbftState:
             vote = evidence.commit
             what = f"voted to commit block {vote.sequence} of view {vote.view}, and hid it"
         self.out.append(Report(node, what, evidence))
+        signed_by = self.epochs.committee_of(vote.view)
+        if signed_by is None or signed_by.keys.get(node) != self.committee.keys.get(node):
+            return  # it is no member any more, or has another key
         if node not in self.liars:
             self.liars.add(node)
             self.broadcast(Accusation(self.view, evidence))
@@ -436,7 +481,7 @@ class PbftState:
         """These votes to commit, as a certificate for a block of the chain."""
         link = self.chain.link(sequence)
         assert link is not None, "only blocks of the chain are certified"
-        return BlockCertificate(self.committee.cluster, self.committee.epoch, view, link.header, signatures)
+        return BlockCertificate(self.committee.cluster, self.epochs.epoch_of(view), view, link.header, signatures)
 
     def claim_of(self, view: int, sequence: int) -> Claim:
         """The claim that a block of the chain was certified in `view`."""

@@ -20,7 +20,7 @@ from quorum.protocols.effects import HardState, Note, Signed
 from quorum.protocols.pbft import ordering, progress
 from quorum.protocols.pbft.blocks import read_block
 from quorum.protocols.pbft.messages import Accusation, NewView, ViewChange
-from quorum.protocols.pbft.state import NO_CLAIM, VIEW_NOTE, HeldClaim, PbftState, ViewMark
+from quorum.protocols.pbft.state import VIEW_NOTE, HeldClaim, PbftState, ViewMark
 
 _ENCODE = msgspec.msgpack.Encoder()
 
@@ -33,10 +33,15 @@ def leave_view(state: PbftState, view: int) -> None:
     state.view = view
     state.active = False
     state.new_view = None
-    state.base = NO_CLAIM
+    state.base = state.epochs.start
     state.pace.left(was_active)
     state.persist(HardState(view, state.node if state.may_sign else None))
     state.own_view_change = None
+    want_view(state)
+
+
+def want_view(state: PbftState) -> None:
+    """Say that this node wants its view, if it may sign."""
     if state.may_sign:
         own = state.own_view_change = view_change_of(state)
         state.view_changes[state.node] = own
@@ -58,6 +63,8 @@ def on_view_change(state: PbftState, sender: NodeId, message: ViewChange) -> Non
         return
     if message.view < state.view or (message.view == state.view and state.active):
         return
+    if state.epochs.epoch_of(message.view) != state.committee.epoch:
+        return  # of an epoch that this node has yet to hear of
     check_form(state, sender, message)
     if known is not None:
         state.quotas.charge(sender)  # one view after the other: each is verified, so they are few in a turn
@@ -84,11 +91,12 @@ def check_form(state: PbftState, sender: NodeId, message: ViewChange) -> None:
         0 <= claim.view <= NUMBER_MAX and 0 <= claim.sequence <= NUMBER_MAX and 0 < message.view <= NUMBER_MAX
     ):
         raise RemoteProtocolError(sender, "sent a view change with numbers outside every view")
-    if claim == NO_CLAIM and not signers:
+    if claim == state.epochs.start and not signers:
         return
     if len(claim.digest) != DIGEST_BYTES or message.vote not in (VoteKind.PREPARE, VoteKind.COMMIT):
         raise RemoteProtocolError(sender, "sent a view change with a claim of no known form")
-    if claim.view >= message.view or claim.sequence == 0:
+    first = state.epochs.first_view(state.committee.epoch)
+    if not first <= claim.view < message.view or claim.sequence <= state.epochs.start.sequence:
         raise RemoteProtocolError(
             sender, f"claims block {claim.sequence} of view {claim.view} in view {message.view}"
         )
@@ -132,14 +140,21 @@ def _look_for_hidden(state: PbftState, member: NodeId, message: ViewChange) -> N
 def on_accusation(state: PbftState, sender: NodeId, message: Accusation) -> None:
     """Another member has evidence: one of each liar is enough, and anybody can check it."""
     evidence = message.evidence
-    if accused(evidence) in state.liars or flaws_of(evidence, state.committee):
+    votes = votes_of(evidence)
+    committee = state.epochs.committee_of(votes[0].view)
+    if committee is None or committee is not state.epochs.committee_of(votes[1].view):
         return
-    state.accuse_if_right(evidence, votes_of(evidence), sender)
+    name = accused(evidence)
+    if name in state.liars or committee.keys.get(name) != state.committee.keys.get(name):
+        return
+    if flaws_of(evidence, committee):
+        return
+    state.accuse_if_right(evidence, votes, sender)
 
 
 def leave_liar(state: PbftState) -> None:
     """Nobody waits for a primary that is proven to lie."""
-    if state.active and state.primary in state.liars and state.primary != state.node:
+    if state.active and state.primary in state.liars and state.primary != state.node and state.is_member:
         leave_view(state, state.view + 1)
 
 
@@ -185,6 +200,8 @@ def on_new_view(state: PbftState, sender: NodeId, message: NewView) -> None:
     """A view begins, if a quorum asked for it and its primary says so. Anybody may pass the message on."""
     if message.view < state.view or (message.view == state.view and state.active):
         return
+    if state.epochs.epoch_of(message.view) != state.committee.epoch:
+        return  # of an epoch that this node has yet to hear of
     members = [member for member, _ in message.changes]
     if members != sorted(set(members)) or not state.decide.contains(frozenset(members)):
         raise RemoteProtocolError(sender, f"began view {message.view}, for which no quorum asked")
@@ -232,6 +249,7 @@ def enter_view(state: PbftState, new_view: NewView, base: HeldClaim) -> None:
     state.begun_by = state.persists
     state.view_changes = {node: each for node, each in state.view_changes.items() if each.view > state.view}
     state.pending.renew(state.now_us)
+    state.gathered.ready_since_us = state.now_us
     begin(state)
     state.pace.view_began(state.now_us, progress.is_waiting(state))
     progress.look_at_clock(state)
@@ -242,6 +260,7 @@ def begin(state: PbftState) -> None:
     base, chain = state.base, state.chain
     if not state.has_base:
         restore_aside(state)
+    settle_start(state)
     if not state.has_base:
         return
     if chain.base <= base.sequence <= state.commit_sequence and not chain.holds(base.sequence, base.digest):
@@ -255,10 +274,17 @@ def begin(state: PbftState) -> None:
     state.pending.propose_again(
         name for link in chain.links(state.commit_sequence + 1, chain.last) for name in link.requests
     )
-    if base.sequence > 0:
+    if base.sequence > state.epochs.start.sequence:
         ordering.prepare(state, base.sequence, base.digest)
     ordering.propose(state)
     ordering.take_early(state)
+
+
+def settle_start(state: PbftState) -> None:
+    """The block where this epoch begins is decided, whether or not it was here when that was heard."""
+    start, changes = state.epochs.start, state.epochs.changes
+    if start.sequence > state.commit_sequence and state.chain.holds(start.sequence, start.digest):
+        progress.decide(state, start.sequence, changes[-1].certificate)
 
 
 def stand_after(state: PbftState) -> None:
