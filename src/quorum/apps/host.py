@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from hashlib import blake2b
 from operator import index as index_of
 from typing import ClassVar
 
@@ -18,7 +17,7 @@ from quorum.apps.answer import EXPIRED, OK, Answer, Failure, decode_failure, fai
 from quorum.apps.applied import NOTHING, Applied
 from quorum.apps.log_clock import LogClock
 from quorum.apps.session import SESSIONS_MAX, Sessions
-from quorum.apps.slices import joined
+from quorum.apps.state_book import StateBook
 from quorum.apps.state_machine import (
     Notice,
     Outputs,
@@ -33,6 +32,7 @@ from quorum.apps.state_machine import (
 )
 from quorum.apps.stream import StreamReader, write_stream
 from quorum.certificate.requests import SignedRequest, requests_in
+from quorum.certificate.state_parts import StateParts, root_over
 from quorum.entry import BLOCK, COMMAND, TICK, Buffer
 from quorum.errors import ConfigurationError, IncompatibleProgram, LocalProtocolError
 from quorum.header import Batch, Header
@@ -104,6 +104,7 @@ class Host:
         self._vetting = {app: each for app, each in self._applications.items() if is_vetting(each)}
         self._sessions = Sessions(sessions_max)
         self._fresh = fresh
+        self._book = StateBook()
         self._clock = clock or LogClock()
         self._wake_us = NEVER_US
         self._expiry_failure: Failure | None = None
@@ -186,20 +187,20 @@ class Host:
 
     def digest(self) -> bytes:
         """The root over position, log time, lease time, sessions and every application: 32 bytes."""
-        root = blake2b(self._head(), digest_size=32)
-        root.update(self._sessions.digest())
-        for app, application in self._applications.items():
-            root.update(app.to_bytes(2, "little"))
-            root.update(application.digest())
-        return root.digest()
+        digests = [(app, application.digest()) for app, application in self._applications.items()]
+        return root_over(self._head(), self._sessions.digest(), digests)
 
     def digests(self) -> Iterator[bytes]:
         """Pin the present state; return its `digest` in slices: b"" after each, then the digest."""
-        parts: list[tuple[bytes, Iterator[bytes]]] = [(b"", iter((self._sessions.digest(),)))]
+        parts: list[tuple[int, Iterator[bytes]]] = []
         for app, application in self._applications.items():
             sliced = application.digests() if is_sliced(application) else iter((application.digest(),))
-            parts.append((app.to_bytes(2, "little"), sliced))
-        return joined(blake2b(self._head(), digest_size=32), parts)
+            parts.append((app, sliced))
+        return self._book.noted(self._head(), self._sessions.digest(), parts)
+
+    def parts_of(self, root: bytes) -> StateParts | None:
+        """The parts of a state whose digest was computed lately, for proofs."""
+        return self._book.parts(root)
 
     def spare(self) -> Host | None:
         """An empty host like this one, to be restored while this one goes on; None if nobody can make one."""

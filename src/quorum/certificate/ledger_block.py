@@ -36,8 +36,9 @@ class TransactionResult(msgspec.Struct, frozen=True, array_like=True, gc=False, 
     data: bytes = b""
 
     def leaf(self) -> bytes:
-        """The hash that stands for it under a block's `results_root`."""
-        return leaf_of(_CODE.pack(self.code & 0xFF) + self.data)
+        """The hash that stands for it under a block's `results_root`. Raises struct.error for a code out of
+        range."""
+        return leaf_of(_CODE.pack(self.code) + self.data)
 
 
 class LedgerHeader(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
