@@ -79,12 +79,21 @@ def test_what_the_holder_did_not_sign_is_not_admitted():
 def test_a_transfer_is_executed_once_and_in_its_turn():
     ledger = LedgerMachine(Coins())
     first = transfer(0, 2, 30, 0)
-    assert reasons(do(ledger, 1, first, transfer(0, 2, 1, 2))) == ["", "nonce"]
+    assert reasons(do(ledger, 1, first, transfer(0, 2, 1, 2))) == ["", "left-out"]
     assert reasons(do(ledger, 2, transfer(0, 3, 30, 0))) == ["nonce"]
     (again,) = do(ledger, 3, first)
     assert not again.first
-    assert reasons(do(ledger, 4, transfer(0, 1, 1000, 1))) == ["funds"]
-    assert balances(ledger) == [70, 20, 30, 0]
+    assert reasons(do(ledger, 4, transfer(0, 2, 1, 2), transfer(0, 3, 2, 1))) == ["", ""]
+    assert balances(ledger) == [67, 20, 31, 2]
+
+
+def test_a_transfer_of_more_than_there_is_fails_and_uses_up_its_nonce():
+    ledger = LedgerMachine(Coins())
+    too_much = transfer(0, 1, 1000, 0)
+    assert reasons(do(ledger, 1, too_much)) == ["funds"]
+    assert reasons(do(ledger, 2, too_much)) == ["funds"]
+    assert reasons(do(ledger, 3, transfer(0, 1, 10, 1))) == [""]
+    assert balances(ledger) == [90, 30, 0, 0]
 
 
 MOVES = st.lists(

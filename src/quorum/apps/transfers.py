@@ -8,11 +8,12 @@ change or make up one, and no token comes or goes after the genesis.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Final
 
 from quorum.apps.ledger_application import BlockContext, LedgerApplication, LedgerState, Reading, Refusal
 from quorum.certificate.keys import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, is_signed
+from quorum.certificate.ledger_block import DONE, FAILED, TransactionResult
 
 AMOUNT_MAX: Final = 2**63 - 1
 COLUMNS: Final = ("sender", "receiver", "amount", "nonce", "signature")
@@ -79,21 +80,42 @@ class Transfers(LedgerApplication):
         if nonce < known:
             raise _wrong_nonce(nonce, known)
 
-    def execute(self, block: BlockContext, transaction: bytes, state: LedgerState) -> bytes:
-        """Move the tokens. Raises Refusal where the sender has too few, or another transfer comes first."""
+    def prepare(self, transactions: Sequence[bytes], state: Reading) -> Sequence[int]:
+        """Each sender's transfers by their nonces, in the places where its transfers stood. Those behind a gap are
+        left out, and can be sent again when it is filled; in a block they would fail for good."""
+        of_sender: dict[bytes, list[int]] = {}
+        for place, transaction in enumerate(transactions):
+            of_sender.setdefault(transaction[:PUBLIC_KEY_BYTES], []).append(place)
+        order: dict[int, int] = {}
+        for sender, places in of_sender.items():
+            nonce = account(state, sender)[1]
+            by_nonce = sorted(places, key=lambda place: _taken_apart(transactions[place])[3])
+            slots = iter(places)
+            for place in by_nonce:
+                if _taken_apart(transactions[place])[3] == nonce:
+                    order[next(slots)] = place
+                    nonce += 1
+        return [order[slot] for slot in sorted(order)]
+
+    def finalize(
+        self, block: BlockContext, transactions: Sequence[bytes], state: LedgerState
+    ) -> Sequence[TransactionResult]:
+        """Move the tokens. A transfer of more than its sender has fails, and its nonce is used up all the same:
+        the same bytes are never executed again, so its sender signs another one."""
+        return [self._moved(transaction, state) for transaction in transactions]
+
+    def _moved(self, transaction: bytes, state: LedgerState) -> TransactionResult:
         sender, receiver, amount, nonce = _taken_apart(transaction)
         balance, known = account(state, sender)
-        if nonce != known:
-            raise _wrong_nonce(nonce, known)
+        assert nonce == known, "`prepare` leaves out what is not next"
         if balance < amount:
-            raise Refusal(
-                "funds",
-                f"{amount} tokens were to be given, but {sender.hex()[:16]} has {balance}. Give fewer.",
-            )
+            _write(state, sender, balance, nonce + 1)
+            said = f"funds: {amount} tokens were to be given, but {sender.hex()[:16]} has {balance}. Give fewer."
+            return TransactionResult(FAILED, said.encode())
         _write(state, sender, balance - amount, nonce + 1)
         had, theirs = account(state, receiver)
         _write(state, receiver, had + amount, theirs)
-        return b""
+        return TransactionResult(DONE)
 
     def query(self, path: str, state: Reading) -> bytes:
         """`balance/KEY` is answered by an account: two numbers of 8 bytes, big-endian, the balance and the

@@ -152,9 +152,17 @@ class SubmitSigned(Wire, frozen=True, gc=False, array_like=True, tag=53):
     request: int
 
 
+class ProofRequest(Wire, frozen=True, gc=False, array_like=True, tag=54):
+    """Prove what the question that is attached (apps.ledger) is about, as far as you can. Any node answers, with a
+    document of certificate.ledger_forms."""
+
+    request: int
+
+
 ClientMessage = (
     Submit
     | SubmitSigned
+    | ProofRequest
     | Query
     | StatusRequest
     | CertificateRequest
