@@ -177,6 +177,21 @@ def test_what_prepare_leaves_out_is_refused_to_its_sender():
     assert ledger.chain.number == 1
 
 
+def test_a_batch_with_more_than_a_block_may_hold_is_refused_whole():
+    ledger = LedgerMachine(Register())
+    answers = do(ledger, 1, *(b"%d=1" % number for number in range(1025)))
+    assert {each.reason for each in answers} == {"batch"} and len(answers) == 1025
+    assert ledger.chain.number == 0
+
+
+def test_what_cannot_be_shown_is_told_all_the_same():
+    class Odd(LedgerApplication):
+        def check(self, transaction, state):
+            raise Refusal("\ud800", "\udfff")
+
+    assert do(LedgerMachine(Odd()), 1, b"a") == [Refused("?", "?")]
+
+
 def test_a_malformed_element_spoils_only_itself():
     import msgspec
 
@@ -246,9 +261,10 @@ def test_replicas_agree_also_when_one_of_them_was_restored(batches, cut):
 
 def test_a_snapshot_stays_as_it_was_and_a_damaged_one_changes_nothing():
     ledger = LedgerMachine(Register())
-    do(ledger, 1, *(b"%d=1" % number for number in range(3000)))
+    do(ledger, 1, *(b"%d=1" % number for number in range(1000)))
+    do(ledger, 2, *(b"%d=2%0200d" % (number, 0) for number in range(1000)))
     pinned, root = ledger.snapshot(), ledger.digest()
-    do(ledger, 2, b"a=1")
+    do(ledger, 3, b"a=1")
     chunks = list(pinned)
     assert len(chunks) > 3
     restored = LedgerMachine(Register())
@@ -258,7 +274,7 @@ def test_a_snapshot_stays_as_it_was_and_a_damaged_one_changes_nothing():
         with pytest.raises(ValueError, match="Fetch another"):
             restored.restore(damaged)
         assert restored.digest() == root
-    altered = chunks[-1].replace(b"2999=1", b"2999=2")
+    altered = chunks[-1].replace(b"999=2", b"999=3")
     with pytest.raises(ValueError, match="altered"):
         restored.restore([*chunks[:-1], altered])
 

@@ -109,6 +109,9 @@ def test_a_question_is_answered_and_blocks_are_listed(run, run_json, made):
     assert listed["ledger"]["number"] == listed["blocks"][0]["number"] >= receipt["block"]
     assert listed["blocks"][0]["digest"] == listed["ledger"]["head"]
     assert run("ledger", "blocks", "--from", receipt["block"], *at(made)).exit_code == 0
+    _, block = run_json("ledger", "block", receipt["block"], *at(made))
+    assert block["transactions"] == [{"hash": receipt["hash"], "done": True, "data": "", "encoding": "text"}]
+    assert run("ledger", "block", 10_000, *at(made)).exit_code == 1
 
 
 def test_a_file_is_imported_named_where_it_is_wrong_and_imported_again(run, run_json, made, tmp_path):
@@ -179,6 +182,25 @@ def test_scripts_use_the_ledger_without_a_loop(committee):
         assert client.within(5).ledger.blocks(0, 1).roots.number >= receipt.number
     genesis = decode_genesis((committee / "genesis.json").read_bytes())
     assert judge_ledger(proof, genesis).signed
+
+
+def test_a_restored_cluster_has_the_ledger(run, run_json, folder, tmp_path):
+    _, receipt = run_json("ledger", "submit", "-", *at(folder), stdin=b"saved=1")
+    assert run("backup", tmp_path / "saved", *at(folder)).exit_code == 0
+    _, before = run_json("ledger", "blocks", *at(folder))
+    made = tmp_path / ".quorum"
+    assert run("restore", tmp_path / "saved", made).exit_code == 0
+    config = made / "cluster.toml"
+    config.write_text('ledger = "ledger_notes:Notes"\n' + config.read_text())
+    (made / "ledger_notes.py").write_text(NOTES)
+    try:
+        assert run("up", "--folder", made).exit_code == 0
+        _, after = run_json("ledger", "blocks", *at(made))
+        assert after == before
+        _, got = run_json("ledger", "get", receipt["hash"], *at(made))
+        assert got["transaction"] == "saved=1"
+    finally:
+        run("down", "--folder", made)
 
 
 def test_a_cluster_without_a_ledger_says_so(run, tmp_path):

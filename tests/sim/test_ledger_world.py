@@ -92,7 +92,6 @@ def check_conserved(world, names) -> None:
     assert all(len(digests) == 1 for digests in by_number.values())
 
 
-@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.integers(0, 10_000),

@@ -17,6 +17,8 @@ from quorum.certificate.ledger_block import LedgerHeader, LedgerRoots, Transacti
 from quorum.entry import Buffer
 
 TRANSACTION_BYTES_MAX = 64 * 1024
+BATCH_TRANSACTIONS_MAX = 1_024
+"""In one batch, so in one block: what a block costs every node is bounded."""
 PATH_BYTES_MAX = 512
 LIST_BLOCKS_MAX = 1_000
 TRANSACTIONS_KEPT = 1_000_000

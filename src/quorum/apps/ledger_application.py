@@ -18,6 +18,7 @@ from quorum.apps.answer import failure_of
 from quorum.apps.call_depth import at_full_depth
 from quorum.apps.ledger_map import AuthenticatedMap
 from quorum.certificate.ledger_block import DONE, FAILED, LedgerHeader, TransactionResult
+from quorum.errors import ApplicationError
 
 KEY_BYTES_MAX = 512
 VALUE_BYTES_MAX = 64 * 1024
@@ -32,13 +33,13 @@ class Refusal(Exception):
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
-        self.reason = reason[:REASON_CHARS_MAX]
+        self.reason = str(reason)[:REASON_CHARS_MAX]
 
 
 class BlockContext(msgspec.Struct, frozen=True, gc=False):
     """What an application may know of the block that is being made: its number, and its time, which never goes
-    back from block to block (microseconds since 1970). `entropy` has 64 random bits, drawn by whoever ordered
-    it."""
+    back from block to block (microseconds since 1970). `entropy` has 64 bits that nobody knows beforehand but
+    whoever orders the block, who may choose them where members lie."""
 
     number: int
     time_us: int
@@ -166,8 +167,10 @@ class LedgerApplication:
 
 def said_of(error: Exception) -> tuple[str, str]:
     """What a sender hears of an exception that an application raised: the same on every replica."""
-    failure = failure_of(error)
-    return (error.reason if isinstance(error, Refusal) else failure.kind), failure.message
+    said = failure_of(error)
+    if isinstance(error, Refusal):
+        said = failure_of(ApplicationError(error.reason, said.message))
+    return said.kind, said.message
 
 
 def checked_result(result: object) -> TransactionResult:

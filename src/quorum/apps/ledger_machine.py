@@ -13,7 +13,14 @@ import msgspec
 from quorum.apps import ledger_snapshot
 from quorum.apps.batch import MESSAGE_CHARS_MAX, BatchDecoder, Refused
 from quorum.apps.call_depth import at_full_depth
-from quorum.apps.ledger import BYTES_KEPT, TRANSACTION_BYTES_MAX, TRANSACTIONS_KEPT, Receipt, encode_answers
+from quorum.apps.ledger import (
+    BATCH_TRANSACTIONS_MAX,
+    BYTES_KEPT,
+    TRANSACTION_BYTES_MAX,
+    TRANSACTIONS_KEPT,
+    Receipt,
+    encode_answers,
+)
 from quorum.apps.ledger_application import (
     BlockContext,
     LedgerApplication,
@@ -67,6 +74,8 @@ class LedgerMachine:
     def apply(self, header: Header, body: Buffer) -> Outputs:
         """Make a block of what is new and admitted. Raises msgspec.DecodeError if the body is no msgpack array."""
         batch = _TRANSACTIONS.decode(body)
+        if len(batch) > BATCH_TRANSACTIONS_MAX:
+            return Outputs(encode_answers([_TOO_MANY] * len(batch)))
         answers: list[Receipt | Refused | None] = [self._screened(each) for each in batch]
         new = {at: each for at, each in enumerate(batch) if answers[at] is None and isinstance(each, bytes)}
         admitted = list(dict.fromkeys(new.values()))  # one that is twice in the batch stands once in the block
@@ -209,6 +218,10 @@ def _refused(reason: str, message: str) -> Refused:
     return Refused(reason, message[:MESSAGE_CHARS_MAX])
 
 
+_TOO_MANY = _refused(
+    "batch",
+    f"a batch has more than the {BATCH_TRANSACTIONS_MAX} transactions that a block may hold. Send it in parts.",
+)
 _LEFT_OUT = _refused(
     "left-out", "a transaction was sent, but the application left it out of the block. Send it again."
 )

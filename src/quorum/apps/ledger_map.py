@@ -2,12 +2,16 @@
 change.
 
 `certificate.sparse_merkle` has the shape and the proofs. A version is a value: writing gives another one, in the
-time of one path, so that to keep an old version, or to drop what a failed transaction wrote, costs nothing.
+time of one path, so that to keep an old version, or to drop what a failed transaction wrote, costs nothing. The
+nodes hold no cycles, and are not the garbage collector's affair: it would look at millions of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
 
 from quorum.certificate.sparse_merkle import (
     EMPTY,
@@ -22,33 +26,27 @@ from quorum.certificate.sparse_merkle import (
 _TOP = PATH_MAX - 1
 
 
-class _Leaf:
-    """One key. Its hash is computed when it is made."""
+class _Leaf(msgspec.Struct, gc=False, eq=False):
+    """One key."""
 
-    __slots__ = ("hash", "key", "place", "value")
-
-    def __init__(self, place: bytes, key: bytes, value: bytes) -> None:
-        self.place = int.from_bytes(place, "big")
-        self.key = key
-        self.value = value
-        self.hash = leaf_hash(place, value_hash(value))
+    place: int
+    key: bytes
+    value: bytes
+    hash: bytes
 
 
-class _Inner:
+class _Inner(msgspec.Struct, gc=False, eq=False):
     """Two halves, of which at least two leaves hang. Its hash is computed when somebody asks for it."""
 
-    __slots__ = ("_hash", "left", "right")
-
-    def __init__(self, left: _Leaf | _Inner | None, right: _Leaf | _Inner | None) -> None:
-        self.left = left
-        self.right = right
-        self._hash: bytes | None = None
+    left: Any
+    right: Any
+    known: bytes | None = None
 
     @property
     def hash(self) -> bytes:
-        known = self._hash
+        known = self.known
         if known is None:
-            known = self._hash = inner_hash(_hash_of(self.left), _hash_of(self.right))
+            known = self.known = inner_hash(_hash_of(self.left), _hash_of(self.right))
         return known
 
 
@@ -87,7 +85,7 @@ class AuthenticatedMap:
                 root, gone = _without(root, int.from_bytes(place, "big"))
                 count -= gone
             else:
-                root, came = _with(root, _Leaf(place, key, value))
+                root, came = _with(root, _leaf(place, key, value))
                 count += came
         return AuthenticatedMap(root, count)
 
@@ -117,11 +115,15 @@ def map_of(items: Iterable[tuple[bytes, bytes]]) -> AuthenticatedMap:
     root: _Node = None
     count = 0
     for key, value in items:
-        root, came = _with(root, _Leaf(place_of(key), key, value))
+        root, came = _with(root, _leaf(place_of(key), key, value))
         if not came:
             raise ValueError(f"a map was to be restored, but {key[:40]!r} is in it twice. Fetch another snapshot.")
         count += 1
     return AuthenticatedMap(root, count)
+
+
+def _leaf(place: bytes, key: bytes, value: bytes) -> _Leaf:
+    return _Leaf(int.from_bytes(place, "big"), key, value, leaf_hash(place, value_hash(value)))
 
 
 def _hash_of(node: _Node) -> bytes:

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from quorum.apps.ledger import TRANSACTION_BYTES_MAX, Blocks, Checked, Found, Receipt, Value
+from quorum.apps.ledger import TRANSACTION_BYTES_MAX, Block, Blocks, Checked, Found, Receipt, Value
 from quorum.certificate.committee import Committee
 from quorum.certificate.ledger_audit import judge_ledger
-from quorum.certificate.ledger_block import DONE
+from quorum.certificate.ledger_block import DONE, transaction_hash
 from quorum.certificate.ledger_forms import encode_ledger_proof
 from quorum.certificate.ledger_proof import LedgerProof
 from quorum.console.command import AnswerNo, Group, command, print_json, text_of, with_cluster
@@ -22,6 +22,7 @@ from quorum.console.ledger_shown import (
     lines_of,
     receipt_fields,
     receipt_line,
+    result_fields,
     result_text,
     roots_fields,
 )
@@ -158,7 +159,38 @@ def blocks(first: int | None, limit: int, config: Path | None, timeout: float, a
     click.echo(f"{found.roots.number} blocks{kept}, root {found.roots.digest().hex()}")
 
 
-for _each in (submit, get, prove, query, blocks, import_):
+@command("block", "quorum ledger block 7")
+@click.argument("number", type=click.IntRange(min=1))
+@with_cluster
+def block(number: int, config: Path | None, timeout: float, as_json: bool) -> None:
+    """Show a block: the hash of each of its transactions, and what became of it. Exit 1 if it is not kept."""
+
+    async def ask(client: Client) -> Block:
+        whole = await client.ledger.block(number)
+        while whole.header is not None and len(whole.transactions) < whole.header.count:
+            more = await client.ledger.block(number, len(whole.transactions))
+            if not more.transactions:  # forgotten meanwhile
+                return more
+            whole = Block(whole.header, whole.transactions + more.transactions, whole.results + more.results)
+        return whole
+
+    found: Block = run_client(config, timeout, ask)
+    if found.header is None:
+        if as_json:
+            print_json({"number": number, "block": None})
+        else:
+            click.echo(f"block {number} is not kept; see `quorum ledger blocks`", err=True)
+        raise AnswerNo
+    rows = [(transaction_hash(each).hex(), result) for each, result in zip(found.transactions, found.results)]
+    if as_json:
+        listed = [{"hash": name, **result_fields(result)} for name, result in rows]
+        print_json({**header_fields(found.header), "transactions": listed})
+        return
+    for name, result in rows:
+        click.echo(f"{name}\t{result_text(result)}")
+
+
+for _each in (submit, get, prove, query, blocks, block, import_):
     ledger.add_command(_each)
 
 
