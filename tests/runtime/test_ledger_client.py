@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from apps_log import Log
 from certificate.committees import committee_of, header_of, signed_by
 from quorum.apps.catalogue import LEDGER_APP, new_host
-from quorum.apps.ledger import Blocks, GetTransaction, Look, encode_batch, encode_query
+from quorum.apps.ledger import Blocks, GetTransaction, Look, Value, encode_batch, encode_query
 from quorum.apps.ledger_application import LedgerApplication
 from quorum.certificate.ledger_block import transaction_hash
 from quorum.certificate.ledger_forms import decode_ledger_proof, encode_ledger_proof
@@ -83,7 +83,10 @@ class Carrier:
             self.node.certify()
         future = self.loop.create_future()
         ledger = self.node.log.host.application(LEDGER_APP)
-        future.set_result(Blocks([], 1, ledger.roots))
+        if isinstance(item, Look):
+            future.set_result(Value(item.path.encode(), None, ledger.roots))
+        else:
+            future.set_result(Blocks([], 1, ledger.roots))
         return future
 
 
@@ -160,6 +163,52 @@ def test_an_answer_to_a_question_is_proven_as_of_the_signed_state():
     here, absent = asyncio.run(act())
     assert (here.subject.value, absent.subject.value) == (b"here", None)
     assert here.roots.number == 1
+
+
+def ask(source, node, path="a", certify=False):
+    async def act():
+        return await LedgerClient(Carrier(node), source).prove_query(path, certify)
+
+    return asyncio.run(act())
+
+
+def test_which_key_answers_a_question_is_not_one_node_s_word():
+    node = signed_node()
+
+    def lies(wanted):
+        """The question that was asked, with a true proof of another key."""
+        proof = decode_ledger_proof(node.prove(Look("z")))
+        return encode_ledger_proof(replace(proof, subject=replace(proof.subject, question=wanted.path)))
+
+    assert ask(Source(lies, node.prove), node).subject.value == b"here"
+    with pytest.raises(QuorumError, match="something else"):
+        ask(Source(lies), node)
+
+
+def test_an_old_signed_state_does_not_pass_for_the_newest():
+    node = signed_node()
+    old = node.prove(Look("b"))
+    node.add(b"b")
+    node.certify()
+
+    def lies(wanted):
+        return old
+
+    for nodes in ((lies, node.prove, node.prove, node.prove), (node.prove, node.prove, lies)):
+        assert ask(Source(*nodes), node, "b").subject.value == b"here"
+        assert ask(Source(*nodes), node, "b", certify=True).subject.value == b"here"
+
+
+def test_where_nobody_signs_a_node_that_is_behind_is_waited_for():
+    node, behind = Node(), Node()
+    node.add(b"a")
+
+    def catches_up(wanted):
+        proof = behind.prove(wanted)
+        behind.add(b"a")
+        return proof
+
+    assert ask(Source(catches_up, committee=None), node).subject.value == b"here"
 
 
 @pytest.mark.parametrize(

@@ -106,8 +106,7 @@ class LedgerMachine:
             return _refused(
                 "size",
                 f"a transaction has {len(transaction)} bytes, but {TRANSACTION_BYTES_MAX} are the most. Record "
-                "the "
-                "digest of what is larger.",
+                "the digest of what is larger.",
             )
         try:
             at_full_depth(lambda: self.application.check(transaction, LedgerState(self.state)))

@@ -64,8 +64,7 @@ class Transfers(LedgerApplication):
             raise Refusal(
                 "amount",
                 f"{amount} tokens were to go from an account to {'itself' if sender == receiver else 'another'}, "
-                "but a "
-                f"transfer moves 1 to {AMOUNT_MAX} to another account. Correct it.",
+                f"but a transfer moves 1 to {AMOUNT_MAX} to another account. Correct it.",
             )
         if not is_signed(
             sender, statement(transaction[: _TRANSFER.size], self.name), transaction[_TRANSFER.size :]
@@ -73,8 +72,7 @@ class Transfers(LedgerApplication):
             raise Refusal(
                 "signature",
                 f"a transfer was to be made from {sender.hex()[:16]}, but the holder of that key did not sign it "
-                "for "
-                f"ledger {self.name!r}. Sign it with that key.",
+                f"for ledger {self.name!r}. Sign it with that key.",
             )
         known = account(state, sender)[1]
         if nonce < known:

@@ -57,7 +57,7 @@ def judge_ledger(
     """Judge a proof by the committee that `changes` lead to from `genesis`, or by the ledger's `root`, whichever
     the caller trusts; by both where both are given. By neither nothing holds."""
     reasons = flaws_of_ledger_proof(proof)
-    own = _root_of(proof)
+    own = root_of(proof)
     is_signed = False
     if genesis is not None:
         if proof.anchor is None:
@@ -90,7 +90,7 @@ def verify_query(proof: LedgerProof, key: bytes, genesis: Committee) -> bytes | 
     return proof.subject.value
 
 
-def _root_of(proof: LedgerProof) -> bytes:
+def root_of(proof: LedgerProof) -> bytes:
     """The root of the ledger that a proof is about; none where its numbers are out of range."""
     try:
         return proof.roots.digest()

@@ -66,8 +66,7 @@ def _columns(reader: Iterator[list[str]]) -> list[str]:
     if not columns or len(set(columns)) < len(columns) or len(columns) > COLUMNS_MAX or _TOO_LONG in columns[0]:
         raise ConfigurationError(
             f"a CSV file was to be imported, but its first line does not name its columns, 1 to {COLUMNS_MAX}, "
-            "each "
-            "once. Put a line with their names before the rows."
+            "each once. Put a line with their names before the rows."
         )
     return columns
 

@@ -280,7 +280,6 @@ def _read(file: str) -> bytes:
     if len(data) > TRANSACTION_BYTES_MAX:
         raise ConfigurationError(
             f"a transaction was to be read from {file}, but it has more than {TRANSACTION_BYTES_MAX} bytes. "
-            "Record the "
-            "digest of what is larger."
+            "Record the digest of what is larger."
         )
     return data

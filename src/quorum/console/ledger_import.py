@@ -169,8 +169,7 @@ class Importer:
         shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in why)
         click.echo(
             f"line {row.line}: the row was to be executed, but: {shown.rstrip('.')}. Correct it, and import the "
-            "file "
-            "again.",
+            "file again.",
             err=True,
         )
         imported.stopped = imported.stopped or self._strict

@@ -8,7 +8,8 @@ from quorum.apps.decide import Decide, Decision
 from quorum.runtime import lock_session, object_client
 from quorum.runtime.arguments import checked
 from quorum.runtime.key_client import Store
-from quorum.runtime.ledger_client import LedgerClient, ProofSource
+from quorum.runtime.ledger_client import LedgerClient
+from quorum.runtime.ledger_proofs import ProofSource
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.object_client import handle_of
 

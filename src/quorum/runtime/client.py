@@ -21,7 +21,7 @@ from quorum.runtime.directory import Directory, anywhere, loopback_only, nowhere
 from quorum.runtime.kept import CLOSE_S, Kept
 from quorum.runtime.key_client import KeyValueClient
 from quorum.runtime.key_subscription import KeyWatch
-from quorum.runtime.ledger_client import ProofSource
+from quorum.runtime.ledger_proofs import ProofSource
 from quorum.runtime.messages import NodeMessage, Pulsed, Result
 from quorum.runtime.session import Session
 from quorum.runtime.session_window import FOREVER_US

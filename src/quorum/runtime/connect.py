@@ -6,7 +6,7 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -91,20 +91,30 @@ class Place:
         ConfigurationError."""
         return None if self._trusted is None else self._trusted()
 
-    async def proofs(self, wanted: GetTransaction | Look, timeout: float) -> AsyncIterator[bytes | QuorumError]:
-        """What each node proves of its ledger, or why it does not, one after the other."""
-        for name in tuple(self.endpoints):
-            try:
-                async with asyncio.timeout(timeout), self.node(name) as connection:
-                    answer: bytes | QuorumError = await connection.prove(wanted)
-            except QuorumError as error:
-                answer = error
-            except (OSError, TimeoutError) as error:
-                answer = QuorumError(
-                    f"{name} was asked for a proof, but does not answer ({error or 'in time'}). Look whether it "
-                    "runs."
-                )
-            yield answer
+    async def proofs(
+        self, wanted: GetTransaction | Look, timeout: float
+    ) -> AsyncGenerator[bytes | QuorumError, None]:
+        """What each node proves of its ledger, or why it does not: all are asked at once, and told as they
+        come."""
+        asked = [asyncio.create_task(self._proof_of(name, wanted, timeout)) for name in tuple(self.endpoints)]
+        try:
+            for answer in asyncio.as_completed(asked):
+                yield await answer
+        finally:
+            for each in asked:
+                each.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _proof_of(self, name: str, wanted: GetTransaction | Look, timeout: float) -> bytes | QuorumError:
+        try:
+            async with asyncio.timeout(timeout), self.node(name) as connection:
+                return await connection.prove(wanted)
+        except QuorumError as error:
+            return error
+        except (OSError, TimeoutError) as error:
+            return QuorumError(
+                f"{name} was asked for a proof, but does not answer ({error or 'in time'}). Look whether it runs."
+            )
 
     def _dialler(self) -> Dialler:
         return Dialler(self.cluster_id, self._tls)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Protocol, TypeVar
 
 from quorum.apps.ledger import (
@@ -21,14 +21,12 @@ from quorum.apps.ledger import (
     Value,
 )
 from quorum.certificate.committee import Committee
-from quorum.certificate.ledger_audit import judge_ledger
-from quorum.certificate.ledger_block import HASH_BYTES, LedgerHeader, transaction_hash
-from quorum.certificate.ledger_forms import decode_ledger_proof
-from quorum.certificate.ledger_proof import LedgerProof, TransactionProof
+from quorum.certificate.ledger_block import HASH_BYTES, LedgerHeader
+from quorum.certificate.ledger_proof import LedgerProof
 from quorum.errors import ConfigurationError, LocalProtocolError, QuorumError, WrongType
+from quorum.runtime.ledger_proofs import ProofSource, Wanted, best_proof
 
 R = TypeVar("R")
-Wanted = GetTransaction | Look
 
 
 class Asker(Protocol):
@@ -38,18 +36,6 @@ class Asker(Protocol):
     def loop(self) -> asyncio.AbstractEventLoop: ...
 
     def ask(self, queue: str, item: Any, expected: type[R]) -> asyncio.Future[R]: ...
-
-
-class ProofSource(Protocol):
-    """Where single nodes can be asked (runtime.connect.Place)."""
-
-    def committee(self) -> Committee | None:
-        """The members whose signatures count; None where nobody signs. Raises ConfigurationError."""
-        ...
-
-    def proofs(self, wanted: Wanted, timeout: float) -> AsyncIterator[bytes | QuorumError]:
-        """What each node gives, one after the other."""
-        ...
 
 
 class LedgerClient:
@@ -113,23 +99,18 @@ class LedgerClient:
 
         Raises QuorumError where no node has a proof that holds.
         """
-        return await self._proof(GetTransaction(_hash(name)), certify, self._is_of_transaction)
+        return await self._proof(Wanted(GetTransaction(_hash(name))), certify)
 
     async def prove_query(self, path: str, certify: bool = False) -> LedgerProof:
-        """The proof of the application's answer to a question, verified: as of the newest certified state, where
-        members may lie; with `certify` as of now or later."""
-        newest = (await self.query(path)).roots.number if certify else 0
+        """The proof of the application's answer to a question, verified: as of now; or where members may lie as of
+        the newest certified state, unless `certify` waits for one that is as of now or later.
 
-        def is_new(proof: LedgerProof) -> bool:
-            return proof.roots.number >= newest
+        Raises QuorumError where no node has a proof that holds.
+        """
+        now = await self.query(path)  # which key answers it, T+1 members must say
+        return await self._proof(Wanted(Look(path), now.key, now.roots.number), certify)
 
-        return await self._proof(Look(_text(path)), certify, is_new)
-
-    @staticmethod
-    def _is_of_transaction(proof: LedgerProof) -> bool:
-        return isinstance(proof.subject, TransactionProof)
-
-    async def _proof(self, wanted: Wanted, certify: bool, suits: Callable[[LedgerProof], bool]) -> LedgerProof:
+    async def _proof(self, wanted: Wanted, certify: bool) -> LedgerProof:
         source = self._source
         if source is None:
             raise LocalProtocolError(
@@ -142,59 +123,31 @@ class LedgerClient:
             )
         deadline = self._client.loop.time() + CERTIFY_S
         while True:
-            proof = await self._verified(source, committee, wanted)
-            if not certify or (proof.anchor is not None and suits(proof)):
+            proof = await best_proof(source, committee, wanted)
+            if wanted.suits(proof) if committee is None else not certify:
+                return proof
+            if proof.anchor is not None and wanted.suits(proof):
                 return proof
             if self._client.loop.time() > deadline:
                 raise QuorumError(
-                    f"a signed proof was asked for, but no state was certified within {CERTIFY_S:g} s. The "
-                    "ledger goes "
-                    "on: ask again."
+                    f"a proof was asked for, but no node gave one that is new enough within {CERTIFY_S:g} s. The "
+                    "ledger goes on: ask again."
                 )
-            for _ in range(BLOCKS_AT_ONCE):  # each read is ordered in a block of its own
-                await self.blocks(0, 1)
+            await self._let_time_pass(committee)
 
-    async def _verified(self, source: ProofSource, committee: Committee | None, wanted: Wanted) -> LedgerProof:
-        """A proof that holds, from the first node that has one; one with signatures before one without."""
-        unsigned: LedgerProof | None = None
-        problem = QuorumError("a proof was asked for, but no node is known. Check the addresses.")
-        async for answer in source.proofs(wanted, PROOF_S):
-            if isinstance(answer, QuorumError):
-                problem = answer
-                continue
-            try:
-                proof = decode_ledger_proof(answer)
-            except ConfigurationError as error:
-                problem = QuorumError(str(error))
-                continue
-            is_signed = proof.anchor is not None and committee is not None
-            audit = judge_ledger(
-                proof, committee if is_signed else None, None if is_signed else proof.roots.digest()
-            )
-            if not audit.valid or not _is_about(proof, wanted):
-                problem = QuorumError(
-                    f"a proof was asked for, but what a node gave does not hold: {' '.join(audit.reasons)} Ask "
-                    "again."
-                )
-            elif is_signed or committee is None:
-                return proof
-            else:
-                unsigned = proof
-        if unsigned is None:
-            raise problem
-        return unsigned
+    async def _let_time_pass(self, committee: Committee | None) -> None:
+        """Where nobody signs a node may have to catch up. Where members do, each read is ordered in a block of its
+        own, and the state is certified sooner."""
+        if committee is None:
+            await asyncio.sleep(PAUSE_S)
+            return
+        for _ in range(BLOCKS_AT_ONCE):
+            await self.blocks(0, 1)
 
 
 CERTIFY_S = 60.0
-PROOF_S = 5.0
-"""How long one node is waited for."""
+PAUSE_S = 0.05
 BLOCKS_AT_ONCE = 16
-
-
-def _is_about(proof: LedgerProof, wanted: Wanted) -> bool:
-    if isinstance(proof.subject, TransactionProof):
-        return isinstance(wanted, GetTransaction) and transaction_hash(proof.subject.transaction) == wanted.hash
-    return isinstance(wanted, Look) and proof.subject.question == wanted.path
 
 
 def _bytes(value: object, what: str) -> bytes:

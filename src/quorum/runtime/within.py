@@ -14,7 +14,7 @@ from quorum.runtime.calls import Calls
 from quorum.runtime.kept import Kept
 from quorum.runtime.key_client import KeyValueClient
 from quorum.runtime.key_subscription import KeyWatch
-from quorum.runtime.ledger_client import ProofSource
+from quorum.runtime.ledger_proofs import ProofSource
 from quorum.runtime.subscription import TopicWatch
 
 if TYPE_CHECKING:
