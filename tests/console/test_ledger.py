@@ -173,6 +173,17 @@ def test_everything_is_there_after_all_nodes_were_killed_at_once(run, run_json, 
     assert (again["first"], again["block"]) == (False, receipt["block"])
 
 
+def test_a_committee_signs_again_after_all_of_it_was_killed_at_once(run, run_json, committee):
+    _, receipt = run_json("ledger", "submit", "-", *at(committee), stdin=b"killed=1")
+    prove = ("ledger", "prove", receipt["hash"], "--certify", "-o", committee / "p.json", *at(committee))
+    assert run_json(*prove)[1]["signed"]
+    cluster = LocalCluster(committee / "cluster.toml")
+    for node in cluster.nodes:
+        cluster.signal(node, signal.SIGKILL)
+    assert run("up", "--folder", committee).exit_code == 0
+    assert run_json(*prove)[1]["signed"]
+
+
 def test_scripts_use_the_ledger_without_a_loop(committee):
     with connect(config=committee / "cluster.toml").sync as client:
         receipt = client.ledger.submit(b"script=1")
@@ -208,11 +219,15 @@ def test_a_cluster_without_a_ledger_says_so(run, tmp_path):
     assert run("up", "--folder", made, "--nodes", 1).exit_code == 0
     try:
         submitted = run("ledger", "submit", "-", *at(made), stdin=b"a")
-        assert submitted.exit_code == 2 and "runs none of that id" in submitted.output
+        assert submitted.exit_code == 2 and "run none" in submitted.output
         proven = run("ledger", "prove", "00" * 32, *at(made))
         assert 'ledger = "MODULE:CLASS"' in proven.output
         (tmp_path / "a.csv").write_text("a\n1\n")
         imported = run("ledger", "import", tmp_path / "a.csv", *at(made))
         assert imported.exit_code == 2 and "names no ledger" in imported.output
+        config = made / "cluster.toml"
+        config.write_text('ledger = "quorum.apps.ledger_application:LedgerApplication"\n' + config.read_text())
+        imported = run("ledger", "import", tmp_path / "a.csv", *at(made))  # the nodes run without it
+        assert imported.exit_code == 2 and "run none" in imported.output
     finally:
         run("down", "--folder", made)

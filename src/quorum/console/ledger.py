@@ -15,8 +15,8 @@ from quorum.certificate.ledger_block import DONE, transaction_hash
 from quorum.certificate.ledger_forms import encode_ledger_proof
 from quorum.certificate.ledger_proof import LedgerProof
 from quorum.console.command import AnswerNo, Group, command, print_json, text_of, with_cluster
-from quorum.console.inquiry import run_client
 from quorum.console.ledger_import import import_
+from quorum.console.ledger_run import run_ledger
 from quorum.console.ledger_shown import (
     header_fields,
     lines_of,
@@ -53,9 +53,9 @@ def submit(file: str, only_check: bool, config: Path | None, timeout: float, as_
     """
     transaction = _read(file)
     if only_check:
-        _show_check(run_client(config, timeout, lambda client: client.ledger.check(transaction)), as_json)
+        _show_check(run_ledger(config, timeout, lambda client: client.ledger.check(transaction)), as_json)
         return
-    receipt: Receipt = run_client(config, timeout, lambda client: client.ledger.submit(transaction))
+    receipt: Receipt = run_ledger(config, timeout, lambda client: client.ledger.submit(transaction))
     if as_json:
         print_json(receipt_fields(receipt))
     else:
@@ -71,7 +71,7 @@ def submit(file: str, only_check: bool, config: Path | None, timeout: float, as_
 def get(hash: str, raw: bool, config: Path | None, timeout: float, as_json: bool) -> None:
     """Show the transaction of this hash, and what became of it. Exit 1 if the ledger does not hold it."""
     name = hash_of(hash)
-    found: Found = run_client(config, timeout, lambda client: client.ledger.get(name))
+    found: Found = run_ledger(config, timeout, lambda client: client.ledger.get(name))
     if found.transaction is None or found.receipt is None:
         if as_json:
             print_json({"hash": hash, "transaction": None})
@@ -105,7 +105,7 @@ def prove(
     128th block; --certify orders empty requests until then. In crash mode nobody signs.
     """
     name = hash_of(hash)
-    _give(output, as_json, *run_client(config, timeout, lambda client: _proven(client, name, "", certify)))
+    _give(output, as_json, *run_ledger(config, timeout, lambda client: _proven(client, name, "", certify)))
 
 
 @command("query", "quorum ledger query stock/7")
@@ -118,11 +118,11 @@ def query(
 ) -> None:
     """Ask the ledger's application PATH. Exit 1 if there is nothing."""
     if proof is not None:
-        _give(proof, as_json, *run_client(config, timeout, lambda client: _proven(client, b"", path, certify)))
+        _give(proof, as_json, *run_ledger(config, timeout, lambda client: _proven(client, b"", path, certify)))
         return
     if certify:
         raise click.UsageError("--certify was given without --proof, but only proofs are signed. Name a file.")
-    value: Value = run_client(config, timeout, lambda client: client.ledger.query(path))
+    value: Value = run_ledger(config, timeout, lambda client: client.ledger.query(path))
     shown, encoding = ("", "text") if value.value is None else text_of(value.value)
     if as_json:
         known = {"value": None if value.value is None else shown, "encoding": encoding}
@@ -148,7 +148,7 @@ def blocks(first: int | None, limit: int, config: Path | None, timeout: float, a
             start = max(0, (await client.ledger.blocks(0, 1)).roots.number - limit + 1)
         return await client.ledger.blocks(start, limit)
 
-    found: Blocks = run_client(config, timeout, ask)
+    found: Blocks = run_ledger(config, timeout, ask)
     if as_json:
         listed = [header_fields(header) for header in found.headers]
         print_json({"blocks": listed, "first_kept": found.first, "ledger": roots_fields(found.roots)})
@@ -174,7 +174,7 @@ def block(number: int, config: Path | None, timeout: float, as_json: bool) -> No
             whole = Block(whole.header, whole.transactions + more.transactions, whole.results + more.results)
         return whole
 
-    found: Block = run_client(config, timeout, ask)
+    found: Block = run_ledger(config, timeout, ask)
     if found.header is None:
         if as_json:
             print_json({"number": number, "block": None})

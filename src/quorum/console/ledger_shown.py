@@ -90,14 +90,17 @@ def lines_of(audit: LedgerAudit) -> list[str]:
     lines = [f"{verdict}: {what}, of the ledger with {audit.ledger_number} blocks"]
     if audit.valid:
         lines.append(became)
-        more = len(audit.signers) - SIGNERS_SHOWN_MAX
-        signers = ", ".join(audit.signers[:SIGNERS_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
-        lines.append(
-            f"signed by {signers}, with block {audit.sequence} of cluster {audit.cluster}"
-            if audit.signed
-            else f"nobody signed it; it holds in the ledger of root {audit.root}"
-        )
+        lines.append(_who_signed(audit))
     return lines + [f"  {reason}" for reason in audit.reasons]
+
+
+def _who_signed(audit: LedgerAudit) -> str:
+    if not audit.signed:
+        signatures = "signatures were not looked at" if audit.signers else "nobody signed it"
+        return f"{signatures}; it holds in the ledger of root {audit.root}"
+    more = len(audit.signers) - SIGNERS_SHOWN_MAX
+    signers = ", ".join(audit.signers[:SIGNERS_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
+    return f"signed by {signers}, with block {audit.sequence} of cluster {audit.cluster}"
 
 
 def _said(data: bytes) -> str:
