@@ -30,6 +30,7 @@ from quorum.apps.ledger import (
 from quorum.apps.ledger_application import LedgerApplication, Refusal
 from quorum.apps.ledger_carried import CarriedLedger
 from quorum.apps.ledger_machine import LedgerMachine
+from quorum.apps.pieces import digests_of
 from quorum.certificate.ledger_block import DONE, FAILED, TransactionResult, transaction_hash
 
 APP = 4
@@ -256,7 +257,34 @@ def test_replicas_agree_also_when_one_of_them_was_restored(batches, cut):
             restored.restore(one.snapshot())
             one = restored
         assert one.digest() == other.digest() == one.roots.digest()
+        assert told(one.chunk_digests()) == [digests_of(chunk) for chunk in other.snapshot()]
     assert list(one.snapshot()) == list(other.snapshot())
+
+
+def told(slices):
+    return [digests for digests in slices if digests]
+
+
+def test_the_digests_of_a_pinned_ledger_are_not_changed_by_what_comes_later():
+    ledger = LedgerMachine(Register(), transactions_max=40)
+    for number in range(1, 60):
+        do(ledger, number, b"%d=1" % number)
+    expected = [digests_of(chunk) for chunk in ledger.snapshot()]
+    slices = ledger.chunk_digests()
+    assert [next(slices) for _ in range(3)] == expected[:3]
+    for number in range(60, 120):
+        do(ledger, number, b"%d=1" % number)
+    later = told(ledger.chunk_digests())
+    assert expected[3:] == told(slices)
+    assert later == told(ledger.chunk_digests()) == [digests_of(chunk) for chunk in ledger.snapshot()]
+
+
+def test_to_compute_digests_is_cut_into_slices_also_where_they_are_known():
+    ledger = LedgerMachine(Register())
+    for number in range(1, 2_500):
+        do(ledger, number, b"%d=1" % number)
+    for _ in range(2):
+        assert list(ledger.chunk_digests()).count(b"") >= 2
 
 
 def test_a_snapshot_stays_as_it_was_and_a_damaged_one_changes_nothing():

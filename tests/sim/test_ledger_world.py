@@ -17,6 +17,7 @@ from quorum.certificate.block import verify_block
 from quorum.certificate.ledger_audit import judge_ledger, verify_query
 from quorum.certificate.ledger_block import DONE, transaction_hash
 from quorum.certificate.ledger_forms import decode_ledger_proof
+from quorum.certificate.ledger_proof import flaws_of_ledger_proof
 from quorum.errors import QuorumError
 from quorum.model import Configuration
 from quorum.protocols.pbft.settings import Settings
@@ -159,6 +160,8 @@ def test_a_node_that_was_away_gets_the_ledger_with_the_state():
     assert world.run_until(lambda: ledger_of(world.nodes["n4"]).chain.number == 31, 60 * SECOND_US)
     check_conserved(world, world.nodes)
     assert [account(ledger_of(world.nodes["n4"]).state, key) for key in NAMES] == [(65, 31), (50, 0), (5, 0)]
+    value = decode_ledger_proof(world.nodes["n4"].prove(encode_query([Look("balance/" + NAMES[1].hex())])))
+    assert value.anchor is not None and flaws_of_ledger_proof(value) == [], "what it took over, it can prove"
 
 
 def test_a_cluster_whose_nodes_crash_keeps_its_ledger_and_executes_nothing_twice():

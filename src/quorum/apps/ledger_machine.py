@@ -62,6 +62,7 @@ class LedgerMachine:
         self.application = application
         self.chain = LedgerChain(transactions_max, bytes_max)
         self._versions: dict[bytes, Version] = {}
+        self._block_digests = ledger_snapshot.BlockDigests()
         first = LedgerState(AuthenticatedMap())
         application.begin(first)
         self.state = AuthenticatedMap().with_changes(first.changes)
@@ -139,6 +140,11 @@ class LedgerMachine:
         """Pin the present ledger; return its chunks."""
         return ledger_snapshot.write(self.chain, self.state)
 
+    def chunk_digests(self) -> Iterator[bytes]:
+        """Pin the present ledger; return the digests of its chunks, and b"" after each slice of work. Those of
+        blocks are computed once."""
+        return self._block_digests.digests(self.chain, self.state)
+
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the ledger. Raises ValueError, nothing changed, if the chunks are damaged. No chunks are the
         snapshot of a cluster that had no ledger."""
@@ -146,6 +152,7 @@ class LedgerMachine:
         if state is not None:
             self.state = state
             self._versions.clear()
+            self._block_digests = ledger_snapshot.BlockDigests()
 
     def _screened(self, transaction: bytes | Refused) -> Receipt | Refused | None:
         """What can be said without a block; None: the transaction is new and admitted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
@@ -9,9 +10,13 @@ import msgspec
 
 from quorum.apps.ledger_chain import KeptBlock, LedgerChain
 from quorum.apps.ledger_map import AuthenticatedMap, map_of
+from quorum.apps.pieces import SLICE_BYTES as WORK_BYTES
+from quorum.apps.pieces import digests_of, rendered
 
 SLICE_BYTES = 60 * 1024
 SLICE_KEYS = 1_024
+_LOOK_BYTES = 50
+"""To look up what is known counts as much as to work on so many bytes."""
 
 
 class _Head(msgspec.Struct, frozen=True, array_like=True, tag=1, forbid_unknown_fields=True):
@@ -38,11 +43,49 @@ _DECODE: msgspec.msgpack.Decoder[_Chunk] = msgspec.msgpack.Decoder(_Chunk)
 def write(chain: LedgerChain, state: AuthenticatedMap) -> Iterator[bytes]:
     """Pin a ledger as it is now; return its chunks."""
     blocks = list(chain.blocks())
-    head = _Head(chain.number, chain.head, state.root, len(state), len(blocks))
-    return _chunks(head, state, blocks)
+    return itertools.chain(_state_chunks(chain, state, len(blocks)), map(_block_chunk, blocks))
 
 
-def _chunks(head: _Head, state: AuthenticatedMap, blocks: list[KeptBlock]) -> Iterator[bytes]:
+class BlockDigests:
+    """The digests of the chunks of blocks that `digests` came across: a block never changes."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, bytes] = {}
+
+    def digests(self, chain: LedgerChain, state: AuthenticatedMap) -> Iterator[bytes]:
+        """Pin a ledger as it is now; return the digests of the chunks that `write` would give, and b"" after each
+        slice of work. All calls must be about one chain, as it goes on."""
+        blocks = list(chain.blocks())
+        first = chain.first
+        for number in list(itertools.takewhile(lambda number: number < first, self._known)):
+            del self._known[number]  # they were forgotten; the dict has them in order, but for a few
+        return itertools.chain(rendered(_state_chunks(chain, state, len(blocks))), self._of_blocks(blocks))
+
+    def _of_blocks(self, blocks: list[KeptBlock]) -> Iterator[bytes]:
+        worked = 0
+        for block in blocks:
+            number = block.header.number
+            told = self._known.get(number)
+            if told is None:
+                chunk = _block_chunk(block)
+                told = self._known[number] = digests_of(chunk)
+                worked += len(chunk)
+            yield told
+            worked += _LOOK_BYTES
+            if worked >= WORK_BYTES:
+                worked = 0
+                yield b""
+
+
+def _block_chunk(block: KeptBlock) -> bytes:
+    return _ENCODE.encode(_Block(block))
+
+
+def _state_chunks(chain: LedgerChain, state: AuthenticatedMap, blocks: int) -> Iterator[bytes]:
+    return _chunks(_Head(chain.number, chain.head, state.root, len(state), blocks), state)
+
+
+def _chunks(head: _Head, state: AuthenticatedMap) -> Iterator[bytes]:
     yield _ENCODE.encode(head)
     items: list[tuple[bytes, bytes]] = []
     size = 0
@@ -54,8 +97,6 @@ def _chunks(head: _Head, state: AuthenticatedMap, blocks: list[KeptBlock]) -> It
             items, size = [], 0
     if items:
         yield _ENCODE.encode(_Slice(items))
-    for block in blocks:
-        yield _ENCODE.encode(_Block(block))
 
 
 def read(chunks: Iterable[bytes], chain: LedgerChain) -> AuthenticatedMap | None:
