@@ -40,6 +40,7 @@ class Node:
         self.log.append(encode_batch([transaction]), app=LEDGER_APP)
 
     def certify(self) -> None:
+        self.log.host._block += 1  # as where blocks are applied
         (*_, root) = self.log.host.digests()
         header = replace(header_of(COMMITTEE), state_root=root)
         self.certificate = signed_by(["n1", "n2", "n3"], COMMITTEE, header)
