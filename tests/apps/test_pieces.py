@@ -15,23 +15,20 @@ from quorum.apps import kv
 from quorum.apps.answer import OK, Answer
 from quorum.apps.catalogue import KV_APP, LOCK_APP, new_host
 from quorum.apps.host import OPEN, SESSIONS, Host
-from quorum.apps.pieces import (
+from quorum.apps.pieces import PIECE_BYTES, Tree, digests_of, rendered, root_in_slices
+from quorum.apps.session import Sessions
+from quorum.apps.state_machine import is_chunked
+from quorum.apps.stream import LAST, PieceFrames, payload_of, pieces_in, write_stream
+from quorum.certificate.state_pieces import (
     GROUP,
-    PIECE_BYTES,
+    HEAD,
     Entry,
-    Proof,
-    Tree,
+    PieceProof,
     digest_of,
-    digests_of,
     entries_of,
     proven,
     read_proof,
-    rendered,
-    root_in_slices,
 )
-from quorum.apps.session import Sessions
-from quorum.apps.state_machine import is_chunked
-from quorum.apps.stream import HEAD, LAST, PieceFrames, payload_of, pieces_in, write_stream
 from quorum.entry import COMMAND
 from quorum.header import Header
 
@@ -42,7 +39,7 @@ def tree_of(pieces: list[bytes]) -> Tree:
     return Tree(entries_of([(0, LAST if place else HEAD, digest_of(piece)) for place, piece in enumerate(pieces)]))
 
 
-def accepted(root: bytes, number: int, pieces: list[bytes], proof: Proof) -> bool:
+def accepted(root: bytes, number: int, pieces: list[bytes], proof: PieceProof) -> bool:
     """Whether all of this is taken for the pieces from `number` on."""
     entries = read_proof(root, number, proof)
     return entries is not None and bool(pieces) and proven(entries, pieces) == len(pieces)
@@ -109,14 +106,14 @@ def test_a_proof_with_one_bit_flipped_is_none(number: int, part: int, bit: int) 
 @given(
     number=st.integers(-2, 1 << 63),
     proof=st.builds(
-        Proof,
+        PieceProof,
         count=st.integers(-(1 << 63), 1 << 63),
         tree=st.binary(max_size=40),
         group=st.binary(max_size=80),
         path=st.lists(st.binary(max_size=40), max_size=4).map(tuple),
     ),
 )
-def test_whatever_comes_as_a_proof_is_refused_without_an_error(number: int, proof: Proof) -> None:
+def test_whatever_comes_as_a_proof_is_refused_without_an_error(number: int, proof: PieceProof) -> None:
     assert read_proof(bytes(32), number, proof) is None
 
 

@@ -27,6 +27,7 @@ from quorum.runtime.messages import (
     Failure,
     LinkFaultRequest,
     MembersRequest,
+    ProofRequest,
     Pulse,
     Query,
     StatusRequest,
@@ -52,7 +53,7 @@ OPERATIONS = {
     BackupRequest(1): b"",
     BackupChunkRequest(1, 1, 0): b"",
 }
-USES = (Submit, SubmitSigned, Query, MembersRequest, Watch, Unwatch, Pulse)
+USES = (Submit, SubmitSigned, Query, ProofRequest, MembersRequest, Watch, Unwatch, Pulse)
 
 
 def on_cluster(folder: Path, scenario: Callable[[Cluster], Awaitable[None]]) -> None:

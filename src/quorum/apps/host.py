@@ -6,7 +6,6 @@ can stop a node; all else (answers, sessions, digests) is a pure function of the
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from operator import index as index_of
@@ -17,9 +16,10 @@ import msgspec
 from quorum.apps.answer import EXPIRED, OK, Answer, Failure, decode_failure, failure, failure_answer
 from quorum.apps.applied import NOTHING, Applied
 from quorum.apps.log_clock import LogClock
-from quorum.apps.pieces import rendered, root_in_slices
+from quorum.apps.pieces import rendered
 from quorum.apps.session import SESSIONS_MAX, Sessions
 from quorum.apps.slices import joined
+from quorum.apps.state_book import StateBook
 from quorum.apps.state_machine import (
     Notice,
     Outputs,
@@ -29,12 +29,14 @@ from quorum.apps.state_machine import (
     is_chunked,
     is_expiring,
     is_large,
+    is_provable,
     is_renewable,
     is_sliced,
     is_vetting,
 )
 from quorum.apps.stream import StreamReader, write_stream
 from quorum.certificate.requests import SignedRequest, requests_in
+from quorum.certificate.state_head import ProvenHead, StateHead, encode_head, read_head
 from quorum.entry import BLOCK, COMMAND, TICK, Buffer
 from quorum.errors import ConfigurationError, IncompatibleProgram, LocalProtocolError
 from quorum.header import Batch, Header
@@ -55,8 +57,6 @@ CLOSE = b"close"
 APPLICATION_ID_MAX = 65_535
 OWNER_BYTES_MAX = 255
 NEVER_US = 1 << 62
-_HEAD = struct.Struct("<4sQQqqI")
-_FORMAT = b"QHS3"
 _ENTROPY_STEP = 0x9E3779B97F4A7C15
 _ENTROPY_MASK = (1 << 64) - 1
 
@@ -106,6 +106,7 @@ class Host:
         self._vetting = {app: each for app, each in self._applications.items() if is_vetting(each)}
         self._sessions = Sessions(sessions_max)
         self._fresh = fresh
+        self._book = StateBook()
         self._clock = clock or LogClock()
         self._wake_us = NEVER_US
         self._expiry_failure: Failure | None = None
@@ -208,6 +209,10 @@ class Host:
             parts.append((app.to_bytes(2, "little"), sliced))
         return joined(blake2b(self._head(), digest_size=32), parts)
 
+    def head_of(self, root: bytes) -> ProvenHead | None:
+        """The head of a state of blocks whose digest was computed lately, for proofs."""
+        return self._book.head(root)
+
     def _digests_of_pieces(self) -> Iterator[bytes]:
         parts: list[tuple[int, Iterator[bytes]]] = [(SESSIONS, self._sessions.chunk_digests())]
         for app, application in self._applications.items():
@@ -215,7 +220,7 @@ class Host:
                 parts.append((app, application.chunk_digests()))
             else:
                 parts.append((app, rendered(_begun(application.snapshot()))))
-        return root_in_slices(self._head(), parts)
+        return self._book.noted(self._head(), parts)
 
     def spare(self) -> Host | None:
         """An empty host like this one, to be restored while this one goes on; None if nobody can make one."""
@@ -227,7 +232,7 @@ class Host:
         self._applications, self._sessions, self._clock = spare._applications, spare._sessions, spare._clock
         self._expiring, self._vetting = spare._expiring, spare._vetting
         self._wake_us, self._expiry_failure = spare._wake_us, spare._expiry_failure
-        self._block = spare._block
+        self._block, self._book = spare._block, spare._book
         spare._applications = before
 
     def let_go(self) -> Iterator[object]:
@@ -253,14 +258,19 @@ class Host:
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Replace the state by one that `snapshot` wrote.
 
-        Raises ValueError if the frames are damaged, or come from a host with other applications or another
-        `sessions_max`. The host must not be used after that, until a restore succeeds.
+        Raises ValueError if the frames are damaged, have other roots of applications in their head than in their
+        chunks, or come from a host with other applications or another `sessions_max`. The host must not be used
+        after that, until a restore succeeds.
         """
         stream = StreamReader(chunks)
-        index, self._block, log_time_us, lease_time_us = self._read_head(stream.head())
-        self._clock.restore(lease_time_us, log_time_us, index)
+        head = self._read_head(stream.head())
+        self._block = head.block
+        self._clock.restore(head.lease_time_us, head.log_time_us, head.index)
         self._sessions.restore(stream.chunks(SESSIONS))
+        present: list[int] = []
         for app, application in self._applications.items():
+            if stream.holds(app):
+                present.append(app)
             remaining = stream.chunks(app)
             application.restore(remaining)
             if next(remaining, None) is not None:
@@ -268,6 +278,7 @@ class Host:
                     f"application {app} was restored, but it left chunks unread. Fetch another snapshot."
                 )
         stream.end()
+        self._check_roots(head, present)
         self._wake_us = self._next_deadline_us()
 
     def begin_anew(self, index: int) -> None:
@@ -435,19 +446,38 @@ class Host:
 
     def _head(self) -> bytes:
         clock = self._clock
-        sessions_max = self._sessions.sessions_max
-        return _HEAD.pack(_FORMAT, clock.index, self._block, clock.log_time_us, clock.now_us, sessions_max)
+        roots: list[tuple[int, bytes]] = []
+        if self._block:  # elsewhere nobody signs a state, and its format is that of every release
+            for app, application in self._applications.items():
+                root = application.proof_root() if is_provable(application) else None
+                if root is not None:
+                    roots.append((app, root))
+        times = (clock.log_time_us, clock.now_us)
+        return encode_head(StateHead(clock.index, self._block, *times, self._sessions.sessions_max, tuple(roots)))
 
-    def _read_head(self, head: bytes) -> tuple[int, int, int, int]:
-        if len(head) != _HEAD.size or head[:4] != _FORMAT:
+    def _read_head(self, data: bytes) -> StateHead:
+        head = read_head(data)
+        if head is None:
             raise ValueError("a snapshot was to be restored, but its format is not known here. Use its version.")
-        _, index, block, log_time_us, lease_time_us, sessions_max = _HEAD.unpack(head)
-        if sessions_max != self._sessions.sessions_max:
+        if head.sessions_max != self._sessions.sessions_max:
             raise ValueError(
-                f"a snapshot made with sessions_max={sessions_max} was to be restored where it is "
+                f"a snapshot made with sessions_max={head.sessions_max} was to be restored where it is "
                 f"{self._sessions.sessions_max}, which would let replicas diverge. Use one value on every node."
             )
-        return index, block, log_time_us, lease_time_us
+        return head
+
+    def _check_roots(self, head: StateHead, present: Iterable[int]) -> None:
+        """Raise ValueError if the head has other roots of applications than these, which were in the snapshot."""
+        roots: dict[int, bytes | None] = {}
+        for app in present:
+            application = self._applications[app]
+            if head.block and is_provable(application):
+                roots[app] = application.proof_root()
+        if dict(head.roots) != roots:
+            raise ValueError(
+                "a snapshot was to be restored, but its head has other roots of applications than those that are "
+                "in it. Fetch another snapshot."
+            )
 
 
 NO_BATCH = Batch(0, 0, 0, 0, 0, b"")

@@ -130,6 +130,20 @@ def is_chunked(application: StateMachine) -> TypeGuard[Chunked]:
     return callable(getattr(type(application), "chunk_digests", None))
 
 
+class Provable(StateMachine, Protocol):
+    """A state machine that proves what it holds under a root of its own. Where blocks are applied, the head of the
+    state names that root, so that a proof goes on from it to the root that a certified block names."""
+
+    def proof_root(self) -> bytes | None:
+        """The root of the present state: 32 bytes, at little cost. None: a snapshot has nothing of it."""
+        ...
+
+
+def is_provable(application: StateMachine) -> TypeGuard[Provable]:
+    """Whether the class of an application has `proof_root`."""
+    return callable(getattr(type(application), "proof_root", None))
+
+
 def is_sliced(application: StateMachine) -> TypeGuard[Sliced]:
     """Whether the class of an application has `digests`."""
     return callable(getattr(type(application), "digests", None))

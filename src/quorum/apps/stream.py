@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from zlib import crc32
 
+from quorum.certificate.state_pieces import HEAD
 from quorum.entry import Buffer
 
 _TAG = struct.Struct("<HB")
 FRAME_PAYLOAD_BYTES = 64 * 1024
 PIECE_FRAMES = 32
 """Of at most so many frames are the pieces into which certified states are cut (apps.pieces)."""
-PIECE, LAST, _FIRST_HEAD, _END, HEAD = 0, 1, 2, 3, 4
-"""Kinds of frames: a part of a chunk, its end, the end of the stream, its head."""
+PIECE, LAST, _FIRST_HEAD, _END = 0, 1, 2, 3
+"""Kinds of frames: a part of a chunk, its end, the end of the stream; its head has a kind of its own, HEAD."""
 
 
 def write_stream(head: bytes, parts: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[bytes]:
@@ -132,9 +133,13 @@ class StreamReader:
         self._advance()
         return head
 
+    def holds(self, app: int) -> bool:
+        """Whether chunks of `app` come next."""
+        return self._app == app and self._kind in (PIECE, LAST)
+
     def chunks(self, app: int) -> Iterator[bytes]:
         """The chunks of `app`, if they come next; none otherwise."""
-        while self._app == app and self._kind in (PIECE, LAST):
+        while self.holds(app):
             pieces = []
             while self._kind == PIECE and self._app == app:
                 pieces.append(self._payload)

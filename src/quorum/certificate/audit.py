@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from quorum.certificate import block_forms, chain_forms, decision, evidence_forms
+from quorum.certificate import block_forms, chain_forms, decision, evidence_forms, ledger_forms
 from quorum.certificate.block import BlockCertificate, verify_block
 from quorum.certificate.committee import Committee
 from quorum.certificate.decision import DecisionCertificate, Verdict
@@ -18,6 +18,7 @@ from quorum.certificate.epochs import EpochChange, verify_epochs
 from quorum.certificate.evidence import Equivocation, accused, verify_evidence
 from quorum.certificate.evidence_forms import EvidenceFile
 from quorum.certificate.inclusion import Inclusion, flaws_of_inclusion
+from quorum.certificate.ledger_proof import LedgerProof
 from quorum.entry import Buffer
 from quorum.errors import ConfigurationError
 from quorum.model import Configuration, NodeId
@@ -28,9 +29,10 @@ DOCUMENT_BYTES_MAX: Final = max(
     chain_forms.CHAIN_BYTES_MAX,
     decision.CERTIFICATE_BYTES_MAX,
     evidence_forms.EVIDENCE_BYTES_MAX,
+    ledger_forms.LEDGER_PROOF_BYTES_MAX,
 )
 
-Document = BlockCertificate | chain_forms.ChainedCertificate | DecisionCertificate | EvidenceFile
+Document = BlockCertificate | chain_forms.ChainedCertificate | DecisionCertificate | EvidenceFile | LedgerProof
 
 
 class Audit(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -65,6 +67,7 @@ _READERS: Final[dict[str, Callable[[Buffer], Document]]] = {
     chain_forms.FORMAT: chain_forms.decode_chain,
     decision.FORMAT: decision.decode_json,
     evidence_forms.FORMAT: evidence_forms.decode_evidence,
+    ledger_forms.FORMAT: ledger_forms.decode_ledger_proof,
 }
 _DECODE_FORMAT = msgspec.json.Decoder(_Format)
 

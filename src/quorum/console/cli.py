@@ -33,6 +33,7 @@ _COMMANDS = {
     "lock": ("lock:lock", "Hold a lock while a command runs, or until told to stop."),
     "elect": ("elect:elect", "Campaign for a leadership and hold it, or see who leads."),
     "decide": ("decide:decide", "Decide a topic once and for all, or read its decision."),
+    "ledger": ("ledger:ledger", "Put transactions into the cluster's ledger, and prove what is there."),
     "verify": ("verify:verify", "Say whether a certificate, or evidence against a member, holds."),
     "follow": ("follow:follow", "Follow a Byzantine cluster from certificate to certificate, as a light client."),
     "backup": ("backup:backup", "Write a backup of a running cluster to FILE, or check one."),

@@ -23,7 +23,10 @@ from quorum.certificate.decision import DecisionCertificate
 from quorum.certificate.evidence_forms import EvidenceFile
 from quorum.certificate.genesis import FILE_NAME, GENESIS_BYTES_MAX, decode_genesis
 from quorum.certificate.inclusion import INCLUSION_BYTES_MAX, decode_inclusion
-from quorum.console.command import AnswerNo, command, print_json
+from quorum.certificate.ledger_audit import LedgerAudit, judge_ledger
+from quorum.certificate.ledger_proof import LedgerProof
+from quorum.console.command import AnswerNo, bytes_of, command, print_json
+from quorum.console.ledger_shown import lines_of
 from quorum.errors import ConfigurationError
 
 SHOWN_MAX = 300
@@ -36,21 +39,31 @@ _PATH = click.Path(path_type=Path)
 @click.option(
     "--genesis", type=_PATH, help=f"The committee to trust.  [default: the {FILE_NAME} beside CERT.json]"
 )
+@click.option("--root", help="For a ledger's proof: the ledger's root that you trust, in hexadecimal.")
 @click.option("--request", type=_PATH, help="A request with its path: is it in the block?")
 @click.option("--config", type=_PATH, help="For a crash-mode decision: the cluster.toml with its quorums.")
 @click.option("--value", help="For a crash-mode decision: the value that it should be about.")
 def verify(
-    file: Path, genesis: Path | None, request: Path | None, config: Path | None, value: str | None, as_json: bool
+    file: Path,
+    genesis: Path | None,
+    root: str | None,
+    request: Path | None,
+    config: Path | None,
+    value: str | None,
+    as_json: bool,
 ) -> None:
     """Say whether a certificate, or evidence against a member, holds. Nothing but these files is used.
 
-    CERT.json is a block's certificate, in JSON or binary form, or with the changes of epoch since the genesis;
-    the certificate of a crash-mode decision; or evidence. Exit 0 if it holds; 1 if not, with every reason; 2 if it
-    could not be judged.
+    CERT.json is a block's certificate, in JSON or binary form, or with the changes of epoch since the genesis; a
+    ledger's proof of a transaction or a value; the certificate of a crash-mode decision; or evidence. Exit 0 if it
+    holds; 1 if not, with every reason; 2 if it could not be judged.
     """
-    audit = audit_of(file, genesis, request, config, value)
+    audit = audit_of(file, genesis, request, config, value, root)
     if as_json:
         print_json(audit)
+    elif isinstance(audit, LedgerAudit):
+        for line in lines_of(audit):
+            click.echo(plain(line))
     else:
         _show(audit)
     if not audit.valid:
@@ -63,7 +76,8 @@ def audit_of(
     request: Path | None = None,
     config: Path | None = None,
     value: str | None = None,
-) -> Audit:
+    root: str | None = None,
+) -> Audit | LedgerAudit:
     """Read the files and judge. Raises ConfigurationError for what cannot be read, or for an option too many."""
     data = read_bounded(file, DOCUMENT_BYTES_MAX, "a certificate or evidence")
     document: Document
@@ -72,11 +86,15 @@ def audit_of(
     else:
         document = read_document(data)
     is_decision = isinstance(document, DecisionCertificate)
-    needless = (
+    needless: dict[str, object] = (
         {"--genesis": genesis, "--request": request} if is_decision else {"--config": config, "--value": value}
     )
     if isinstance(document, EvidenceFile):
         needless["--request"] = request
+    if isinstance(document, LedgerProof):
+        needless["--request"] = request
+    else:
+        needless["--root"] = root
     for option, given in needless.items():
         if given is not None:
             raise ConfigurationError(
@@ -85,6 +103,8 @@ def audit_of(
             )
     if isinstance(document, DecisionCertificate):
         return _judge_decision(document, config, value)
+    if isinstance(document, LedgerProof):
+        return _judge_ledger(document, file, genesis, root)
     committee = _committee(file, genesis)
     if isinstance(document, EvidenceFile):
         return judge_evidence(document, committee)
@@ -101,7 +121,22 @@ _KINDS = {
     ChainedCertificate: "a block's certificate",
     DecisionCertificate: "the certificate of a crash-mode decision",
     EvidenceFile: "evidence",
+    LedgerProof: "a ledger's proof",
 }
+
+
+def _judge_ledger(proof: LedgerProof, file: Path, genesis: Path | None, root: str | None) -> LedgerAudit:
+    """By the committee where somebody signed, and by the root where one is given."""
+    trusted = None if root is None else bytes_of(root, as_hex=True)
+    if proof.anchor is not None and (root is None or genesis is not None):
+        return judge_ledger(proof, _committee(file, genesis), trusted)
+    if trusted is None:
+        raise ConfigurationError(
+            f"{file} was to be judged, but nobody signed it: it holds for whoever knows the ledger's root from "
+            "elsewhere. Give the one that you trust, --root HEX, or get a signed proof from a cluster whose "
+            "members sign."
+        )
+    return judge_ledger(proof, None, trusted)
 
 
 def _judge_decision(certificate: DecisionCertificate, config: Path | None, value: str | None) -> Audit:

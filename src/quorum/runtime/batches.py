@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from quorum.apps import decide, kv, lock, objects
+from quorum.apps import decide, kv, ledger, lock, objects
 from quorum.apps.answer import Answer, reply_of
 from quorum.apps.batch import Refused
-from quorum.apps.catalogue import DECIDE_APP, KV_APP, LOCK_APP, OBJECTS_APP
+from quorum.apps.catalogue import DECIDE_APP, KV_APP, LEDGER_APP, LOCK_APP, OBJECTS_APP
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES
 from quorum.errors import ApplicationError, LocalProtocolError, Overloaded, QuorumError, RemoteProtocolError
 from quorum.runtime.session import Session
@@ -271,6 +271,8 @@ def _queues() -> dict[str, Queue]:
         "decided": Queue(DECIDE_APP, decide.encode_query, decide.decode_answers, query=True),
         "lock": Queue(LOCK_APP, lock.encode_batch, lock.decode_results),
         "lock read": Queue(LOCK_APP, lock.encode_query, lock.decode_results, query=True),
+        "ledger": Queue(LEDGER_APP, ledger.encode_batch, ledger.decode_results),
+        "ledger read": Queue(LEDGER_APP, ledger.encode_query, ledger.decode_results, query=True),
         "object": Queue(OBJECTS_APP, objects.encode_batch, decode, keeps=True),
         "object linearizable": Queue(OBJECTS_APP, encode, decode, query=True),
         "object nearest": Queue(OBJECTS_APP, encode, decode, query=True, here=True),

@@ -8,6 +8,8 @@ from quorum.apps.decide import Decide, Decision
 from quorum.runtime import lock_session, object_client
 from quorum.runtime.arguments import checked
 from quorum.runtime.key_client import Store
+from quorum.runtime.ledger_client import LedgerClient
+from quorum.runtime.ledger_proofs import ProofSource
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.object_client import handle_of
 
@@ -19,6 +21,9 @@ class Carrier(lock_session.Asker, Store, object_client.Asker, Protocol):
 
     @property
     def background(self) -> Carrier: ...
+
+    @property
+    def proof_source(self) -> ProofSource | None: ...
 
 
 class Calls:
@@ -34,6 +39,11 @@ class Calls:
         found = await self.ask("decided", topic, object)
         assert found is None or isinstance(found, Decision)
         return found
+
+    @property
+    def ledger(self: Carrier) -> LedgerClient:
+        """The ledger: see runtime.ledger_client.LedgerClient."""
+        return LedgerClient(self, self.proof_source)
 
     def lock(self: Carrier, name: str, ttl: float = 10.0, wait: float | None = None, value: bytes = b"") -> Lock:
         """A lock, to be used as `async with`: see runtime.lock_client.Lock. `wait` bounds the seconds in its queue

@@ -21,6 +21,7 @@ from quorum.runtime.directory import Directory, anywhere, loopback_only, nowhere
 from quorum.runtime.kept import CLOSE_S, Kept
 from quorum.runtime.key_client import KeyValueClient
 from quorum.runtime.key_subscription import KeyWatch
+from quorum.runtime.ledger_proofs import ProofSource
 from quorum.runtime.messages import NodeMessage, Pulsed, Result
 from quorum.runtime.session import Session
 from quorum.runtime.session_window import FOREVER_US
@@ -59,6 +60,8 @@ class Client(Calls):
         self._topics: dict[int, TopicWatch] = {}
         self._key_watches: dict[int, KeyWatch] = {}
         self._is_served = False  # by the node that is connected
+        self.proof_source: ProofSource | None = None
+        """Where single nodes are asked for proofs."""
         self.held: set[Kept] = set()
         """Sessions of locks that are open."""
         self._batches = Batches(self._loop, self._session, dialler.flush, self._timeout_us, self._with_refusals)

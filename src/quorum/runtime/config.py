@@ -20,7 +20,7 @@ from quorum.errors import ConfigurationError
 from quorum.model import Configuration, NodeId, check_fault_budget, check_node_id
 from quorum.runtime import toml
 from quorum.runtime.byzantine_config import check_byzantine_cluster, system_of
-from quorum.runtime.object_names import named_objects
+from quorum.runtime.object_names import check_place, named_objects
 
 if TYPE_CHECKING:
     from quorum.protocols.raft.settings import Settings
@@ -99,7 +99,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What `cluster.toml` says: who the members are and how they decide. Every node must read the same.
 
-    `objects` names the classes of replicated objects, by the names of the objects. `reads` and `writes` are quorum
+    `objects` names the classes of replicated objects, by the names of the objects, and `ledger` that of the
+    ledger's application ("": there is no ledger). `reads` and `writes` are quorum
     expressions over member ids; empty text means the weighted majority. `faults` is T, the members that may fail,
     or None for as many as the members allow.
     """
@@ -115,6 +116,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timing: Timing = Timing()
     limits: Limits = Limits()
     objects: dict[str, str] = {}
+    ledger: str = ""
 
     @property
     def is_loopback(self) -> bool:
@@ -254,6 +256,8 @@ def parse_cluster(text: str) -> ClusterConfig:
         raw.setdefault("engine", "pbft")
     if "objects" in raw:
         raw["objects"] = named_objects(raw["objects"])
+    if "ledger" in raw:
+        check_place("ledger", raw["ledger"])
     for name, kind in (("timing", Timing), ("limits", Limits)):
         if isinstance(raw.get(name), dict):
             toml.check_keys(raw[name], kind, f"{name}.")

@@ -6,13 +6,16 @@ import asyncio
 import concurrent.futures
 import os
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from quorum.apps.decide import Decision
-from quorum.errors import ConfigurationError, LocalProtocolError, OutcomeUnknown
-from quorum.runtime.byzantine_config import members_dialled, tolerated
+from quorum.apps.ledger import GetTransaction, Look
+from quorum.certificate.committee import Committee
+from quorum.errors import ConfigurationError, LocalProtocolError, OutcomeUnknown, QuorumError
+from quorum.runtime.byzantine_config import committee_of, members_dialled, tolerated
 from quorum.runtime.client import Client
 from quorum.runtime.committee_dialler import EVERYBODY, CommitteeDialler
 from quorum.runtime.config import Address, ClusterConfig, find_config, load_cluster, load_node, parse_address
@@ -20,6 +23,7 @@ from quorum.runtime.dialler import Dialler
 from quorum.runtime.directory import anywhere, loopback_only
 from quorum.runtime.key_client import KeyValueClient
 from quorum.runtime.keyring import CLIENT_PREFIX, Signer, TlsContexts, load_client_signer, load_tls
+from quorum.runtime.ledger_client import LedgerClient
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.setup import ADMIN, KEYS_FOLDER, NODE_FILE
@@ -51,8 +55,10 @@ class Place:
         tls: TlsContexts | None,
         discover: bool = True,
         committee: CommitteeAccess | None = None,
+        trusted: Callable[[], Committee] | None = None,
     ) -> None:
         self.endpoints = endpoints
+        self._trusted = trusted
         self._committee = committee
         self.discover = discover
         self.cluster_id = cluster_id
@@ -68,9 +74,12 @@ class Place:
         if self._committee is not None:
             members, faults, signer = self._committee
             dialler = CommitteeDialler(self.cluster_id, members, faults, signer, self._tls)
-            return Client((EVERYBODY,), dialler, timeout, discover=False)
-        found = [self.endpoints[name] for name in only or self.endpoints]
-        return Client(found, self._dialler(), timeout, self.discover and not only)
+            client = Client((EVERYBODY,), dialler, timeout, discover=False)
+        else:
+            found = [self.endpoints[name] for name in only or self.endpoints]
+            client = Client(found, self._dialler(), timeout, self.discover and not only)
+        client.proof_source = self
+        return client
 
     def learn(self, endpoints: dict[str, str]) -> None:
         """Further nodes, or where known ones are now, as the cluster itself tells it."""
@@ -81,6 +90,36 @@ class Place:
     def node(self, name: str) -> NodeConnection:
         """A connection to one node, on the running loop."""
         return NodeConnection(self.endpoints[name], self._dialler())
+
+    def committee(self) -> Committee | None:
+        """The members whose signatures count, by the keys folder; None where nobody signs. Raises
+        ConfigurationError."""
+        return None if self._trusted is None else self._trusted()
+
+    async def proofs(
+        self, wanted: GetTransaction | Look, timeout: float
+    ) -> AsyncGenerator[bytes | QuorumError, None]:
+        """What each node proves of its ledger, or why it does not: all are asked at once, and told as they
+        come."""
+        asked = [asyncio.create_task(self._proof_of(name, wanted, timeout)) for name in tuple(self.endpoints)]
+        try:
+            for answer in asyncio.as_completed(asked):
+                yield await answer
+        finally:
+            for each in asked:
+                each.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    async def _proof_of(self, name: str, wanted: GetTransaction | Look, timeout: float) -> bytes | QuorumError:
+        try:
+            async with asyncio.timeout(timeout), self.node(name) as connection:
+                return await connection.prove(wanted)
+        except QuorumError as error:
+            return error
+        except (OSError, TimeoutError) as error:
+            return QuorumError(
+                f"{name} was asked for a proof, but does not answer ({error or 'in time'}). Look whether it runs."
+            )
 
     def _dialler(self) -> Dialler:
         return Dialler(self.cluster_id, self._tls)
@@ -121,6 +160,11 @@ class Connection:
     def kv(self) -> KeyValueClient:
         """The key-value store."""
         return self.client().kv
+
+    @property
+    def ledger(self) -> LedgerClient:
+        """The ledger."""
+        return self.client().ledger
 
     @property
     def sync(self) -> SyncClient:
@@ -303,12 +347,13 @@ def place_of(
     members = sorted(cluster.members, key=lambda member: member.id != first)
     endpoints = {member.id: str(member.advertise) for member in members}
     contexts = None if keys is None else _contexts(keys, identity)
-    committee = None
+    committee, trusted = None, None
     folder = keys or signing_keys
     if cluster.model == "byzantine" and folder is not None:
         signer = load_client_signer(folder, _client_of(folder, identity))
         committee = members_dialled(cluster), tolerated(cluster), signer
-    return Place(endpoints, cluster.cluster_id, contexts, committee=committee)
+        trusted = partial(committee_of, cluster, folder)
+    return Place(endpoints, cluster.cluster_id, contexts, committee=committee, trusted=trusted)
 
 
 def _is_insecure(cluster: Path, nodes: Sequence[str]) -> bool:

@@ -30,6 +30,7 @@ from quorum.runtime.messages import (
     Failure,
     LinkFaultRequest,
     MembersRequest,
+    ProofRequest,
     Pulse,
     Query,
     Result,
@@ -61,6 +62,8 @@ class Operator(Protocol):
         ...
 
     def certificate(self, topic: str) -> bytes: ...
+
+    def prove(self, body: Buffer) -> bytes: ...
 
     def set_link_faults(self, blocked_in: tuple[str, ...], blocked_out: tuple[str, ...]) -> None: ...
 
@@ -109,6 +112,7 @@ class Gateway:
             Query: self._on_query,
             StatusRequest: self._on_status,
             CertificateRequest: self._on_certificate,
+            ProofRequest: self._on_proof,
             LinkFaultRequest: self._on_link_fault,
             ChangeRequest: self._on_change,
             TransferRequest: self._on_transfer,
@@ -242,6 +246,9 @@ class Gateway:
 
     def _on_certificate(self, client: Client, request: CertificateRequest, body: bytes) -> None:
         self._try(client, request.request, lambda: self._operating().certificate(request.topic))
+
+    def _on_proof(self, client: Client, request: ProofRequest, body: bytes) -> None:
+        self._try(client, request.request, lambda: self._operating().prove(body))
 
     def _on_link_fault(self, client: Client, request: LinkFaultRequest, body: bytes) -> None:
         def set_faults() -> bytes:

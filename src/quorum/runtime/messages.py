@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from quorum.apps.pieces import Proof
+from quorum.certificate.state_pieces import PieceProof
 from quorum.protocols.pbft.messages import Blocks, PbftMessage, PrePrepare
 from quorum.protocols.raft.messages import Append, RaftMessage
 
@@ -48,7 +48,7 @@ class Pieces(Wire, frozen=True, gc=False, array_like=True, tag=24):
     root: bytes
     number: int
     sizes: tuple[int, ...]
-    proof: Proof | None
+    proof: PieceProof | None
 
 
 class StateDigest(Wire, frozen=True, gc=False, array_like=True, tag=22):
@@ -180,10 +180,18 @@ class ApproveRequest(Wire, frozen=True, gc=False, array_like=True, tag=54):
     request: int
 
 
+class ProofRequest(Wire, frozen=True, gc=False, array_like=True, tag=55):
+    """Prove what the question that is attached (apps.ledger) is about, as far as you can. Any node answers, with a
+    document of certificate.ledger_forms."""
+
+    request: int
+
+
 ClientMessage = (
     ApproveRequest
     | Submit
     | SubmitSigned
+    | ProofRequest
     | Query
     | StatusRequest
     | CertificateRequest

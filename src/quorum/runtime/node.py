@@ -31,6 +31,7 @@ from quorum.runtime.files import RealFiles
 from quorum.runtime.folder import DataFolder
 from quorum.runtime.gateway import Gateway
 from quorum.runtime.keyring import TlsContexts, load_tls
+from quorum.runtime.ledger_class import load_ledger
 from quorum.runtime.member_board import MemberBoard
 from quorum.runtime.messages import (
     REFUSED,
@@ -40,6 +41,7 @@ from quorum.runtime.messages import (
     MembersRequest,
     NodeMessage,
     PeerMessage,
+    ProofRequest,
     Pulse,
     Query,
     Submit,
@@ -60,7 +62,7 @@ log = logging.getLogger("quorum.node")
 CHANNEL = 0
 SYNCS_KEPT = 512
 _WITH_ENTRIES = frozenset(WITH_ENTRIES)
-_USES = frozenset((Submit, SubmitSigned, Query, MembersRequest, Watch, Unwatch, Pulse))
+_USES = frozenset((Submit, SubmitSigned, Query, ProofRequest, MembersRequest, Watch, Unwatch, Pulse))
 """What a client of any role may ask. For everything else its certificate must have the role admin."""
 _PEER_CODEC: MessageCodec[PeerMessage] = MessageCodec(PeerMessage)
 _CLIENT_CODEC: MessageCodec[ClientMessage] = MessageCodec(ClientMessage)
@@ -133,6 +135,7 @@ class Node:
         self.cluster: ClusterConfig = load_cluster(config.cluster)
         folder = config.cluster.parent
         self._objects = load_classes(self.cluster.objects, folder) if objects is None else objects
+        self._ledger = load_ledger(self.cluster.ledger, folder)
         self._is_guest = is_guest
         self._lie = lie
         self.member = self.cluster.member(config.node)
@@ -254,7 +257,7 @@ class Node:
         )
         self.engine = engine_of(config, cluster)
         self.replica = self.engine.replica
-        self.host: Host | Witness = Witness() if self.member.role == WITNESS else new_host(self._objects)
+        self.host: Host | Witness = Witness() if self.member.role == WITNESS else self._new_host()
         self.members = MemberBoard(config.node)
         self.gateway = Gateway(self._addresses, watches=hub_of(self.host), members=self.members)
         verifier = self.engine.verifier
@@ -266,6 +269,9 @@ class Node:
         self.driver = Driver(self.replica, ports, self.host, self.gateway, self, digest_entries=digest_entries)
         of_node = (self.driver, self.host, self.network, self._addresses, self._diverged, sync_us)
         self.gateway.attach(self.driver, OperatorFace(cluster, self.engine, *of_node))
+
+    def _new_host(self) -> Host:
+        return new_host(self._objects, self._ledger)
 
     # The loop: whatever comes only queues; the driver runs once a turn.
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from quorum.apps import kv, objects
+from quorum.apps import kv, ledger, objects
 from quorum.apps.answer import Answer, reply_of
 from quorum.apps.catalogue import KV_APP, OBJECTS_APP
 from quorum.errors import NotLeader, OutcomeUnknown, Overloaded, QuorumError, RequestRefused
@@ -22,6 +22,7 @@ from quorum.runtime.messages import (
     Failure,
     LinkFaultRequest,
     NodeMessage,
+    ProofRequest,
     Query,
     Result,
     StatusReply,
@@ -67,6 +68,10 @@ class NodeConnection:
     async def certificate(self, topic: str) -> bytes:
         """The leader's certificate.DecisionCertificate for the decision on `topic`, as JSON."""
         return (await self._ask(CertificateRequest(self._take(), topic)))[1]
+
+    async def prove(self, wanted: ledger.GetTransaction | ledger.Look) -> bytes:
+        """What this node can prove of its ledger (certificate.ledger_forms), unverified."""
+        return (await self._ask(ProofRequest(self._take()), ledger.encode_query([wanted])))[1]
 
     async def read_stale(self, key: bytes) -> kv.Item | None:
         """The item under `key` in what this very node has applied: old, if the node is behind or cut off."""

@@ -19,19 +19,20 @@ def load_classes(objects: Mapping[str, str], folder: Path) -> dict[str, Any]:
 
     Raises ConfigurationError for what is not there, NotReplicable for what cannot be replicated.
     """
-    if not objects:
-        return {}
+    return {name: _load(name, objects[name], folder) for name in sorted(objects)}
+
+
+def imported(what: str, place: str, folder: Path) -> Any:
+    """What MODULE:NAME names; modules are also looked for as `load_classes` says. `what` was to be done with it.
+
+    Raises ConfigurationError for what is not there, NotReplicable where its module cannot be replicated.
+    """
     for path in (os.getcwd(), str(folder)):
         if path not in sys.path:
             sys.path.append(path)
-    return {name: _load(name, objects[name]) for name in sorted(objects)}
-
-
-def _load(name: str, place: str) -> Any:
     module, _, attribute = place.partition(":")
-    what = f"object {name!r} was to be of class {place}"
     try:
-        found = getattr(import_module(module), attribute)
+        return getattr(import_module(module), attribute)
     except NotReplicable as error:
         raise NotReplicable(f"{what}, but its module cannot be used: {error}") from None
     except ModuleNotFoundError as error:
@@ -45,5 +46,9 @@ def _load(name: str, place: str) -> Any:
         raise ConfigurationError(
             f"{what}, but importing {module} failed with {type(error).__name__}: {error}. Correct the module."
         ) from error
+
+
+def _load(name: str, place: str, folder: Path) -> Any:
+    found = imported(f"object {name!r} was to be of class {place}", place, folder)
     schema_of(found)
     return found

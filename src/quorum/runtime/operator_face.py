@@ -14,12 +14,14 @@ from quorum.apps.catalogue import DECIDE_APP
 from quorum.apps.host import Host
 from quorum.apps.witness import Witness
 from quorum.certificate import DecisionCertificate, digest_of, encode_json
+from quorum.entry import Buffer
 from quorum.errors import LocalProtocolError, NotLeader, QuorumError
 from quorum.model import NodeId
 from quorum.protocols.raft.state import LEADER
 from quorum.runtime.config import ClusterConfig
 from quorum.runtime.driver import Driver
 from quorum.runtime.engine import PbftEngine, RaftEngine, newest_certificate
+from quorum.runtime.ledger_face import prove_here
 from quorum.runtime.network import Network
 from quorum.runtime.status import NodeStatus, encode_status
 
@@ -136,6 +138,10 @@ class OperatorFace:
                 value_digest=digest_of(decision.value),
             )
         )
+
+    def prove(self, body: Buffer) -> bytes:
+        """The proof of what a question to the ledger is about: runtime.ledger_face."""
+        return prove_here(self._host, self._driver.certificate, body)
 
     def set_link_faults(self, blocked_in: tuple[str, ...], blocked_out: tuple[str, ...]) -> None:
         faults = self._network.faults

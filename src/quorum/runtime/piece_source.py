@@ -6,8 +6,9 @@ from array import array
 from collections.abc import Iterator
 from functools import partial
 
-from quorum.apps.pieces import GROUP, Tree, entries_of
+from quorum.apps.pieces import Tree
 from quorum.apps.stream import payload_of, pieces_in
+from quorum.certificate.state_pieces import GROUP, entries_of
 from quorum.model import NodeId
 from quorum.runtime.messages import PieceRequest, Pieces
 from quorum.runtime.ports import Snapshots, Transport

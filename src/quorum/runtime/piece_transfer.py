@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from quorum.apps.pieces import proven, read_proof
 from quorum.apps.stream import PieceFrames
+from quorum.certificate.state_pieces import proven, read_proof
 from quorum.entry import Buffer
 from quorum.model import NodeId
 from quorum.protocols.events import SnapshotMark

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from quorum.apps.decide import Decision
 from quorum.runtime.subscription import TopicWatch
 from quorum.runtime.sync_kv import SyncKeyValueClient
+from quorum.runtime.sync_ledger import SyncLedgerClient
 from quorum.runtime.sync_lock import SyncElection, SyncLock
 from quorum.runtime.sync_topic import SyncTopicWatch
 from quorum.runtime.within import Within
@@ -26,6 +27,7 @@ class SyncCalls(ABC):
     def __init__(self, asked: Client | Within) -> None:
         self._asked = asked
         self.kv = SyncKeyValueClient(self)
+        self.ledger = SyncLedgerClient(self)
 
     @abstractmethod
     def call(self, request: Callable[[Any], Coroutine[Any, Any, R]]) -> R:

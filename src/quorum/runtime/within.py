@@ -14,6 +14,7 @@ from quorum.runtime.calls import Calls
 from quorum.runtime.kept import Kept
 from quorum.runtime.key_client import KeyValueClient
 from quorum.runtime.key_subscription import KeyWatch
+from quorum.runtime.ledger_proofs import ProofSource
 from quorum.runtime.subscription import TopicWatch
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ class Within(Calls):
     def timeout(self) -> float:
         """Seconds that a request may take."""
         return min(self.seconds, self._client.timeout)
+
+    @property
+    def proof_source(self) -> ProofSource | None:
+        """Where single nodes are asked for proofs."""
+        return self._client.proof_source
 
     @property
     def background(self) -> Client:

@@ -19,6 +19,7 @@ from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings
 from quorum.runtime.driver import Driver
 from quorum.runtime.gateway import Gateway
+from quorum.runtime.ledger_face import prove_here
 from quorum.runtime.watch import hub_of
 from quorum.sim.client import Connection
 from quorum.sim.disk_log import DiskLog
@@ -272,6 +273,11 @@ class SimNode:
 
     def certificate(self, topic: str) -> bytes:
         raise ConfigurationError("certificates were asked for, but simulated nodes make none. Ask a real node.")
+
+    def prove(self, body: Buffer) -> bytes:
+        """As runtime.operator_face.OperatorFace.prove."""
+        assert self.host is not None and self.driver is not None, "a node that is down answers nothing"
+        return prove_here(self.host, self.driver.certificate, body)
 
     def set_link_faults(self, blocked_in: tuple[str, ...], blocked_out: tuple[str, ...]) -> None:
         raise ConfigurationError("link faults were asked for, but a simulated network has its own. Use them.")

@@ -1,0 +1,107 @@
+"""What people read of a ledger: transactions, receipts, proofs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quorum.apps.batch import Refused
+from quorum.apps.ledger import Receipt
+from quorum.certificate.ledger_audit import LedgerAudit
+from quorum.certificate.ledger_block import DONE, LedgerHeader, LedgerRoots, TransactionResult
+from quorum.console.command import text_of
+
+SIGNERS_SHOWN_MAX = 40
+SHOWN_MAX = 200
+
+
+def receipt_line(receipt: Receipt) -> str:
+    """A receipt in one line."""
+    when = "now" if receipt.first else "before"
+    said = result_text(receipt.result)
+    return f"{receipt.hash.hex()} block {receipt.number} place {receipt.place}, put there {when}: {said}"
+
+
+def result_text(result: TransactionResult) -> str:
+    """What became of a transaction."""
+    text = _said(result.data)
+    if result.code == DONE:
+        return f"done, {text}" if text else "done"
+    return f"failed, {text}" if text else "failed"
+
+
+def receipt_fields(receipt: Receipt) -> dict[str, Any]:
+    """A receipt for programs."""
+    return {
+        "hash": receipt.hash.hex(),
+        "block": receipt.number,
+        "place": receipt.place,
+        "first": receipt.first,
+        **result_fields(receipt.result),
+    }
+
+
+def result_fields(result: TransactionResult) -> dict[str, Any]:
+    """A result for programs."""
+    data, encoding = text_of(result.data)
+    return {"done": result.code == DONE, "data": data, "encoding": encoding}
+
+
+def refusal_fields(refusal: Refused) -> dict[str, Any]:
+    """A refusal for programs."""
+    return {"refused": refusal.reason, "message": refusal.message}
+
+
+def header_fields(header: LedgerHeader) -> dict[str, Any]:
+    """A block for programs."""
+    return {
+        "number": header.number,
+        "time_us": header.time_us,
+        "count": header.count,
+        "digest": header.digest().hex(),
+        "parent": header.parent.hex(),
+        "transactions_root": header.transactions_root.hex(),
+        "results_root": header.results_root.hex(),
+        "state_root": header.state_root.hex(),
+    }
+
+
+def roots_fields(roots: LedgerRoots) -> dict[str, Any]:
+    """A whole ledger for programs."""
+    return {
+        "root": roots.digest().hex(),
+        "number": roots.number,
+        "head": roots.head.hex(),
+        "state_root": roots.state_root.hex(),
+        "blocks_root": roots.blocks_root.hex(),
+    }
+
+
+def lines_of(audit: LedgerAudit) -> list[str]:
+    """What a proof says, and whether it holds."""
+    verdict = "valid" if audit.valid else "not valid"
+    if audit.subject == "transaction":
+        what = f"transaction {audit.transaction} in block {audit.number}, place {audit.place}"
+        result = TransactionResult(audit.code or DONE, bytes.fromhex(audit.data or ""))
+        became = result_text(result)
+    else:
+        what = f"the answer to {audit.question!r}"
+        value = "nothing" if audit.value is None else _said(bytes.fromhex(audit.value))
+        became = f"key {_said(bytes.fromhex(audit.key or ''))}: {value}"
+    lines = [f"{verdict}: {what}, of the ledger with {audit.ledger_number} blocks"]
+    if audit.valid:
+        lines.append(became)
+        lines.append(_who_signed(audit))
+    return lines + [f"  {reason}" for reason in audit.reasons]
+
+
+def _who_signed(audit: LedgerAudit) -> str:
+    if not audit.signed:
+        signatures = "signatures were not looked at" if audit.signers else "nobody signed it"
+        return f"{signatures}; it holds in the ledger of root {audit.root}"
+    more = len(audit.signers) - SIGNERS_SHOWN_MAX
+    signers = ", ".join(audit.signers[:SIGNERS_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
+    return f"signed by {signers}, with block {audit.sequence} of cluster {audit.cluster}"
+
+
+def _said(data: bytes) -> str:
+    return text_of(data)[0][:SHOWN_MAX]

@@ -1,0 +1,71 @@
+"""A CSV file as a stream of transactions."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from quorum.console.csv_rows import LINE_CHARACTERS_MAX, Row, rows_of
+from quorum.errors import ConfigurationError
+
+
+def number(row):
+    return b"%d" % int(row["n"])
+
+
+def read(text: str, to_transaction=number) -> list[Row]:
+    return list(rows_of(io.StringIO(text, newline=""), to_transaction))
+
+
+def test_rows_become_transactions_with_their_lines():
+    assert read("n\n1\n\n2\r\n3\n") == [Row(2, b"1"), Row(4, b"2"), Row(5, b"3")]
+
+
+def test_a_row_that_is_none_is_named_and_the_others_go_on():
+    rows = read('n\n1\nx\n"2"\n3,4\n"a"b\n5\n')
+    assert [(row.line, row.transaction) for row in rows] == [
+        (2, b"1"), (3, b""), (4, b"2"), (5, b""), (6, b""), (7, b"5")
+    ]  # fmt: skip
+    assert "invalid literal" in rows[1].problem
+    assert "2 fields for 1 columns" in rows[3].problem
+    assert "cannot be read as CSV" in rows[4].problem
+
+
+def test_a_field_of_several_lines_has_the_line_where_it_begins():
+    rows = read('n,note\n1,"a\nb"\n2,c\n', lambda row: f"{row['n']} {row['note']}".encode())
+    assert rows == [Row(2, b"1 a\nb"), Row(4, b"2 c")]
+
+
+def test_a_line_without_end_is_not_held_and_spoils_itself_alone():
+    class Endless(io.StringIO):
+        """Counts what is held of it at a time."""
+
+        largest = 0
+
+        def readline(self, size=-1, /):
+            assert size > 0, "a line is read in bounded pieces"
+            return super().readline(size)
+
+    source = Endless("n\n1\n" + "9" * (3 * LINE_CHARACTERS_MAX) + "\n2\n", newline="")
+    rows = list(rows_of(source, number))
+    assert [(row.line, row.transaction) for row in rows] == [(2, b"1"), (3, b""), (4, b"2")]
+    assert "characters" in rows[1].problem
+
+
+def test_bytes_that_are_no_text_spoil_their_row_alone():
+    source = io.TextIOWrapper(
+        io.BytesIO(b"n\n\xff\n2\n"), encoding="utf-8-sig", errors="surrogateescape", newline=""
+    )
+    rows = list(rows_of(source, lambda row: row["n"].encode()))
+    assert [(row.line, row.transaction) for row in rows] == [(2, b""), (3, b"2")]
+
+
+@pytest.mark.parametrize("text", ["", "\n1\n", "a,a\n1,2\n", '"a\n'])
+def test_a_file_that_names_no_columns_is_refused(text):
+    with pytest.raises(ConfigurationError, match="name its columns"):
+        read(text)
+
+
+def test_an_application_that_makes_no_bytes_is_named():
+    assert "no bytes" in read("n\n1\n", lambda row: row["n"])[0].problem

@@ -1,0 +1,142 @@
+"""Importing a CSV file: windows, what is said of each row, and taking an import up again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from apps_log import header
+from quorum.apps.batch import Refused
+from quorum.apps.ledger import Receipt, decode_results, encode_batch
+from quorum.apps.ledger_application import LedgerApplication, Refusal
+from quorum.apps.ledger_machine import LedgerMachine
+from quorum.console.csv_rows import Row
+from quorum.console.ledger_import import PROBLEMS_KEPT, Importer
+from quorum.errors import ApplicationError, OutcomeUnknown
+
+
+class Notes(LedgerApplication):
+    def check(self, transaction, state):
+        if transaction.startswith(b"refuse"):
+            raise Refusal("no", "it was sent, but it is refused. Send another.")
+
+    def execute(self, block, transaction, state):
+        if transaction.startswith(b"fail"):
+            raise ValueError("\x1b[31mit fails")
+        state.put(transaction, b"")
+        return b""
+
+
+class Ledger:
+    """A client's ledger over one machine; what is queued in one turn is one batch. Breaks at batch `breaks`."""
+
+    def __init__(self, machine: LedgerMachine, breaks: int = 0) -> None:
+        self.machine, self.breaks = machine, breaks
+        self.queue: list[tuple[bytes, asyncio.Future[Receipt]]] = []
+        self.batches: list[int] = []
+
+    @property
+    def ledger(self):
+        return self
+
+    def submit_soon(self, transaction):
+        loop = asyncio.get_running_loop()
+        if not self.queue:
+            loop.call_soon(self.flush)
+        self.queue.append((transaction, loop.create_future()))
+        return self.queue[-1][1]
+
+    def flush(self):
+        queue, self.queue = self.queue, []
+        self.batches.append(len(queue))
+        if len(self.batches) == self.breaks:
+            for _, future in queue:
+                future.set_exception(OutcomeUnknown("the answer did not come"))
+            return
+        body = encode_batch([transaction for transaction, _ in queue])
+        results = decode_results(self.machine.apply(header(len(self.batches)), body).reply)
+        for (_, future), result in zip(queue, results, strict=True):
+            if isinstance(result, Refused):
+                future.set_exception(ApplicationError(result.reason, result.message))
+            else:
+                future.set_result(result)
+
+
+def rows_for(*texts: str) -> list[Row]:
+    return [Row(line, text.encode(), "" if text else "it is empty") for line, text in enumerate(texts, 2)]
+
+
+def run(rows, machine=None, window=4, strict=False, breaks=0):
+    ledger = Ledger(machine or LedgerMachine(Notes()), breaks)
+    return asyncio.run(Importer(iter(rows), window, strict).run(ledger)), ledger
+
+
+def test_rows_are_sent_in_windows_in_their_order():
+    machine = LedgerMachine(Notes())
+    imported, ledger = run(rows_for(*map(str, range(10))), machine)
+    assert ledger.batches == [4, 4, 2]
+    kept = [each for block in machine.chain.blocks() for each in block.transactions]
+    assert kept == [b"%d" % number for number in range(10)]
+    assert (imported.rows, imported.new, imported.last_line, imported.is_done) == (10, 10, 11, True)
+
+
+def test_what_is_in_already_is_reported_as_such_and_not_executed_again():
+    machine = LedgerMachine(Notes())
+    run(rows_for("a", "b"), machine)
+    imported, _ = run(rows_for("a", "c", "b", "c"), machine)
+    assert (imported.new, imported.known, imported.is_done) == (1, 3, True)
+
+
+def test_bad_rows_are_named_by_line_and_the_others_go_on(capsys):
+    imported, _ = run(rows_for("a", "", "refuse", "fail", "b"))
+    assert (imported.new, imported.malformed, imported.refused, imported.failed) == (2, 1, 1, 1)
+    assert not imported.is_done
+    assert [(problem.line, problem.kind) for problem in imported.problems] == [
+        (3, "malformed"), (4, "no"), (5, "failed")
+    ]  # fmt: skip
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in told] == ["line 3", "line 4", "line 5"]
+    assert all("Correct it, and import the file again." in line for line in told)
+    assert "\x1b" not in told[2]
+
+
+def test_strict_stops_at_the_first_bad_row_and_nothing_behind_it_is_in():
+    machine = LedgerMachine(Notes())
+    imported, _ = run(rows_for("a", "b", "refuse", "c", *map(str, range(20))), machine, strict=True)
+    assert imported.stopped and (imported.rows, imported.new) == (3, 2)
+    assert len(machine.chain) == 2
+
+
+def test_an_import_that_breaks_off_says_how_far_it_came_and_is_taken_up_again(capsys):
+    machine, rows = LedgerMachine(Notes()), rows_for(*map(str, range(10)))
+    with pytest.raises(OutcomeUnknown):
+        run(rows, machine, breaks=2)
+    assert "up to line 5. Run the import again" in capsys.readouterr().err
+    imported, _ = run(rows, machine)
+    assert (imported.new, imported.known) == (6, 4)
+
+
+def test_no_more_than_two_windows_are_read_ahead():
+    held = taken = 0
+
+    def rows():
+        nonlocal taken
+        for row in rows_for(*map(str, range(100))):
+            taken += 1
+            yield row
+
+    class Watching(Ledger):
+        def flush(self):
+            nonlocal held
+            held = max(held, taken - sum(self.batches))
+            super().flush()
+
+    machine = LedgerMachine(Notes())
+    imported = asyncio.run(Importer(rows(), 5, False).run(Watching(machine)))
+    assert imported.new == 100 and held <= 10
+
+
+def test_the_problems_that_are_kept_are_bounded():
+    imported, _ = run(rows_for(*[""] * (PROBLEMS_KEPT + 5)), window=100)
+    assert (len(imported.problems), imported.malformed) == (PROBLEMS_KEPT, PROBLEMS_KEPT + 5)
