@@ -149,7 +149,7 @@ class Newcomer:
         world.run(8 * SECOND_US)  # after that nothing is written, so that the certified state stays the newest
 
     def come_back(self) -> None:
-        self.world.network.weather = Weather(delay_us=40_000)  # a state takes longer than a turn
+        self.world.network.weather = Weather(delay_us=70_000)  # a state takes so long that each has a turn
         self.world.restart(self.name)
 
     def is_there(self) -> bool:

@@ -79,6 +79,8 @@ def test_it_does_not_after_a_crash_in_that_very_moment_either(kept: int) -> None
     cluster.instant_disks = False
     while not node.staged:
         if not cluster.deliver():
+            cluster.now_us += STATUS_US
+            assert cluster.now_us < 10 * STATUS_US
             for name in ("n2", "n3"):
                 cluster[name].step(events.TimerFired(cluster[name].now_us, STATUS_TIMER))
         cluster["n3"].sync()
