@@ -10,7 +10,7 @@ from protocols.pbft.cluster import Cluster, Node, key_of, request_of
 from quorum.certificate.evidence import accused
 from quorum.certificate.vote import VoteKind
 from quorum.protocols import events
-from quorum.protocols.pbft.messages import Accusation, Prepare, Shown
+from quorum.protocols.pbft.messages import Accusation, NewView, Prepare, Shown, ViewChange
 from quorum.protocols.pbft.state import STATUS_TIMER
 from quorum.sim.adversary import Equivocates
 
@@ -55,9 +55,10 @@ def deceived_backup() -> tuple[Cluster, Node, Prepared]:
 
 
 def until_caught_up(cluster: Cluster, node: Node) -> None:
+    began_us = cluster.now_us
     while not node.decided:
         cluster.run(STATUS_US // 4)
-        assert cluster.now_us < 10 * STATUS_US
+        assert cluster.now_us < began_us + 10 * STATUS_US
 
 
 def test_it_votes_for_nothing_more_in_that_view() -> None:
@@ -95,3 +96,28 @@ def test_it_does_not_after_a_crash_in_that_very_moment_either(kept: int) -> None
     assert prepared and all(len(digests) == 1 for digests in prepared.values())
     assert len(set(cluster.requests_decided())) == 2
     assert {accused(each) for each in cluster.evidence} <= {"n1"}  # type: ignore[arg-type]
+
+
+def test_a_primary_that_was_left_proposes_nothing_more_where_a_later_view_decided() -> None:
+    """It hears of the decision before it hears of the view, and has proposed other blocks at those places."""
+    cluster = Cluster().boot()
+    for other in ("n2", "n3", "n4"):
+        cluster.cut |= {("n1", other), (other, "n1")}
+    cluster.submit(request_of("d", 1), to=("n2", "n3", "n4"))
+    cluster.run(20 * STATUS_US)
+    assert set(cluster["n2"].decided) == {1}
+    node = cluster["n1"]
+    for number in range(1, 4):
+        cluster.submit(request_of("c", number), to=("n1",))
+    assert node.state.chain.last == 3
+    cluster.cut.clear()
+    cluster.filter = lambda source, to, message, attached: (
+        [] if isinstance(message, NewView | ViewChange) else [(message, attached)]
+    )
+    until_caught_up(cluster, node)
+    assert (node.state.view, node.state.active, node.state.decided_view) == (0, True, 1)
+    cluster.submit(request_of("c", 4))
+    cluster.filter = None
+    cluster.run(20 * STATUS_US)
+    assert len(set(cluster.requests_decided())) == 5
+    assert not cluster.evidence

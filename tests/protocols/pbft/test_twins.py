@@ -83,6 +83,12 @@ def test_row_04_a_copy_that_meets_what_its_twin_ordered_stops_alone() -> None:
     assert (ending.failure, ending.stops > 0, ending.is_caught) == ("", True, True)
 
 
+@pytest.mark.parametrize("number", [13013, 24738])
+def test_row_04_who_was_led_back_from_a_copys_chain_prepares_no_other_block_there(number: int) -> None:
+    """It learns that another block is decided, is passed on the next one, and has prepared one at that place."""
+    assert ending_of(number).failure == ""
+
+
 def test_row_04_twins_find_a_replica_that_raises() -> None:
     """Another: what stops a node is a failure as well."""
     with patch.object(PbftReplica, "step", lambda self, event: 1 // 0):

@@ -253,7 +253,7 @@ def accept(state: PbftState, block: Block, signature: bytes) -> None:
 
 
 def prepare(state: PbftState, sequence: int, digest: bytes) -> None:
-    """Vote to prepare a block of the chain, unless an earlier life may have voted for another chain (I2)."""
+    """Vote to prepare a block of the chain, unless this node may have voted for another chain (I2)."""
     if not state.may_sign or contradicts(state, sequence, digest):
         judge(state, sequence)
         return
@@ -265,8 +265,9 @@ def prepare(state: PbftState, sequence: int, digest: bytes) -> None:
 
 
 def contradicts(state: PbftState, sequence: int, digest: bytes) -> bool:
-    """Whether an earlier life may have prepared, in this view, what does not stand in one chain with this block of
-    the chain: a vote covers every block before its own, too. What is decided is no choice any more."""
+    """Whether this node may have prepared, in this view, what does not stand in one chain with this block of the
+    chain, in an earlier life or before it was led to another chain: a vote covers every block before its own, too.
+    What is decided is no choice any more."""
     voted, chain = state.here.voted_before, state.chain
     return voted.get(sequence, digest) != digest or any(
         chain.digest(place) != known for place, known in voted.items() if state.commit_sequence < place < sequence

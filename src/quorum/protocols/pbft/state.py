@@ -132,7 +132,7 @@ class InView:
         self.voted_last = 0
         """The highest place at which this node prepared something, or may have."""
         self.voted_before: dict[int, bytes] = {}
-        """Places at which an earlier life may have voted, and for what."""
+        """Places at which this node may have prepared what is not in its chain, in this life or an earlier one."""
         self.voted_noted: dict[int, bytes] = {}
         """What was prepared here and is durable beside the chain, which holds other blocks there."""
         self.early: dict[int, tuple[bytes, bytes]] = {}
@@ -260,8 +260,9 @@ class PbftState:
 
     @property
     def is_primary(self) -> bool:
-        """Whether this node orders now: it must be durable that its view began, or it would begin it twice."""
-        begun = self.active and self.persists_stored >= self.begun_by
+        """Whether this node orders now: it must be durable that its view began, or it would begin it twice; and no
+        later view may have decided anything, which need not be what this node's blocks follow."""
+        begun = self.active and self.persists_stored >= self.begun_by and self.decided_view <= self.view
         return begun and self.may_sign and self.primary == self.node
 
     @property
@@ -359,7 +360,7 @@ class PbftState:
 
     def remember_votes(self, first: int) -> None:
         """The disk is about to lose its blocks from `first` on: what was prepared there, and is not in the chain,
-        must be known to this node's next life, or it would prepare something else (I2)."""
+        must be known from now on, and to this node's next life, or it would prepare something else (I2)."""
         here, chain = self.here, self.chain
         if first > here.voted_last:
             return
@@ -369,6 +370,7 @@ class PbftState:
             for place, digest in (here.voted_before | prepared).items()
             if place >= first and chain.digest(place) != digest
         }
+        here.voted_before |= lost
         if not lost.items() <= here.voted_noted.items():
             here.voted_noted |= lost
             mark = VotedMark(self.view, tuple(sorted(here.voted_noted.items())))
