@@ -9,6 +9,7 @@ import msgspec
 
 from quorum.certificate import block_forms
 from quorum.certificate.base64url import bytes_in, text_of
+from quorum.certificate.json_text import read_once
 from quorum.certificate.ledger_block import LedgerHeader, LedgerRoots, TransactionResult
 from quorum.certificate.ledger_proof import Anchor, LedgerProof, TransactionProof, ValueProof
 from quorum.certificate.sparse_merkle import MapPath
@@ -108,7 +109,7 @@ def decode_ledger_proof(text: Buffer | str) -> LedgerProof:
     try:
         if len(text) > LEDGER_PROOF_BYTES_MAX:
             raise ValueError(f"it has {len(text)} bytes, more than the {LEDGER_PROOF_BYTES_MAX} allowed")
-        return _proof_of(_DECODE.decode(text))
+        return _proof_of(read_once(_DECODE, text))
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ConfigurationError(
             f"a ledger's proof was to be read, but this is none: {error}. Give the file as it was written."
