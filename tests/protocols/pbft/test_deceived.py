@@ -7,10 +7,21 @@ from random import Random
 import pytest
 
 from protocols.pbft.cluster import Cluster, Node, key_of, request_of
+from protocols.pbft.scene import Sent, receive
 from quorum.certificate.evidence import accused
 from quorum.certificate.vote import VoteKind
 from quorum.protocols import events
-from quorum.protocols.pbft.messages import Accusation, NewView, Prepare, Shown, ViewChange
+from quorum.protocols.pbft.messages import (
+    Accusation,
+    Commit,
+    NewView,
+    Prepare,
+    PrePrepare,
+    Shown,
+    Status,
+    ViewChange,
+    Votes,
+)
 from quorum.protocols.pbft.state import STATUS_TIMER
 from quorum.sim.adversary import Equivocates
 
@@ -121,3 +132,59 @@ def test_a_primary_that_was_left_proposes_nothing_more_where_a_later_view_decide
     cluster.run(20 * STATUS_US)
     assert len(set(cluster.requests_decided())) == 5
     assert not cluster.evidence
+
+
+def test_what_an_earlier_life_voted_for_in_the_chain_is_known_when_others_take_its_place() -> None:
+    """n2 alone knows that block 1 is prepared, votes to commit it, and restarts. The others decide another one
+    without it; then it is asked for its votes of that view again."""
+    cluster = Cluster().boot()
+    cluster.liars.add("n1")
+    signed: dict[tuple[int, int, int], set[bytes]] = {}
+
+    def note(message: object) -> None:
+        if isinstance(message, Votes):
+            for kind, sequence, digest, _ in message.votes:
+                signed.setdefault((kind, message.view, sequence), set()).add(digest)
+        elif isinstance(message, Prepare | Commit):
+            kind = int(VoteKind.PREPARE if isinstance(message, Prepare) else VoteKind.COMMIT)
+            signed.setdefault((kind, message.view, message.sequence), set()).add(message.digest)
+
+    def to_n2_alone(source: str, to: str, message: object, attached: tuple[bytes, ...]) -> list[Sent]:
+        if source == "n2":
+            note(message)
+        is_lost = isinstance(message, Prepare | Commit) and to != "n2"
+        return [] if is_lost or (isinstance(message, PrePrepare) and to == "n4") else [(message, attached)]
+
+    cluster.filter = to_n2_alone
+    cluster.submit(request_of("c", 1))
+    while cluster.deliver():
+        pass
+    node = cluster["n2"]
+    assert node.state.claim.claim.sequence == 1 and not any(each.decided for each in cluster.nodes.values())
+    for other in ("n1", "n3", "n4"):
+        cluster.cut |= {("n2", other), (other, "n2")}
+
+    def nothing_more_of_it(source: str, to: str, message: object, attached: tuple[bytes, ...]) -> list[Sent]:
+        is_of_it = isinstance(message, Prepare | Commit | Votes | PrePrepare) and message.view == 0
+        return [] if is_of_it else [(message, attached)]
+
+    cluster.filter = nothing_more_of_it
+    node.crash()
+    cluster.submit(request_of("c", 2), to=("n1", "n3", "n4"))
+    cluster.run(60 * STATUS_US)
+    assert cluster["n3"].decided and cluster["n3"].decided[1] != node.disk.entries[0]
+    node.boot(first=False)
+    cluster.cut = {("n1", "n2")}
+
+    def no_views(source: str, to: str, message: object, attached: tuple[bytes, ...]) -> list[Sent]:
+        if source == "n2":
+            note(message)
+        return [] if isinstance(message, NewView | ViewChange | Accusation) else [(message, attached)]
+
+    cluster.filter = no_views
+    for _ in range(20):
+        receive(cluster, "n2", "n1", Status(0, True, 0, 0, 0))
+        cluster.run(STATUS_US)
+    assert node.decided and node.state.view == 0
+    assert signed and all(len(digests) == 1 for digests in signed.values())
+    assert {accused(each) for each in cluster.evidence} <= {"n1"}  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ from protocols.pbft.epoch_scene import (
 from protocols.pbft.scene import (
     ONE,
     OTHER,
+    Sent,
     accusations,
     check_one_vote_a_place,
     complaints,
@@ -47,7 +48,7 @@ from quorum.certificate.vote import VoteKind
 from quorum.protocols.pbft.approving import APPROVED_MAX
 from quorum.protocols.pbft.blocks import make_block, make_change, read_block
 from quorum.protocols.pbft.epochs import VIEWS_PER_EPOCH
-from quorum.protocols.pbft.messages import Accusation, Approve, Blocks, Epochs, PrePrepare
+from quorum.protocols.pbft.messages import Accusation, Approve, Blocks, Epochs, Fetch, PrePrepare, Status
 
 FOUR = ("n1", "n2", "n3", "n4")
 
@@ -489,3 +490,49 @@ def cluster_committees(cluster: EpochCluster) -> list[Committee]:
 def primary_now(cluster: EpochCluster) -> str:
     """Who is primary in the newest view."""
     return max(running(cluster), key=lambda node: node.state.view).state.primary
+
+
+def test_a_good_change_keeps_its_effects_though_a_bad_one_follows_it_in_the_message() -> None:
+    """What was entered is durable, or the next life could not read what this one wrote."""
+    cluster = changed_once()
+    (change,) = cluster["n1"].state.epochs.changes
+    forged = msgspec.structs.replace(change, committee=committee_after(change.committee, FOUR))
+    node = cluster["n6"]
+    receive(cluster, "n6", "n5", Epochs(VIEWS_PER_EPOCH, (change, forged)))
+    assert node.state.committee == cluster.newest
+    assert any("change from epoch 2" in report.what for report in node.reports)
+    node.crash()
+    node.boot(first=False)
+    assert node.state.committee == cluster.newest
+    cluster.run(1_000_000)
+    check_goes_on(cluster)
+
+
+def test_approvals_of_one_member_many_times_in_one_message_are_not_looked_at() -> None:
+    cluster = started()
+    cluster.liars.add("n4")
+    told = approval_of(cluster.committee, committee_after(cluster.committee, FOUR), "n4")
+    many = msgspec.structs.replace(told, approvals=told.approvals * 1_000)
+    asked: list[object] = []
+    verify = cluster.verify
+    cluster.verify = lambda item: (asked.append(item), verify(item))[1]  # type: ignore[method-assign]
+    tell(cluster, "n4", "n1", many)
+    cluster.run(0)
+    assert asked == [] and any("1000 approvals" in str(error) for _, error in cluster.errors)
+
+
+def test_who_is_an_epoch_behind_is_told_once_in_a_while_however_often_it_says_so() -> None:
+    cluster = changed_once()
+    told: list[object] = []
+
+    def seen(source: str, to: str, message: object, attached: tuple[bytes, ...]) -> list[Sent]:
+        if to == "n9":
+            told.append(message)
+        return [] if to == "n9" else [(message, attached)]
+
+    cluster.filter = seen
+    for _ in range(150):
+        tell(cluster, "n9", "n1", Status(0, True, 0, 0, 0))
+        tell(cluster, "n9", "n1", Fetch(0, 1))
+    cluster.run(0)
+    assert [type(message) for message in told] == [Epochs]

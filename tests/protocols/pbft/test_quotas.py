@@ -21,7 +21,7 @@ from protocols.pbft.scene import (
 )
 from quorum.protocols import effects, events
 from quorum.protocols.pbft.messages import Blocks, Commit, Fetch, Forward, Status
-from quorum.protocols.pbft.quotas import GIVEN_AGAIN, MESSAGES, MESSAGES_A_BLOCK, WRONG, Quotas
+from quorum.protocols.pbft.quotas import GIVEN_AGAIN, MESSAGES, MESSAGES_A_BLOCK, UNDER_WAY, WRONG, Quotas
 
 TURN_US = SETTINGS.status_us
 
@@ -43,6 +43,15 @@ def test_whoever_had_too_many_signatures_checked_in_vain_is_not_read_until_the_n
         quotas.charge("n4")
     assert not quotas.admits("n4", TURN_US, 0)
     assert quotas.admits("n4", 2 * TURN_US, 0)
+
+
+def test_so_many_signatures_of_one_member_are_verified_at_a_time_or_those_of_one_message() -> None:
+    quotas = Quotas(SETTINGS)
+    assert quotas.begins("n1", 10 * UNDER_WAY) and not quotas.begins("n1", 1) and quotas.begins("n2", 1)
+    quotas.ended("n1", 10 * UNDER_WAY)
+    assert all(quotas.begins("n1", 1) for _ in range(UNDER_WAY)) and not quotas.begins("n1", 1)
+    quotas.ended("n1", 1)
+    assert quotas.begins("n1", 1)
 
 
 def test_blocks_are_given_once_and_again_only_after_some_turns() -> None:

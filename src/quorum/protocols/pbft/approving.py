@@ -116,6 +116,9 @@ def on_approve(state: PbftState, sender: NodeId, message: Approve) -> None:
         return
     if len(committee.members) > MEMBERS_MAX or len(epoch_request(committee)) > CHANGE_BYTES_MAX:
         raise RemoteProtocolError(sender, "sent approvals of a committee that no block may hold")
+    names = [member for member, _ in message.approvals]
+    if len(names) > len(state.committee.members) or names != sorted(set(names)):
+        raise RemoteProtocolError(sender, f"sent {len(names)} approvals, not one of each member in order")
     box = state.gathered.boxes.get(committee.membership_hash)
     known = {} if box is None else box.approvals
     fresh = tuple(
@@ -138,7 +141,7 @@ def on_approve(state: PbftState, sender: NodeId, message: Approve) -> None:
             del state.gathered.boxes[committee.membership_hash]
         look(state)
 
-    state.check(approval_checks(state, committee, fresh), verified)
+    state.check(approval_checks(state, committee, fresh), verified, sender)
 
 
 def _is_wanted(state: PbftState, known: dict[NodeId, bytes], member: NodeId) -> bool:

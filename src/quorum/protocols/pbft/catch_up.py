@@ -145,7 +145,8 @@ def _vote_again(state: PbftState, sequence: int) -> None:
     if (VoteKind.PREPARE, sequence) not in votes and not ordering.contradicts(state, sequence, digest):
         ordering.own_vote(state, VoteKind.PREPARE, sequence, digest)
     claim = state.claim.claim
-    if (VoteKind.COMMIT, sequence) not in votes and (claim.view, claim.sequence) == (state.view, sequence):
+    claimed = (claim.view, claim.sequence, claim.digest)
+    if (VoteKind.COMMIT, sequence) not in votes and claimed == (state.view, sequence, digest):
         ordering.own_vote(state, VoteKind.COMMIT, sequence, digest)
 
 
@@ -285,7 +286,7 @@ def on_blocks(state: PbftState, sender: NodeId, message: Blocks, attached: tuple
             if (status := state.statuses.get(sender)) is not None and status.committed > state.commit_sequence:
                 state.send(sender, Fetch(state.view, state.commit_sequence + 1))
 
-    state.check(_certificate_checks(state, sender, view, end, signatures), verified)
+    state.check(_certificate_checks(state, sender, view, end, signatures), verified, sender)
 
 
 def _follow(sender: NodeId, before: Link, headers: Sequence[BlockHeader]) -> Link:
@@ -420,7 +421,7 @@ def on_offer(state: PbftState, sender: NodeId, message: Offer) -> None:
             )  # nothing that is only the sender's word: it is the same, whoever offers the state
             state.out.append(FetchSnapshot(sender, own))
 
-    state.check(_certificate_checks(state, sender, message.view, end, message.signatures), verified)
+    state.check(_certificate_checks(state, sender, message.view, end, message.signatures), verified, sender)
 
 
 def _holds_some(state: PbftState, headers: Sequence[BlockHeader]) -> bool:

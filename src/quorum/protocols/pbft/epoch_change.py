@@ -86,10 +86,10 @@ def on_status(state: PbftState, sender: NodeId, status: Status) -> None:
     """Whoever is in an earlier epoch is told how it went on; whoever is in a later one is asked."""
     if _is_behind(state, sender, status.view):
         return
-    if state.epochs.epoch_of(status.view) > state.committee.epoch:
+    if state.epochs.epoch_of(status.view) == state.committee.epoch:
+        catch_up.on_status(state, sender, status)
+    elif state.quotas.heeds(sender, state.now_us):
         state.send(sender, catch_up.status_of(state))
-        return
-    catch_up.on_status(state, sender, status)
 
 
 def on_fetch(state: PbftState, sender: NodeId, message: Fetch) -> None:
@@ -99,11 +99,12 @@ def on_fetch(state: PbftState, sender: NodeId, message: Fetch) -> None:
 
 
 def _is_behind(state: PbftState, sender: NodeId, view: int) -> bool:
-    """Whether the sender has yet to hear of this epoch; if so, it does."""
+    """Whether the sender has yet to hear of this epoch; if so, it does, as often as a status is heeded."""
     epoch = state.epochs.epoch_of(view)
     if epoch >= state.committee.epoch:
         return False
-    state.send(sender, Epochs(state.view, state.epochs.after(epoch, GIVEN_MAX)))
+    if state.quotas.heeds(sender, state.now_us):
+        state.send(sender, Epochs(state.view, state.epochs.after(epoch, GIVEN_MAX)))
     return True
 
 
@@ -143,4 +144,4 @@ def _take(state: PbftState, sender: NodeId, changes: list[EpochChange]) -> None:
             if len(changes) > 1:
                 _take(state, sender, changes[1:])
 
-    state.check([state.signed(vote) for vote in votes], verified)
+    state.check([state.signed(vote) for vote in votes], verified, sender)

@@ -16,6 +16,8 @@ MESSAGES = 400
 MESSAGES_A_BLOCK = 16
 WRONG = 16
 """So many checks of one member's signatures may fail in a turn. An honest member passes few on that are wrong."""
+UNDER_WAY = 256
+"""So many signatures of one member's messages are verified at a time, or those of one message, if it has more."""
 GIVEN_AGAIN = 5
 """After so many turns a member may be given again what it was given: the first may have been lost."""
 
@@ -26,13 +28,14 @@ class Quotas:
     I1  what is kept is bounded by the number of members.
     """
 
-    __slots__ = ("_from", "_given", "_heard", "_heeded", "_since_us", "_turn_us", "_wrong")
+    __slots__ = ("_from", "_given", "_heard", "_heeded", "_since_us", "_turn_us", "_under_way", "_wrong")
 
     def __init__(self, settings: Settings) -> None:
         self._turn_us = settings.status_us
         self._since_us = self._from = 0
         self._heard: dict[NodeId, int] = {}
         self._wrong: dict[NodeId, int] = {}
+        self._under_way: dict[NodeId, int] = {}
         self._heeded: dict[NodeId, int] = {}
         self._given: dict[tuple[NodeId, bool], tuple[int, int, int]] = {}
 
@@ -48,6 +51,18 @@ class Quotas:
     def charge(self, sender: NodeId) -> None:
         """A signature that `sender` answers for was checked in vain."""
         self._wrong[sender] = self._wrong.get(sender, 0) + 1
+
+    def begins(self, sender: NodeId, count: int) -> bool:
+        """Whether `count` signatures of a message of `sender` are verified now, beside those that are."""
+        under_way = self._under_way.get(sender, 0)
+        if under_way and under_way + count > UNDER_WAY:
+            return False
+        self._under_way[sender] = under_way + count
+        return True
+
+    def ended(self, sender: NodeId, count: int) -> None:
+        """So many of them are verified."""
+        self._under_way[sender] -= count
 
     def heeds(self, sender: NodeId, now_us: int) -> bool:
         """Whether a status of `sender` is acted upon: one is sent in a turn, and several may come at once."""

@@ -261,6 +261,8 @@ class PbftReplica:
         if state.chain.last > keep:
             for link in state.chain.truncate(keep + 1):
                 voted.setdefault(link.header.sequence, link.digest)
+        for link in state.chain.links(max(state.base.sequence, state.chain.base) + 1, state.chain.last):
+            voted.setdefault(link.header.sequence, link.digest)  # these, too, should others take their place
         state.here.voted_last = max([state.chain.last, *voted])
         state.stored_sequence = state.chain.last
 
@@ -291,7 +293,11 @@ class PbftReplica:
             raise RemoteProtocolError(sender, f"sent a {type(message).__name__}, which is not PBFT's")
 
     def _on_verified(self, event: events.Verified) -> None:
-        self.state.checked(event.token, event.results)
+        """What raises here comes after what was verified had its effects, which must not be lost with it."""
+        try:
+            self.state.checked(event.token, event.results)
+        except RemoteProtocolError as error:
+            self.state.report(error.sender, error.what)
 
     def _on_stored(self, event: events.Stored) -> None:
         state = self.state

@@ -180,7 +180,7 @@ class PbftState:
         self.persists = self.persists_stored = self._checks_begun = 0
         self.begun_by = 0
         """The record with which this view became durable."""
-        self._checks: dict[int, Callable[[tuple[bool, ...]], None]] = {}
+        self._checks: dict[int, tuple[Callable[[tuple[bool, ...]], None], NodeId, int]] = {}
 
         self.view, self.active = 0, False
         self.silent_through = -1
@@ -327,18 +327,26 @@ class PbftState:
         statement = committee.domain.statement(vote.kind, vote.view, vote.sequence, vote.digest)
         return Signed(committee.keys.get(vote.member, b""), statement, vote.signature)
 
-    def check(self, items: Sequence[Signed], then: Callable[[tuple[bool, ...]], None]) -> None:
-        """Let signatures be verified; `then` gets a result for each, in this step where there is nothing to do."""
+    def check(self, items: Sequence[Signed], then: Callable[[tuple[bool, ...]], None], by: NodeId = "") -> None:
+        """Let signatures be verified; `then` gets a result for each, in this step where there is nothing to do.
+
+        `by`: whose message they are of, which is lost where too many of that member's are under way.
+        """
         if not items:
             then(())
             return
+        if by and not self.quotas.begins(by, len(items)):
+            return
         self._checks_begun += 1
-        self._checks[self._checks_begun] = then
+        self._checks[self._checks_begun] = then, by, len(items)
         self.out.append(Verify(self._checks_begun, tuple(items)))
 
     def checked(self, token: int, results: tuple[bool, ...]) -> None:
         """Verified came back."""
-        self._checks.pop(token)(results)
+        then, by, count = self._checks.pop(token)
+        if by:
+            self.quotas.ended(by, count)
+        then(results)
 
     # Durability.
 
@@ -442,7 +450,7 @@ class PbftState:
             if all(results):
                 self.accuse(evidence)
 
-        self.check([self.signed(vote) for vote in votes], verified)
+        self.check([self.signed(vote) for vote in votes], verified, by)
 
     def accuse(self, evidence: Evidence) -> None:
         """A verified lie: tell the operator and, the first time, the other members."""

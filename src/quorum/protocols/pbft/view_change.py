@@ -80,7 +80,7 @@ def on_view_change(state: PbftState, sender: NodeId, message: ViewChange) -> Non
             _join(state, sender, message.view)
             _consider(state)
 
-    state.check(checks(state, sender, message), verified)
+    state.check(checks(state, sender, message), verified, sender)
 
 
 def check_form(state: PbftState, sender: NodeId, message: ViewChange) -> None:
@@ -226,7 +226,7 @@ def on_new_view(state: PbftState, sender: NodeId, message: NewView) -> None:
         elif message.view > state.view or (message.view == state.view and not state.active):
             enter_view(state, message, base)
 
-    state.check(items, verified)
+    state.check(items, verified, sender)
 
 
 def _digest_of(changes: Sequence[tuple[NodeId, ViewChange]]) -> bytes:
