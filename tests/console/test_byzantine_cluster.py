@@ -66,7 +66,8 @@ def test_everything_is_there_after_all_of_them_were_killed_at_once(run, folder):
     cluster = LocalCluster(folder / "cluster.toml")
     for node in cluster.nodes:
         cluster.signal(node, signal.SIGKILL)
-    assert run("up", "--folder", folder).exit_code == 0
+    started = run("up", "--folder", folder)
+    assert started.exit_code == 0, started.output
     for number in range(5):
         assert run("kv", "get", *config, f"key{number}").output.strip() == str(number)
 
