@@ -127,7 +127,7 @@ class FanOut:
             self._open.pop(request, None)
 
 
-_ASKED = {
+_ASKED: dict[type[object], str] = {
     messages.StatusRequest: "a status",
     messages.CertificateRequest: "the certificate of a decision",
     messages.ApproveRequest: "an approval of a next committee",
