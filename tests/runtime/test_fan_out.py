@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
@@ -11,7 +12,23 @@ from quorum.certificate.keys import is_signed
 from quorum.certificate.requests import decode_request, request_statement
 from quorum.certificate.vote import SigningDomain
 from quorum.runtime.fan_out import FanOut
-from quorum.runtime.messages import REFUSED, Failure, Query, Result, Submit, SubmitSigned, Watch
+from quorum.runtime.messages import (
+    REFUSED,
+    ApproveRequest,
+    CertificateRequest,
+    Failure,
+    MembersRequest,
+    ProofRequest,
+    Pulse,
+    Query,
+    Result,
+    StatusRequest,
+    Submit,
+    SubmitSigned,
+    TransferRequest,
+    Unwatch,
+    Watch,
+)
 
 MEMBERS = ("n1", "n2", "n3", "n4")
 KEY = SigningKey(b"c" * 32)
@@ -148,11 +165,26 @@ def test_it_is_usable_with_t_plus_1_members():
     assert not ends.fan_out.is_usable
 
 
-def test_what_members_cannot_vouch_for_is_refused_at_once():
+REFUSALS = {
+    Watch(7, 1): "a watch was asked of",
+    Unwatch(7): "a watch was asked of",
+    Pulse(7): "a watch was asked of",
+    StatusRequest(7): "a status was asked of",
+    CertificateRequest(7, "colour"): "the certificate of a decision was asked of",
+    ApproveRequest(7): "an approval of a next committee was asked of",
+    ProofRequest(7): "a proof from the ledger was asked of",
+    MembersRequest(7): "a list of the members was asked of",
+    TransferRequest(7, None): "TransferRequest was asked of",
+}
+
+
+@pytest.mark.parametrize("message", REFUSALS, ids=lambda message: type(message).__name__)
+def test_what_members_cannot_vouch_for_is_refused_at_once_by_its_name(message):
     ends = connected()
-    ends.fan_out.transmit(Watch(7, 1), b"")
+    ends.fan_out.transmit(message, b"")
     ((failure, _),) = ends.told
-    assert isinstance(failure, Failure) and failure.code == REFUSED and ends.sent == []
+    assert isinstance(failure, Failure) and (failure.request, failure.code) == (7, REFUSED) and ends.sent == []
+    assert failure.text.startswith(REFUSALS[message]) and ", but " in failure.text
 
 
 @given(st.lists(st.tuples(st.sampled_from(MEMBERS), st.binary(max_size=2)), max_size=30))

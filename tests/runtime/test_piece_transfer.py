@@ -42,7 +42,8 @@ class Giver:
         self.store = SnapshotStore(SimFiles(), "snapshots", "cluster")
         self.store.write(SnapshotMark(INDEX, 0, 5, THREE), frames(chunks), lambda mark, error: None)
         self.transport = HandTransport([])
-        self.source = PieceSource(self.store, self.transport)
+        self.clock = HandClock()
+        self.source = PieceSource(self.store, self.transport, self.clock)
 
     @property
     def mark(self) -> SnapshotMark:
@@ -358,6 +359,46 @@ def test_another_state_is_begun_only_when_nobody_gives_this_one():
     fetcher.clock.us += 2 * TURN_US
     fetcher.transfer.begin("n2", other)
     assert [(to, message.index) for to, message, _ in fetcher.transport.sent] == [("n2", 5)]
+
+
+def given_in_a_turn(giver: Giver, request: PieceRequest, times: int = 500) -> int:
+    """How many answers a member gets that asks so often at one time."""
+    return sum(len(giver.answer(request)) for _ in range(times))
+
+
+def test_a_member_that_asks_on_and_on_is_given_a_bounded_share_of_each_turn(monkeypatch):
+    monkeypatch.setattr(piece_source, "GIVEN_BYTES_MAX", 1_000_000)
+    giver = Giver("n1")
+    largest = PieceRequest(INDEX, root(), PIECES - 1)
+    assert given_in_a_turn(giver, largest) == 1_000_000 // 200_000
+    giver.source.serve("n3", largest)  # the others have their own shares
+    assert [to for to, _, _ in giver.transport.sent] == ["n3"]
+    giver.transport.sent.clear()
+    giver.clock.us += TURN_US
+    assert given_in_a_turn(giver, largest) == 1_000_000 // 200_000
+
+
+@pytest.mark.parametrize("number", [0, PIECES, PIECES + 1, -1], ids=["small", "end", "behind the end", "none"])
+def test_answers_that_say_little_are_bounded_too(monkeypatch, number: int):
+    monkeypatch.setattr(piece_source, "GIVEN_BYTES_MAX", 10 * piece_source.ANSWER_BYTES_MIN)
+    assert given_in_a_turn(Giver("n1"), PieceRequest(INDEX, root(), number)) == 10
+    assert given_in_a_turn(Giver("n1"), PieceRequest(INDEX + 1, root(), 0)) == 10
+    refusing, refused = Giver("n1"), PieceRequest(INDEX, root(), 0)
+    for _ in range(50):
+        refusing.source.refuse("n4", refused)
+    assert len(refusing.transport.sent) == 10
+
+
+def test_a_fetch_that_is_faster_than_its_share_comes_to_its_end(monkeypatch):
+    monkeypatch.setattr(piece_source, "GIVEN_BYTES_MAX", 3 * piece_source.ANSWER_BYTES_MIN)
+    fetcher = Fetcher(Giver("n1"))
+    fetcher.givers["n1"].clock = fetcher.clock
+    fetcher.givers["n1"].source = PieceSource(
+        fetcher.givers["n1"].store, fetcher.givers["n1"].transport, fetcher.clock
+    )
+    fetcher.fetch()
+    check(fetcher)
+    assert fetcher.blamed == [] and len(fetcher.asked) > PIECES
 
 
 def test_a_full_disk_stops_the_transfer_and_blames_nobody():

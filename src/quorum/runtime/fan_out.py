@@ -14,7 +14,17 @@ from quorum.certificate.vote import SigningDomain
 from quorum.header import Batch
 from quorum.model import NodeId
 from quorum.runtime import messages
-from quorum.runtime.messages import Failure, NodeMessage, Query, Result, Submit, SubmitSigned
+from quorum.runtime.messages import (
+    Failure,
+    NodeMessage,
+    Pulse,
+    Query,
+    Result,
+    Submit,
+    SubmitSigned,
+    Unwatch,
+    Watch,
+)
 
 NONCE_BITS = 62
 Send = Callable[[NodeId, SubmitSigned, bytes], None]
@@ -87,11 +97,7 @@ class FanOut:
                 batch = Batch(SESSIONS, 0, self._nonce + request, 0, 1, query_body(app, body))
             case _:
                 request = getattr(message, "request", 0)
-                text = (
-                    "a watch was asked of a cluster whose members may lie, but what one of them alone tells is "
-                    "not believed, and no T+1 tell the same at one time. Read it again, now and then."
-                )
-                self._answer(Failure(request, messages.REFUSED, text), b"")
+                self._answer(Failure(request, messages.REFUSED, _why_not(message)), b"")
                 return
         data = sign_request(self._domain, batch, self._public_key, self._sign)
         known = self._open.get(request)
@@ -119,3 +125,26 @@ class FanOut:
         """Nobody waits for these any more."""
         for request in requests:
             self._open.pop(request, None)
+
+
+_ASKED: dict[type[object], str] = {
+    messages.StatusRequest: "a status",
+    messages.CertificateRequest: "the certificate of a decision",
+    messages.ApproveRequest: "an approval of a next committee",
+    messages.ProofRequest: "a proof from the ledger",
+    messages.MembersRequest: "a list of the members",
+}
+
+
+def _why_not(message: object) -> str:
+    """What was asked that cannot be sent to all members at once, why not, and what to do."""
+    if isinstance(message, Watch | Unwatch | Pulse):
+        return (
+            "a watch was asked of a cluster whose members may lie, but what one of them alone tells is not "
+            "believed, and no T+1 tell the same at one time. Read it again, now and then."
+        )
+    what = _ASKED.get(type(message), type(message).__name__)
+    return (
+        f"{what} was asked of a committee as a whole, but each member answers that for itself, and no T+1 of them "
+        "give the same. Ask members one by one."
+    )

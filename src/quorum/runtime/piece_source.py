@@ -11,13 +11,18 @@ from quorum.apps.stream import payload_of, pieces_in
 from quorum.certificate.state_pieces import GROUP, entries_of
 from quorum.model import NodeId
 from quorum.runtime.messages import PieceRequest, Pieces
-from quorum.runtime.ports import Snapshots, Transport
+from quorum.runtime.ports import Clock, Snapshots, Transport
+from quorum.runtime.turns import TURN_US
 
 MESSAGE_BYTES = 256 * 1024
 """About so much of a state is in one message, but a whole piece at least."""
 KNOWN_MAX = 2
 """As many snapshots are kept."""
 WAITING_MAX = 64
+GIVEN_BYTES_MAX = 64 * 1024 * 1024
+"""So much of states is given to one member in a turn (TURN_US): what is read, checked and sent on the loop."""
+ANSWER_BYTES_MIN = 64 * 1024
+"""An answer counts for so much at least, so that there are few that say little."""
 
 
 class Survey:
@@ -46,11 +51,35 @@ class Survey:
             yield self._offsets[place], self._frames[place]
 
 
-class PieceSource:
-    """Answers other members. A snapshot is read once, aside, when somebody first asks for it."""
+class _Shares:
+    """How much was given to each member in this turn."""
 
-    def __init__(self, snapshots: Snapshots, transport: Transport) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since_us = 0
+        self._given: dict[NodeId, int] = {}
+
+    def has_left(self, to: NodeId) -> bool:
+        now_us = self._clock.now_us()
+        if now_us - self._since_us >= TURN_US:
+            self._since_us = now_us
+            self._given.clear()
+        return self._given.get(to, 0) < GIVEN_BYTES_MAX
+
+    def charge(self, to: NodeId, size: int) -> None:
+        self._given[to] = self._given.get(to, 0) + max(size, ANSWER_BYTES_MIN)
+
+
+class PieceSource:
+    """Answers other members. A snapshot is read once, aside, when somebody first asks for it.
+
+    I1  at most one request of a member waits. One of a member that had its share of this turn is dropped, as if
+        the network had lost it: whoever is honest asks again.
+    """
+
+    def __init__(self, snapshots: Snapshots, transport: Transport, clock: Clock) -> None:
         self._snapshots, self._transport = snapshots, transport
+        self._shares = _Shares(clock)
         self._known: dict[int, Survey | None] = {}
         self._is_reading = False
         self._waiting: dict[NodeId, PieceRequest] = {}
@@ -58,6 +87,8 @@ class PieceSource:
     def serve(self, sender: NodeId, request: PieceRequest) -> None:
         """Give pieces, at once or when the snapshot has been read; or say that the state is not here."""
         index = request.index
+        if not self._shares.has_left(sender):
+            return
         if index in self._known:
             self._answer(sender, request, self._known[index])
             return
@@ -67,6 +98,9 @@ class PieceSource:
 
     def refuse(self, sender: NodeId, request: PieceRequest) -> None:
         """Say that the state is not here."""
+        if not self._shares.has_left(sender):
+            return
+        self._shares.charge(sender, 0)
         gone = Pieces(request.index, request.root, request.number, (), None)
         self._transport.send(sender, gone, ())
 
@@ -85,6 +119,7 @@ class PieceSource:
             pieces.append(payload_of(frames))
         proof = survey.tree.prove(min(number, survey.tree.count - 1))
         answer = Pieces(request.index, request.root, number, tuple(map(len, pieces)), proof)
+        self._shares.charge(sender, sum(answer.sizes))
         self._transport.send(sender, answer, pieces)
 
     def _read_next(self) -> None:

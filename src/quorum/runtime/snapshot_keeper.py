@@ -69,7 +69,7 @@ class SnapshotKeeper:
             node, application, ports.snapshots, ports.clock, self._on_installed, self._on_wrong, failed
         )
         self._transfer = Transfer(ports.snapshots, ports.transport, self._installation.begin)
-        self._piece_source = PieceSource(ports.snapshots, ports.transport)
+        self._piece_source = PieceSource(ports.snapshots, ports.transport, ports.clock)
         self._piece_transfer = PieceTransfer(
             ports.snapshots,
             ports.transport,

@@ -45,6 +45,7 @@ from quorum.certificate.block import certify, verify_block
 from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import verify_evidence
 from quorum.certificate.vote import VoteKind
+from quorum.protocols.events import SnapshotMark
 from quorum.protocols.pbft.approving import APPROVED_MAX
 from quorum.protocols.pbft.blocks import make_block, make_change, read_block
 from quorum.protocols.pbft.epochs import VIEWS_PER_EPOCH
@@ -316,6 +317,43 @@ def test_a_member_cut_off_during_two_changes_catches_up_with_both(alone: str) ->
     cluster.cut.clear()
     check_goes_on(cluster)
     assert cluster.newest.epoch == 3 and not cluster[alone].state.may_sign
+
+
+def cut_off(cluster: EpochCluster, alone: str) -> tuple[str, ...]:
+    cluster.cut = {(a, b) for a in cluster.nodes for b in cluster.nodes if (a == alone) != (b == alone)}
+    return tuple(name for name in FOUR if name != alone)
+
+
+def test_a_snapshot_names_the_committee_of_its_block_also_where_a_later_one_is_known() -> None:
+    """Else its bytes would differ at a member that enters the next epoch first, and gets the blocks then."""
+    cluster = EpochCluster(spares=("n5",))
+    cluster.settings = msgspec.structs.replace(cluster.settings, log_kept_blocks=64)
+    cluster.boot()
+    rest = cut_off(cluster, "n4")
+    order(cluster, 10)
+    approve(cluster, committee_after(cluster.committee, (*FOUR, "n5")), *rest)
+    cluster.run(3_000_000)
+    cluster.cut.clear()
+    check_goes_on(cluster)
+    taken = {(node, mark.index): mark for (node, _), mark in cluster.snapshots.items()}
+    assert cluster["n4"].state.committee.epoch == 2
+    assert taken["n4", 8] == taken["n1", 8] and taken["n4", 8].configuration.epoch == 1
+
+
+def test_a_state_that_is_being_fetched_stays_the_same_when_the_next_epoch_is_entered() -> None:
+    """Else all of it would be fetched again: what is known of it counts only under the same mark."""
+    cluster = started(spares=("n5",))
+    rest = cut_off(cluster, "n4")
+    order(cluster, 4 * cluster.settings.state_blocks + cluster.settings.log_kept_blocks)
+    fetched: list[tuple[int, SnapshotMark]] = []
+    cluster.fetch_snapshot = lambda node, source, mark: fetched.append((node.state.committee.epoch, mark))
+    cluster.cut.clear()
+    cluster.run(3_000_000)
+    approve(cluster, committee_after(cluster.committee, (*FOUR, "n5")), *rest)
+    cluster.run(6_000_000)
+    before, after = ({mark for epoch, mark in fetched if epoch == number} for number in (1, 2))
+    assert before and after == before, "the state is offered in both epochs"
+    assert {mark.configuration.epoch for mark in before} == {1}
 
 
 def test_a_partition_in_the_middle_of_a_change_decides_it_on_no_side_alone() -> None:

@@ -20,6 +20,7 @@ from quorum.protocols.events import SnapshotMark
 from quorum.protocols.pbft import approving, ordering, progress, view_change
 from quorum.protocols.pbft.blocks import Block, read_block, read_headers, read_past_block
 from quorum.protocols.pbft.chain import Link, check_follows
+from quorum.protocols.pbft.epochs import configuration_of
 from quorum.protocols.pbft.messages import (
     Blocks,
     Fetch,
@@ -380,7 +381,7 @@ def _offer(state: PbftState, sender: NodeId) -> None:
         mark.index,
         0,
         mark.time_us,
-        state.configuration,
+        mark.configuration,
         mark.digest,
         mark.size,
         mark.place,
@@ -410,12 +411,15 @@ def on_offer(state: PbftState, sender: NodeId, message: Offer) -> None:
             state.report(sender, f"offered the state of block {mark.index} with a certificate that is wrong")
             return
         state.decided_view = max(state.decided_view, message.view)
+        committee = state.epochs.by_hash.get(place.membership_hash)
+        if committee is None:
+            return  # more than T lied: what is certified is no block of this chain of committees
         if not _holds_some(state, [place, *headers]) and mark.index > state.commit_sequence:
             own = SnapshotMark(
                 mark.index,
                 0,
                 place.time_us,
-                state.configuration,
+                configuration_of(committee),
                 place=mark.place,
                 state_root=mark.state_root,
             )  # nothing that is only the sender's word: it is the same, whoever offers the state

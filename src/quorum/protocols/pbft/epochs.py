@@ -14,6 +14,7 @@ from quorum.certificate.committee import Committee
 from quorum.certificate.epochs import EpochChange
 from quorum.certificate.evidence import Claim
 from quorum.certificate.vote import DIGEST_BYTES
+from quorum.model import Configuration
 
 VIEWS_PER_EPOCH: Final = 10**9
 """View 3 of the second epoch of a cluster is view 1,000,000,003."""
@@ -82,6 +83,12 @@ class Epochs:
     def former(self) -> tuple[str, ...]:
         """The members of the epoch before the newest: they have the block where it begins."""
         return self.committees[-2].nodes if self.changes else ()
+
+
+def configuration_of(committee: Committee) -> Configuration:
+    """A committee as snapshots name it."""
+    quorums = str(committee.system.writes)
+    return Configuration(committee.epoch, committee.nodes, reads=quorums, writes=quorums)
 
 
 def note_of(change: EpochChange) -> tuple[str, bytes]:

@@ -6,6 +6,7 @@ from quorum.certificate.block import BlockCertificate
 from quorum.certificate.vote import VoteKind
 from quorum.protocols.effects import Checkpoint, Compacted
 from quorum.protocols.events import SnapshotMark
+from quorum.protocols.pbft.epochs import configuration_of
 from quorum.protocols.pbft.state import VIEW_TIMER, HeldClaim, PbftState
 
 
@@ -80,8 +81,9 @@ def _want_state(state: PbftState, first: int, last: int) -> None:
     link = state.chain.link(index)
     assert link is not None, "a decided block is in the chain"
     state.checkpoint_pending = True
-    place = link.header.packed()
-    state.out.append(Checkpoint(SnapshotMark(index, 0, 0, state.configuration, place=place)))
+    # Of the block's own epoch, which may not be the newest known here: the file is the same on every node.
+    configuration = configuration_of(state.epochs.by_hash[link.header.membership_hash])
+    state.out.append(Checkpoint(SnapshotMark(index, 0, 0, configuration, place=link.header.packed())))
 
 
 def on_checkpoint_ready(state: PbftState, mark: SnapshotMark) -> None:
