@@ -50,21 +50,22 @@ class Node:
 
 
 class Source:
-    """Nodes that answer what they are told to."""
+    """Nodes n1, n2 and so on, which answer what they are told to; `strangers` have no vote, and answer first."""
 
-    def __init__(self, *nodes, committee=COMMITTEE) -> None:
-        self.nodes = nodes
+    def __init__(self, *nodes, committee=COMMITTEE, strangers=()) -> None:
+        self.nodes = [(f"s{number}", node) for number, node in enumerate(strangers, 1)]
+        self.nodes += [(f"n{number}", node) for number, node in enumerate(nodes, 1)]
         self._committee = committee
 
     def committee(self):
         return self._committee
 
     async def proofs(self, wanted, timeout):
-        for node in self.nodes:
+        for name, node in self.nodes:
             try:
-                yield node(wanted)
+                yield name, node(wanted)
             except QuorumError as error:
-                yield error
+                yield name, error
 
 
 class Carrier:
@@ -198,6 +199,23 @@ def test_an_old_signed_state_does_not_pass_for_the_newest():
     for nodes in ((lies, node.prove, node.prove, node.prove), (node.prove, node.prove, lies)):
         assert ask(Source(*nodes), node, "b").subject.value == b"here"
         assert ask(Source(*nodes), node, "b", certify=True).subject.value == b"here"
+
+
+def test_an_old_signed_state_does_not_pass_where_others_fail_or_have_no_vote():
+    node = signed_node()
+    old = node.prove(Look("b"))
+    node.add(b"b")
+    node.certify()
+
+    def lies(wanted):
+        return old
+
+    def fails(wanted):
+        raise QuorumError("does not answer")
+
+    for strangers in ((fails, fails), (lies, lies), (fails, lies)):
+        assert ask(Source(lies, node.prove, node.prove, strangers=strangers), node, "b").subject.value == b"here"
+    assert ask(Source(lies, fails, fails, node.prove), node, "b").subject.value == b"here"
 
 
 def test_where_nobody_signs_a_node_that_is_behind_is_waited_for():
