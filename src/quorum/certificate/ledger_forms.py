@@ -20,7 +20,7 @@ from quorum.errors import ConfigurationError
 
 FORMAT: Final = "quorum-ledger-1"
 CHANGES_BYTES_MAX: Final = 2 * 1024 * 1024
-"""What the changes of epoch in a proof may have: about 1,000 of committees of 4, or 10 of 1,000 members."""
+"""What the changes of epoch in a proof may have: about 1,800 of committees of 4, or 15 of 1,000 members."""
 LEDGER_PROOF_BYTES_MAX: Final = block_forms.CERTIFICATE_BYTES_MAX + CHANGES_BYTES_MAX + 256 * 1024
 """A transaction or a value of 64 KiB has 87,382 characters here, all the rest of a proof fewer; and there is a
 certificate, with changes of epoch."""
