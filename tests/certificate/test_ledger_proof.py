@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from apps_log import Log
 from certificate.committees import committee_of, header_of, signed_by
+from certificate.light_chains import change_to
 from quorum.apps.catalogue import LEDGER_APP, carrying_host, new_host
 from quorum.apps.ledger import encode_batch
 from quorum.apps.ledger_application import LedgerApplication
@@ -192,6 +193,28 @@ def test_no_other_piece_of_a_signed_state_passes_for_its_head():
         anchor = Anchor(LEDGER_APP, ProvenHead(head, tree.prove(number)), certificate)
         reasons = judge_ledger(replace(proof, anchor=anchor), COMMITTEE).reasons
         assert reasons == ("the state is not the one that the signed header names.",)
+
+
+def test_a_proof_of_a_later_epoch_is_judged_by_the_first_committee_and_the_changes_that_it_brings():
+    later = committee_of(4, epoch=1, first=3)
+    header = replace(header_of(later), state_root=WORLD.root, sequence=150)
+    certificate = signed_by(["n3", "n4", "n5"], later, header)
+
+    def judged(*changes):
+        anchor = replace(WORLD.anchor, certificate=certificate, changes=changes)
+        document = encode_ledger_proof(replace(WORLD.transaction(), anchor=anchor))
+        assert decode_ledger_proof(document).anchor == anchor
+        return judge_ledger(decode_ledger_proof(document), COMMITTEE)
+
+    audit = judged(change_to(COMMITTEE, later))
+    assert (audit.valid, audit.signed, audit.signers) == (True, True, ("n3", "n4", "n5")), audit.reasons
+    for changes in (
+        (),
+        (change_to(COMMITTEE, later, ["n1", "n2"]),),
+        (change_to(COMMITTEE, committee_of(4, epoch=1)),),
+        (change_to(COMMITTEE, later), change_to(later, committee_of(4, epoch=2, first=3))),
+    ):
+        assert not judged(*changes).signed and judged(*changes).reasons
 
 
 def test_where_nobody_signs_the_ledger_s_root_is_what_is_trusted():

@@ -19,7 +19,7 @@ from certificate.light_chains import (
     certificate_in,
     committee_with,
 )
-from quorum.certificate.block import verify_block
+from quorum.certificate.block import BlockCertificate, verify_block
 from quorum.certificate.committee import Committee, Member, check_committee
 from quorum.certificate.light_client import Followed, LightClient, Refused, WantBlock, WantChange
 from quorum.certificate.trust import (
@@ -42,9 +42,12 @@ def rolling(epochs: int, size: int = 4) -> Chain:
     return Chain([[f"n{number:03}" for number in range(epoch, epoch + size)] for epoch in range(epochs + 1)])
 
 
-def client_for(chain: Chain, epochs=None, now_us: int = LATER_US, trusted: Trusted | None = None) -> LightClient:
+def client_for(
+    chain: Chain, epochs=None, now_us: int = LATER_US, trusted: Trusted | None = None, skips: bool = True
+) -> LightClient:
     every = range(1, chain.last) if epochs is None else epochs
-    return LightClient(trusted or Trusted(chain.committees[0]), chain.block(chain.last), now_us, None, every)
+    start = trusted or Trusted(chain.committees[0])
+    return LightClient(start, chain.block(chain.last), now_us, None, every, skips)
 
 
 # --- what is believed ----------------------------------------------------------------------------------
@@ -225,6 +228,30 @@ def test_nothing_goes_back() -> None:
         assert isinstance(found, Refused) and words in found.reasons[0], found
     same = LightClient(trusted, LightBlock(chain.committees[3], newer), LATER_US).begin()
     assert isinstance(same, Followed) and same.trusted == trusted
+
+
+def test_a_change_of_epoch_goes_no_further_back_than_a_block() -> None:
+    """An epoch ends with the block of its change: none of the epoch stands behind it, and time goes on."""
+    chain = Chain([FOUR] * 3)
+    old, change = chain.committees[1], chain.change(1)
+    last = change.certificate.header
+    assert (last.sequence, old.epoch) == (200, 1)
+
+    def after(trusted: BlockCertificate):
+        client = client_for(chain, epochs=(), trusted=Trusted(old, trusted), skips=False)
+        assert client.begin() == WantChange(1)
+        return client.give(change)
+
+    for header, words in (
+        (replace(last, sequence=201), "it is block 200, before block 201"),
+        (replace(last, state_root=bytes(32)), "another block 200"),
+        (replace(last, sequence=199, time_us=last.time_us + 1), "a time before that of block 199"),
+    ):
+        found = after(signed_by(FOUR, old, header))
+        assert isinstance(found, Refused) and words in found.reasons[0], found
+        assert found.reasons[0].startswith("the change from epoch 1 does not hold: ")
+    for trusted in (change.certificate, certificate_in(old, 98)):
+        assert isinstance(after(trusted), Followed), "the block with the change may be the one that is trusted"
 
 
 def test_trust_grows_old_and_the_future_is_not_believed() -> None:

@@ -1,4 +1,5 @@
-"""`quorum approve`, with five real processes of which one leaves the committee."""
+"""`quorum approve`: what members say of themselves is one vote each; and with five real processes, of which one
+leaves the committee."""
 
 from __future__ import annotations
 
@@ -8,9 +9,43 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from certificate.committees import committee_of
+from console.test_inquiry import status
+from quorum.console.approve import is_in_force, newest_epoch
+from quorum.console.inquiry import Silence
+from quorum.errors import ConfigurationError
 from quorum.runtime.connect import at_config
 from quorum.runtime.local import LocalCluster
+
+FOUR = ("n1", "n2", "n3", "n4")
+
+
+def statuses(epochs: dict[str, int], **instead):
+    return {node: replace(status(node), epoch=epoch, voters=FOUR, **instead) for node, epoch in epochs.items()}
+
+
+def test_a_liar_cannot_name_the_epoch_that_all_others_are_in():
+    assert newest_epoch(statuses({"n1": 2, "n2": 10**12, "n3": 2, "n4": 2}), FOUR, 1) == 2
+    assert newest_epoch(statuses({"n1": 0, "n2": 2, "n3": 2, "n4": 1}), FOUR, 1) == 2, "nor one that is over"
+    assert newest_epoch(statuses({"n1": 3, "n2": 3, "n3": 2, "n4": 2}), FOUR, 1) == 3, (
+        "who is behind does not count"
+    )
+    assert newest_epoch(statuses({"n1": 2, "n2": 2, "n3": 2, "n4": 2, "n5": 9, "n6": 9}), FOUR, 1) == 2, (
+        "nor do others"
+    )
+    few = statuses({"n1": 2}) | {node: Silence(node, "does not answer") for node in ("n2", "n3", "n4")}
+    with pytest.raises(ConfigurationError, match="1 members of the first one say theirs, and 2 are needed"):
+        newest_epoch(few, FOUR, 1)
+
+
+def test_a_committee_acts_if_more_than_may_lie_say_so_whatever_names_they_give():
+    committee = committee_of(4, epoch=2)
+    assert is_in_force(statuses({"n1": 2, "n2": 2, "n3": 1, "n4": 1}), committee)
+    assert not is_in_force(statuses({"n1": 2, "n2": 1, "n3": 1, "n4": 1}), committee)
+    assert not is_in_force(statuses({"n1": 2, "n5": 2, "n6": 2}, node="n3"), committee), "n5 and n6 are no members"
+    assert is_in_force(statuses({"n1": 2, "n2": 2}, node="n9"), committee)
 
 
 @pytest.fixture

@@ -231,3 +231,18 @@ def test_a_cluster_without_a_ledger_says_so(run, tmp_path):
         assert imported.exit_code == 2 and "run none" in imported.output
     finally:
         run("down", "--folder", made)
+
+
+def test_after_a_change_of_the_committee_proofs_hold_by_the_genesis_file_still(run, run_json, tmp_path):
+    made = started(run, tmp_path, "--nodes", 5, "--model", "byzantine")
+    try:
+        _, receipt = run_json("ledger", "submit", "-", *at(made), stdin=b"moved=1")
+        assert run_json("approve", "n1", "n2", "n3", "n4", *at(made))[0] == 0
+        prove = ("ledger", "prove", receipt["hash"], "--certify", "-o", made / "p.json", *at(made))
+        assert run_json(*prove)[1]["signed"]
+        code, judged = run_json("verify", made / "p.json", "--genesis", made / "genesis.json")
+        assert (code, judged["signed"]) == (0, True), judged
+        anchor = json.loads((made / "p.json").read_text())["anchor"]
+        assert anchor["certificate"]["epoch"] == 2 and len(anchor["changes"]) == 1
+    finally:
+        run("down", "--folder", made)

@@ -9,12 +9,16 @@ from msgspec.structs import replace
 
 from apps_log import Log
 from certificate.committees import committee_of, header_of, signed_by
+from certificate.light_chains import change_to
 from quorum.apps.catalogue import LEDGER_APP, new_host
 from quorum.apps.ledger import Blocks, GetTransaction, Look, Value, encode_batch, encode_query
 from quorum.apps.ledger_application import LedgerApplication
+from quorum.certificate.committee import Committee
+from quorum.certificate.epochs import EpochChange
 from quorum.certificate.ledger_block import transaction_hash
 from quorum.certificate.ledger_forms import decode_ledger_proof, encode_ledger_proof
 from quorum.errors import ConfigurationError, LocalProtocolError, QuorumError, WrongType
+from quorum.runtime import ledger_face
 from quorum.runtime.ledger_class import load_ledger
 from quorum.runtime.ledger_client import LedgerClient
 from quorum.runtime.ledger_face import prove_here
@@ -35,36 +39,38 @@ class Node:
     def __init__(self) -> None:
         self.log = Log(new_host(ledger=Register))
         self.certificate: object = None
+        self.changes: tuple[EpochChange, ...] = ()
 
     def add(self, transaction: bytes) -> None:
         self.log.append(encode_batch([transaction]), app=LEDGER_APP)
 
-    def certify(self) -> None:
+    def certify(self, committee: Committee = COMMITTEE) -> None:
         self.log.host._block += 1  # as where blocks are applied
         (*_, root) = self.log.host.digests()
-        header = replace(header_of(COMMITTEE), state_root=root)
-        self.certificate = signed_by(["n1", "n2", "n3"], COMMITTEE, header)
+        header = replace(header_of(committee), state_root=root)
+        self.certificate = signed_by(committee.nodes[:3], committee, header)
 
     def prove(self, wanted) -> bytes:
-        return prove_here(self.log.host, self.certificate, encode_query([wanted]))
+        return prove_here(self.log.host, self.certificate, encode_query([wanted]), self.changes)
 
 
 class Source:
-    """Nodes that answer what they are told to."""
+    """Nodes n1, n2 and so on, which answer what they are told to; `strangers` have no vote, and answer first."""
 
-    def __init__(self, *nodes, committee=COMMITTEE) -> None:
-        self.nodes = nodes
+    def __init__(self, *nodes, committee=COMMITTEE, strangers=()) -> None:
+        self.nodes = [(f"s{number}", node) for number, node in enumerate(strangers, 1)]
+        self.nodes += [(f"n{number}", node) for number, node in enumerate(nodes, 1)]
         self._committee = committee
 
     def committee(self):
         return self._committee
 
     async def proofs(self, wanted, timeout):
-        for node in self.nodes:
+        for name, node in self.nodes:
             try:
-                yield node(wanted)
+                yield name, node(wanted)
             except QuorumError as error:
-                yield error
+                yield name, error
 
 
 class Carrier:
@@ -139,6 +145,33 @@ def test_a_signed_proof_is_taken_before_an_unsigned_one():
     assert prove(Source(unsigned.prove)).anchor is None
 
 
+def changed_node() -> Node:
+    """One whose committee changed twice; what it has is signed by the second one."""
+    later, last = committee_of(4, epoch=1, first=3), committee_of(4, epoch=2, first=3)
+    node = Node()
+    node.add(b"a")
+    node.certify(later)
+    node.changes = (change_to(COMMITTEE, later), change_to(later, last))
+    return node
+
+
+def test_a_proof_that_a_later_committee_signed_brings_the_changes_that_lead_to_it():
+    node = changed_node()
+    proof = prove(Source(node.prove), node, certify=True)
+    assert proof.anchor is not None and proof.anchor.changes == node.changes[:1]
+    node.changes = ()
+    with pytest.raises(QuorumError, match="does not hold"):
+        prove(Source(node.prove))
+
+
+def test_a_proof_that_changes_of_epoch_make_too_long_has_no_signatures(monkeypatch):
+    node = changed_node()
+    monkeypatch.setattr(ledger_face, "LEDGER_PROOF_BYTES_MAX", len(node.prove(GetTransaction(NAME))) - 1)
+    assert prove(Source(node.prove)).anchor is None
+    node.changes = ()
+    assert decode_ledger_proof(node.prove(GetTransaction(NAME))).anchor is not None
+
+
 def test_with_certify_blocks_are_ordered_until_the_state_is_signed():
     node = Node()
     node.add(b"a")
@@ -198,6 +231,23 @@ def test_an_old_signed_state_does_not_pass_for_the_newest():
     for nodes in ((lies, node.prove, node.prove, node.prove), (node.prove, node.prove, lies)):
         assert ask(Source(*nodes), node, "b").subject.value == b"here"
         assert ask(Source(*nodes), node, "b", certify=True).subject.value == b"here"
+
+
+def test_an_old_signed_state_does_not_pass_where_others_fail_or_have_no_vote():
+    node = signed_node()
+    old = node.prove(Look("b"))
+    node.add(b"b")
+    node.certify()
+
+    def lies(wanted):
+        return old
+
+    def fails(wanted):
+        raise QuorumError("does not answer")
+
+    for strangers in ((fails, fails), (lies, lies), (fails, lies)):
+        assert ask(Source(lies, node.prove, node.prove, strangers=strangers), node, "b").subject.value == b"here"
+    assert ask(Source(lies, fails, fails, node.prove), node, "b").subject.value == b"here"
 
 
 def test_where_nobody_signs_a_node_that_is_behind_is_waited_for():

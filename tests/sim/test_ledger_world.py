@@ -14,6 +14,8 @@ from quorum.apps.catalogue import LEDGER_APP, new_host
 from quorum.apps.ledger import GetTransaction, Look, Receipt, decode_results, encode_batch, encode_query
 from quorum.apps.transfers import Transfers, account, account_in, signed_transfer
 from quorum.certificate.block import verify_block
+from quorum.certificate.committee import Committee
+from quorum.certificate.genesis import encode_genesis
 from quorum.certificate.ledger_audit import judge_ledger, verify_query
 from quorum.certificate.ledger_block import DONE, transaction_hash
 from quorum.certificate.ledger_forms import decode_ledger_proof
@@ -21,7 +23,9 @@ from quorum.certificate.ledger_proof import flaws_of_ledger_proof
 from quorum.errors import QuorumError
 from quorum.model import Configuration
 from quorum.protocols.pbft.settings import Settings
+from quorum.runtime.messages import ApproveRequest
 from quorum.sim.adversary import BEHAVIOURS
+from quorum.sim.byzantine_churn import Operators
 from quorum.sim.byzantine_world import ByzantineWorld
 from quorum.sim.client import SimClient
 from quorum.sim.world import World
@@ -144,6 +148,25 @@ def test_an_honest_node_proves_what_it_holds_while_another_lies():
     assert balance == 20 + 2 * value.roots.number
     absent = decode_ledger_proof(node.prove(encode_query([Look("balance/" + "00" * 32)])))
     assert verify_query(absent, bytes(32), world.committee) is None
+
+
+def test_after_a_change_of_the_committee_proofs_hold_by_the_first_committee_still():
+    world = ByzantineLedger(5, 5, 1, {}, Settings(state_blocks=4), real=True)
+    world.boot()
+    wallet, first = Wallet(world), world.committee
+    wallet.submit(transfer(0, 1, 2, 0))
+    following = Committee(first.cluster, first.epoch + 1, first.members[:4], 1)
+    operators = Operators(world, 0, SECOND_US)
+    for name in first.nodes:
+        world.nodes[name].request(operators, ApproveRequest(1), (encode_genesis(following),))
+    assert world.run_until(lambda: world.newest_committee() == following, 60 * SECOND_US)
+    for nonce in range(1, 12):
+        wallet.submit(transfer(0, 1, 2, nonce))
+    name = transaction_hash(transfer(0, 1, 2, 3))
+    proof = decode_ledger_proof(world.nodes["n3"].prove(encode_query([GetTransaction(name)])))
+    assert proof.anchor is not None and proof.anchor.certificate.epoch == following.epoch
+    audit = judge_ledger(proof, first)
+    assert (audit.valid, audit.signed, audit.code) == (True, True, DONE), audit.reasons
 
 
 def test_a_node_that_was_away_gets_the_ledger_with_the_state():

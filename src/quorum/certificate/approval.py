@@ -6,7 +6,7 @@ A change stands in a block of its own, the last of its epoch, as two pieces: the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -25,6 +25,9 @@ CHANGE_BYTES_MAX: Final = 256 * 1024
 
 Approvals = tuple[tuple[NodeId, bytes], ...]
 """(member of the old committee, its signature over `approval_statement`), sorted by member, each once."""
+
+UsedKeys = Mapping[bytes, tuple[NodeId, int]]
+"""Who had a public key, and in which epoch last."""
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -83,14 +86,14 @@ def flaws_of_approvals(change: Change, old: Committee) -> list[str]:
     return []
 
 
-def check_following(committees: Sequence[Committee], following: Committee) -> None:
-    """Raise ConfigurationError unless `following` may come after these committees, oldest first.
+def check_following(newest: Committee, used: UsedKeys, following: Committee) -> None:
+    """Raise ConfigurationError unless `following` may come after `newest`, where these keys are `used`, by it or a
+    committee before it.
 
     It is the next epoch of the same cluster, safe and live with its faults. A key stays with its member: one that
     was another member's, or was left out of an epoch, may be known to others, and what it signed is not known to
     who comes back with it, so that it never comes back.
     """
-    newest = committees[-1]
     if following.cluster != newest.cluster or following.epoch != newest.epoch + 1:
         raise ConfigurationError(
             f"epoch {following.epoch} of cluster {following.cluster[:40]!r} was to follow epoch {newest.epoch} of "
@@ -101,7 +104,6 @@ def check_following(committees: Sequence[Committee], following: Committee) -> No
             f"epoch {following.epoch} was to have a committee of more than {CHANGE_BYTES_MAX} bytes, but no block "
             "holds more. Name fewer members, or shorter quorums."
         )
-    used = {key: (node, old.epoch) for old in committees for node, key in old.keys.items()}
     for member in following.members:
         if member.public_key in used and newest.keys.get(member.node) != member.public_key:
             node, epoch = used[member.public_key]

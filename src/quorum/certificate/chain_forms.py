@@ -22,7 +22,9 @@ FORMAT: Final = "quorum-chain-1"
 CHAIN_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
-class _Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ChangeDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A change of epoch inside a document."""
+
     committee: genesis.CommitteeDocument
     certificate: block_forms.BlockDocument
     place: int
@@ -31,7 +33,7 @@ class _Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class _Chain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: Literal["quorum-chain-1"]
-    changes: tuple[_Change, ...]
+    changes: tuple[ChangeDocument, ...]
     certificate: block_forms.BlockDocument
 
 
@@ -48,16 +50,7 @@ _DECODE = msgspec.json.Decoder(_Chain)
 
 def encode_chain(changes: Sequence[EpochChange], certificate: BlockCertificate) -> bytes:
     """The document of a certificate and all changes before it, oldest first."""
-    read = tuple(
-        _Change(
-            genesis.document_of(change.committee),
-            block_forms.document_of(change.certificate),
-            change.place,
-            tuple(map(text_of, change.path)),
-        )
-        for change in changes
-    )
-    return _JSON.encode(_Chain(FORMAT, read, block_forms.document_of(certificate)))
+    return _JSON.encode(_Chain(FORMAT, tuple(map(document_of, changes)), block_forms.document_of(certificate)))
 
 
 def decode_chain(text: Buffer | str) -> ChainedCertificate:
@@ -66,7 +59,7 @@ def decode_chain(text: Buffer | str) -> ChainedCertificate:
         if len(text) > CHAIN_BYTES_MAX:
             raise ValueError(f"it has {len(text)} bytes, more than the {CHAIN_BYTES_MAX} allowed")
         read = read_once(_DECODE, text)
-        changes = tuple(map(_change_of, read.changes))
+        changes = tuple(map(change_of, read.changes))
         return ChainedCertificate(changes, block_forms.certificate_of(read.certificate))
     except (msgspec.DecodeError, ValueError) as error:
         raise ConfigurationError(
@@ -75,7 +68,18 @@ def decode_chain(text: Buffer | str) -> ChainedCertificate:
         ) from None
 
 
-def _change_of(read: _Change) -> EpochChange:
+def document_of(change: EpochChange) -> ChangeDocument:
+    """The JSON form of a change before it is text."""
+    return ChangeDocument(
+        genesis.document_of(change.committee),
+        block_forms.document_of(change.certificate),
+        change.place,
+        tuple(map(text_of, change.path)),
+    )
+
+
+def change_of(read: ChangeDocument) -> EpochChange:
+    """What the document says, unverified. Raises ValueError where it is none."""
     certificate = block_forms.certificate_of(read.certificate)
     path = tuple(map(bytes_in, read.path))
     return EpochChange(genesis.committee_of(read.committee), certificate, read.place, path)

@@ -45,6 +45,11 @@ def verify_epochs(genesis: Committee, changes: Sequence[EpochChange]) -> tuple[C
     return trusted, Verdict(True, True, ())
 
 
+def leading_to(changes: Sequence[EpochChange], epoch: int) -> tuple[EpochChange, ...]:
+    """Those of the changes that lead to an epoch, and no further."""
+    return tuple(change for change in changes if change.committee.epoch <= epoch)
+
+
 def flaws_of_change(trusted: Committee, change: EpochChange) -> list[str]:
     """What is wrong with a step before any signature, and the new committee, is checked."""
     return flaws_of_block(change.certificate, trusted) or _flaws_of_place(trusted, change)

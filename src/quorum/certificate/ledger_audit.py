@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from quorum.certificate.block import verify_block
 from quorum.certificate.committee import Committee
-from quorum.certificate.epochs import EpochChange, verify_epochs
+from quorum.certificate.epochs import verify_epochs
 from quorum.certificate.ledger_block import transaction_hash
 from quorum.certificate.ledger_proof import LedgerProof, ValueProof, flaws_of_ledger_proof
 from quorum.model import NodeId
@@ -48,14 +46,9 @@ class LedgerAudit(msgspec.Struct, frozen=True, omit_defaults=True):
     value: str | None = None
 
 
-def judge_ledger(
-    proof: LedgerProof,
-    genesis: Committee | None = None,
-    root: bytes | None = None,
-    changes: Sequence[EpochChange] = (),
-) -> LedgerAudit:
-    """Judge a proof by the committee that `changes` lead to from `genesis`, or by the ledger's `root`, whichever
-    the caller trusts; by both where both are given. By neither nothing holds."""
+def judge_ledger(proof: LedgerProof, genesis: Committee | None = None, root: bytes | None = None) -> LedgerAudit:
+    """Judge a proof by the committee that its changes of epoch lead to from `genesis`, or by the ledger's `root`,
+    whichever the caller trusts; by both where both are given. By neither nothing holds."""
     reasons = flaws_of_ledger_proof(proof)
     own = root_of(proof)
     is_signed = False
@@ -63,7 +56,7 @@ def judge_ledger(
         if proof.anchor is None:
             reasons.append("nobody signed it.")
         else:
-            committee, verdict = verify_epochs(genesis, tuple(changes))
+            committee, verdict = verify_epochs(genesis, proof.anchor.changes)
             if verdict.valid:
                 verdict = verify_block(proof.anchor.certificate, committee)
             reasons += verdict.reasons

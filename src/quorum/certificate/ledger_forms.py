@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from quorum.certificate import block_forms
+from quorum.certificate import block_forms, chain_forms
 from quorum.certificate.base64url import bytes_in, text_of
 from quorum.certificate.json_text import read_once
 from quorum.certificate.ledger_block import LedgerHeader, LedgerRoots, TransactionResult
@@ -19,9 +19,11 @@ from quorum.entry import Buffer
 from quorum.errors import ConfigurationError
 
 FORMAT: Final = "quorum-ledger-1"
-LEDGER_PROOF_BYTES_MAX: Final = block_forms.CERTIFICATE_BYTES_MAX + 256 * 1024
+CHANGES_BYTES_MAX: Final = 2 * 1024 * 1024
+"""What the changes of epoch in a proof may have: about 1,800 of committees of 4, or 15 of 1,000 members."""
+LEDGER_PROOF_BYTES_MAX: Final = block_forms.CERTIFICATE_BYTES_MAX + CHANGES_BYTES_MAX + 256 * 1024
 """A transaction or a value of 64 KiB has 87,382 characters here, all the rest of a proof fewer; and there is a
-certificate."""
+certificate, with changes of epoch."""
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,7 +70,7 @@ class _Value(_Document, frozen=True, forbid_unknown_fields=True):
     path: _Path
 
 
-class _Anchor(_Document, frozen=True, forbid_unknown_fields=True):
+class _Anchor(_Document, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     app: int
     head: str
     pieces: int
@@ -76,6 +78,7 @@ class _Anchor(_Document, frozen=True, forbid_unknown_fields=True):
     group: str
     path: tuple[str, ...]
     certificate: block_forms.BlockDocument
+    changes: tuple[chain_forms.ChangeDocument, ...] = ()
 
 
 class _Proof(_Document, frozen=True, forbid_unknown_fields=True):
@@ -181,6 +184,7 @@ def _anchor_document(anchor: Anchor) -> _Anchor:
         text_of(proof.group),
         tuple(map(text_of, proof.path)),
         block_forms.document_of(anchor.certificate),
+        tuple(map(chain_forms.document_of, anchor.changes)),
     )
 
 
@@ -188,7 +192,8 @@ def _anchor_of(read: _Anchor) -> Anchor:
     path = tuple(map(bytes_in, read.path))
     proof = PieceProof(read.pieces, bytes_in(read.tree), bytes_in(read.group), path)
     state = ProvenHead(bytes_in(read.head), proof)
-    return Anchor(read.app, state, block_forms.certificate_of(read.certificate))
+    changes = tuple(map(chain_forms.change_of, read.changes))
+    return Anchor(read.app, state, block_forms.certificate_of(read.certificate), changes)
 
 
 def _path_document(path: MapPath) -> _Path:

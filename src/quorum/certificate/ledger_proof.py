@@ -13,6 +13,7 @@ from struct import error as struct_error
 import msgspec
 
 from quorum.certificate.block import BlockCertificate
+from quorum.certificate.epochs import EpochChange
 from quorum.certificate.ledger_block import (
     LedgerHeader,
     LedgerRoots,
@@ -53,11 +54,13 @@ class ValueProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Anchor(msgspec.Struct, frozen=True):
     """What leads from the ledger's root to signatures: `state` is the head of the state that the header of
-    `certificate` names, in which the ledger is application `app`."""
+    `certificate` names, in which the ledger is application `app`. `changes` lead from the first committee to the
+    one that signed."""
 
     app: int
     state: ProvenHead
     certificate: BlockCertificate
+    changes: tuple[EpochChange, ...] = ()
 
 
 class LedgerProof(msgspec.Struct, frozen=True):
@@ -71,7 +74,7 @@ class LedgerProof(msgspec.Struct, frozen=True):
 
 def flaws_of_ledger_proof(proof: LedgerProof) -> list[str]:
     """What keeps the proof from leading to the header that its anchor's certificate is about. The certificate
-    itself is judged elsewhere (`block.verify_block`)."""
+    and the changes before it are judged elsewhere (`block.verify_block`, `epochs.verify_epochs`)."""
     try:
         return _flaws_of_subject(proof.subject, proof.roots) + _flaws_of_anchor(proof)
     except (struct_error, ValueError, OverflowError) as error:

@@ -151,9 +151,11 @@ class LightClient:
     def _take_change(self, change: EpochChange) -> Outcome:
         old = self.committee
         new, verdict = verify_epochs(old, (change,))
-        flaws = list(verdict.reasons) or flaws_of_time(change.certificate.header, self._now_us, self._rules)
+        if not verdict.valid:
+            return Refused(verdict.reasons)
+        flaws = self._flaws_of_place(change.certificate)
         if flaws:
-            return Refused(tuple(flaws))
+            return Refused(tuple(f"the change from epoch {old.epoch} does not hold: {flaw}" for flaw in flaws))
         self._believe(LightBlock(old, change.certificate))
         self.committee = new
         return self._advance()
@@ -170,9 +172,7 @@ class LightClient:
     def _believe(self, block: LightBlock) -> None:
         assert block.committee.epoch >= self.committee.epoch, "I1: the epoch went backwards"
         self.committee = block.committee
-        newest = self._newest
-        if newest is None or block.certificate.header.sequence >= newest.header.sequence:
-            self._newest = block.certificate  # a change may be older than the newest block of its epoch
+        self._newest = block.certificate  # a change too stands in the last block of its epoch
         self._passed.append(block)
 
     def _flaws_of_place(self, certificate: BlockCertificate) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from pathlib import Path
 
 import click
@@ -11,12 +12,14 @@ import msgspec
 from quorum.certificate.committee import Committee, Member, check_committee
 from quorum.certificate.genesis import encode_genesis
 from quorum.console.command import AnswerNo, command, print_json, seconds_option
-from quorum.console.inquiry import answering, ask_all
+from quorum.console.inquiry import Answers, ask_all
 from quorum.errors import ConfigurationError, QuorumError
+from quorum.runtime.byzantine_config import members_dialled, tolerated
 from quorum.runtime.config import ClusterConfig, find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.keyring import load_public_keys
 from quorum.runtime.setup import KEYS_FOLDER
+from quorum.runtime.status import NodeStatus
 
 POLL_S = 0.2
 
@@ -106,29 +109,42 @@ async def _committee(
                 "it. Copy signing-keys.json from where its key was made."
             )
         members.append(Member(node, known[node], weight))
-    statuses = answering(await ask_all(place))
-    if not statuses:
-        raise ConfigurationError(
-            f"the epoch of {cluster.cluster_id} was asked for, but no member answers. Look whether they run."
-        )
-    tolerated = (len(members) - 1) // 3 if faults is None else faults
-    epoch = max(status.epoch for status in statuses) + 1
-    committee = Committee(cluster.cluster_id, epoch, tuple(members), tolerated)
+    epoch = newest_epoch(await ask_all(place), members_dialled(cluster), tolerated(cluster))
+    may_lie = (len(members) - 1) // 3 if faults is None else faults
+    committee = Committee(cluster.cluster_id, epoch + 1, tuple(members), may_lie)
     check_committee(committee)
     return committee
+
+
+def newest_epoch(answers: Answers, first: Collection[str], faults: int) -> int:
+    """The highest epoch that more than `faults` of the `first` committee say they have reached, so that one honest
+    member has. Raises ConfigurationError where no more than that answer."""
+    found = [answer.epoch for node, answer in answers.items() if node in first and isinstance(answer, NodeStatus)]
+    if len(found) <= faults:
+        raise ConfigurationError(
+            f"the epoch of the committee was asked for, but {len(found)} members of the first one say theirs, and "
+            f"{faults + 1} are needed where {faults} may lie. Look whether they run."
+        )
+    return sorted(found, reverse=True)[faults]
 
 
 async def _acts(place: Place, committee: Committee, timeout: float) -> bool:
     """Whether more members than may lie say, in time, that they stand in the committee's epoch."""
     deadline = asyncio.get_running_loop().time() + timeout
     while True:
-        answers = answering(await ask_all(place))
-        there = [each for each in answers if each.epoch == committee.epoch and each.voters == committee.nodes]
-        if len([each for each in there if each.node in committee.nodes]) > committee.faults:
+        if is_in_force(await ask_all(place), committee):
             return True
         if asyncio.get_running_loop().time() >= deadline:
             return False
         await asyncio.sleep(POLL_S)
+
+
+def is_in_force(answers: Answers, committee: Committee) -> bool:
+    """Whether more of the committee than may lie say that they stand in its epoch. Who answered is who was asked,
+    whatever the answer says."""
+    asked = [answers.get(node) for node in committee.nodes]
+    there = [each for each in asked if isinstance(each, NodeStatus) and each.epoch == committee.epoch]
+    return sum(each.voters == committee.nodes for each in there) > committee.faults
 
 
 def _show(done: Approval) -> None:

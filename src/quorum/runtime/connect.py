@@ -24,6 +24,7 @@ from quorum.runtime.directory import anywhere, loopback_only
 from quorum.runtime.key_client import KeyValueClient
 from quorum.runtime.keyring import CLIENT_PREFIX, Signer, TlsContexts, load_client_signer, load_tls
 from quorum.runtime.ledger_client import LedgerClient
+from quorum.runtime.ledger_proofs import Given
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.setup import ADMIN, KEYS_FOLDER, NODE_FILE
@@ -96,9 +97,7 @@ class Place:
         ConfigurationError."""
         return None if self._trusted is None else self._trusted()
 
-    async def proofs(
-        self, wanted: GetTransaction | Look, timeout: float
-    ) -> AsyncGenerator[bytes | QuorumError, None]:
+    async def proofs(self, wanted: GetTransaction | Look, timeout: float) -> AsyncGenerator[Given, None]:
         """What each node proves of its ledger, or why it does not: all are asked at once, and told as they
         come."""
         asked = [asyncio.create_task(self._proof_of(name, wanted, timeout)) for name in tuple(self.endpoints)]
@@ -110,14 +109,14 @@ class Place:
                 each.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
 
-    async def _proof_of(self, name: str, wanted: GetTransaction | Look, timeout: float) -> bytes | QuorumError:
+    async def _proof_of(self, name: str, wanted: GetTransaction | Look, timeout: float) -> Given:
         try:
             async with asyncio.timeout(timeout), self.node(name) as connection:
-                return await connection.prove(wanted)
+                return name, await connection.prove(wanted)
         except QuorumError as error:
-            return error
+            return name, error
         except (OSError, TimeoutError) as error:
-            return QuorumError(
+            return name, QuorumError(
                 f"{name} was asked for a proof, but does not answer ({error or 'in time'}). Look whether it runs."
             )
 

@@ -11,7 +11,7 @@ from quorum.certificate.block import BlockCertificate
 from quorum.certificate.block_forms import encode_json
 from quorum.certificate.chain_forms import encode_chain
 from quorum.certificate.committee import Committee
-from quorum.certificate.epochs import EpochChange
+from quorum.certificate.epochs import EpochChange, leading_to
 from quorum.certificate.evidence import Evidence, votes_of
 from quorum.errors import ConfigurationError, NotLeader
 from quorum.model import Configuration, NodeId
@@ -171,5 +171,5 @@ def newest_certificate(driver: Driver, leader: NodeId | None, changes: Sequence[
     certificate = driver.certificate
     if not isinstance(certificate, BlockCertificate):
         raise NotLeader(leader)
-    before = [change for change in changes if change.committee.epoch <= certificate.epoch]
+    before = leading_to(changes, certificate.epoch)
     return encode_chain(before, certificate) if before else encode_json(certificate)

@@ -3,6 +3,8 @@ to."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from quorum.apps.batch import BatchDecoder, Refused
@@ -13,7 +15,8 @@ from quorum.apps.ledger_machine import LedgerMachine, Version
 from quorum.apps.ledger_prover import present, prove_transaction, prove_value
 from quorum.apps.witness import Witness
 from quorum.certificate.block import BlockCertificate
-from quorum.certificate.ledger_forms import encode_ledger_proof
+from quorum.certificate.epochs import EpochChange, leading_to
+from quorum.certificate.ledger_forms import LEDGER_PROOF_BYTES_MAX, encode_ledger_proof
 from quorum.certificate.ledger_proof import Anchor, LedgerProof
 from quorum.entry import Buffer
 from quorum.errors import LocalProtocolError, QuorumError
@@ -21,10 +24,13 @@ from quorum.errors import LocalProtocolError, QuorumError
 _SUBJECTS: BatchDecoder[GetTransaction | Look] = BatchDecoder(GetTransaction | Look)
 
 
-def prove_here(host: Host | Witness, certificate: object, body: Buffer) -> bytes:
+def prove_here(
+    host: Host | Witness, certificate: object, body: Buffer, changes: Sequence[EpochChange] = ()
+) -> bytes:
     """The proof, as JSON, of what the one question in `body` is about: in the ledger of the state that
     `certificate` names, where that is known here and holds it, else in the present one, without signatures.
 
+    `changes` are those of epoch that are known here; where they make a proof too long, it has no signatures.
     Raises QuorumError, also where there is no ledger or no such transaction.
     """
     ledger = host.application(LEDGER_APP) if isinstance(host, Host) else None
@@ -34,15 +40,20 @@ def prove_here(host: Host | Witness, certificate: object, body: Buffer) -> bytes
             'ledger = "MODULE:CLASS".'
         )
     subject = _subject(body)
-    anchor, version = _anchored(host, ledger, certificate)
+    anchor, version = _anchored(host, ledger, certificate, changes)
     proof = None if version is None else _proof(ledger, subject, version)
-    if proof is None:
-        anchor, proof = None, _proof(ledger, subject, present(ledger))
+    if proof is not None:
+        document = encode_ledger_proof(LedgerProof(proof.roots, proof.subject, anchor))
+        if len(document) <= LEDGER_PROOF_BYTES_MAX:
+            return document
+    proof = _proof(ledger, subject, present(ledger))
     assert proof is not None, "what a ledger holds is in the present one"
-    return encode_ledger_proof(LedgerProof(proof.roots, proof.subject, anchor))
+    return encode_ledger_proof(proof)
 
 
-def _anchored(host: Host, ledger: LedgerMachine, certificate: object) -> tuple[Anchor | None, Version | None]:
+def _anchored(
+    host: Host, ledger: LedgerMachine, certificate: object, changes: Sequence[EpochChange]
+) -> tuple[Anchor | None, Version | None]:
     """What leads from a version of the ledger to the signatures, and that version."""
     if not isinstance(certificate, BlockCertificate):
         return None, None
@@ -51,7 +62,7 @@ def _anchored(host: Host, ledger: LedgerMachine, certificate: object) -> tuple[A
     version = None if root is None else ledger.version(root)
     if head is None or version is None:
         return None, None
-    return Anchor(LEDGER_APP, head, certificate), version
+    return Anchor(LEDGER_APP, head, certificate, leading_to(changes, certificate.epoch)), version
 
 
 def _proof(ledger: LedgerMachine, subject: GetTransaction | Look, version: Version) -> LedgerProof | None:

@@ -13,9 +13,13 @@ from quorum.certificate.ledger_block import transaction_hash
 from quorum.certificate.ledger_forms import decode_ledger_proof
 from quorum.certificate.ledger_proof import LedgerProof, TransactionProof
 from quorum.errors import ConfigurationError, QuorumError
+from quorum.model import NodeId
 
 PROOF_S = 5.0
 """How long one node is waited for."""
+
+
+Given = tuple[NodeId, bytes | QuorumError]
 
 
 class ProofSource(Protocol):
@@ -25,8 +29,8 @@ class ProofSource(Protocol):
         """The members whose signatures count; None where nobody signs. Raises ConfigurationError."""
         ...
 
-    def proofs(self, wanted: GetTransaction | Look, timeout: float) -> AsyncGenerator[bytes | QuorumError, None]:
-        """What each node gives, as it comes."""
+    def proofs(self, wanted: GetTransaction | Look, timeout: float) -> AsyncGenerator[Given, None]:
+        """What each node gives, as it comes, with the name of who was asked."""
         ...
 
 
@@ -56,22 +60,25 @@ class Wanted:
 async def best_proof(source: ProofSource, committee: Committee | None, wanted: Wanted) -> LedgerProof:
     """Of the proofs that hold, one with signatures before one without, and the newest.
 
-    Where members may lie, N-T are heard first: a liar cannot pass off an old state for the newest one then, since
-    T+1 of them are honest. Raises QuorumError where none holds.
+    Where members may lie, N-T of the committee prove it first: a liar cannot pass off an old state for the newest
+    one then, since T+1 of them are honest. Where fewer do, of a cluster with more faults than T, it is the newest
+    that was given. Raises QuorumError where none holds.
     """
     best: LedgerProof | None = None
     problem = QuorumError("a proof was asked for, but no node is known. Check the addresses.")
-    heard = 0
+    heard: set[NodeId] = set()  # who failed told nothing of what is newest, nor did who has no vote
     enough = 1 if committee is None else len(committee.members) - committee.faults
     async with aclosing(source.proofs(wanted.subject, PROOF_S)) as answers:
-        async for answer in answers:
-            heard += 1
+        async for node, answer in answers:
             judged = answer if isinstance(answer, QuorumError) else _judged(answer, committee, wanted)
             if isinstance(judged, QuorumError):
                 problem = judged
-            elif best is None or _rank(judged) > _rank(best):
+                continue
+            if committee is None or node in committee.nodes:
+                heard.add(node)
+            if best is None or _rank(judged) > _rank(best):
                 best = judged
-            if best is None or heard < enough:
+            if len(heard) < enough:
                 continue
             if wanted.suits(best) and (committee is None or best.anchor is not None):
                 return best

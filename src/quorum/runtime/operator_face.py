@@ -141,7 +141,9 @@ class OperatorFace:
 
     def prove(self, body: Buffer) -> bytes:
         """The proof of what a question to the ledger is about: runtime.ledger_face."""
-        return prove_here(self._host, self._driver.certificate, body)
+        engine = self._engine
+        changes = engine.replica.state.epochs.changes if isinstance(engine, PbftEngine) else ()
+        return prove_here(self._host, self._driver.certificate, body, changes)
 
     def set_link_faults(self, blocked_in: tuple[str, ...], blocked_out: tuple[str, ...]) -> None:
         faults = self._network.faults

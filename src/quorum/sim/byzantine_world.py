@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 from quorum.certificate.committee import Committee, Member
+from quorum.certificate.epochs import EpochChange
 from quorum.certificate.evidence import Evidence, accused, verify_evidence, votes_of
 from quorum.certificate.keys import is_signed
 from quorum.certificate.vote import SigningDomain
@@ -176,6 +177,10 @@ class ByzantineWorld(World):
         """The newest that an honest node that runs knows of."""
         known = [node.replica.state.committee for node in self._running()]
         return max(known, key=lambda committee: committee.epoch, default=None)
+
+    def changes(self, node: NodeId) -> Sequence[EpochChange]:
+        replica = self.nodes[node].replica
+        return replica.state.epochs.changes if isinstance(replica, PbftReplica) else ()
 
     def was_member(self, name: NodeId) -> bool:
         """Whether some committee had the key with which this node signs now."""

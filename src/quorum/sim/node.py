@@ -277,7 +277,7 @@ class SimNode:
     def prove(self, body: Buffer) -> bytes:
         """As runtime.operator_face.OperatorFace.prove."""
         assert self.host is not None and self.driver is not None, "a node that is down answers nothing"
-        return prove_here(self.host, self.driver.certificate, body)
+        return prove_here(self.host, self.driver.certificate, body, self.world.changes(self.node))
 
     def set_link_faults(self, blocked_in: tuple[str, ...], blocked_out: tuple[str, ...]) -> None:
         raise ConfigurationError("link faults were asked for, but a simulated network has its own. Use them.")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from random import Random
 from typing import Any
 
 from quorum.apps.catalogue import new_host
 from quorum.apps.host import Host
+from quorum.certificate.epochs import EpochChange
 from quorum.certificate.evidence import Evidence
 from quorum.checkers.agreement import Agreement, LeaderCompleteness
 from quorum.checkers.progress import Sometimes
@@ -85,6 +86,10 @@ class World:
 
     def make_host(self) -> Host:
         return new_host()
+
+    def changes(self, node: NodeId) -> Sequence[EpochChange]:
+        """The signed changes of its committee that a node knows."""
+        return ()
 
     @property
     def digest_entries(self) -> int:

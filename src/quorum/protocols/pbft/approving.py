@@ -52,7 +52,7 @@ def on_approved(state: PbftState, event: ChangeApproved) -> None:
 
 
 def _check_may_approve(state: PbftState, committee: Committee) -> None:
-    check_following(state.epochs.committees, committee)
+    check_following(state.epochs.newest, state.epochs.used, committee)
     epoch = state.committee.epoch
     if not state.is_member:
         raise ConfigurationError(

@@ -20,7 +20,7 @@ def why_not(state: PbftState, committee: Committee) -> str:
     """Why this committee cannot follow; empty: it can. To be asked last: what nobody vouches for could take for
     ever to check."""
     try:
-        check_following(state.epochs.committees, committee)
+        check_following(state.epochs.newest, state.epochs.used, committee)
     except ConfigurationError as error:
         return str(error)
     return ""

@@ -14,7 +14,7 @@ from quorum.certificate.committee import Committee
 from quorum.certificate.epochs import EpochChange
 from quorum.certificate.evidence import Claim
 from quorum.certificate.vote import DIGEST_BYTES
-from quorum.model import Configuration
+from quorum.model import Configuration, NodeId
 
 VIEWS_PER_EPOCH: Final = 10**9
 """View 3 of the second epoch of a cluster is view 1,000,000,003."""
@@ -33,12 +33,15 @@ class Epochs:
     I2  the block where an epoch begins lies behind the one where the epoch before began.
     """
 
-    __slots__ = ("by_hash", "changes", "committees", "start")
+    __slots__ = ("by_hash", "changes", "committees", "start", "used")
 
     def __init__(self, first: Committee) -> None:
         self.committees = [first]
         self.changes: list[EpochChange] = []
         self.by_hash = {first.membership_hash: first}
+        self.used: dict[bytes, tuple[NodeId, int]] = {}
+        """Every key that a member had, and by whom and in which epoch last."""
+        self._use(first)
         self.start = NO_CLAIM
         """Where the newest epoch begins, a claim that needs no proof there: the last block of the one before."""
 
@@ -73,7 +76,11 @@ class Epochs:
         self.committees.append(committee)
         self.changes.append(change)
         self.by_hash[committee.membership_hash] = committee
+        self._use(committee)
         self.start = Claim(self.first_view(committee.epoch) - 1, header.sequence, header.digest())
+
+    def _use(self, committee: Committee) -> None:
+        self.used.update((key, (node, committee.epoch)) for node, key in committee.keys.items())
 
     def after(self, epoch: int, most: int) -> tuple[EpochChange, ...]:
         """The changes that lead on from an epoch, as many as `most`."""
