@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 
@@ -11,6 +12,7 @@ import uvloop
 
 from quorum.errors import ConfigurationError, LocalProtocolError, RemoteProtocolError
 from quorum.runtime.codec import encode_frame
+from quorum.runtime.connection import FrameConnection
 from quorum.runtime.dial import dial
 from quorum.runtime.handshake import (
     CONTROL_CHANNEL,
@@ -20,7 +22,7 @@ from quorum.runtime.handshake import (
     Welcome,
 )
 from quorum.runtime.limits import Limits
-from quorum.runtime.network import Network
+from quorum.runtime.network import ENDED_A_COLLECTION, Network
 from runtime.network_ends import (
     CLUSTER,
     TAG,
@@ -296,6 +298,33 @@ def test_a_client_is_served_and_missed(keys, secure):
         await node.close()
 
     run(main)
+
+
+def test_what_clients_that_came_and_went_leave_behind_is_collected(keys):
+    """Their connections hold each other, and much that the collector of garbage does not count."""
+
+    def held() -> int:
+        return sum(type(each) is FrameConnection for each in gc.get_objects())
+
+    async def main():
+        node, handler = await started("n9", keys.contexts("n9"))
+        tls, before = keys.contexts("client.ann", unit="admin"), held()
+        for number in range(3 * ENDED_A_COLLECTION):
+            connection = await dial(node.address, tls, hello("ann", to="", role="client"), Caller())
+            connection.close()
+            await handler.until(lambda h, number=number: len(h.news) == number + 1)
+            del connection
+            handler.clients.clear()
+        assert held() - before < 2 * ENDED_A_COLLECTION
+        await node.close()
+
+    gc.collect()
+    threshold = gc.get_threshold()
+    gc.set_threshold(10**6, 20, 50)
+    try:
+        run(main)
+    finally:
+        gc.set_threshold(*threshold)
 
 
 def test_too_many_clients_are_sent_away_and_peers_keep_their_places():
