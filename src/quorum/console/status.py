@@ -92,7 +92,7 @@ def _warnings(
                 f"the election timeout of {election_timeout_us / 1000:.0f} ms: elections may fail. Use a faster "
                 "disk, or raise election_timeout"
             )
-        if not status.may_vote:
+        if not status.may_vote and status.node in status.members:
             found.append(f"{status.node} may not vote until a leader has confirmed its log")
         if status.no_space:
             found.append(
