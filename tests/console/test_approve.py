@@ -113,6 +113,8 @@ def test_a_newcomer_follows_and_gets_a_vote(run, run_json, tmp_path):
         assert run("up", "--folder", made).exit_code == 0
         _, seen = run_json("status", *config)
         assert not seen["nodes"]["n5"]["may_vote"]
+        assert seen["nodes"]["n5"]["connected"] == ["n1", "n2", "n3", "n4"]
+        assert not any("may not vote" in warning for warning in seen["warnings"])
         code, done = run_json("approve", "n1", "n2", "n3", "n4", "n5", *config)
         assert (code, done["in_force"]) == (0, True), json.dumps(done)
         assert "n5" in done["refused"]
