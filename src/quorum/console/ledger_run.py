@@ -23,7 +23,6 @@ def run_ledger(config: Path | None, timeout: float, act: Callable[[Client], Coro
         if error.kind != NOT_THERE:
             raise
     raise ConfigurationError(
-        "a ledger was asked, but the nodes of this cluster run none. Name its application in the cluster.toml of "
-        "each "
-        'of them, ledger = "MODULE:CLASS", before the cluster begins or with all of them stopped.'
+        "a ledger was asked, but the nodes of this cluster run none. Begin a new cluster whose cluster.toml names "
+        'its application, on every node: ledger = "MODULE:CLASS".'
     )
