@@ -20,6 +20,11 @@ TOPIC = "colour of the bicycle shed"
 
 
 async def main(config: Path) -> None:
+    if load_cluster(config).model == "byzantine":
+        sys.exit(
+            "the leader's record of a decision was to be verified, but in this cluster members may lie, and sign "
+            "blocks instead. Run `quorum certificate -o cert.json`, then `quorum verify cert.json`."
+        )
     async with quorum.connect(config=config) as client:
         proposals = (client.decide(TOPIC, value) for value in (b"green", b"blue", b"red"))
         decisions = await asyncio.gather(*proposals)

@@ -193,6 +193,19 @@ def test_what_cannot_be_shown_is_told_all_the_same():
     assert do(LedgerMachine(Odd()), 1, b"a") == [Refused("?", "?")]
 
 
+def test_a_question_on_which_the_application_fails_gets_an_answer_that_says_what_to_do():
+    class Fails(Register):
+        def query(self, path, state):
+            raise ValueError("no such page")
+
+    (refused,) = ask(LedgerMachine(Fails()), Look("page/7"))
+    assert refused.reason == "ValueError"
+    assert refused.message == (
+        "'page/7' was asked, but the application's query fails on it: no such page. Ask another, or correct the "
+        "application."
+    )
+
+
 def test_a_malformed_element_spoils_only_itself():
     import msgspec
 

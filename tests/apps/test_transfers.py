@@ -58,6 +58,14 @@ def test_tokens_move_as_their_holders_sign():
     assert account_in(value.value) == (65, 2)
 
 
+def test_a_question_about_what_is_no_account_is_refused_and_says_what_to_ask():
+    ledger = LedgerMachine(Coins())
+    for path in ("balance/abc", "balance", "stock/7"):
+        (refused,) = decode_results(ledger.query(encode_query([Look(path)])))
+        assert refused.reason == "path" and f"'{path}' was asked, but" in refused.message
+        assert "Ask balance/KEY" in refused.message or "Ask that" in refused.message
+
+
 def test_what_the_holder_did_not_sign_is_not_admitted():
     ledger = LedgerMachine(Coins())
     honest = transfer(0, 2, 30, 0)

@@ -28,6 +28,7 @@ from quorum.certificate.ledger_proof import Anchor
 from quorum.certificate.merkle import leaf_of
 from quorum.certificate.state_head import ProvenHead, encode_head, read_head
 from quorum.certificate.state_pieces import GROUP, HEAD, PieceProof, digest_of, entries_of
+from quorum.console.ledger_shown import lines_of
 from quorum.entry import TICK
 from quorum.errors import ConfigurationError, QuorumError
 
@@ -166,6 +167,22 @@ def forgeries():
 def test_a_forgery_is_told_apart(what, proof):
     audit = judge_ledger(proof, COMMITTEE)
     assert not audit.valid and not audit.signed and audit.reasons, what
+
+
+def test_an_altered_question_is_labelled_as_a_claim_and_a_demanded_key_as_met():
+    """Nothing signed says which key answers a question, so another one is no flaw, and not said to be proven."""
+    value = WORLD.value("k7")
+    asked = replace(value, subject=replace(value.subject, question="k8"))
+    audit = judge_ledger(asked, COMMITTEE)
+    assert (audit.valid, audit.question, audit.question_proven, audit.key_demanded) == (True, "k8", False, False)
+    said = lines_of(audit)
+    assert said[0].startswith(f"valid: key {b'k7'.hex()} holds 2, in the ledger with ")
+    assert said[1] == "claimed, not proven: that this key answers 'k8'"
+    demanded = judge_ledger(asked, COMMITTEE, key=b"k7")
+    assert demanded.valid and demanded.key_demanded and lines_of(demanded)[1] == "this is the key demanded"
+    for proof in (asked, WORLD.transaction()):
+        other = judge_ledger(proof, COMMITTEE, key=b"k8")
+        assert not other.valid and other.reasons == ("it is not about that key.",)
 
 
 def signed_state(head, pieces=(b"sessions",)):

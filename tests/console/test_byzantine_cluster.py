@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from documented import ROOT, run_command
 from quorum.certificate.audit import judge_block, judge_evidence
 from quorum.certificate.block_forms import decode_json
 from quorum.certificate.evidence_forms import decode_evidence
@@ -93,6 +94,26 @@ def test_the_newest_certificate_verifies_with_the_genesis_file_alone(run, folder
     altered["view"] = altered["view"] + 1
     file.write_text(json.dumps(altered))
     assert run("verify", file, "--genesis", folder / "genesis.json").exit_code == 1
+
+
+def test_commands_write_certificates_that_verify_and_follow_take(run, run_json, folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = ("--config", folder / "cluster.toml")
+    decided, newest = folder / "colour.json", folder / "cert.json"
+    code, told = run_json("decide", "colour", "green", "--certificate", decided, *config)
+    assert (code, told["value"]) == (0, "green") and told["certified_block"] >= told["index"]
+    text = run("decide", "colour", "--certificate", decided, *config)
+    assert text.exit_code == 0 and "by signatures of a quorum; not which value that block holds" in text.output
+    assert run_json("verify", decided)[1]["sequence"] >= told["index"]
+    code, told = run_json("certificate", "-o", newest, *config)
+    assert code == 0 and len(told["signers"]) >= 3
+    assert "signed by" in run("certificate", "-o", newest, *config).output
+    for command in ("verify", "follow"):
+        assert run(command, newest).exit_code == 0, command
+    assert json.loads(run("certificate", *config).stdout)["format"] == "quorum-block-1"
+    assert run("certificate", "-o", folder, *config).exit_code == 2
+    code, said = run_command(f"python {ROOT}/examples/decision_certificate.py {folder}/cluster.toml")
+    assert code == 1 and "Run `quorum certificate -o cert.json`" in said and "Traceback" not in said
 
 
 def test_a_primary_that_lies_on_the_wire_is_caught_named_and_replaced(run, run_json, tmp_path):

@@ -12,6 +12,7 @@ import pytest
 from quorum.certificate.genesis import decode_genesis
 from quorum.certificate.ledger_audit import judge_ledger
 from quorum.certificate.ledger_block import transaction_hash
+from quorum.errors import ConfigurationError
 from quorum.runtime.connect import connect
 from quorum.runtime.local import LocalCluster
 
@@ -105,6 +106,9 @@ def test_a_question_is_answered_and_blocks_are_listed(run, run_json, made):
     _, receipt = run_json("ledger", "submit", "-", *at(made), stdin=b"asked=7")
     assert run("ledger", "query", "asked", *at(made)).stdout == "7\n"
     assert run("ledger", "query", "absent", *at(made)).exit_code == 1
+    run("ledger", "submit", "-", *at(made), stdin=b"rude=\x1b[2J")
+    assert run("ledger", "query", "rude", *at(made)).stdout == "\\x1b[2J\n"
+    assert run("ledger", "query", "rude", "--hex", *at(made)).stdout == b"\x1b[2J".hex() + "\n"
     _, listed = run_json("ledger", "blocks", "--limit", 1, *at(made))
     assert listed["ledger"]["number"] == listed["blocks"][0]["number"] >= receipt["block"]
     assert listed["blocks"][0]["digest"] == listed["ledger"]["head"]
@@ -222,6 +226,11 @@ def test_a_cluster_without_a_ledger_says_so(run, tmp_path):
         assert submitted.exit_code == 2 and "run none" in submitted.output
         proven = run("ledger", "prove", "00" * 32, *at(made))
         assert 'ledger = "MODULE:CLASS"' in proven.output
+        with (
+            connect(config=made / "cluster.toml").sync as client,
+            pytest.raises(ConfigurationError, match="nodes of this cluster run none"),
+        ):
+            client.ledger.submit(b"a")
         (tmp_path / "a.csv").write_text("a\n1\n")
         imported = run("ledger", "import", tmp_path / "a.csv", *at(made))
         assert imported.exit_code == 2 and "names no ledger" in imported.output
@@ -229,6 +238,9 @@ def test_a_cluster_without_a_ledger_says_so(run, tmp_path):
         config.write_text('ledger = "quorum.apps.ledger_application:LedgerApplication"\n' + config.read_text())
         imported = run("ledger", "import", tmp_path / "a.csv", *at(made))  # the nodes run without it
         assert imported.exit_code == 2 and "run none" in imported.output
+        assert run("down", "--folder", made).exit_code == 0
+        again = run("up", "--folder", made)
+        assert again.exit_code != 0 and "its log began with no ledger" in again.output
     finally:
         run("down", "--folder", made)
 

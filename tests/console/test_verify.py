@@ -21,6 +21,7 @@ from quorum.certificate.evidence import Claim, Equivocation, HiddenVote
 from quorum.certificate.evidence_forms import encode_evidence
 from quorum.certificate.genesis import encode_genesis
 from quorum.certificate.inclusion import encode_inclusion, prove
+from quorum.certificate.ledger_forms import encode_ledger_proof
 from quorum.certificate.requests import sign_request
 from quorum.certificate.vote import SigningDomain, VoteKind
 from quorum.console.verify import audit_of
@@ -334,6 +335,28 @@ def test_options_that_a_kind_has_no_use_for_are_refused(cert, here, run):
     ):
         refused = run("verify", *arguments)
         assert refused.exit_code == 2 and "Leave it out" in refused.stderr
+
+
+def test_a_value_s_proof_claims_a_question_and_proves_a_key(cert, run, run_json):
+    from certificate.test_ledger_proof import COMMITTEE, WORLD
+
+    cert.write_bytes(encode_ledger_proof(WORLD.value("k7")).replace(b'"k7"', b'"k8"'))
+    cert.with_name("genesis.json").write_bytes(encode_genesis(COMMITTEE))
+    text = run("verify", cert)
+    assert text.exit_code == 0 and "claimed, not proven: that this key answers 'k8'" in text.output
+    key = b"k7".hex()
+    code, audit = run_json("verify", cert)
+    assert (code, audit["key"], audit["question_proven"], audit["key_demanded"]) == (0, key, False, False)
+    code, audit = run_json("verify", cert, "--key", key)
+    assert (code, audit["key_demanded"]) == (0, True)
+    other = run("verify", cert, "--key", b"k8".hex())
+    assert other.exit_code == 1 and "it is not about that key" in other.output
+    for option in ("--key", "--root"):
+        wrong = run("verify", cert, option, "xyz")
+        assert wrong.exit_code == 2 and f"'xyz' was given with {option}, but it is not hexadecimal" in wrong.output
+    cert.write_bytes(encode_ledger_proof(WORLD.transaction()))
+    wrong = run("verify", cert, "--key", key)
+    assert wrong.exit_code == 2 and "has no key" in wrong.output
 
 
 def test_the_help_has_an_example(run):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from quorum.apps.batch import BatchDecoder, Refused
+from quorum.apps.batch import MESSAGE_CHARS_MAX, BatchDecoder, Refused
 from quorum.apps.ledger import (
     LIST_BLOCKS_MAX,
     PATH_BYTES_MAX,
@@ -23,7 +23,7 @@ from quorum.apps.ledger import (
     Value,
     encode_answers,
 )
-from quorum.apps.ledger_application import KEY_BYTES_MAX, LedgerState, said_of
+from quorum.apps.ledger_application import KEY_BYTES_MAX, LedgerState, Refusal, said_of
 from quorum.certificate.ledger_block import TransactionResult, transaction_hash
 from quorum.entry import Buffer
 
@@ -57,8 +57,14 @@ def key_of(ledger: LedgerMachine, path: str) -> bytes | Refused:
         key = ledger.application.query(path, LedgerState(ledger.state))
     except MemoryError:
         raise
-    except Exception as error:
+    except Refusal as error:
         return Refused(*said_of(error))
+    except Exception as error:
+        kind, said = said_of(error)
+        told = (
+            f"{path[:60]!r} was asked, but the application's query fails on it: {said[: MESSAGE_CHARS_MAX // 2]}. "
+        )
+        return Refused(kind, f"{told}Ask another, or correct the application.")
     if type(key) is not bytes or len(key) > KEY_BYTES_MAX:
         return Refused("key", "the application answers with something that is no key of its state. Correct it.")
     return key

@@ -121,7 +121,14 @@ class Transfers(LedgerApplication):
         what, _, key = path.partition("/")
         if what != "balance":
             raise Refusal("path", f"{path[:60]!r} was asked, but only balance/KEY is known. Ask that.")
-        return _key_in(key, "a question")
+        try:
+            return _key_in(key, "its KEY")
+        except ValueError as error:
+            raise Refusal(
+                "path",
+                f"{path[:60]!r} was asked, but {error}. Ask balance/KEY with the public key of an account, in "
+                "hexadecimal.",
+            ) from None
 
     @classmethod
     def transaction_of(cls, row: Mapping[str, str]) -> bytes:

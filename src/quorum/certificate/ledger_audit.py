@@ -21,8 +21,9 @@ class LedgerAudit(msgspec.Struct, frozen=True, omit_defaults=True):
     `signed`: a quorum of the committee signed for it. Where nobody did, `valid` means that it holds in the ledger
     of this `root`, which the caller trusts. `ledger_number`: how many blocks that ledger had. Of a transaction,
     `transaction` is its hash, `number` and `place` say where it stands, `code` and `data` what became of it; of a
-    value `question`, `key` and `value` say what it is. Bytes are hexadecimal; `value` is None where there is
-    nothing.
+    value `key` and `value` say what it is; `key_demanded`: the caller named that key. `question` is what the maker
+    of the proof says that the key answers, and `question_proven` always false. Bytes are hexadecimal; `value` is
+    None where there is nothing.
     """
 
     kind: str
@@ -42,13 +43,21 @@ class LedgerAudit(msgspec.Struct, frozen=True, omit_defaults=True):
     code: int | None = None
     data: str | None = None
     question: str | None = None
+    question_proven: bool | None = None
+    key_demanded: bool | None = None
     key: str | None = None
     value: str | None = None
 
 
-def judge_ledger(proof: LedgerProof, genesis: Committee | None = None, root: bytes | None = None) -> LedgerAudit:
+def judge_ledger(
+    proof: LedgerProof,
+    genesis: Committee | None = None,
+    root: bytes | None = None,
+    key: bytes | None = None,
+) -> LedgerAudit:
     """Judge a proof by the committee that its changes of epoch lead to from `genesis`, or by the ledger's `root`,
-    whichever the caller trusts; by both where both are given. By neither nothing holds."""
+    whichever the caller trusts; by both where both are given. By neither nothing holds. With `key` it must be about
+    the value of that key: which key answers a question is the application's affair, and proven nowhere."""
     reasons = flaws_of_ledger_proof(proof)
     own = root_of(proof)
     is_signed = False
@@ -65,18 +74,18 @@ def judge_ledger(proof: LedgerProof, genesis: Committee | None = None, root: byt
                 reasons.append(f"it is about application {proof.anchor.app}, which is no ledger.")
     if root is not None and root != own:
         reasons.append(f"it is about the ledger of root {own.hex()}.")
+    if key is not None and (not isinstance(proof.subject, ValueProof) or proof.subject.key != key):
+        reasons.append("it is not about that key.")
     if genesis is None and root is None:
         reasons.append("no committee and no root was given to judge it by.")
-    return _audit(proof, own, not reasons, is_signed and not reasons, tuple(reasons))
+    audit = _audit(proof, own, not reasons, is_signed and not reasons, tuple(reasons))
+    return audit if key is None else msgspec.structs.replace(audit, key_demanded=True)
 
 
 def verify_query(proof: LedgerProof, key: bytes, genesis: Committee) -> bytes | None:
     """The value that a signed state has under `key`; None: it has nothing there. Raises ValueError, with every
     reason, for a proof that does not hold, or is about something else."""
-    audit = judge_ledger(proof, genesis)
-    reasons = list(audit.reasons)
-    if not isinstance(proof.subject, ValueProof) or proof.subject.key != key:
-        reasons.append("it is not about that key.")
+    reasons = judge_ledger(proof, genesis, key=key).reasons
     if reasons:
         raise ValueError(f"the value of {key[:40]!r} was to be proven, but: {' '.join(reasons)} Ask another node.")
     assert isinstance(proof.subject, ValueProof), "or there was a reason"
@@ -112,7 +121,8 @@ def _audit(proof: LedgerProof, root: bytes, valid: bool, signed: bool, reasons: 
         )
     if isinstance(subject, ValueProof):
         value = None if subject.value is None else subject.value.hex()
-        return msgspec.structs.replace(audit, question=subject.question, key=subject.key.hex(), value=value)
+        asked = {"question": subject.question, "question_proven": False, "key_demanded": False}
+        return msgspec.structs.replace(audit, key=subject.key.hex(), value=value, **asked)
     return msgspec.structs.replace(
         audit,
         transaction=transaction_hash(subject.transaction).hex(),

@@ -50,7 +50,7 @@ def backup(file: Path, node: str | None, verify: bool, config: Path | None, time
     if place.may_lie:
         raise ConfigurationError(
             "a backup was to be taken from a cluster whose members may lie, but it would be one member's word for "
-            "all that it holds. Read what is to be kept, say by `quorum kv scan`: that several answer alike."
+            "all that it holds. Read what is to be kept, say by `quorum kv range`: that several answer alike."
         )
     if node is not None and node not in place.endpoints:
         raise ConfigurationError(

@@ -35,6 +35,10 @@ _COMMANDS = {
     "decide": ("decide:decide", "Decide a topic once and for all, or read its decision."),
     "ledger": ("ledger:ledger", "Put transactions into the cluster's ledger, and prove what is there."),
     "verify": ("verify:verify", "Say whether a certificate, or evidence against a member, holds."),
+    "certificate": (
+        "certificate:certificate",
+        "Write the newest block's certificate, where members may lie.",
+    ),
     "follow": ("follow:follow", "Follow a Byzantine cluster from certificate to certificate, as a light client."),
     "backup": ("backup:backup", "Write a backup of a running cluster to FILE, or check one."),
     "restore": ("backup:restore", "Set up in FOLDER a new cluster that begins with the state of the backup FILE."),

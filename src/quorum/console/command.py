@@ -209,13 +209,20 @@ def text_of(data: bytes) -> tuple[str, str]:
         return data.hex(), "hex"
 
 
-def bytes_of(text: str, as_hex: bool) -> bytes:
-    """An argument as bytes. Raises ConfigurationError for what is not hexadecimal where it should be."""
+def bytes_of(text: str, as_hex: bool, option: str = "--hex") -> bytes:
+    """An argument as bytes; `option` is what says that it is hexadecimal. Raises ConfigurationError for what is
+    not, where it should be."""
     if not as_hex:
         return text.encode("utf-8", "surrogateescape")
     try:
         return bytes.fromhex(text)
     except ValueError:
         raise ConfigurationError(
-            f"{text[:60]!r} was given with --hex, but it is not hexadecimal. Write two digits 0-9 a-f for a byte."
+            f"{text[:60]!r} was given with {option}, but it is not hexadecimal. Write two digits 0-9 a-f for a "
+            "byte."
         ) from None
+
+
+def plain(text: str, chars_max: int = 1200) -> str:
+    """Text without anything that moves a cursor or sets a colour."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[:chars_max])

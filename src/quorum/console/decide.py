@@ -17,6 +17,7 @@ from quorum.errors import ConfigurationError, QuorumError
 from quorum.runtime.client import Client
 from quorum.runtime.config import find_config
 from quorum.runtime.connect import Place, at_config
+from quorum.runtime.newest_certificate import Newest, newest_certificate
 from quorum.systems.build import build
 
 CERTIFICATE_PAUSE_S = 0.1
@@ -38,7 +39,8 @@ def decide(
     """Decide a topic once and for all, or read its decision.
 
     VALUE ("-": standard input) is proposed; the first value that is committed stays. Exit 1 when that is another
-    value than VALUE, or, without VALUE, when nothing is decided.
+    value than VALUE, or, without VALUE, when nothing is decided. Where members may lie, the certificate is that of
+    a block: a quorum signed it, and with it the decision's block; which value that block holds it does not show.
     """
     proposed = None if value is None else _proposed(value)
     place = at_config(find_config(config))
@@ -55,9 +57,14 @@ def decide(
         else:
             click.echo(f"{topic!r} is not decided", err=True)
         raise AnswerNo
-    if certificate is not None:
-        _write(certificate, asyncio.run(certified(place, decision, timeout)))
-    _show(decision, proposed, certificate, as_json)
+    block = None
+    if certificate is not None and place.may_lie:
+        newest = asyncio.run(covering(place, decision, timeout))
+        block = newest.sequence
+        _write(certificate, newest.document)
+    elif certificate is not None:
+        _write(certificate, encode_json(asyncio.run(certified(place, decision, timeout))))
+    _show(decision, proposed, certificate, block, as_json)
     if proposed is not None and decision.value != proposed:
         raise AnswerNo
 
@@ -96,15 +103,37 @@ async def certified(place: Place, decision: Decision, timeout: float = 10.0) -> 
         await asyncio.sleep(CERTIFICATE_PAUSE_S)
 
 
+async def covering(place: Place, decision: Decision, timeout: float = 10.0) -> Newest:
+    """The certificate of a block at or behind that of a decision, where members may lie: it covers all before its
+    own. Raises QuorumError with what is wrong, when `timeout` seconds have passed."""
+    deadline = asyncio.get_running_loop().time() + timeout
+    while True:
+        try:
+            newest = await newest_certificate(place)
+            if newest.sequence >= decision.index:
+                return newest
+            reason = f"the newest that a node gave is of block {newest.sequence}, before block {decision.index}"
+        except ConfigurationError:
+            raise
+        except QuorumError as error:
+            reason = str(error)
+        if asyncio.get_running_loop().time() >= deadline:
+            raise QuorumError(
+                f"a certificate for {decision.topic!r} was asked for, but none covers it as yet: {reason}. The "
+                "decision stands; retry without a value."
+            )
+        await asyncio.sleep(CERTIFICATE_PAUSE_S)
+
+
 def _proposed(value: str) -> bytes:
     if value == "-":
         return sys.stdin.buffer.read()
     return value.encode("utf-8", "surrogateescape")
 
 
-def _write(path: Path, certificate: DecisionCertificate) -> None:
+def _write(path: Path, document: bytes) -> None:
     try:
-        path.write_bytes(encode_json(certificate) + b"\n")
+        path.write_bytes(document + b"\n")
     except OSError as error:
         raise ConfigurationError(
             f"the certificate was to be written to {path}, but that failed ({error.strerror}). The decision "
@@ -112,7 +141,10 @@ def _write(path: Path, certificate: DecisionCertificate) -> None:
         ) from None
 
 
-def _show(decision: Decision, proposed: bytes | None, certificate: Path | None, as_json: bool) -> None:
+def _show(
+    decision: Decision, proposed: bytes | None, certificate: Path | None, block: int | None, as_json: bool
+) -> None:
+    """`block`: the one that the certificate is of, where members may lie."""
     if as_json:
         try:
             value, encoding = decision.value.decode(), "text"
@@ -129,6 +161,7 @@ def _show(decision: Decision, proposed: bytes | None, certificate: Path | None, 
                 "epoch": decision.epoch,
                 "term": decision.term,
                 "certificate": None if certificate is None else str(certificate),
+                "certified_block": block,
             }
         )
         return
@@ -136,3 +169,6 @@ def _show(decision: Decision, proposed: bytes | None, certificate: Path | None, 
     if proposed is not None:
         how = "decided now" if decision.first else "decided earlier"
         click.echo(f"{how}, at index {decision.index} of term {decision.term}, epoch {decision.epoch}", err=True)
+    if block is not None:
+        proves = f"{certificate} proves block {block}, and block {decision.index} of the decision with it"
+        click.echo(f"{proves}, by signatures of a quorum; not which value that block holds", err=True)

@@ -23,8 +23,8 @@ from quorum.certificate.light_client import Followed, Refused
 from quorum.certificate.light_forms import LIGHT_BYTES_MAX, decode_light, encode_light
 from quorum.certificate.trust import DAY_US, Trusted, TrustRules
 from quorum.certificate.witnesses import Comparison, compare
-from quorum.console.command import AnswerNo, command, print_json
-from quorum.console.verify import plain, read_bounded
+from quorum.console.command import AnswerNo, command, plain, print_json
+from quorum.console.verify import read_bounded
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
 

@@ -14,17 +14,18 @@ from quorum.certificate.ledger_audit import judge_ledger
 from quorum.certificate.ledger_block import DONE, transaction_hash
 from quorum.certificate.ledger_forms import encode_ledger_proof
 from quorum.certificate.ledger_proof import LedgerProof
-from quorum.console.command import AnswerNo, Group, command, print_json, text_of, with_cluster
+from quorum.console.command import AnswerNo, Group, command, plain, print_json, text_of, with_cluster
+from quorum.console.inquiry import run_client
 from quorum.console.ledger_import import import_
-from quorum.console.ledger_run import run_ledger
 from quorum.console.ledger_shown import (
     header_fields,
-    lines_of,
+    proven_lines,
     receipt_fields,
     receipt_line,
     result_fields,
     result_text,
     roots_fields,
+    value_text,
 )
 from quorum.errors import ConfigurationError
 from quorum.runtime.client import Client
@@ -53,9 +54,9 @@ def submit(file: str, only_check: bool, config: Path | None, timeout: float, as_
     """
     transaction = _read(file)
     if only_check:
-        _show_check(run_ledger(config, timeout, lambda client: client.ledger.check(transaction)), as_json)
+        _show_check(run_client(config, timeout, lambda client: client.ledger.check(transaction)), as_json)
         return
-    receipt: Receipt = run_ledger(config, timeout, lambda client: client.ledger.submit(transaction))
+    receipt: Receipt = run_client(config, timeout, lambda client: client.ledger.submit(transaction))
     if as_json:
         print_json(receipt_fields(receipt))
     else:
@@ -71,7 +72,7 @@ def submit(file: str, only_check: bool, config: Path | None, timeout: float, as_
 def get(hash: str, raw: bool, config: Path | None, timeout: float, as_json: bool) -> None:
     """Show the transaction of this hash, and what became of it. Exit 1 if the ledger does not hold it."""
     name = hash_of(hash)
-    found: Found = run_ledger(config, timeout, lambda client: client.ledger.get(name))
+    found: Found = run_client(config, timeout, lambda client: client.ledger.get(name))
     if found.transaction is None or found.receipt is None:
         if as_json:
             print_json({"hash": hash, "transaction": None})
@@ -105,30 +106,37 @@ def prove(
     128th block; --certify orders empty requests until then. In crash mode nobody signs.
     """
     name = hash_of(hash)
-    _give(output, as_json, *run_ledger(config, timeout, lambda client: _proven(client, name, "", certify)))
+    _give(output, as_json, *run_client(config, timeout, lambda client: _proven(client, name, "", certify)))
 
 
 @command("query", "quorum ledger query stock/7")
 @click.argument("path")
 @click.option("--proof", type=_PATH, help="Write a proof here, and show what it proves.")
 @click.option("--certify", is_flag=True, help="With --proof: as of now, signed; else of the newest signed state.")
+@click.option("--hex", "as_hex", is_flag=True, help="Show the value in hexadecimal.")
 @with_cluster
 def query(
-    path: str, proof: Path | None, certify: bool, config: Path | None, timeout: float, as_json: bool
+    path: str, proof: Path | None, certify: bool, as_hex: bool, config: Path | None, timeout: float, as_json: bool
 ) -> None:
-    """Ask the ledger's application PATH. Exit 1 if there is nothing."""
+    """Ask the ledger's application PATH. Exit 1 if there is nothing.
+
+    What is no text is shown in hexadecimal, and what would move a cursor or set a colour is escaped.
+    """
     if proof is not None:
-        _give(proof, as_json, *run_ledger(config, timeout, lambda client: _proven(client, b"", path, certify)))
+        if as_hex:
+            raise click.UsageError("--hex was given with --proof, but a proof is a file. Leave one of them out.")
+        _give(proof, as_json, *run_client(config, timeout, lambda client: _proven(client, b"", path, certify)))
         return
     if certify:
         raise click.UsageError("--certify was given without --proof, but only proofs are signed. Name a file.")
-    value: Value = run_ledger(config, timeout, lambda client: client.ledger.query(path))
-    shown, encoding = ("", "text") if value.value is None else text_of(value.value)
+    value: Value = run_client(config, timeout, lambda client: client.ledger.query(path))
+    data = value.value or b""
+    shown, encoding = (data.hex(), "hex") if as_hex else text_of(data)
     if as_json:
         known = {"value": None if value.value is None else shown, "encoding": encoding}
         print_json({"path": path, "key": value.key.hex(), **known, "ledger": roots_fields(value.roots)})
     elif value.value is not None:
-        click.echo(shown)
+        click.echo(plain(shown, len(shown)))
     else:
         click.echo(f"there is nothing under {path!r}", err=True)
     if value.value is None:
@@ -148,7 +156,7 @@ def blocks(first: int | None, limit: int, config: Path | None, timeout: float, a
             start = max(0, (await client.ledger.blocks(0, 1)).roots.number - limit + 1)
         return await client.ledger.blocks(start, limit)
 
-    found: Blocks = run_ledger(config, timeout, ask)
+    found: Blocks = run_client(config, timeout, ask)
     if as_json:
         listed = [header_fields(header) for header in found.headers]
         print_json({"blocks": listed, "first_kept": found.first, "ledger": roots_fields(found.roots)})
@@ -174,7 +182,7 @@ def block(number: int, config: Path | None, timeout: float, as_json: bool) -> No
             whole = Block(whole.header, whole.transactions + more.transactions, whole.results + more.results)
         return whole
 
-    found: Block = run_ledger(config, timeout, ask)
+    found: Block = run_client(config, timeout, ask)
     if found.header is None:
         if as_json:
             print_json({"number": number, "block": None})
@@ -234,8 +242,9 @@ def _give(output: Path | None, as_json: bool, proof: LedgerProof, committee: Com
     if as_json:
         print_json({"proof": str(output), "signed": audit.signed, "root": audit.root, **_subject(audit)})
         return
-    for line in lines_of(audit)[1:]:
-        click.echo(line)
+    said = proven_lines(audit) if audit.subject == "transaction" else [value_text(audit), *proven_lines(audit)[1:]]
+    for line in said:
+        click.echo(plain(line))
     if committee is not None and not audit.signed:
         click.echo("no state that holds it is certified yet: ask again later, or with --certify", err=True)
 

@@ -24,7 +24,7 @@ from quorum.apps.ledger_application import LedgerApplication
 from quorum.certificate.ledger_block import DONE
 from quorum.console.command import AnswerNo, command, print_json, with_cluster
 from quorum.console.csv_rows import Row, rows_of
-from quorum.console.ledger_run import NOT_THERE, run_ledger
+from quorum.console.inquiry import run_client
 from quorum.console.ledger_shown import result_text
 from quorum.errors import ApplicationError, ConfigurationError, QuorumError
 from quorum.runtime.client import Client
@@ -86,7 +86,7 @@ def import_(file: str, strict: bool, window: int, config: Path | None, timeout: 
     with _opened(file) as source:
         rows = rows_of(source, application.transaction_of)
         importer = Importer(rows, window, strict)
-        imported = run_ledger(config, timeout, importer.run)
+        imported = run_client(config, timeout, importer.run)
     if as_json:
         print_json(imported)
     else:
@@ -180,8 +180,6 @@ def _outcome(future: asyncio.Future[Receipt]) -> Receipt | ApplicationError:
     try:
         return future.result()
     except ApplicationError as error:
-        if error.kind == NOT_THERE:
-            raise
         return error
 
 

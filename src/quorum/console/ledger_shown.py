@@ -80,18 +80,29 @@ def lines_of(audit: LedgerAudit) -> list[str]:
     """What a proof says, and whether it holds."""
     verdict = "valid" if audit.valid else "not valid"
     if audit.subject == "transaction":
-        what = f"transaction {audit.transaction} in block {audit.number}, place {audit.place}"
-        result = TransactionResult(audit.code or DONE, bytes.fromhex(audit.data or ""))
-        became = result_text(result)
+        what = f"transaction {audit.transaction} in block {audit.number}, place {audit.place}, of"
     else:
-        what = f"the answer to {audit.question!r}"
-        value = "nothing" if audit.value is None else _said(bytes.fromhex(audit.value))
-        became = f"key {_said(bytes.fromhex(audit.key or ''))}: {value}"
-    lines = [f"{verdict}: {what}, of the ledger with {audit.ledger_number} blocks"]
+        what = f"{value_text(audit)}, in"
+    lines = [f"{verdict}: {what} the ledger with {audit.ledger_number} blocks"]
     if audit.valid:
-        lines.append(became)
-        lines.append(_who_signed(audit))
+        lines += proven_lines(audit)
     return lines + [f"  {reason}" for reason in audit.reasons]
+
+
+def proven_lines(audit: LedgerAudit) -> list[str]:
+    """What became of a transaction, or what is claimed of a value; and who signed."""
+    if audit.subject == "transaction":
+        result = TransactionResult(audit.code or DONE, bytes.fromhex(audit.data or ""))
+        return [result_text(result), _who_signed(audit)]
+    claim = f"claimed, not proven: that this key answers {(audit.question or '')[:SHOWN_MAX]!r}"
+    return ["this is the key demanded" if audit.key_demanded else claim, _who_signed(audit)]
+
+
+def value_text(audit: LedgerAudit) -> str:
+    """What is under a key of the state. The key is hexadecimal, as `quorum verify --key` takes it."""
+    if audit.value is None:
+        return f"key {audit.key} holds nothing"
+    return f"key {audit.key} holds {_said(bytes.fromhex(audit.value)) or 'an empty value'}"
 
 
 def _who_signed(audit: LedgerAudit) -> str:

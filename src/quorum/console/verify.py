@@ -24,12 +24,11 @@ from quorum.certificate.evidence_forms import EvidenceFile
 from quorum.certificate.genesis import FILE_NAME, GENESIS_BYTES_MAX, decode_genesis
 from quorum.certificate.inclusion import INCLUSION_BYTES_MAX, decode_inclusion
 from quorum.certificate.ledger_audit import LedgerAudit, judge_ledger
-from quorum.certificate.ledger_proof import LedgerProof
-from quorum.console.command import AnswerNo, bytes_of, command, print_json
+from quorum.certificate.ledger_proof import LedgerProof, ValueProof
+from quorum.console.command import AnswerNo, bytes_of, command, plain, print_json
 from quorum.console.ledger_shown import lines_of
 from quorum.errors import ConfigurationError
 
-SHOWN_MAX = 300
 SIGNERS_SHOWN_MAX = 40
 _PATH = click.Path(path_type=Path)
 
@@ -40,6 +39,7 @@ _PATH = click.Path(path_type=Path)
     "--genesis", type=_PATH, help=f"The committee to trust.  [default: the {FILE_NAME} beside CERT.json]"
 )
 @click.option("--root", help="For a ledger's proof: the ledger's root that you trust, in hexadecimal.")
+@click.option("--key", help="For a ledger's proof of a value: the key that it must be about, in hexadecimal.")
 @click.option("--request", type=_PATH, help="A request with its path: is it in the block?")
 @click.option("--config", type=_PATH, help="For a crash-mode decision: the cluster.toml with its quorums.")
 @click.option("--value", help="For a crash-mode decision: the value that it should be about.")
@@ -47,6 +47,7 @@ def verify(
     file: Path,
     genesis: Path | None,
     root: str | None,
+    key: str | None,
     request: Path | None,
     config: Path | None,
     value: str | None,
@@ -55,10 +56,11 @@ def verify(
     """Say whether a certificate, or evidence against a member, holds. Nothing but these files is used.
 
     CERT.json is a block's certificate, in JSON or binary form, or with the changes of epoch since the genesis; a
-    ledger's proof of a transaction or a value; the certificate of a crash-mode decision; or evidence. Exit 0 if it
-    holds; 1 if not, with every reason; 2 if it could not be judged.
+    ledger's proof of a transaction or a value; the certificate of a crash-mode decision; or evidence. Of a value
+    the key is proven, not which question it answers: demand the key with --key. Exit 0 if it holds; 1 if not, with
+    every reason; 2 if it could not be judged.
     """
-    audit = audit_of(file, genesis, request, config, value, root)
+    audit = audit_of(file, genesis, request, config, value, root, key)
     if as_json:
         print_json(audit)
     elif isinstance(audit, LedgerAudit):
@@ -77,6 +79,7 @@ def audit_of(
     config: Path | None = None,
     value: str | None = None,
     root: str | None = None,
+    key: str | None = None,
 ) -> Audit | LedgerAudit:
     """Read the files and judge. Raises ConfigurationError for what cannot be read, or for an option too many."""
     data = read_bounded(file, DOCUMENT_BYTES_MAX, "a certificate or evidence")
@@ -94,7 +97,7 @@ def audit_of(
     if isinstance(document, LedgerProof):
         needless["--request"] = request
     else:
-        needless["--root"] = root
+        needless |= {"--root": root, "--key": key}
     for option, given in needless.items():
         if given is not None:
             raise ConfigurationError(
@@ -104,7 +107,7 @@ def audit_of(
     if isinstance(document, DecisionCertificate):
         return _judge_decision(document, config, value)
     if isinstance(document, LedgerProof):
-        return _judge_ledger(document, file, genesis, root)
+        return _judge_ledger(document, file, genesis, root, key)
     committee = _committee(file, genesis)
     if isinstance(document, EvidenceFile):
         return judge_evidence(document, committee)
@@ -125,18 +128,26 @@ _KINDS = {
 }
 
 
-def _judge_ledger(proof: LedgerProof, file: Path, genesis: Path | None, root: str | None) -> LedgerAudit:
+def _judge_ledger(
+    proof: LedgerProof, file: Path, genesis: Path | None, root: str | None, key: str | None
+) -> LedgerAudit:
     """By the committee where somebody signed, and by the root where one is given."""
-    trusted = None if root is None else bytes_of(root, as_hex=True)
+    trusted = None if root is None else bytes_of(root, as_hex=True, option="--root")
+    demanded = None if key is None else bytes_of(key, as_hex=True, option="--key")
+    if demanded is not None and not isinstance(proof.subject, ValueProof):
+        raise ConfigurationError(
+            f"--key was given with {file}, but that is the proof of a transaction, which has no key. Leave it "
+            "out, or name another file."
+        )
     if proof.anchor is not None and (root is None or genesis is not None):
-        return judge_ledger(proof, _committee(file, genesis), trusted)
+        return judge_ledger(proof, _committee(file, genesis), trusted, key=demanded)
     if trusted is None:
         raise ConfigurationError(
             f"{file} was to be judged, but nobody signed it: it holds for whoever knows the ledger's root from "
             "elsewhere. Give the one that you trust, --root HEX, or get a signed proof from a cluster whose "
             "members sign."
         )
-    return judge_ledger(proof, None, trusted)
+    return judge_ledger(proof, None, trusted, key=demanded)
 
 
 def _judge_decision(certificate: DecisionCertificate, config: Path | None, value: str | None) -> Audit:
@@ -209,8 +220,3 @@ def _headline(audit: Audit) -> str:
     else:
         what = f"block {audit.sequence}, decided in view {audit.view}, {where}"
     return f"{'valid' if audit.valid else 'not valid'}: {what}"
-
-
-def plain(text: str) -> str:
-    """Text without anything that moves a cursor or sets a colour."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: SHOWN_MAX * 4])

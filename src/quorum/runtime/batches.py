@@ -17,7 +17,14 @@ from quorum.apps.answer import Answer, reply_of
 from quorum.apps.batch import Refused
 from quorum.apps.catalogue import DECIDE_APP, KV_APP, LEDGER_APP, LOCK_APP, OBJECTS_APP
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES
-from quorum.errors import ApplicationError, LocalProtocolError, Overloaded, QuorumError, RemoteProtocolError
+from quorum.errors import (
+    ApplicationError,
+    ConfigurationError,
+    LocalProtocolError,
+    Overloaded,
+    QuorumError,
+    RemoteProtocolError,
+)
 from quorum.runtime.session import Session
 
 BATCH_COMMANDS_MAX = 1024
@@ -62,6 +69,10 @@ class Queue:
         self.keeps = keeps or query
         self.items: list[Any] = []
         self.futures: list[asyncio.Future[Any]] = []
+
+
+NOT_THERE = "UnknownApplication"
+"""The kind of the answer where no application has the id that was asked (apps.host)."""
 
 
 class _Sent:
@@ -227,7 +238,8 @@ class Batches:
         try:
             results = sent.queue.decode(reply_of(Answer(status, body)))
         except QuorumError as error:
-            _fail(futures, error)
+            is_absent = isinstance(error, ApplicationError) and error.kind == NOT_THERE
+            _fail(futures, _no_ledger() if is_absent and sent.queue.app == LEDGER_APP else error)
             return
         except (ValueError, msgspec.DecodeError):
             what = "answered with bytes that are no answer. Check that both ends run compatible versions."
@@ -285,6 +297,13 @@ def _unsendable(item: object, reason: str) -> LocalProtocolError:
     return LocalProtocolError(
         f"a {name} was to be sent, but {reason}. Keys and values are bytes, names and topics are text; store what "
         "is larger in pieces."
+    )
+
+
+def _no_ledger() -> ConfigurationError:
+    return ConfigurationError(
+        "a ledger was asked, but the nodes of this cluster run none. Begin a new cluster whose cluster.toml names "
+        'its application, on every node: ledger = "MODULE:CLASS".'
     )
 
 

@@ -1,7 +1,7 @@
 """The data folder of one node: one process, one identity, one format.
 
 lock            held by the running process
-identity.json   format, cluster, node, and whether the node has run
+identity.json   format, cluster, node, whether the node has run, and with which ledger
 wal/            the log
 snapshots/      the snapshots
 """
@@ -18,6 +18,7 @@ import msgspec
 
 from quorum.errors import ConfigurationError, StorageCorrupt
 from quorum.runtime.files import Files, RealFiles, durably, refusal
+from quorum.runtime.ledger_mark import UNSETTLED, Known, Settled, refuse_other
 from quorum.runtime.overlay import OverlayFiles
 
 FOLDER_FORMAT = 1
@@ -29,12 +30,14 @@ _IDENTITY_BYTES_MAX = 65536
 
 
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What identity.json says. `used`: a log was begun here, so that its absence is a loss."""
+    """What identity.json says. `used`: a log was begun here, so that its absence is a loss, and it was begun with
+    `ledger` (unset: with none)."""
 
     format: int
     cluster: str
     node: str
     used: bool = False
+    ledger: Known = msgspec.UNSET
 
 
 class _Format(msgspec.Struct):
@@ -95,10 +98,17 @@ class DataFolder:
             raise
         return folder
 
-    def mark_used(self) -> None:
-        """Write down that a log exists now; call it once the log was recovered the first time."""
-        if not self.used:
-            identity = msgspec.structs.replace(self._identity, used=True)
+    def check_ledger(self, ledger: Settled) -> None:
+        """Raise ConfigurationError where a log was begun here with another ledger."""
+        if self.used:
+            refuse_other(self.path, self._identity.ledger, ledger)
+
+    def mark_used(self, ledger: Known = msgspec.UNSET) -> None:
+        """Write down that a log exists now, and with which ledger; call it once the log was recovered the first
+        time, before a peer or a client is heard."""
+        settles = self._identity.ledger == UNSETTLED and ledger != UNSETTLED
+        if settles or not self.used:
+            identity = msgspec.structs.replace(self._identity, used=True, ledger=ledger)
             try:
                 _write_identity(RealFiles(), self.path, identity)
             except OSError as error:

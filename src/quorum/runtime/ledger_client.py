@@ -41,8 +41,8 @@ class Asker(Protocol):
 class LedgerClient:
     """The ledger of a cluster (apps.ledger has the semantics). Transactions are bytes, hashes have 32.
 
-    Every call raises ApplicationError where the ledger or its application refuses, WrongType for an argument of a
-    wrong type, and what Client says.
+    Every call raises ApplicationError where the ledger or its application refuses, ConfigurationError where the
+    cluster runs no ledger, WrongType for an argument of a wrong type, and what Client says.
     """
 
     def __init__(self, client: Asker, source: ProofSource | None = None) -> None:

@@ -36,8 +36,8 @@ def prove_here(
     ledger = host.application(LEDGER_APP) if isinstance(host, Host) else None
     if not isinstance(ledger, LedgerMachine) or not isinstance(host, Host):
         raise LocalProtocolError(
-            "a ledger was asked for a proof, but this node runs none. Name its application in cluster.toml: "
-            'ledger = "MODULE:CLASS".'
+            "a ledger was asked for a proof, but this node runs none. Begin a new cluster whose cluster.toml "
+            'names its application: ledger = "MODULE:CLASS".'
         )
     subject = _subject(body)
     anchor, version = _anchored(host, ledger, certificate, changes)

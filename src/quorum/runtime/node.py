@@ -32,6 +32,7 @@ from quorum.runtime.folder import DataFolder
 from quorum.runtime.gateway import Gateway
 from quorum.runtime.keyring import TlsContexts, load_tls
 from quorum.runtime.ledger_class import load_ledger
+from quorum.runtime.ledger_mark import mark_of
 from quorum.runtime.member_board import MemberBoard
 from quorum.runtime.messages import (
     REFUSED,
@@ -136,6 +137,7 @@ class Node:
         folder = config.cluster.parent
         self._objects = load_classes(self.cluster.objects, folder) if objects is None else objects
         self._ledger = load_ledger(self.cluster.ledger, folder)
+        self._ledger_mark = mark_of(self.cluster.ledger, self._ledger)
         self._is_guest = is_guest
         self._lie = lie
         self.member = self.cluster.member(config.node)
@@ -170,6 +172,7 @@ class Node:
                     "start it once with --bootstrap; if it joins a cluster that runs, with --join. If its data "
                     "was lost, it must not vote again under this name: evict it, then admit another."
                 )
+            folder.check_ledger(self._ledger_mark)
             self._assemble(folder, tls)
             awake = Awake() if config.awake else None
             try:
@@ -178,7 +181,7 @@ class Node:
                 await asyncio.sleep(0)
                 await self._first_records_durable()
                 if self._failure is None:
-                    folder.mark_used()
+                    folder.mark_used(self._ledger_mark)
                 if not self._is_guest:
                     gc.freeze()  # what is loaded stays
                 await self.network.start()

@@ -28,6 +28,7 @@ from quorum.runtime.backup import BackupReport, Progress, load_backup, objects_o
 from quorum.runtime.config import ClusterConfig
 from quorum.runtime.files import RealFiles
 from quorum.runtime.folder import DataFolder
+from quorum.runtime.ledger_mark import UNSETTLED
 from quorum.runtime.setup import DATA_FOLDER, ClusterLayout, init_cluster
 from quorum.runtime.snapshots import SnapshotStore
 from quorum.runtime.wal import Wal
@@ -131,6 +132,6 @@ def write_data(path: Path, cluster: str, node: str, mark: SnapshotMark, host: Ho
         log.write_hard_state(HardState(mark.term, None))
         log.sync(check)
         log.close()
-        folder.mark_used()
+        folder.mark_used(UNSETTLED)
     finally:
         folder.close()
