@@ -15,6 +15,7 @@ from quorum.certificate.epochs import EpochChange
 from quorum.certificate.evidence import Evidence, votes_of
 from quorum.errors import ConfigurationError, NotLeader
 from quorum.model import Configuration, NodeId
+from quorum.protocols.pbft.approving import approvals_seen
 from quorum.protocols.pbft.replica import PbftReplica
 from quorum.protocols.raft.change import DEPARTED_BEATS
 from quorum.protocols.raft.replica import RaftReplica
@@ -43,6 +44,9 @@ class Seen(msgspec.Struct, frozen=True):
     catching_up: tuple[NodeId, ...] = ()
     matched: dict[NodeId, int] = {}
     accused: dict[NodeId, int] = {}
+    faults: int = 0
+    committee: str = ""
+    approvals: dict[str, tuple[NodeId, ...]] = {}
 
 
 class RaftEngine:
@@ -148,6 +152,9 @@ class PbftEngine:
             state.snapshot.index if state.snapshot is not None else 0,
             state.may_sign,
             accused=self.evidence.accused,
+            faults=state.committee.faults,
+            committee=state.committee.membership_hash.hex(),
+            approvals=approvals_seen(state),
         )
 
 
