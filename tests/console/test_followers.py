@@ -79,4 +79,4 @@ def test_the_committee_that_acts_is_what_more_than_may_lie_say(cluster):
     present = present_of(honest | standing(("n3",), epoch=9), config)
     assert present is not None and (present.epoch, present.nodes, present.faults) == (2, FOUR, 1)
     assert present_of(standing(("n1",)) | standing(("n2",), epoch=3), config) is None
-    assert present_of(standing(("n1",)) | standing(("n6", "n7"), epoch=9), config) is None, "n6 is not of the first"
+    assert present_of(standing(("n1",)) | standing(("n6", "n7"), epoch=9), config) is None, "n6 came later"

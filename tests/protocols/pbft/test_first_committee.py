@@ -1,4 +1,4 @@
-"""A node's data belong to the first committee with which they began: with another it does not start, and says so."""
+"""A node's data belong to the first committee with which they began: with another it does not start."""
 
 from __future__ import annotations
 

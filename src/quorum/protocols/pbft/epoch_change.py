@@ -74,8 +74,8 @@ def _stand(state: PbftState) -> None:
 
 
 def recover(state: PbftState, notes: dict[str, bytes]) -> None:
-    """Stand in the newest epoch that an earlier life entered. Raises RemoteProtocolError where the second epoch did
-    not follow from this first committee."""
+    """Stand in the newest epoch that an earlier life entered. Raises RemoteProtocolError where the second epoch
+    did not follow from this first committee."""
     first = state.committee
     state.epochs = restored(first, notes)
     for change in state.epochs.changes[:1]:

@@ -171,8 +171,8 @@ class PbftReplica:
         except RemoteProtocolError as error:  # what disks lose shows by checksums: this was written like that
             raise ConfigurationError(
                 f"{self.node} was to go on with its data, but they began with another first committee, or T, than "
-                f"the one given now ({error.what}). Restore cluster.toml, and signing-keys.json beside it, as they "
-                "were: the members without a role are the first committee for ever."
+                f"the one given now ({error.what}). Restore cluster.toml, and signing-keys.json in its keys "
+                "folder, as they were: the members without a role are the first committee for ever."
             ) from error
 
     def _recover(self, event: events.Started) -> None:
