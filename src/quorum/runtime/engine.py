@@ -53,7 +53,8 @@ class RaftEngine:
     """Members may crash.
 
     `begun`: whether all that the replica wanted durable at first is so. `decided_configuration`: the one that is
-    committed here, and whether a newer one is not yet. `seen`: for operators.
+    committed here, and whether a newer one is not yet. `seen`: for operators. `followers`: dialled whether or not
+    they are members now.
     """
 
     verifier: Verifier | None = None
@@ -64,6 +65,7 @@ class RaftEngine:
         self.replica = RaftReplica(config.node, Random(SystemRandom().getrandbits(256)), settings)
         self.digest_entries = cluster.limits.digest_entries
         self.farewell_us = DEPARTED_BEATS * settings.election_timeout_us
+        self.followers: frozenset[NodeId] = frozenset()
 
     def begun(self) -> bool:
         state = self.replica.state
@@ -120,6 +122,7 @@ class PbftEngine:
         self.is_eager = False
         self.digest_entries = settings.state_blocks
         self.farewell_us = 0
+        self.followers = frozenset(member.id for member in cluster.members)
 
     def _committee_of(self, evidence: Evidence) -> Committee:
         """Whose keys judge the evidence."""

@@ -395,7 +395,7 @@ class Node:
             del self._diverged[node]
         self.network.learn({node: parse_address(address) for node, address in known.items()})
         if members:
-            self.network.keep(members, self.engine.farewell_us / 1e6)
+            self.network.keep({*members, *self.engine.followers}, self.engine.farewell_us / 1e6)
         self._is_changing = True
 
     def _show_members(self) -> None:
