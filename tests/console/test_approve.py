@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,10 +69,22 @@ async def newest_certificate(config: Path) -> bytes:
 def test_a_member_leaves_the_committee_while_clients_write(run, run_json, folder):
     config = ("--config", folder / "cluster.toml")
     assert run("kv", "put", *config, "a", "1").exit_code == 0
-    code, alone = run_json("approve", "n1", "n2", "n3", "n4", "--at", "n1", "--timeout", 2, *config)
-    assert (code, alone["approved"], alone["in_force"]) == (1, ["n1"], False)
+    began = time.monotonic()
+    code, alone = run_json("approve", "n1", "n2", "n3", "n4", "--at", "n1", *config)
+    assert (code, alone["approved"], alone["in_force"], alone["noted"]) == (0, ["n1"], False, True)
+    assert (alone["known"], alone["needed"]) == (["n1"], 4)
+    both = run("approve", "n1", "n2", "n3", "n4", "--at", "n2", *config)
+    assert both.exit_code == 0 and "noted at n2\n2 of 4 needed have approved" in both.output
+    assert time.monotonic() - began < 25, "nobody waits for operators who say nothing yet"
     code, done = run_json("approve", "n1", "n2", "n3", "n4", *config)
     assert (code, done["epoch"], done["in_force"]) == (0, 2, True), json.dumps(done)
+    assert done["refused"] == {}, "a member that the change reached first refused nothing"
+    code, again = run_json("approve", "n1", "n2", "n3", "n4", *config)
+    assert (code, again["epoch"], again["already"], again["approved"]) == (0, 2, True, [])
+    lower = run("approve", "n1", "n2", "n3", *config)
+    assert lower.exit_code == 2 and "--faults 0" in lower.stderr
+    unknown = run("approve", "n1", "n2", "n3", "n4", "--at", "n9", *config)
+    assert unknown.exit_code == 2 and "Name one of n1, n2, n3, n4, n5" in unknown.stderr
     assert run("kv", "put", *config, "b", "2").exit_code == 0
     assert run("kv", "get", *config, "a").output.strip() == "1"
     _, seen = run_json("status", *config)

@@ -11,12 +11,23 @@ import msgspec
 
 from quorum.certificate.committee import Committee, Member, check_committee
 from quorum.certificate.genesis import encode_genesis
+from quorum.console.approval_checks import (
+    acts_already,
+    approving,
+    are_quorum,
+    check_faults,
+    check_named,
+    check_newcomers,
+    needed,
+)
 from quorum.console.command import AnswerNo, command, print_json, seconds_option
 from quorum.console.inquiry import Answers, ask_all
+from quorum.console.present import Present, present_of
 from quorum.errors import ConfigurationError, QuorumError
 from quorum.runtime.byzantine_config import members_dialled, tolerated
 from quorum.runtime.config import ClusterConfig, find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
+from quorum.runtime.connection import system_reason
 from quorum.runtime.keyring import load_public_keys
 from quorum.runtime.setup import KEYS_FOLDER
 from quorum.runtime.status import NodeStatus
@@ -25,7 +36,9 @@ POLL_S = 0.2
 
 
 class Approval(msgspec.Struct, frozen=True):
-    """`approved` and `refused` (with the reason) by member; `in_force`: the committee acts already."""
+    """`approved` and `refused` (with the reason) by member; `in_force`: the committee acts, `already` before
+    anybody was asked. `noted`: all that were asked keep the approval, and a quorum is yet to come: `known` are
+    those that are known to approve, `needed` so many are enough (None: no number, or not known)."""
 
     epoch: int
     members: tuple[str, ...]
@@ -33,11 +46,16 @@ class Approval(msgspec.Struct, frozen=True):
     approved: tuple[str, ...]
     refused: dict[str, str]
     in_force: bool
+    already: bool = False
+    noted: bool = False
+    known: tuple[str, ...] = ()
+    needed: int | None = None
 
 
 @command("approve", "quorum approve n1 n2 n3 n4")
 @click.argument("nodes", nargs=-1, required=True)
 @click.option("--faults", type=int, help="Liars to be tolerated (T).  [default: as many as the members allow]")
+@click.option("--force", is_flag=True, help="Also of a new member that is out of reach, or far behind.")
 @click.option("--at", multiple=True, metavar="NODE", help="Only for this member; may be repeated.  [default: all]")
 @click.option(
     "--config",
@@ -48,6 +66,7 @@ class Approval(msgspec.Struct, frozen=True):
 def approve(
     nodes: tuple[str, ...],
     faults: int | None,
+    force: bool,
     at: tuple[str, ...],
     config: Path | None,
     timeout: float,
@@ -56,15 +75,16 @@ def approve(
     """Approve of the next committee, where members may lie: NODES.
 
     Each member takes the word of its own operator: whoever may speak for one alone names it by --at. The committee
-    changes once a quorum of the present one has approved of the same. Exit 1 if it does not act in time.
+    changes once a quorum of the present one has approved of the same. Exit 1 if it does not act in time; with
+    --at, if a member named there refuses. Fewer liars than now are tolerated only where --faults says so.
     """
     path = find_config(config)
-    done = asyncio.run(_approve(path, load_cluster(path), nodes, faults, at, timeout))
+    done = asyncio.run(_approve(path, load_cluster(path), nodes, faults, at, timeout, force))
     if as_json:
         print_json(done)
     else:
         _show(done)
-    if not done.in_force:
+    if not done.in_force and not done.noted:
         raise AnswerNo
 
 
@@ -75,19 +95,91 @@ async def _approve(
     faults: int | None,
     at: tuple[str, ...],
     timeout: float,
+    force: bool = False,
 ) -> Approval:
     place = at_config(path)
+    check_named(nodes, at, place.endpoints)
     committee = await _committee(path, cluster, place, nodes, faults)
-    approved, refused = [], {}
-    for node in at or tuple(place.endpoints):
-        try:
-            async with asyncio.timeout(timeout), place.node(node) as connection:
-                await connection.approve(encode_genesis(committee))
-            approved.append(node)
-        except (TimeoutError, OSError, QuorumError) as error:
-            refused[node] = str(error) or "does not answer"
-    in_force = bool(approved) and await _acts(place, committee, timeout)
-    return Approval(committee.epoch, committee.nodes, committee.faults, tuple(approved), refused, in_force)
+    present = present_of(await ask_all(place), cluster)
+    if present is not None:
+        if acts_already(present, committee, cluster.writes):
+            return Approval(present.epoch, committee.nodes, committee.faults, (), {}, True, already=True)
+        check_faults(present, committee, faults)
+        if not force:
+            await check_newcomers(place, present, committee, timeout)
+    refused = {}
+    asked = at or tuple(place.endpoints)
+    for node in asked:
+        reason = await _tell(place, node, committee, present, timeout)
+        if reason:
+            refused[node] = reason
+    approved = tuple(node for node in asked if node not in refused)
+    if at and approved and present is not None:
+        return await _after(place, committee, present, (approved, refused), timeout)
+    in_force = await _acts(place, committee, timeout if approved else 0.0)
+    refused = await _still_refused(place, committee, present, refused) if in_force else refused
+    return Approval(committee.epoch, committee.nodes, committee.faults, approved, refused, in_force)
+
+
+async def _tell(place: Place, node: str, committee: Committee, present: Present | None, timeout: float) -> str:
+    """Have a member approve; "" once it has, else why it has not."""
+    if present is not None and node not in present.nodes:
+        return f"{node} has no vote in epoch {present.epoch}"
+    try:
+        async with asyncio.timeout(timeout), place.node(node) as connection:
+            await connection.approve(encode_genesis(committee))
+    except OSError as error:  # TimeoutError is one
+        why = "in time" if isinstance(error, TimeoutError) else system_reason(error).lower()
+        where = place.endpoints[node]
+        return f"{node} does not answer at {where} ({why}). Start it, or leave it out: name the others by --at"
+    except QuorumError as error:
+        return str(error)
+    return ""
+
+
+async def _after(
+    place: Place,
+    committee: Committee,
+    present: Present,
+    said: tuple[tuple[str, ...], dict[str, str]],
+    timeout: float,
+) -> Approval:
+    """What came of the word of some members: it waits for others, or a quorum has approved and the change
+    comes."""
+    approved, refused = said
+    deadline = asyncio.get_running_loop().time() + timeout
+    while True:
+        in_force = await _acts(place, committee, 0.0)
+        known = tuple(sorted({*approving(await ask_all(place), present, committee), *approved}))
+        is_enough = are_quorum(present, known)
+        if in_force or not is_enough or asyncio.get_running_loop().time() >= deadline:
+            break
+        await asyncio.sleep(POLL_S)
+    if in_force:
+        refused = await _still_refused(place, committee, present, refused)
+    return Approval(
+        committee.epoch,
+        committee.nodes,
+        committee.faults,
+        approved,
+        refused,
+        in_force,
+        noted=not (in_force or is_enough or refused),
+        known=known,
+        needed=needed(present),
+    )
+
+
+async def _still_refused(
+    place: Place, committee: Committee, present: Present | None, refused: dict[str, str]
+) -> dict[str, str]:
+    """The change was decided meanwhile: a member that had no need of its operator's word, as it follows, refused
+    nothing."""
+    answers = await ask_all(place)
+    name = committee.membership_hash.hex()
+    acting = {node for node, each in answers.items() if isinstance(each, NodeStatus) and each.committee == name}
+    had_vote = set(refused) if present is None else set(present.nodes)
+    return {node: reason for node, reason in refused.items() if node not in acting & had_vote}
 
 
 async def _committee(
@@ -149,9 +241,15 @@ def is_in_force(answers: Answers, committee: Committee) -> bool:
 
 def _show(done: Approval) -> None:
     click.echo(f"epoch {done.epoch}: {', '.join(done.members)}, of which {done.faults} may lie")
-    click.echo(f"approved at {', '.join(done.approved) or 'no member'}")
+    if done.already:
+        click.echo("the committee acts already")
+        return
+    click.echo(f"{'noted' if done.noted else 'approved'} at {', '.join(done.approved) or 'no member'}")
     for node, reason in sorted(done.refused.items()):
-        click.echo(f"  {node}: {reason}")
-    click.echo(
-        "the committee acts" if done.in_force else "the present committee goes on: no quorum has approved yet"
-    )
+        click.echo(f"  {reason}" if reason.startswith(f"{node} ") else f"  {node}: {reason}")
+    if done.in_force:
+        click.echo("the committee acts")
+    elif done.needed is not None:
+        click.echo(f"{len(done.known)} of {done.needed} needed have approved")
+    else:
+        click.echo("the present committee goes on: no quorum has approved yet")

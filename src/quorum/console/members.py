@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import click
 
 from quorum.console.command import command, print_json, seconds_option
+from quorum.console.followers import add_follower, evict_followers, runs_here, strike_out
 from quorum.console.inquiry import NOTICE_S, ask_all, leader_of, no_quorum, refuse_discretion, waiting_line
 from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloaded, RequestRefused
 from quorum.membership.reconfiguration import (
@@ -26,15 +26,13 @@ from quorum.membership.reconfiguration import (
 )
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
-from quorum.runtime.enrol import add_member, remove_member
+from quorum.runtime.enrol import add_member
 from quorum.runtime.local import LocalCluster
 from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.setup import NODE_FILE
 from quorum.runtime.status import NodeStatus
 
 RETRY_S = 0.3
-BEGIN_S = 10.0
-"""How long a new node may take to begin its log."""
 PLAIN_WIDTH = 500
 """Of a table that nobody sees in a terminal: nothing in it is cut."""
 IN_STEP_ENTRIES = 100
@@ -172,7 +170,7 @@ def admit(
                 "node follows, until a quorum of members approves of a committee with it. Leave --role and "
                 "--replace out."
             )
-        _add_follower(path, node, address, start, as_json)
+        add_follower(path, node, address, start, as_json)
         return
     known = {member.id: str(member.advertise) for member in before.members}
     if old is not None and old not in known:
@@ -182,7 +180,7 @@ def admit(
     if node not in known:
         kept = next((member.role for member in before.members if member.id == old), role or "voter")
         known = {m.id: str(m.advertise) for m in add_member(path, node, kept, address).members}
-    if start or (start is None and _runs_here(path, node)):
+    if start or (start is None and runs_here(path, node)):
         local = LocalCluster(path)
         if local.pid(node) is None:
             local.start(node, join=not local.nodes[node].has_run)
@@ -197,42 +195,8 @@ def admit(
     change: Change = Admit(node, role or "voter", where) if old is None else Replace(old, node, where)
     leader = _change(path, change, timeout)
     if old is not None:
-        _strike_out(path, (old,))
+        strike_out(path, (old,))
     _show(leader, as_json, f"{node} is a {_role(leader, node)}, epoch {leader.epoch}")
-
-
-def _add_follower(path: Path, node: str, address: str | None, start: bool | None, as_json: bool) -> None:
-    """Where members may lie a node is written into the files, and follows; no leader makes it a member."""
-    after = add_member(path, node, "learner", address)
-    if start or (start is None and _runs_here(path, node)):
-        local = LocalCluster(path)
-        local.start(node, bootstrap=True)  # its key is new, so that it remembers all that it ever signed
-        deadline = time.monotonic() + BEGIN_S
-        while not local.nodes[node].has_run and local.pid(node) is not None and time.monotonic() < deadline:
-            time.sleep(RETRY_S / 10)
-        local.let_go()
-    else:
-        click.echo(
-            f"{node} is not started here. Start it on its machine, with these files and its keys: "
-            f"quorum node --config {path.parent / node / NODE_FILE} --bootstrap",
-            err=True,
-        )
-    where = str(after.member(node).advertise)
-    if as_json:
-        print_json({"node": node, "role": "learner", "address": where})
-        return
-    click.echo(f"{node} is a learner at {where}, in {path}")
-    click.echo("restart the members one after the other with this file, so that they reach it; then:")
-    click.echo(f"quorum approve {' '.join(sorted(member.id for member in after.members))}")
-
-
-def _runs_here(path: Path, node: str) -> bool:
-    """Whether the other nodes of this folder are processes of this machine."""
-    try:
-        local = LocalCluster(path)
-    except ConfigurationError:
-        return False
-    return bool(set(local.running()) - {node})
 
 
 @command("evict", "quorum evict n5")
@@ -242,9 +206,13 @@ def _runs_here(path: Path, node: str) -> bool:
 def evict(nodes: tuple[str, ...], config: Path | None, timeout: float, as_json: bool) -> None:
     """Take members out, all in one change; the leader may be among them.
 
-    Their data stays; a process of theirs on this machine is stopped.
+    Their data stays; a process of theirs on this machine is stopped. Where members may lie, only nodes without a
+    vote that are not of the first committee: quorum approve names those who vote.
     """
     path = find_config(config)
+    if load_cluster(path).model == "byzantine":
+        evict_followers(path, nodes, as_json)
+        return
     try:
         leader = _change(path, Evict(nodes), timeout)
     except RequestRefused:
@@ -253,19 +221,8 @@ def evict(nodes: tuple[str, ...], config: Path | None, timeout: float, as_json: 
         if set(nodes) & set(leader.members) or not set(nodes) <= listed:
             raise
         # They were evicted before, by a command that did not hear of it: the file is still to be put right.
-    _strike_out(path, nodes)
+    strike_out(path, nodes)
     _show(leader, as_json, f"{', '.join(nodes)} evicted, epoch {leader.epoch}")
-
-
-def _strike_out(path: Path, nodes: tuple[str, ...]) -> None:
-    """Stop those who have left, where they run here, and take them out of cluster.toml."""
-    try:
-        LocalCluster(path).stop(nodes)
-    except ConfigurationError:
-        click.echo(f"processes of {', '.join(nodes)} elsewhere run on: stop them there", err=True)
-    for member in load_cluster(path).members:
-        if member.id in nodes:
-            remove_member(path, member.id)
 
 
 @command("promote", "quorum promote n6")

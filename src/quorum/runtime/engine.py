@@ -15,6 +15,7 @@ from quorum.certificate.epochs import EpochChange, leading_to
 from quorum.certificate.evidence import Evidence, votes_of
 from quorum.errors import ConfigurationError, NotLeader
 from quorum.model import Configuration, NodeId
+from quorum.protocols.pbft.approving import approvals_seen
 from quorum.protocols.pbft.replica import PbftReplica
 from quorum.protocols.raft.change import DEPARTED_BEATS
 from quorum.protocols.raft.replica import RaftReplica
@@ -43,13 +44,17 @@ class Seen(msgspec.Struct, frozen=True):
     catching_up: tuple[NodeId, ...] = ()
     matched: dict[NodeId, int] = {}
     accused: dict[NodeId, int] = {}
+    faults: int = 0
+    committee: str = ""
+    approvals: dict[str, tuple[NodeId, ...]] = {}
 
 
 class RaftEngine:
     """Members may crash.
 
     `begun`: whether all that the replica wanted durable at first is so. `decided_configuration`: the one that is
-    committed here, and whether a newer one is not yet. `seen`: for operators.
+    committed here, and whether a newer one is not yet. `seen`: for operators. `followers`: dialled whether or not
+    they are members now.
     """
 
     verifier: Verifier | None = None
@@ -60,6 +65,7 @@ class RaftEngine:
         self.replica = RaftReplica(config.node, Random(SystemRandom().getrandbits(256)), settings)
         self.digest_entries = cluster.limits.digest_entries
         self.farewell_us = DEPARTED_BEATS * settings.election_timeout_us
+        self.followers: frozenset[NodeId] = frozenset()
 
     def begun(self) -> bool:
         state = self.replica.state
@@ -116,6 +122,7 @@ class PbftEngine:
         self.is_eager = False
         self.digest_entries = settings.state_blocks
         self.farewell_us = 0
+        self.followers = frozenset(member.id for member in cluster.members)
 
     def _committee_of(self, evidence: Evidence) -> Committee:
         """Whose keys judge the evidence."""
@@ -148,6 +155,9 @@ class PbftEngine:
             state.snapshot.index if state.snapshot is not None else 0,
             state.may_sign,
             accused=self.evidence.accused,
+            faults=state.committee.faults,
+            committee=state.committee.membership_hash.hex(),
+            approvals=approvals_seen(state),
         )
 
 

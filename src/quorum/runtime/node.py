@@ -245,7 +245,6 @@ class Node:
         )
         peers = cluster.peers(config.node)
         self._addresses = {member.id: str(member.advertise) for member in cluster.members}
-        self._followers = frozenset(self._addresses if cluster.model == "byzantine" else ())
         self.clock = SystemClock()
         self.timers = LoopTimers(self._loop, self._on_timer)
         self.network = Network(
@@ -399,7 +398,7 @@ class Node:
             del self._diverged[node]
         self.network.learn({node: parse_address(address) for node, address in known.items()})
         if members:
-            self.network.keep({*members, *self._followers}, self.engine.farewell_us / 1e6)
+            self.network.keep({*members, *self.engine.followers}, self.engine.farewell_us / 1e6)
         self._is_changing = True
 
     def _show_members(self) -> None:

@@ -14,6 +14,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     `outgoing` are those who voted before, while a change is under way; `catching_up`, on the leader, those who
     will. `reads` and `writes` are the election and the replication quorums in force. `state_digest` is the
     application's, after `applied_index`, in hexadecimal. `accused` counts what proves that members lied.
+    Where members may lie, `faults` of the voters may, `committee` is their membership hash in hexadecimal, and
+    `approvals` names who approves of next committees, by their hashes, as far as this member does.
     """
 
     node: str
@@ -54,6 +56,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
     cpu_us: int
     no_space: bool = False
     accused: dict[str, int] = {}
+    faults: int = 0
+    committee: str = ""
+    approvals: dict[str, tuple[str, ...]] = {}
 
     @property
     def leads(self) -> bool:

@@ -90,6 +90,13 @@ def forget(state: PbftState) -> None:
     state.persist(Note(APPROVED_NOTE, b""))
 
 
+def approvals_seen(state: PbftState) -> dict[str, tuple[NodeId, ...]]:
+    """Who approves of the committees of which this node does, as far as it knows; by their hashes, in
+    hexadecimal."""
+    own = (box for box in state.gathered.boxes.values() if state.node in box.approvals)
+    return {box.committee.membership_hash.hex(): tuple(sorted(box.approvals)) for box in own}
+
+
 # Between members.
 
 

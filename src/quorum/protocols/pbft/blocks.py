@@ -116,6 +116,12 @@ def read_past_block(sender: NodeId, entry: Buffer, committees: Mapping[bytes, Co
     return read_block(sender, entry, committee)
 
 
+def check_past_header(sender: NodeId, header: BlockHeader, committees: Mapping[bytes, Committee]) -> None:
+    """Raise RemoteProtocolError unless a header names one of these committees, by their membership hashes."""
+    if header.membership_hash not in committees:
+        raise RemoteProtocolError(sender, f"block {header.sequence} is of another committee or epoch")
+
+
 def read_headers(sender: NodeId, headers: Sequence[bytes]) -> list[BlockHeader]:
     """Unpack headers that `sender` gave. Raises RemoteProtocolError for bytes of another length."""
     if any(len(packed) != HEADER.size for packed in headers):

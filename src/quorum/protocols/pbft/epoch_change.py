@@ -16,6 +16,7 @@ from quorum.errors import RemoteProtocolError
 from quorum.model import NodeId
 from quorum.protocols.effects import HardState, Note
 from quorum.protocols.pbft import approving, catch_up, view_change
+from quorum.protocols.pbft.blocks import check_past_header
 from quorum.protocols.pbft.changes import why_not
 from quorum.protocols.pbft.epochs import note_of, restored
 from quorum.protocols.pbft.messages import Epochs, Fetch, Status
@@ -73,8 +74,12 @@ def _stand(state: PbftState) -> None:
 
 
 def recover(state: PbftState, notes: dict[str, bytes]) -> None:
-    """Stand in the newest epoch that an earlier life entered."""
-    state.epochs = restored(state.committee, notes)
+    """Stand in the newest epoch that an earlier life entered. Raises RemoteProtocolError where the second epoch
+    did not follow from this first committee."""
+    first = state.committee
+    state.epochs = restored(first, notes)
+    for change in state.epochs.changes[:1]:
+        check_past_header(state.node, change.certificate.header, {first.membership_hash: first})
     if state.epochs.changes:
         _stand(state)
 

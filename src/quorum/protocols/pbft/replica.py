@@ -12,7 +12,7 @@ import msgspec
 from quorum.certificate.committee import Committee, check_committee
 from quorum.certificate.requests import decode_request
 from quorum.entry import BLOCK
-from quorum.errors import LocalProtocolError, NotLeader, RemoteProtocolError
+from quorum.errors import ConfigurationError, LocalProtocolError, NotLeader, RemoteProtocolError
 from quorum.model import Configuration, NodeId
 from quorum.protocols import events
 from quorum.protocols.effects import Effect, Note, Refused, RoleChanged
@@ -25,7 +25,7 @@ from quorum.protocols.pbft import (
     progress,
     view_change,
 )
-from quorum.protocols.pbft.blocks import read_headers, read_past_block
+from quorum.protocols.pbft.blocks import check_past_header, read_headers, read_past_block
 from quorum.protocols.pbft.chain import Link
 from quorum.protocols.pbft.epochs import NO_CLAIM
 from quorum.protocols.pbft.messages import (
@@ -141,7 +141,8 @@ class PbftReplica:
     def step(self, event: events.Event) -> tuple[Effect, ...]:
         """Handle one event; return the effects in order (protocols.replica.Replica).
 
-        Raises RemoteProtocolError for a message no correct peer may send.
+        Raises RemoteProtocolError for a message no correct peer may send, and ConfigurationError at the start for
+        data that began with another first committee.
         """
         state = self.state
         handler = self._handlers.get(type(event))
@@ -165,12 +166,24 @@ class PbftReplica:
     # Lives.
 
     def _on_started(self, event: events.Started) -> None:
+        try:
+            self._recover(event)
+        except RemoteProtocolError as error:  # what disks lose shows by checksums: this was written like that
+            raise ConfigurationError(
+                f"{self.node} was to go on with its data, but they began with another first committee, or T, than "
+                f"the one given now ({error.what}). Restore cluster.toml, and signing-keys.json in its keys "
+                "folder, as they were: the members without a role are the first committee for ever."
+            ) from error
+
+    def _recover(self, event: events.Started) -> None:
         state, durable = self.state, event.durable
         notes = dict(durable.notes)
         epoch_change.recover(state, notes)
         if durable.snapshot is not None:
             state.snapshot = durable.snapshot
-            state.chain.stand_at(read_headers(self.node, (durable.snapshot.place,))[0])
+            header = read_headers(self.node, (durable.snapshot.place,))[0]
+            check_past_header(self.node, header, state.epochs.by_hash)
+            state.chain.stand_at(header)
             state.commit_sequence = durable.snapshot.index
         self._recover_blocks(durable)
         if CLAIM_NOTE in notes:
@@ -230,6 +243,7 @@ class PbftReplica:
             before = state.chain.newest
             if header.parent != before.digest:
                 break  # left from before a snapshot was fetched
+            check_past_header(self.node, header, state.epochs.by_hash)
             link = Link(header, header.digest(), meta.size)
             if place >= bytes_from:
                 block = read_past_block(self.node, durable.tail[place - bytes_from], state.epochs.by_hash)
