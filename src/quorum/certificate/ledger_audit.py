@@ -56,8 +56,8 @@ def judge_ledger(
     key: bytes | None = None,
 ) -> LedgerAudit:
     """Judge a proof by the committee that its changes of epoch lead to from `genesis`, or by the ledger's `root`,
-    whichever the caller trusts; by both where both are given. By neither nothing holds. With `key` it must be about
-    the value of that key: which key answers a question is the application's affair, and proven nowhere."""
+    whichever the caller trusts; by both where both are given. By neither nothing holds. With `key` it must be
+    about the value of that key: which key answers a question is the application's affair, and proven nowhere."""
     reasons = flaws_of_ledger_proof(proof)
     own = root_of(proof)
     is_signed = False
