@@ -163,7 +163,7 @@ def test_the_demo_catches_its_liar(run_json):
 def test_what_one_member_alone_would_vouch_for_is_refused_with_what_to_do_instead(run, folder, tmp_path):
     config = ("--config", folder / "cluster.toml")
     result = run("backup", tmp_path / "all.backup", *config)
-    assert result.exit_code == 2 and "may lie" in result.output and "quorum kv scan" in result.output
+    assert result.exit_code == 2 and "may lie" in result.output and "quorum kv range" in result.output
     assert not (tmp_path / "all.backup").exists()
     result = run("kv", "watch", *config, "a")
     assert result.exit_code == 1 and "Read it again" in result.output

@@ -359,10 +359,16 @@ def _append(state: PbftState, blocks: Sequence[Block]) -> None:
 
 
 def _offer(state: PbftState, sender: NodeId) -> None:
-    """The newest snapshot here whose state is certified, with the headers that lead to the certificate."""
-    mark, chain = state.snapshot, state.chain
+    """The newest snapshot here whose state is certified, with the headers that lead to the certificate. While the
+    newest one is not, that is the one before: what certifies it may need whoever asks."""
+    if not _offer_of(state, sender, state.snapshot):
+        _offer_of(state, sender, state.certified)
+
+
+def _offer_of(state: PbftState, sender: NodeId, mark: SnapshotMark | None) -> bool:
+    chain = state.chain
     if mark is None or not chain.base <= mark.index <= state.commit_sequence:
-        return
+        return False
     root = next(
         (
             link
@@ -372,10 +378,10 @@ def _offer(state: PbftState, sender: NodeId) -> None:
         None,
     )
     if root is None:
-        return
+        return False
     proved = state.certificate_from(root.header.sequence)
     if proved is None or proved - mark.index > HEADERS_MAX:
-        return
+        return False
     view, signatures = state.certificates[proved]
     named = SnapshotMark(
         mark.index,
@@ -388,6 +394,7 @@ def _offer(state: PbftState, sender: NodeId) -> None:
         root.header.state_root,
     )
     state.send(sender, Offer(view, named, chain.headers(mark.index + 1, proved), signatures))
+    return True
 
 
 def on_offer(state: PbftState, sender: NodeId, message: Offer) -> None:

@@ -102,6 +102,7 @@ def compact(state: PbftState) -> None:
     decided = state.chain.link(state.commit_sequence)
     if snapshot is None or decided is None or decided.header.state_sequence < snapshot.index:
         return
+    state.certified = snapshot
     sequence = snapshot.index - state.settings.log_kept_blocks
     if sequence > state.chain.base:
         state.chain.compact(sequence)

@@ -217,6 +217,8 @@ class PbftState:
         """Digests of this node's own states, by block."""
         self.newest_root = (0, bytes(32))
         self.snapshot: SnapshotMark | None = None
+        self.certified: SnapshotMark | None = None
+        """The newest of this life's snapshots whose state a decided block names."""
 
     # Who does what.
 
