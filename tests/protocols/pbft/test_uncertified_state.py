@@ -1,4 +1,4 @@
-"""The newest state is certified by a later block, and that block may need the very member that asks for a state."""
+"""The newest state is certified by a later block, which may need the very member that asks for a state."""
 
 from __future__ import annotations
 
