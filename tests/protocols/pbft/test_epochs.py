@@ -49,7 +49,7 @@ from quorum.protocols.events import SnapshotMark
 from quorum.protocols.pbft.approving import APPROVED_MAX
 from quorum.protocols.pbft.blocks import make_block, make_change, read_block
 from quorum.protocols.pbft.epochs import VIEWS_PER_EPOCH
-from quorum.protocols.pbft.messages import Accusation, Approve, Blocks, Epochs, Fetch, PrePrepare, Status
+from quorum.protocols.pbft.messages import Accusation, Approve, Blocks, Epochs, Fetch, Offer, PrePrepare, Status
 
 FOUR = ("n1", "n2", "n3", "n4")
 
@@ -338,6 +338,43 @@ def test_a_snapshot_names_the_committee_of_its_block_also_where_a_later_one_is_k
     taken = {(node, mark.index): mark for (node, _), mark in cluster.snapshots.items()}
     assert cluster["n4"].state.committee.epoch == 2
     assert taken["n4", 8] == taken["n1", 8] and taken["n4", 8].configuration.epoch == 1
+
+
+def test_blocks_of_an_epoch_that_ended_without_them_are_passed_on_to_nobody() -> None:
+    """n4 hears of the next epoch, and of blocks in it, before it has the block where that begins. It still holds
+    others at those places, which n1 had sent to it alone."""
+    cluster = started()
+    cluster.cut = {(a, b) for a in FOUR for b in FOUR if {a, b} not in ({"n1", "n4"}, {"n2", "n3"})}
+    for number in range(1, 5):
+        cluster.submit(request_of("lost", number), to=("n1",))
+        cluster.run(0)
+    assert cluster["n4"].state.chain.last == 4
+    cluster["n1"].crash()  # so it forgets what it was asked to order
+    cluster["n1"].boot(first=False)
+    rest = cut_off(cluster, "n4")
+    cluster.run(2_000_000)
+    approve(cluster, committee_after(cluster.committee, FOUR), *rest)
+    cluster.run(2_000_000)
+    start = cluster["n1"].state.epochs.start.sequence
+    assert cluster["n1"].state.committee.epoch == 2 and start < 4
+
+    passed_on = []
+
+    def no_blocks(source: str, to: str, message: object, attached: tuple[bytes, ...]) -> list[Sent]:
+        if source == "n4" and isinstance(message, PrePrepare):
+            passed_on.append(message)
+        return [] if to == "n4" and isinstance(message, Blocks | Offer) else [(message, attached)]
+
+    cluster.cut.clear()
+    cluster.filter = no_blocks
+    cluster.run(250_000)
+    order(cluster, 4 - start, client="new")
+    cluster.run(250_000)
+    state = cluster["n4"].state
+    assert state.committee.epoch == 2 and state.active and not state.has_base and state.chain.last == 4
+    cluster.filter = None
+    assert not passed_on
+    check_goes_on(cluster)
 
 
 def test_a_state_that_is_being_fetched_stays_the_same_when_the_next_epoch_is_entered() -> None:

@@ -152,13 +152,16 @@ def _vote_again(state: PbftState, sequence: int) -> None:
 
 
 def _pass_on(state: PbftState, to: NodeId, status: Status, before: Status) -> None:
-    """Blocks of this view that the other misses, or voted against, with the primary's signature."""
+    """Blocks of this view that the other misses, or voted against, with the primary's signature. A chain that does
+    not lead to where the view begins has none."""
     chain, given = state.chain, 0
+    if not state.has_base:
+        return
     floor = max(state.base.sequence, state.commit_sequence)
     for link in chain.links(floor + 1, chain.last) if floor < chain.last else ():
         sequence = link.header.sequence
         places = state.here.prepares.get(sequence)
-        signature = places.signature_of(state.primary) if places is not None else None
+        signature = places.signature_of(state.primary, link.digest) if places is not None else None
         if places is None or signature is None or given >= PASSED_ON_MAX:
             continue
         is_missing = sequence > status.last == before.last

@@ -108,14 +108,14 @@ def on_pre_prepare(state: PbftState, sender: NodeId, message: PrePrepare, attach
         elif state.active and state.view == view:
             _take(state, message.signature, sequence, entry)
 
-    if sequence > state.chain.last:
+    if sequence > state.chain.last or not state.has_base:
         state.check([state.signed(vote)], passed_on)
     elif sequence > state.commit_sequence:
         state.suspect(_place(state, VoteKind.PREPARE, sequence).compare(vote))
 
 
 def _take(state: PbftState, signature: bytes, sequence: int, entry: bytes) -> None:
-    if sequence <= state.chain.last:
+    if sequence <= state.chain.last and state.has_base:
         _compare(state, signature, sequence, entry)
     elif sequence not in state.here.early:
         state.here.early[sequence] = signature, entry

@@ -90,10 +90,10 @@ class PlaceVotes:
             return None
         return tuple((member, self._votes[member].signature) for member in good)
 
-    def signature_of(self, member: NodeId) -> bytes | None:
-        """What a member signed here; None if it did not vote."""
+    def signature_of(self, member: NodeId, digest: bytes) -> bytes | None:
+        """What a member signed for `digest`; None if it did not vote for it."""
         vote = self._votes.get(member)
-        return None if vote is None else vote.signature
+        return None if vote is None or vote.digest != digest else vote.signature
 
     def voters_for(self, digest: bytes) -> tuple[NodeId, ...]:
         """Who voted for `digest`, verified or not, sorted."""
