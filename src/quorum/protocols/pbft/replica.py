@@ -25,6 +25,7 @@ from quorum.protocols.pbft import (
     progress,
     view_change,
 )
+from quorum.protocols.pbft.aside import drop_after
 from quorum.protocols.pbft.blocks import check_past_header, read_headers, read_past_block
 from quorum.protocols.pbft.chain import Link
 from quorum.protocols.pbft.epochs import NO_CLAIM
@@ -273,8 +274,9 @@ class PbftReplica:
         if claim.view == state.view and state.chain.holds(claim.sequence, claim.digest):
             keep = max(keep, claim.sequence)
         if state.chain.last > keep:
-            for link in state.chain.truncate(keep + 1):
+            for link in state.chain.links(keep + 1, state.chain.last):
                 voted.setdefault(link.header.sequence, link.digest)
+            drop_after(state, keep)
         for link in state.chain.links(max(state.base.sequence, state.chain.base) + 1, state.chain.last):
             voted.setdefault(link.header.sequence, link.digest)  # these, too, should others take their place
         state.here.voted_last = max([state.chain.last, *voted])
