@@ -256,7 +256,7 @@ class PbftReplica:
         """Go on in the view that was begun, if it was not left. A primary does not: it may have signed more."""
         state = self.state
         if mark.view < state.view:
-            self._leave_again()
+            view_change.want_view(state)  # the last life left its view: what is durable is the same
             return
         state.view = mark.view
         state.active = True
@@ -281,14 +281,6 @@ class PbftReplica:
             voted.setdefault(link.header.sequence, link.digest)  # these, too, should others take their place
         state.here.voted_last = max([state.chain.last, *voted])
         state.stored_sequence = state.chain.last
-
-    def _leave_again(self) -> None:
-        """The last life left its view: say so again. That is what is durable, so it is the same."""
-        state = self.state
-        if state.may_sign:
-            state.own_view_change = view_change.view_change_of(state)
-            state.view_changes[self.node] = state.own_view_change
-            state.broadcast(state.own_view_change)
 
     # Events.
 

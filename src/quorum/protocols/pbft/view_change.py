@@ -32,7 +32,7 @@ def leave_view(state: PbftState, view: int) -> None:
     assert view > state.view, "I1: the view went backwards"
     was_active = state.active
     state.leave_votes()
-    state.view = view
+    state.view = view = max(view, state.claim.claim.view)
     state.active = False
     state.new_view = None
     state.base = state.epochs.start
@@ -40,15 +40,16 @@ def leave_view(state: PbftState, view: int) -> None:
     state.persist(HardState(view, state.node if state.may_sign else None))
     state.own_view_change = None
     want_view(state)
+    consider(state)
 
 
 def want_view(state: PbftState) -> None:
-    """Say that this node wants its view, if it may sign."""
-    if state.may_sign:
+    """Say that this node wants its view, if it may sign. A view of which a block is claimed has begun: it is not
+    asked for, but given by those who are in it."""
+    if state.may_sign and state.claim.claim.view < state.view:
         own = state.own_view_change = view_change_of(state)
         state.view_changes[state.node] = own
         state.broadcast(own)
-    consider(state)
 
 
 def view_change_of(state: PbftState) -> ViewChange:
