@@ -347,7 +347,7 @@ class PbftReplica:
             ordering.propose(state)
             progress.look_at_clock(state)
 
-        state.check([ordering.request_check(state, request) for request, _ in fresh], verified)
+        state.check([ordering.request_check(state, request) for request, _ in fresh], verified, sender or "")
 
     def _on_timer(self, event: events.TimerFired) -> None:
         state = self.state
