@@ -11,19 +11,23 @@ import pytest
 
 from protocols.pbft.cluster import SETTINGS, Cluster, request_of
 from protocols.pbft.scene import (
+    block_after,
     check_progress,
     order,
     prepare_of,
     receive,
     requests,
+    sign,
     started,
     tell_all,
 )
+from quorum.certificate.vote import VoteKind
 from quorum.protocols import effects, events
-from quorum.protocols.pbft.messages import Blocks, Commit, Fetch, Forward, Status
+from quorum.protocols.pbft.messages import Blocks, Commit, Fetch, Forward, PrePrepare, Status
 from quorum.protocols.pbft.quotas import GIVEN_AGAIN, MESSAGES, MESSAGES_A_BLOCK, UNDER_WAY, WRONG, Quotas
 
 TURN_US = SETTINGS.status_us
+PREPARE = VoteKind.PREPARE
 
 
 def test_so_many_messages_are_read_in_a_turn_and_more_where_blocks_are_decided() -> None:
@@ -106,6 +110,39 @@ def test_row_27_a_thousand_wrong_signatures_cost_a_few_checks(way: str) -> None:
                 receive(cluster, "n2", "n4", view_change_of(cluster, "n4", number + 1))
     assert sum(checks) <= 3 * WRONG
     check_progress(cluster, requests(3, "c"))
+
+
+@pytest.mark.parametrize("source", ["n1", "n4"])
+def test_row_27_other_blocks_for_a_place_that_nobody_signed_cost_a_few_checks(source: str) -> None:
+    """Of a lying primary, or passed on as if they were its own."""
+    cluster, random = started(), Random(27)
+    cluster.cut = {(a, b) for a in cluster.nodes for b in cluster.nodes}
+    cluster.liars |= {"n1", source}
+    first = block_after(cluster, None, request_of("a", 1))
+    receive(cluster, "n2", "n1", PrePrepare(0, 1, sign(cluster, "n1", PREPARE, 0, 1, first.digest)), first.entry)
+    assert cluster["n2"].state.chain.last == 1
+    checks = checks_of(cluster, "n2")
+    for number in range(300):
+        other = block_after(cluster, None, request_of("b", number))
+        receive(cluster, "n2", source, PrePrepare(0, 1, random.randbytes(64)), other.entry)
+    assert 0 < sum(checks) <= 2 * WRONG
+    cluster.cut = set()
+    cluster.run(TURN_US)
+    check_progress(cluster, requests(3, "c"))
+
+
+def test_row_27_requests_passed_on_are_verified_a_few_at_a_time() -> None:
+    """The results of the first come after all messages that came with them."""
+    cluster, random = started(), Random(27)
+    cluster.liars.add("n4")
+    replica = cluster["n2"].replica
+    assert replica is not None
+    request, checks = request_of("z", 1), 0
+    for _ in range(300):
+        wrong = tuple(request[:40] + random.randbytes(24) + request[64:] for _ in range(64))
+        produced = replica.step(events.Received(cluster["n2"].now_us, "n4", Forward(0, wrong)))
+        checks += sum(len(each.items) for each in produced if isinstance(each, effects.Verify))
+    assert checks <= UNDER_WAY
 
 
 def sent_by(cluster: Cluster, node: str, kind: type) -> int:

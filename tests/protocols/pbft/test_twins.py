@@ -79,7 +79,7 @@ def test_row_04_twins_split_a_decision_where_quorums_share_only_the_member_that_
 
 def test_row_04_a_copy_that_meets_what_its_twin_ordered_stops_alone() -> None:
     """It is given a block of its own view that it never made, as no honest member can be: invariants break."""
-    ending = ending_of(4628)
+    ending = ending_of(4672)
     assert (ending.failure, ending.stops > 0, ending.is_caught) == ("", True, True)
 
 

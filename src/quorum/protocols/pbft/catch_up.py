@@ -18,7 +18,8 @@ from quorum.model import NodeId
 from quorum.protocols.effects import FetchSnapshot, Persist, Reset, Send, Signed
 from quorum.protocols.events import SnapshotMark
 from quorum.protocols.pbft import approving, ordering, progress, view_change
-from quorum.protocols.pbft.blocks import Block, read_block, read_headers, read_past_block
+from quorum.protocols.pbft.aside import blocks_to, drop_after
+from quorum.protocols.pbft.blocks import Block, read_headers, read_past_block
 from quorum.protocols.pbft.chain import Link, check_follows
 from quorum.protocols.pbft.epochs import configuration_of
 from quorum.protocols.pbft.messages import (
@@ -49,6 +50,7 @@ def on_status_timer(state: PbftState) -> None:
         ordering.take_early(state)
     if not state.active and state.own_view_change is not None:
         state.broadcast(state.own_view_change)
+        view_change.consider(state)
     _ask_for_base(state)
     approving.give_again(state)
     state.broadcast(status_of(state))
@@ -194,11 +196,13 @@ def _remember_view(state: PbftState, sender: NodeId, view: int) -> None:
 
 
 def _ask_for_base(state: PbftState) -> None:
-    """The view begins at a block that is not here: somebody who prepared it has it."""
+    """The view begins at a block that is not here: somebody who prepared it has it, first of all its primary."""
     base = state.base
     if state.has_base or not state.holders:
         return
-    to = state.holders[state.asked % len(state.holders)]
+    to = state.holders[state.asked // 2 % len(state.holders)]
+    if state.asked % 2 == 0 and state.primary != state.node:
+        to = state.primary
     state.asked += 1
     state.send(to, Fetch(state.view, state.on_base + 1, base.sequence, base.digest))
 
@@ -240,11 +244,9 @@ def _fitting(state: PbftState, first: int, last: int) -> int:
 def _give_base(state: PbftState, sender: NodeId, message: Fetch) -> None:
     """Blocks on the way to the one of this digest, and the headers of the rest of it: after a restart nobody may
     know what of it is decided, so that it may be as long as the log."""
-    chain, first, last, digest = state.chain, message.first, message.last, message.digest
-    aside: list[bytes] = []
-    while (entry := state.aside.get(digest)) is not None:
-        aside.insert(0, entry)
-        digest = read_block(state.node, entry, state.committee).header.parent
+    chain, first, last = state.chain, message.first, message.last
+    aside = blocks_to(state, message.digest)
+    digest = aside[0].header.parent if aside else message.digest
     held = last - len(aside)
     if not 1 <= first <= last <= first + HEADERS_MAX or not chain.holds(held, digest):
         return
@@ -252,10 +254,11 @@ def _give_base(state: PbftState, sender: NodeId, message: Fetch) -> None:
     if first <= chain.base:
         _offer(state, sender)
     elif first > held:
-        state.send(sender, Blocks(state.view, first, (), (), tuple(aside[first - held - 1 :])))
+        entries = tuple(block.entry for block in aside[first - held - 1 :])
+        state.send(sender, Blocks(state.view, first, (), (), entries))
     else:
         given = _fitting(state, first, held)
-        rest = tuple(read_block(state.node, entry, state.committee).header.packed() for entry in aside)
+        rest = tuple(block.header.packed() for block in aside)
         headers = chain.headers(given + 1, held) + rest
         state.out.append(Send(sender, Blocks(state.view, first, headers, ()), first, given))
     state.quotas.given(sender, given, state.now_us, state.view, True)
@@ -352,7 +355,7 @@ def _append(state: PbftState, blocks: Sequence[Block]) -> None:
     new = [block for block in blocks if not chain.holds(block.header.sequence, block.digest)]
     if not new:
         return
-    view_change.drop_after(state, new[0].header.sequence - 1)
+    drop_after(state, new[0].header.sequence - 1)
     for block in new:
         chain.append(block.link())
     state.persist_blocks(tuple(block.entry for block in new))

@@ -59,6 +59,7 @@ def enter(state: PbftState, change: EpochChange) -> None:
     state.own_view_change = None
     view_change.settle_start(state)
     view_change.want_view(state)
+    view_change.consider(state)
 
 
 def _stand(state: PbftState) -> None:

@@ -109,9 +109,9 @@ def on_pre_prepare(state: PbftState, sender: NodeId, message: PrePrepare, attach
             _take(state, message.signature, sequence, entry)
 
     if sequence > state.chain.last or not state.has_base:
-        state.check([state.signed(vote)], passed_on)
+        state.check([state.signed(vote)], passed_on, sender)
     elif sequence > state.commit_sequence:
-        state.suspect(_place(state, VoteKind.PREPARE, sequence).compare(vote))
+        state.suspect(_place(state, VoteKind.PREPARE, sequence).compare(vote), sender)
 
 
 def _take(state: PbftState, signature: bytes, sequence: int, entry: bytes) -> None:
@@ -128,7 +128,7 @@ def _compare(state: PbftState, signature: bytes, sequence: int, entry: bytes) ->
     if state.chain.holds(sequence, digest) or sequence <= state.commit_sequence:
         return
     second = SignedVote(state.primary, VoteKind.PREPARE, state.view, sequence, digest, signature)
-    state.suspect(_place(state, VoteKind.PREPARE, sequence).add(second))
+    state.suspect(_place(state, VoteKind.PREPARE, sequence).add(second), state.primary)
 
 
 def take_early(state: PbftState) -> None:

@@ -25,6 +25,7 @@ from quorum.protocols.pbft import (
     progress,
     view_change,
 )
+from quorum.protocols.pbft.aside import drop_after
 from quorum.protocols.pbft.blocks import check_past_header, read_headers, read_past_block
 from quorum.protocols.pbft.chain import Link
 from quorum.protocols.pbft.epochs import NO_CLAIM
@@ -255,7 +256,7 @@ class PbftReplica:
         """Go on in the view that was begun, if it was not left. A primary does not: it may have signed more."""
         state = self.state
         if mark.view < state.view:
-            self._leave_again()
+            view_change.want_view(state)  # the last life left its view: what is durable is the same
             return
         state.view = mark.view
         state.active = True
@@ -273,20 +274,13 @@ class PbftReplica:
         if claim.view == state.view and state.chain.holds(claim.sequence, claim.digest):
             keep = max(keep, claim.sequence)
         if state.chain.last > keep:
-            for link in state.chain.truncate(keep + 1):
+            for link in state.chain.links(keep + 1, state.chain.last):
                 voted.setdefault(link.header.sequence, link.digest)
+            drop_after(state, keep)
         for link in state.chain.links(max(state.base.sequence, state.chain.base) + 1, state.chain.last):
             voted.setdefault(link.header.sequence, link.digest)  # these, too, should others take their place
         state.here.voted_last = max([state.chain.last, *voted])
         state.stored_sequence = state.chain.last
-
-    def _leave_again(self) -> None:
-        """The last life left its view: say so again. That is what is durable, so it is the same."""
-        state = self.state
-        if state.may_sign:
-            state.own_view_change = view_change.view_change_of(state)
-            state.view_changes[self.node] = state.own_view_change
-            state.broadcast(state.own_view_change)
 
     # Events.
 
@@ -353,7 +347,7 @@ class PbftReplica:
             ordering.propose(state)
             progress.look_at_clock(state)
 
-        state.check([ordering.request_check(state, request) for request, _ in fresh], verified)
+        state.check([ordering.request_check(state, request) for request, _ in fresh], verified, sender or "")
 
     def _on_timer(self, event: events.TimerFired) -> None:
         state = self.state

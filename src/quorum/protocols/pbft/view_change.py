@@ -17,10 +17,12 @@ from quorum.certificate.vote import DIGEST_BYTES, NUMBER_MAX, VoteKind
 from quorum.errors import RemoteProtocolError
 from quorum.model import NodeId
 from quorum.protocols.effects import HardState, Note, Signed
-from quorum.protocols.pbft import ordering, progress
-from quorum.protocols.pbft.blocks import read_block
+from quorum.protocols.pbft import aside, ordering, progress
 from quorum.protocols.pbft.messages import Accusation, NewView, ViewChange
 from quorum.protocols.pbft.state import VIEW_NOTE, HeldClaim, PbftState, ViewMark
+
+BASE_SHARE = 4
+"""A primary waits for this part of its time for VIEW-CHANGEs of which it can give the newest block."""
 
 _ENCODE = msgspec.msgpack.Encoder()
 
@@ -30,7 +32,7 @@ def leave_view(state: PbftState, view: int) -> None:
     assert view > state.view, "I1: the view went backwards"
     was_active = state.active
     state.leave_votes()
-    state.view = view
+    state.view = view = max(view, state.claim.claim.view)
     state.active = False
     state.new_view = None
     state.base = state.epochs.start
@@ -38,15 +40,16 @@ def leave_view(state: PbftState, view: int) -> None:
     state.persist(HardState(view, state.node if state.may_sign else None))
     state.own_view_change = None
     want_view(state)
+    consider(state)
 
 
 def want_view(state: PbftState) -> None:
-    """Say that this node wants its view, if it may sign."""
-    if state.may_sign:
+    """Say that this node wants its view, if it may sign. A view of which a block is claimed has begun: it is not
+    asked for, but given by those who are in it."""
+    if state.may_sign and state.claim.claim.view < state.view:
         own = state.own_view_change = view_change_of(state)
         state.view_changes[state.node] = own
         state.broadcast(own)
-    _consider(state)
 
 
 def view_change_of(state: PbftState) -> ViewChange:
@@ -78,7 +81,7 @@ def on_view_change(state: PbftState, sender: NodeId, message: ViewChange) -> Non
             state.view_changes[sender] = message
             _look_for_hidden(state, sender, message)
             _join(state, sender, message.view)
-            _consider(state)
+            consider(state)
 
     state.check(checks(state, sender, message), verified, sender)
 
@@ -167,7 +170,7 @@ def _join(state: PbftState, sender: NodeId, view: int) -> None:
         leave_view(state, view)
 
 
-def _consider(state: PbftState) -> None:
+def consider(state: PbftState) -> None:
     """Once a quorum wants this view, its primary begins it. Others give that one timeout, from when a quorum wants
     this view or a later one: who is further has seen it fail, and would wait for ever for those behind."""
     if state.active:
@@ -181,13 +184,37 @@ def _consider(state: PbftState) -> None:
     wanting = {node: each for node, each in state.view_changes.items() if each.view == state.view}
     if not state.decide.contains(frozenset(wanting)):
         return
-    if state.primary == state.node and state.may_sign:
-        changes = tuple(sorted(wanting.items()))
+    if state.primary == state.node and state.may_sign and (chosen := _chosen(state, wanting)):
+        changes = tuple(sorted(chosen.items()))
         base = base_of(changes)
         vote = state.vote(VoteKind.NEW_VIEW, base.claim.sequence, _digest_of(changes))
         new_view = NewView(state.view, changes, vote.signature)
         enter_view(state, new_view, base)
         state.broadcast(new_view)
+
+
+def _chosen(state: PbftState, wanting: dict[NodeId, ViewChange]) -> dict[NodeId, ViewChange]:
+    """The VIEW-CHANGEs to begin the view with: those of a quorum whose newest claim is of a block that surely can
+    be had. While there are none this primary waits for more, a quarter of its time at most.
+
+    A liar alone may hold the votes for a block that others prepared, and dropped as they saw no quorum; if it gave
+    the block to nobody, its claim would spoil one view after the other. Whoever honest claims most has that block,
+    and is primary in its turn.
+    """
+    for newest in sorted({_order_of(change) for change in wanting.values()}, reverse=True):
+        chosen = {node: change for node, change in wanting.items() if _order_of(change) <= newest}
+        claimed = [node for node, change in chosen.items() if _order_of(change) == newest]
+        if not state.decide.contains(frozenset(chosen)):
+            break
+        if aside.can_give(state, chosen[claimed[0]].claim) or state.is_someone_honest(claimed):
+            return chosen
+    deadline_us, timeout_us = state.pace.deadline_us, state.pace.timeout_us
+    is_over = deadline_us is None or state.now_us >= deadline_us - timeout_us + timeout_us // BASE_SHARE
+    return wanting if is_over else {}
+
+
+def _order_of(change: ViewChange) -> tuple[int, int]:
+    return change.claim.view, change.claim.sequence
 
 
 def base_of(changes: Sequence[tuple[NodeId, ViewChange]]) -> HeldClaim:
@@ -259,7 +286,7 @@ def begin(state: PbftState) -> None:
     """Stand at the base of the view, as soon as its blocks are here, and vote for it first of all."""
     base, chain = state.base, state.chain
     if not state.has_base:
-        restore_aside(state)
+        aside.restore(state)
     settle_start(state)
     if not state.has_base:
         return
@@ -270,7 +297,7 @@ def begin(state: PbftState) -> None:
         held = base_of(state.new_view.changes)
         if held.order > state.claim.order and chain.holds(base.sequence, base.digest):
             state.hold(held)
-    drop_after(state, max(base.sequence, state.commit_sequence))
+    aside.drop_after(state, max(base.sequence, state.commit_sequence))
     state.pending.propose_again(
         name for link in chain.links(state.commit_sequence + 1, chain.last) for name in link.requests
     )
@@ -293,38 +320,3 @@ def stand_after(state: PbftState) -> None:
         name for link in state.chain.links(state.commit_sequence + 1, state.chain.last) for name in link.requests
     )
     ordering.propose(state)
-
-
-def drop_after(state: PbftState, sequence: int) -> None:
-    """Leave the chain's blocks after `sequence`; those that this node's claim is about are kept aside."""
-    chain, claim = state.chain, state.claim.claim
-    if chain.last <= sequence:
-        return
-    state.here.on_base = min(state.here.on_base, sequence)
-    if claim.sequence > sequence and chain.holds(claim.sequence, claim.digest):
-        kept = chain.links(sequence + 1, claim.sequence)
-        assert all(link.entry is not None for link in kept), "bytes of undecided blocks are held"
-        state.set_aside({link.digest: link.entry for link in kept if link.entry is not None})
-    chain.truncate(sequence + 1)
-
-
-def restore_aside(state: PbftState) -> None:
-    """The base of the view is a block that was kept aside: take it, and those before it, back into the chain."""
-    wanted: list[bytes] = []
-    digest = state.base.digest
-    while (entry := state.aside.get(digest)) is not None:
-        wanted.append(entry)
-        digest = read_block(state.node, entry, state.committee).header.parent
-    blocks = [read_block(state.node, entry, state.committee) for entry in reversed(wanted)]
-    if not blocks or not state.chain.holds(blocks[0].header.sequence - 1, digest):
-        return
-    first = blocks[0].header.sequence
-    if first <= state.commit_sequence:
-        return
-    aside = state.aside
-    drop_after(state, first - 1)
-    for block in blocks:
-        state.chain.append(block.link())
-    state.persist_blocks(tuple(block.entry for block in blocks))
-    if state.aside == aside:
-        state.forget_aside()
