@@ -34,7 +34,7 @@ def held(cluster: Cluster, node: str) -> int:
     state = cluster[node].state
     here = state.here
     voted = sum(len(place._votes) for places in (here.prepares, here.commits) for place in places.values())
-    kept = (here.early, here.own_votes, state.view_changes, state.last_commits, state.statuses, state.aside)
+    kept = (here.early, here.own_votes, state.view_changes, state.commits_seen, state.statuses, state.aside)
     return voted + sum(map(len, kept)) + len(state._checks) + len(state.heard_views) + len(state.pending)
 
 

@@ -25,6 +25,7 @@ from protocols.pbft.scene import (
     sign,
     signatures,
     started,
+    tell,
     tell_all,
     view_change_of,
     views,
@@ -289,6 +290,22 @@ def test_row_40_a_view_built_on_messages_of_an_earlier_one_is_refused(count: int
     check_progress(cluster, made, within_us=2 * TIMEOUTS_US)
 
 
+@pytest.mark.parametrize("vote", [99, -1, 0, int(VoteKind.VIEW_CHANGE)])
+@pytest.mark.parametrize("sender", ["n4", "n5"])
+def test_row_26_a_claim_by_votes_of_no_known_kind_is_refused(sender: str, vote: int) -> None:
+    """Where an epoch begins needs no votes; what is said of them must have a form all the same."""
+    cluster = started()
+    cluster.liars.update({sender, "n4"})
+    change = msgspec.structs.replace(view_change_of(cluster, "n4", 1), vote=vote)
+    changes = tuple((name, msgspec.structs.replace(change, signature=bytes(64))) for name in ("n1", "n2", "n3"))
+    for message in (change, NewView(1, changes, bytes(64))):
+        for node in ("n1", "n2", "n3"):
+            tell(cluster, sender, node, message)
+    cluster.run(0)
+    assert {node.state.view for node in cluster.honest()} == {0}
+    check_progress(cluster)
+
+
 @pytest.mark.parametrize("view", [2**64, 2**70, -1, 0])
 def test_row_41_a_view_outside_of_all_views_is_no_view(view: int) -> None:
     """The counterpart of a timeout message with an inflated view."""
@@ -301,10 +318,17 @@ def test_row_41_a_view_outside_of_all_views_is_no_view(view: int) -> None:
     check_progress(cluster)
 
 
-def test_row_41_a_stale_claim_of_a_member_that_voted_to_commit_is_evidence_and_moves_nothing_back() -> None:
+@pytest.mark.parametrize("is_covered", [False, True])
+def test_row_41_a_stale_claim_of_a_member_that_voted_to_commit_is_evidence_and_moves_nothing_back(
+    is_covered: bool,
+) -> None:
+    """Also where a vote that it did not sign comes after the one that it did."""
     cluster = started()
     made = order(cluster, 4)
     cluster.liars.add("n4")
+    if is_covered:
+        tell_all(cluster, "n4", Commit(0, 5, bytes(32), bytes(64)))
+        cluster.run(0)
     node = cluster["n2"]
     votes = node.state.certificates[1]
     digest = node.state.chain.digest(1)

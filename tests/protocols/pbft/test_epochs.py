@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protocols.pbft.cluster import Disk, encoded, request_of
+from protocols.pbft.cluster import SETTINGS, Disk, Node, encoded, request_of
 from protocols.pbft.epoch_scene import (
     EpochCluster,
     approval_of,
@@ -45,10 +45,11 @@ from quorum.certificate.block import certify, verify_block
 from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import verify_evidence
 from quorum.certificate.vote import VoteKind
+from quorum.protocols.effects import Note
 from quorum.protocols.events import SnapshotMark
 from quorum.protocols.pbft.approving import APPROVED_MAX
 from quorum.protocols.pbft.blocks import make_block, make_change, read_block
-from quorum.protocols.pbft.epochs import VIEWS_PER_EPOCH
+from quorum.protocols.pbft.epochs import NOTE, VIEWS_PER_EPOCH
 from quorum.protocols.pbft.messages import Accusation, Approve, Blocks, Epochs, Fetch, Offer, PrePrepare, Status
 
 FOUR = ("n1", "n2", "n3", "n4")
@@ -375,6 +376,63 @@ def test_blocks_of_an_epoch_that_ended_without_them_are_passed_on_to_nobody() ->
     cluster.filter = None
     assert not passed_on
     check_goes_on(cluster)
+
+
+def test_no_state_is_kept_or_certified_where_an_epoch_ends() -> None:
+    """Whoever began with it, its note of the next epoch lost, would order more in the epoch that has ended."""
+    cluster = EpochCluster(spares=("n5",))
+    cluster.settings = msgspec.structs.replace(cluster.settings, log_kept_blocks=64)
+    cluster.boot()
+    order(cluster, SETTINGS.state_blocks - 1)
+    approve(cluster, committee_after(cluster.committee, ("n1", "n2", "n3", "n5")))
+    cluster.run(2_000_000)
+    end = cluster["n1"].state.epochs.start.sequence
+    assert end == SETTINGS.state_blocks
+    order(cluster, 2 * SETTINGS.state_blocks, client="later")
+    check_goes_on(cluster)
+    assert not [node for node, index in cluster.snapshots if index == end]
+    assert [node for node, index in cluster.snapshots if index == 2 * end]
+    chain = cluster["n1"].state.chain
+    certified = {link.header.state_sequence for link in chain.links(end, chain.last)}
+    assert end not in certified and 2 * end in certified
+
+
+def until_the_epoch_ends(cluster: EpochCluster, slow: tuple[str, ...]) -> None:
+    """Deliver everything; but the disks of these have not synced yet what they noted last, of the next epoch."""
+
+    def is_over(node: Node) -> bool:
+        return any(isinstance(record, Note) and record.name.startswith(NOTE) for _, record in node.staged)
+
+    while not all(is_over(cluster[name]) for name in slow):
+        going = cluster.deliver()
+        for name, node in cluster.nodes.items():
+            if not (name in slow and is_over(node)):
+                going |= bool(node.staged)
+                node.sync()
+        assert going, "the epoch does not end"
+
+
+def test_members_that_lose_their_notes_of_the_next_epoch_order_nothing_more_in_the_old_one() -> None:
+    """Power fails when snapshots are durable, and what was written last is not."""
+    cluster = started(spares=("n5",))
+    order(cluster, SETTINGS.state_blocks - 1)
+    three = ("n1", "n2", "n3")
+    cluster.instant_disks = False
+    approve(cluster, committee_after(cluster.committee, (*three, "n5")))
+    until_the_epoch_ends(cluster, three)
+    for name in three:
+        cluster[name].staged.clear()
+        cluster[name].crash()
+        cluster[name].boot(first=False)
+        assert cluster[name].state.committee.epoch == 1
+        assert cluster[name].state.is_epoch_over
+    cluster.instant_disks = True
+    cluster.cut = {(a, b) for a in cluster.nodes for b in cluster.nodes if (a in three) != (b in three)}
+    cluster.submit(request_of("old", 1), to=three)
+    cluster.run(8_000_000)
+    assert {cluster[name].state.committee.epoch for name in three} == {2}
+    cluster.cut.clear()
+    check_goes_on(cluster, [request_of("old", 1)])
 
 
 def test_a_state_that_is_being_fetched_stays_the_same_when_the_next_epoch_is_entered() -> None:

@@ -18,6 +18,7 @@ from quorum.protocols.effects import HardState, Note
 from quorum.protocols.pbft import approving, catch_up, view_change
 from quorum.protocols.pbft.blocks import check_past_header
 from quorum.protocols.pbft.changes import why_not
+from quorum.protocols.pbft.commits_seen import CommitsSeen
 from quorum.protocols.pbft.epochs import note_of, restored
 from quorum.protocols.pbft.messages import Epochs, Fetch, Status
 from quorum.protocols.pbft.state import PbftState
@@ -54,7 +55,7 @@ def enter(state: PbftState, change: EpochChange) -> None:
     state.persist(HardState(state.view, state.node if state.may_sign else None))
     if state.aside:
         state.forget_aside()
-    state.view_changes, state.last_commits = {}, {}
+    state.view_changes, state.commits_seen = {}, CommitsSeen()
     state.statuses.clear()
     state.own_view_change = None
     view_change.settle_start(state)

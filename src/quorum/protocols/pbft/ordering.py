@@ -298,7 +298,7 @@ def on_vote(
         return
     vote = SignedVote(sender, kind, view, sequence, digest, signature)
     if kind == VoteKind.COMMIT:
-        state.last_commits[sender] = vote
+        state.commits_seen.heard(vote)
     state.suspect(_place(state, kind, sequence).add(vote), sender)
     judge(state, sequence)
 
@@ -341,6 +341,8 @@ def _judge(state: PbftState, votes: PlaceVotes, sequence: int, digest: bytes, re
     def verified(results: tuple[bool, ...]) -> None:
         for vote, is_right in zip(wanted, results, strict=True):
             votes.verified(vote, is_right)
+            if is_right and vote.kind == VoteKind.COMMIT:
+                state.commits_seen.verified(vote)
             if not is_right:
                 state.report(vote.member, f"sent a {vote.kind.name} vote that it did not sign")
         if state.active and state.view == view:

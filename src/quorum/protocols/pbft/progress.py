@@ -62,6 +62,8 @@ def look_at_clock(state: PbftState) -> None:
 
 def on_state_known(state: PbftState, index: int, root: bytes) -> None:
     """The digest of this node's state after block `index`."""
+    if _ends_epoch(state, index):
+        return
     state.roots[index] = root
     if index > state.newest_root[0]:
         state.newest_root = index, root
@@ -80,10 +82,20 @@ def _want_state(state: PbftState, first: int, last: int) -> None:
         return
     link = state.chain.link(index)
     assert link is not None, "a decided block is in the chain"
+    if _ends_epoch(state, index):
+        return
     state.checkpoint_pending = True
     # Of the block's own epoch, which may not be the newest known here: the file is the same on every node.
     configuration = configuration_of(state.epochs.by_hash[link.header.membership_hash])
     state.out.append(Checkpoint(SnapshotMark(index, 0, 0, configuration, place=link.header.packed())))
+
+
+def _ends_epoch(state: PbftState, index: int) -> bool:
+    """Whether an epoch ends with this block. No state is certified or kept there: whoever began with it would not
+    know of the change, and might order more in that epoch."""
+    link = state.chain.link(index)
+    is_change = link is not None and link.change is not None
+    return is_change or any(change.certificate.header.sequence == index for change in state.epochs.changes)
 
 
 def on_checkpoint_ready(state: PbftState, mark: SnapshotMark) -> None:

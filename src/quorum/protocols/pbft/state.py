@@ -28,6 +28,7 @@ from quorum.protocols.effects import (
 )
 from quorum.protocols.events import SnapshotMark
 from quorum.protocols.pbft.chain import Chain
+from quorum.protocols.pbft.commits_seen import CommitsSeen
 from quorum.protocols.pbft.epochs import NO_CLAIM, Epochs
 from quorum.protocols.pbft.gathered import Gathered
 from quorum.protocols.pbft.messages import Accusation, NewView, Signatures, Status, ViewChange
@@ -206,8 +207,7 @@ class PbftState:
         """Votes to commit of a quorum, with their view, by the sequence number of their block."""
         self.view_changes: dict[NodeId, ViewChange] = {}
         self.own_view_change: ViewChange | None = None
-        self.last_commits: dict[NodeId, SignedVote] = {}
-        """The newest vote to commit of each member, unverified: it must not be hidden later."""
+        self.commits_seen = CommitsSeen()
         self.statuses: dict[NodeId, Status] = {}
         self.pace = Pace(settings)
         self.timer_us: int | None = None

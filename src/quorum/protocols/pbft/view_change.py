@@ -94,10 +94,10 @@ def check_form(state: PbftState, sender: NodeId, message: ViewChange) -> None:
         0 <= claim.view <= NUMBER_MAX and 0 <= claim.sequence <= NUMBER_MAX and 0 < message.view <= NUMBER_MAX
     ):
         raise RemoteProtocolError(sender, "sent a view change with numbers outside every view")
-    if claim == state.epochs.start and not signers:
-        return
     if len(claim.digest) != DIGEST_BYTES or message.vote not in (VoteKind.PREPARE, VoteKind.COMMIT):
         raise RemoteProtocolError(sender, "sent a view change with a claim of no known form")
+    if claim == state.epochs.start and not signers:
+        return
     first = state.epochs.first_view(state.committee.epoch)
     if not first <= claim.view < message.view or claim.sequence <= state.epochs.start.sequence:
         raise RemoteProtocolError(
@@ -128,16 +128,12 @@ def claim_checks(state: PbftState, held: HeldClaim) -> list[Signed]:
 
 def _look_for_hidden(state: PbftState, member: NodeId, message: ViewChange) -> None:
     """Whether the member voted to commit something that its claim does not own up to."""
-    commit = state.last_commits.get(member)
     claim = message.claim
-    if commit is None or commit.view >= message.view:
-        return
-    if (claim.view, claim.sequence) >= (commit.view, commit.sequence):
-        return
     digest = claim.digest_of_claim()
     left = SignedVote(member, VoteKind.VIEW_CHANGE, message.view, claim.sequence, digest, message.signature)
-    found = HiddenVote(commit, left, claim)
-    state.accuse_if_right(found, [commit], "")
+    for commit in state.commits_seen.of(member):
+        if commit.view < message.view and (claim.view, claim.sequence) < (commit.view, commit.sequence):
+            state.accuse_if_right(HiddenVote(commit, left, claim), [commit], "")
 
 
 def on_accusation(state: PbftState, sender: NodeId, message: Accusation) -> None:
