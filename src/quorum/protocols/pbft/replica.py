@@ -4,7 +4,7 @@ Proactive Recovery" (2002), cited by section as PBFT. Departures, each with its 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -182,9 +182,7 @@ class PbftReplica:
         epoch_change.recover(state, notes)
         if durable.snapshot is not None:
             state.snapshot = durable.snapshot
-            header = read_headers(self.node, (durable.snapshot.place,))[0]
-            check_past_header(self.node, header, state.epochs.by_hash)
-            state.chain.stand_at(header)
+            self._stand_behind(durable.snapshot, durable.entries)
             state.commit_sequence = durable.snapshot.index
         self._recover_blocks(durable)
         if CLAIM_NOTE in notes:
@@ -232,6 +230,23 @@ class PbftReplica:
         state.active = True
         state.persist(Note(VIEW_NOTE, _ENCODE.encode(ViewMark(0, 0, NO_CLAIM.digest, None))))
         state.begun_by = state.persists
+
+    def _stand_behind(self, snapshot: events.SnapshotMark, entries: Sequence[events.EntryMeta]) -> None:
+        """Stand at the block of the snapshot, with those before it that the log has: others may want them."""
+        header = read_headers(self.node, (snapshot.place,))[0]
+        check_past_header(self.node, header, self.state.epochs.by_hash)
+        found: list[Link] = []
+        index, digest = header.sequence, header.digest()
+        for meta in reversed([meta for meta in entries if meta.index <= header.sequence]):
+            if meta.block is None or meta.index != index or meta.block.digest() != digest:
+                break  # left from before a snapshot was fetched
+            check_past_header(self.node, meta.block, self.state.epochs.by_hash)
+            found.append(Link(meta.block, digest, meta.size))
+            index, digest = index - 1, meta.block.parent
+        if index > 0:  # else the log has all blocks
+            self.state.chain.stand_at(found.pop().header if found else header)
+        for link in reversed(found):
+            self.state.chain.append(link)
 
     def _recover_blocks(self, durable: events.Durable) -> None:
         """Take the blocks that the disk holds after the snapshot; of the newest also the bytes."""
