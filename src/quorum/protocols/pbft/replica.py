@@ -377,6 +377,7 @@ class PbftReplica:
 
     def _on_state_known(self, event: events.StateKnown) -> None:
         progress.on_state_known(self.state, event.index, event.root)
+        ordering.propose(self.state)
         ordering.take_early(self.state)
 
     def _on_peer_lost(self, event: events.PeerLost) -> None:
