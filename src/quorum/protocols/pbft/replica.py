@@ -340,7 +340,7 @@ class PbftReplica:
 
     def _take_requests(self, requests: tuple[bytes, ...], sender: NodeId | None) -> None:
         """Let requests wait, once their clients' signatures are verified."""
-        state = self.state
+        state, by = self.state, sender or ""
         fresh = []
         for data in requests:
             try:
@@ -350,19 +350,23 @@ class PbftReplica:
                     raise RemoteProtocolError(sender, f"forwarded bytes that are no request: {error}") from None
                 continue
             too_large = len(data) > state.settings.block_bytes_max
-            if request.name not in state.pending and not too_large and state.pending.has_room(request, len(data)):
+            if (
+                request.name not in state.pending
+                and not too_large
+                and state.pending.has_room(request, len(data), by)
+            ):
                 fresh.append((request, bytes(data)))
 
         def verified(results: tuple[bool, ...]) -> None:
             for (request, data), is_right in zip(fresh, results, strict=True):
                 if is_right:
-                    state.pending.add(request, data, state.now_us)
+                    state.pending.add(request, data, state.now_us, by)
                 elif sender is not None:
                     state.report(sender, "forwarded a request that its client did not sign")
             ordering.propose(state)
             progress.look_at_clock(state)
 
-        state.check([ordering.request_check(state, request) for request, _ in fresh], verified, sender or "")
+        state.check([ordering.request_check(state, request) for request, _ in fresh], verified, by)
 
     def _on_timer(self, event: events.TimerFired) -> None:
         state = self.state
