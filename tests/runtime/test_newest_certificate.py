@@ -76,7 +76,7 @@ def test_who_has_no_vote_does_not_count_among_those_that_must_be_heard():
             answer = self._answers[name]
             return Connection(answer) if name in ("n1", "n5", "n6", "n7") else Late(answer)
 
-    place = Learners(block(3), block(9), block(9), block(9), block(3), block(3), block(3))
+    place = Learners(block(7), block(9), block(9), block(9), block(7), block(7), block(7))
     assert asyncio.run(newest_certificate(place)).sequence == 9  # type: ignore[arg-type]
 
 
