@@ -22,10 +22,21 @@ from protocols.pbft.scene import (
     tell_all,
 )
 from quorum.certificate.vote import VoteKind
+from quorum.model import Configuration
 from quorum.protocols import effects, events
-from quorum.protocols.pbft.messages import Blocks, Commit, Fetch, Forward, PrePrepare, Status
+from quorum.protocols.events import SnapshotMark
+from quorum.protocols.pbft.catch_up import HEADERS_MAX
+from quorum.protocols.pbft.messages import Blocks, Commit, Fetch, Forward, Offer, PrePrepare, Status
 from quorum.protocols.pbft.pending import MEMBER_SHARE
-from quorum.protocols.pbft.quotas import GIVEN_AGAIN, MESSAGES, MESSAGES_A_BLOCK, UNDER_WAY, WRONG, Quotas
+from quorum.protocols.pbft.quotas import (
+    GIVEN_AGAIN,
+    MESSAGES,
+    MESSAGES_A_BLOCK,
+    UNDER_WAY,
+    WRONG,
+    Quotas,
+    weight_of,
+)
 from quorum.protocols.pbft.settings import Settings
 
 TURN_US = SETTINGS.status_us
@@ -209,6 +220,17 @@ def test_row_27_a_flood_of_one_member_leaves_the_others_what_they_say() -> None:
     cluster.run(0)
     assert set(made) <= set(cluster.requests_decided())
     check_progress(cluster, made)
+
+
+def test_row_27_long_chains_of_headers_that_lead_nowhere_are_few_in_a_turn() -> None:
+    """All of one is looked at before its end can be compared with anything."""
+    quotas = Quotas(SETTINGS)
+    offer = Offer(0, SnapshotMark(1, 0, 0, Configuration(1, ("n1",))), (bytes(176),) * HEADERS_MAX, ())
+    assert sum(quotas.admits("n4", TURN_US, 0, weight_of(offer, ())) for _ in range(100)) <= 4
+    blocks = Blocks(0, 1, (), ())
+    entries = (bytes(4 * 1024 * 1024),)
+    assert sum(quotas.admits("n3", TURN_US, 0, weight_of(blocks, entries)) for _ in range(100)) <= 8
+    assert weight_of(Status(0, True, 0, 0, 0), ()) == weight_of(Blocks(0, 1, (), (), (bytes(1_000),)), ()) == 1
 
 
 def test_a_request_that_was_lost_on_its_way_to_the_primary_is_forwarded_again() -> None:

@@ -46,6 +46,7 @@ from quorum.protocols.pbft.messages import (
     ViewChange,
     Votes,
 )
+from quorum.protocols.pbft.quotas import weight_of
 from quorum.protocols.pbft.settings import Settings
 from quorum.protocols.pbft.state import (
     ASIDE_NOTE,
@@ -301,7 +302,8 @@ class PbftReplica:
 
     def _on_received(self, event: events.Received) -> None:
         state, sender, message = self.state, event.sender, event.message
-        if not state.quotas.admits(sender, state.now_us, state.commit_sequence):
+        weight = weight_of(message, event.attached)
+        if not state.quotas.admits(sender, state.now_us, state.commit_sequence, weight):
             return
         receiver = self._receivers.get(type(message))
         if receiver is not None:
