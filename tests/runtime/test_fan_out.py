@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -118,6 +120,37 @@ def test_a_refusal_of_t_plus_1_members_is_one():
     ends.fan_out.received("n1", Failure(7, REFUSED, "no"), b"")
     ends.fan_out.received("n2", Failure(7, REFUSED, "no"), b"")
     assert ends.told == [(Failure(7, REFUSED, "no"), b"")]
+
+
+def test_whom_to_ask_instead_is_part_of_a_refusal():
+    """Else a liar that says last what an honest member says would lead the client to where it likes."""
+    ends = connected()
+    ends.fan_out.transmit(Submit(7, 1, 55, 3, 2, 1), b"put")
+    ends.fan_out.received("n2", Failure(7, REFUSED, "no", "n3"), b"")
+    ends.fan_out.received("n1", Failure(7, REFUSED, "no", "evil"), b"")
+    assert ends.told == []
+
+
+def test_of_a_long_answer_that_nobody_else_gives_little_is_kept():
+    ends = connected()
+    ends.fan_out.transmit(Submit(7, 1, 55, 3, 2, 1), b"put")
+    ends.fan_out.received("n1", Result(7, 0), bytes(10_000_000))
+    (kept,) = ends.fan_out._open[7].told.values()
+    assert len(kept[2]) <= 32
+    for member in ("n2", "n3"):
+        ends.fan_out.received(member, Result(7, 0), b"true" * 100)
+    assert ends.told == [(Result(7, 0), b"true" * 100)]
+
+
+@pytest.mark.parametrize("long", [b"x" * 32, b"x" * 1000])
+def test_no_answer_is_taken_for_one_whose_digest_it_is(long: bytes):
+    ends = connected()
+    ends.fan_out.transmit(Submit(7, 1, 55, 3, 2, 1), b"put")
+    digest = blake2b(long, digest_size=32).digest()
+    ends.fan_out.received("n1", Result(7, 0), long)
+    for forged in (digest, digest[1:], digest[:31]):
+        ends.fan_out.received("n2", Result(7, 0), forged)
+    assert ends.told == []
 
 
 def test_a_read_is_ordered_like_a_write_and_no_two_are_the_same_request():

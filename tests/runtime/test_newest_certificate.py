@@ -63,6 +63,23 @@ def test_of_those_that_hold_the_newest_is_taken_and_no_liar_s():
     assert found.audit.valid and found.audit.signers == ("n1", "n2", "n3")
 
 
+def test_who_has_no_vote_does_not_count_among_those_that_must_be_heard():
+    """Three learners that lie, and one member, are not N-T members."""
+
+    class Late(Connection):
+        async def certificate(self, topic: str) -> bytes:
+            await asyncio.sleep(0.05)
+            return await super().certificate(topic)
+
+    class Learners(Nodes):
+        def node(self, name: str) -> Connection:
+            answer = self._answers[name]
+            return Connection(answer) if name in ("n1", "n5", "n6", "n7") else Late(answer)
+
+    place = Learners(block(7), block(9), block(9), block(9), block(7), block(7), block(7))
+    assert asyncio.run(newest_certificate(place)).sequence == 9  # type: ignore[arg-type]
+
+
 def test_one_of_a_later_epoch_holds_by_the_changes_before_it():
     changes = chain(2)
     last = changes[-1].committee

@@ -18,7 +18,7 @@ from quorum.protocols.events import SnapshotMark
 from quorum.runtime import piece_source, piece_transfer
 from quorum.runtime.messages import PieceRequest, Pieces
 from quorum.runtime.piece_source import PieceSource, Survey
-from quorum.runtime.piece_transfer import ASK_AGAIN_US, PieceTransfer
+from quorum.runtime.piece_transfer import ALONE_BYTES_MIN, ALONE_US, ASK_AGAIN_US, PieceTransfer
 from quorum.runtime.snapshots import SnapshotStore
 from quorum.runtime.turns import BANNED_US, TURN_US
 from quorum.sim.disk import Fault, SimFiles
@@ -359,6 +359,36 @@ def test_another_state_is_begun_only_when_nobody_gives_this_one():
     fetcher.clock.us += 2 * TURN_US
     fetcher.transfer.begin("n2", other)
     assert [(to, message.index) for to, message, _ in fetcher.transport.sent] == [("n2", 5)]
+
+
+def test_an_old_state_that_one_member_gives_piece_by_piece_is_left_for_a_newer_one():
+    """It is not silent, so its turn never ends; nobody else has that state any more."""
+    fetcher = Fetcher(Giver("n1"), Giver("n2"))
+    fetcher.offer("n1")
+    newer = replace(fetcher.givers["n2"].mark, index=INDEX + 8, state_root=bytes(32))
+    while fetcher.clock.us < ALONE_US + 4 * TURN_US and not fetcher.arrived:
+        fetcher.clock.us += 4 * TURN_US
+        fetcher.transfer._progressed_us = fetcher.clock.us - TURN_US  # a piece came in each turn
+        fetcher.offer("n1")
+        fetcher.transfer.begin("n2", newer)
+        if fetcher.clock.us < ALONE_US:
+            assert {to for to, _, _ in fetcher.transport.sent} == {"n1"}
+    assert fetcher.transport.sent[-1][0] == "n2"
+    assert fetcher.transport.sent[-1][1].index == INDEX + 8
+
+
+def test_a_state_that_several_offer_or_that_comes_fast_is_not_left_for_a_newer_one():
+    for names, size in ((("n1", "n2"), 0), (("n1",), 100 * ALONE_BYTES_MIN)):
+        fetcher = Fetcher(Giver("n1"), Giver("n2"), Giver("n3"))
+        fetcher.offer(*names)
+        fetcher.transfer._bytes = size
+        newer = replace(fetcher.givers["n3"].mark, index=INDEX + 8, state_root=bytes(32))
+        while fetcher.clock.us < 2 * ALONE_US:
+            fetcher.clock.us += 4 * TURN_US
+            fetcher.transfer._progressed_us = fetcher.clock.us - TURN_US
+            fetcher.offer(*names)
+            fetcher.transfer.begin("n3", newer)
+        assert "n3" not in {to for to, _, _ in fetcher.transport.sent}
 
 
 def given_in_a_turn(giver: Giver, request: PieceRequest, times: int = 500) -> int:

@@ -46,17 +46,17 @@ async def newest_certificate(place: Place) -> Newest:
             "the certificate of a block was asked for, but members that only crash sign nothing. Ask for the "
             "record of a decision: `quorum decide TOPIC --certificate FILE`."
         )
-    asked = [asyncio.create_task(_of(place, node, committee)) for node in tuple(place.endpoints)]
+    asked = [asyncio.create_task(_named(place, node, committee)) for node in tuple(place.endpoints)]
     enough = len(committee.members) - committee.faults
     best: Newest | None = None
     problem = QuorumError("a certificate was asked for, but no node is known. Check the addresses.")
     try:
         for answer in asyncio.as_completed(asked):
-            found = await answer
+            node, found = await answer
             if isinstance(found, QuorumError):
                 problem = found
                 continue
-            enough -= 1
+            enough -= node in committee.nodes  # who has no vote may lie, however many they are
             if best is None or found.sequence > best.sequence:
                 best = found
             if enough == 0:
@@ -70,6 +70,10 @@ async def newest_certificate(place: Place) -> Newest:
     if best is None:
         raise problem
     return best
+
+
+async def _named(place: Place, node: NodeId, committee: Committee) -> tuple[NodeId, Newest | QuorumError]:
+    return node, await _of(place, node, committee)
 
 
 async def _of(place: Place, node: NodeId, committee: Committee) -> Newest | QuorumError:

@@ -25,6 +25,11 @@ ASK_AGAIN_US = 500_000
 REST_US = 1_000_000
 """After an attempt has ended for this node's own sake none begins for so long: its disk may be full."""
 
+ALONE_US = 30_000_000
+ALONE_BYTES_MIN = 1024 * 1024
+"""A state that one member alone offers is left for a newer one of another, if it took so long, and less than so
+many bytes came in each turn: else whoever has an old state could give it piece by piece, for ever."""
+
 
 class PieceTransfer:
     """Fetches one certified state at a time.
@@ -50,7 +55,8 @@ class PieceTransfer:
         self._mark: SnapshotMark | None = None
         self._frames = PieceFrames()
         self._is_waiting = False  # for this node's disk
-        self._progressed_us = 0
+        self._began_us = self._progressed_us = 0
+        self._bytes = 0
         self._asked_us = 0
         self._rests_until_us = 0
 
@@ -67,10 +73,18 @@ class PieceTransfer:
         if mark == self._mark:
             self._turns.offered(source, now_us)
             self._look_at_request(mark, now_us)
-        elif self._mark is None or self.source is None or now_us >= self._progressed_us + 2 * TURN_US:
+        elif self._mark is None or self.source is None or self._may_leave(self._mark, mark, now_us):
             self._turns.forget_offers()
             self._turns.offered(source, now_us)
             self._start(mark, now_us)
+
+    def _may_leave(self, present: SnapshotMark, other: SnapshotMark, now_us: int) -> bool:
+        """Whether the state under way is left for another one: nobody gives it, or one alone hardly."""
+        if now_us >= self._progressed_us + 2 * TURN_US:
+            return True
+        took_us = now_us - self._began_us
+        is_slow = took_us >= ALONE_US and self._bytes * TURN_US < ALONE_BYTES_MIN * took_us
+        return other.index > present.index and is_slow and self._turns.count(now_us) <= 1
 
     def abandon(self) -> None:
         """Stop fetching; what is here stays for the next attempt."""
@@ -105,6 +119,7 @@ class PieceTransfer:
         frames: list[bytes] = []
         for (app, kind, _), piece in zip(entries[:good], pieces, strict=False):
             frames += self._frames.add(app, kind, piece)
+            self._bytes += len(piece)
         if frames:
             self._progressed_us = now_us
             self._snapshots.append(mark, frames)
@@ -120,7 +135,8 @@ class PieceTransfer:
 
     def _start(self, mark: SnapshotMark, now_us: int) -> None:
         self._mark, self._frames, self._is_waiting = mark, PieceFrames(), True
-        self._progressed_us = now_us
+        self._began_us = self._progressed_us = now_us
+        self._bytes = 0
         frames = self._frames
 
         def resumed(error: BaseException | None) -> None:
@@ -131,7 +147,7 @@ class PieceTransfer:
                 self.abandon()
                 self._failed(error)
             else:
-                self._progressed_us = self._clock.now_us()
+                self._began_us = self._progressed_us = self._clock.now_us()
                 self._ask(mark, self._progressed_us)
 
         self._snapshots.resume(mark, frames.resume, resumed)

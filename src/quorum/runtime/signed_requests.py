@@ -15,6 +15,8 @@ from quorum.runtime.watch_reader import Client
 RECENT_MAX = 16_384
 RECENT_BYTES_MAX = 16 * 1024 * 1024
 WAITING_MAX = 100_000
+CLIENT_SHARE = 8
+"""Of those one client may take this part: what it sends need not be signed, and is never answered then."""
 CLIENTS_MAX = 8
 """So many connections may wait for one request, of which any one may be its client's."""
 
@@ -23,10 +25,13 @@ class SignedRequests:
     """Requests on their way, and the answers to those of late: a member may apply a request before it comes here.
 
     I1  what waits is bounded by `WAITING_MAX` requests, what is kept by its number and its bytes.
+    I2  whoever else asks, a client that waits for a request is not pushed out by one other client.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[bytes, list[tuple[Client, int]]] = {}
+        self._shares: dict[object, int] = {}
+        """For how many requests each client waits."""
         self._recent: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         self._recent_bytes = 0
 
@@ -44,22 +49,18 @@ class SignedRequests:
             status, body = known
             client.answer(Result(request, status), (body,))
             return
-        waiting = self._waiting.get(signed.name)
-        if waiting is None:
-            if len(self._waiting) >= WAITING_MAX:
-                client.answer(Failure(request, messages.OVERLOADED, "too many requests wait at this node"), ())
-                return
-            waiting = self._waiting[signed.name] = []
-        if (client, request) not in waiting:
-            waiting.append((client, request))
-            del waiting[:-CLIENTS_MAX]
+        if not self._wait(signed.name, client, request):
+            client.answer(Failure(request, messages.OVERLOADED, "too many requests wait at this node"), ())
+            return
         driver.submit(data)
 
     def decided(self, requests: Sequence[tuple[bytes, Applied]]) -> None:
         """These were applied: answer who waits, and keep the answers for a while."""
         for name, applied in requests:
             self._keep(name, applied.status, applied.body)
-            for client, request in self._waiting.pop(name, ()):
+            waiting = self._waiting.pop(name, ())
+            for client, request in waiting:
+                self._count(client, -1)
                 client.answer(Result(request, applied.status), (applied.body,))
 
     def lost(self, client: Client) -> None:
@@ -68,10 +69,37 @@ class SignedRequests:
             name for name, waiting in self._waiting.items() if any(each is client for each, _ in waiting)
         ]:
             left = [(each, request) for each, request in self._waiting[name] if each is not client]
+            for _ in range(len(self._waiting[name]) - len(left)):
+                self._count(client, -1)
             if left:
                 self._waiting[name] = left
             else:
                 del self._waiting[name]
+
+    def _wait(self, name: bytes, client: Client, request: int) -> bool:
+        """Let a client wait; in place of its other connections, if it has a name. False if too much waits."""
+        waiting = self._waiting.get(name, [])
+        if (client, request) in waiting:
+            return True
+        ours = [pair for pair in waiting if client.identity and pair[0].identity == client.identity]
+        is_new = name not in self._waiting and len(self._waiting) >= WAITING_MAX
+        if is_new or (not ours and self._shares.get(_payer(client), 0) >= WAITING_MAX // CLIENT_SHARE):
+            return False
+        left = [pair for pair in waiting if pair not in ours]
+        dropped = ours + left[: max(0, len(left) + 1 - CLIENTS_MAX)]
+        for each, _ in dropped:
+            self._count(each, -1)
+        self._waiting[name] = [*left[-CLIENTS_MAX + 1 :], (client, request)]
+        self._count(client, 1)
+        return True
+
+    def _count(self, client: Client, change: int) -> None:
+        payer = _payer(client)
+        share = self._shares.get(payer, 0) + change
+        if share:
+            self._shares[payer] = share
+        else:
+            self._shares.pop(payer, None)
 
     def _keep(self, name: bytes, status: int, body: bytes) -> None:
         self._recent[name] = status, body
@@ -79,3 +107,8 @@ class SignedRequests:
         while len(self._recent) > RECENT_MAX or self._recent_bytes > RECENT_BYTES_MAX:
             _, (_, dropped) = self._recent.popitem(last=False)
             self._recent_bytes -= len(dropped)
+
+
+def _payer(client: Client) -> object:
+    """Who has a share: a client by its name, or a connection where nothing proves one."""
+    return client.identity or client

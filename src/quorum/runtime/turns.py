@@ -55,12 +55,19 @@ class Turns:
         longest ago. None: nobody offers."""
         if self.now is not None and now_us < self._asked[self.now] + TURN_US:
             return self.now
-        fresh = [
-            node
-            for node, offered_us in self._offered.items()
-            if offered_us + OFFER_US > now_us and not self.is_banned(node, now_us)
-        ]
+        fresh = self._fresh(now_us)
         self.now = min(fresh, key=lambda node: (self._asked.get(node, -1), node), default=None)
         if self.now is not None:
             self._asked[self.now] = now_us
         return self.now
+
+    def count(self, now_us: int) -> int:
+        """How many members offer the state."""
+        return len(self._fresh(now_us))
+
+    def _fresh(self, now_us: int) -> list[NodeId]:
+        return [
+            node
+            for node, offered_us in self._offered.items()
+            if offered_us + OFFER_US > now_us and not self.is_banned(node, now_us)
+        ]

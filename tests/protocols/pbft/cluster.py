@@ -64,6 +64,12 @@ class Disk:
             case effects.Reset(mark=mark):
                 self.base, self.entries = mark.index, []
 
+    def trim(self, first_kept: int) -> None:
+        """Earlier blocks are compacted away."""
+        if first_kept > self.base + 1:
+            del self.entries[: first_kept - self.base - 1]
+            self.base = first_kept - 1
+
     def durable(self) -> events.Durable:
         metas = []
         for entry in self.entries:
@@ -210,6 +216,9 @@ class Node:
                     self.cluster.evidence.append(effect.evidence)
             case effects.Checkpoint(mark=mark):
                 self.cluster.take_snapshot(self, mark)
+            case effects.Compacted(first_kept=first):
+                if self.disk.entries and first <= self.disk.base + len(self.disk.entries):
+                    self.disk.trim(first)
             case effects.FetchSnapshot(source=source, mark=mark):
                 self.cluster.fetch_snapshot(self, source, mark)
 

@@ -22,9 +22,22 @@ from protocols.pbft.scene import (
     tell_all,
 )
 from quorum.certificate.vote import VoteKind
+from quorum.model import Configuration
 from quorum.protocols import effects, events
-from quorum.protocols.pbft.messages import Blocks, Commit, Fetch, Forward, PrePrepare, Status
-from quorum.protocols.pbft.quotas import GIVEN_AGAIN, MESSAGES, MESSAGES_A_BLOCK, UNDER_WAY, WRONG, Quotas
+from quorum.protocols.events import SnapshotMark
+from quorum.protocols.pbft.catch_up import HEADERS_MAX
+from quorum.protocols.pbft.messages import Blocks, Commit, Fetch, Forward, Offer, PrePrepare, Status
+from quorum.protocols.pbft.pending import MEMBER_SHARE
+from quorum.protocols.pbft.quotas import (
+    GIVEN_AGAIN,
+    MESSAGES,
+    MESSAGES_A_BLOCK,
+    UNDER_WAY,
+    WRONG,
+    Quotas,
+    weight_of,
+)
+from quorum.protocols.pbft.settings import Settings
 
 TURN_US = SETTINGS.status_us
 PREPARE = VoteKind.PREPARE
@@ -145,6 +158,23 @@ def test_row_27_requests_passed_on_are_verified_a_few_at_a_time() -> None:
     assert checks <= UNDER_WAY
 
 
+def test_row_27_a_member_that_forwards_requests_of_clients_it_made_up_leaves_room_for_others() -> None:
+    """Each is signed, by a key of its own, so that no client has more than its share."""
+    settings = Settings(state_blocks=8, log_kept_blocks=4, pending_bytes_max=100_000)
+    cluster = Cluster(4, 1, settings=settings).boot()
+    cluster.cut = {(a, b) for a in cluster.nodes for b in cluster.nodes}
+    cluster.liars.add("n4")
+    for number in range(300):
+        receive(cluster, "n2", "n4", Forward(0, (request_of(f"made up {number}", 1),)))
+    pending = cluster["n2"].state.pending
+    assert 0 < pending._bytes <= 100_000 // MEMBER_SHARE
+    cluster.submit(request_of("a", 1), to=("n2",))
+    assert request_of("a", 1) in [each.data for each in pending.to_propose()]
+    cluster.cut = set()
+    check_progress(cluster)
+    assert not pending._bytes and not pending._bytes_of
+
+
 def sent_by(cluster: Cluster, node: str, kind: type) -> int:
     return sum(
         type(message) is kind
@@ -190,3 +220,35 @@ def test_row_27_a_flood_of_one_member_leaves_the_others_what_they_say() -> None:
     cluster.run(0)
     assert set(made) <= set(cluster.requests_decided())
     check_progress(cluster, made)
+
+
+def test_row_27_long_chains_of_headers_that_lead_nowhere_are_few_in_a_turn() -> None:
+    """All of one is looked at before its end can be compared with anything."""
+    quotas = Quotas(SETTINGS)
+    offer = Offer(0, SnapshotMark(1, 0, 0, Configuration(1, ("n1",))), (bytes(176),) * HEADERS_MAX, ())
+    assert sum(quotas.admits("n4", TURN_US, 0, weight_of(offer, ())) for _ in range(100)) <= 4
+    blocks = Blocks(0, 1, (), ())
+    entries = (bytes(4 * 1024 * 1024),)
+    assert sum(quotas.admits("n3", TURN_US, 0, weight_of(blocks, entries)) for _ in range(100)) <= 8
+    assert weight_of(Status(0, True, 0, 0, 0), ()) == weight_of(Blocks(0, 1, (), (), (bytes(1_000),)), ()) == 1
+
+
+def test_a_request_that_was_lost_on_its_way_to_the_primary_is_forwarded_again() -> None:
+    """One member alone has it: else that one would want another primary, and nobody but it."""
+    cluster = started()
+    lost: list[object] = []
+
+    def first_is_lost(
+        source: str, to: str, message: object, attached: tuple[bytes, ...]
+    ) -> list[tuple[object, tuple[bytes, ...]]]:
+        if isinstance(message, Forward) and not lost:
+            lost.append(message)
+            return []
+        return [(message, attached)]
+
+    cluster.filter = first_is_lost
+    cluster.submit(request_of("a", 1), to=("n2",))
+    cluster.run(SETTINGS.view_timeout_us - 1)
+    assert lost and request_of("a", 1) in cluster.requests_decided()
+    assert {node.state.view for node in cluster.honest()} == {0}
+    check_progress(cluster)

@@ -80,7 +80,7 @@ def _look_at_primary(state: PbftState) -> None:
     late = pending.late(state.now_us, timeout_us // FORWARD_SHARE)[:FORWARDED_MAX]
     if late:
         for waiting in late:
-            waiting.forwarded = True
+            waiting.forwarded_us = state.now_us
         state.send(state.primary, Forward(state.view, tuple(waiting.data for waiting in late)))
 
 
@@ -251,14 +251,16 @@ def _give_base(state: PbftState, sender: NodeId, message: Fetch) -> None:
     if not 1 <= first <= last <= first + HEADERS_MAX or not chain.holds(held, digest):
         return
     given = last
+    rest = tuple(block.header.packed() for block in aside)
     if first <= chain.base:
-        _offer(state, sender)
+        given = chain.base
+        if not _offer(state, sender):
+            _offer_under_base(state, sender, chain.headers(chain.base + 1, held) + rest)
     elif first > held:
         entries = tuple(block.entry for block in aside[first - held - 1 :])
         state.send(sender, Blocks(state.view, first, (), (), entries))
     else:
         given = _fitting(state, first, held)
-        rest = tuple(block.header.packed() for block in aside)
         headers = chain.headers(given + 1, held) + rest
         state.out.append(Send(sender, Blocks(state.view, first, headers, ()), first, given))
     state.quotas.given(sender, given, state.now_us, state.view, True)
@@ -364,11 +366,10 @@ def _append(state: PbftState, blocks: Sequence[Block]) -> None:
 # States.
 
 
-def _offer(state: PbftState, sender: NodeId) -> None:
+def _offer(state: PbftState, sender: NodeId) -> bool:
     """The newest snapshot here whose state is certified, with the headers that lead to the certificate. While the
     newest one is not, that is the one before: what certifies it may need whoever asks."""
-    if not _offer_of(state, sender, state.snapshot):
-        _offer_of(state, sender, state.certified)
+    return _offer_of(state, sender, state.snapshot) or _offer_of(state, sender, state.certified)
 
 
 def _offer_of(state: PbftState, sender: NodeId, mark: SnapshotMark | None) -> bool:
@@ -403,6 +404,25 @@ def _offer_of(state: PbftState, sender: NodeId, mark: SnapshotMark | None) -> bo
     return True
 
 
+def _offer_under_base(state: PbftState, sender: NodeId, packed: tuple[bytes, ...]) -> None:
+    """The state that the last of these headers names: they lead from the chain's base to where the view begins.
+    After a restart nobody may have a certificate, nor get one without whoever asks."""
+    if not packed:
+        return
+    end = read_headers(state.node, packed[-1:])[0]
+    link = state.chain.link(end.state_sequence)
+    headers = packed[end.state_sequence - state.chain.base :]
+    if link is None or not 0 < end.state_sequence <= state.commit_sequence or len(headers) > HEADERS_MAX:
+        return
+    state.send(sender, Offer(state.view, _mark_of(state, link.header, end.state_root), headers, ()))
+
+
+def _mark_of(state: PbftState, place: BlockHeader, root: bytes) -> SnapshotMark:
+    """The state of a block: nothing in it is one member's word, so that it is the same, whoever offers it."""
+    configuration = configuration_of(state.epochs.by_hash[place.membership_hash])
+    return SnapshotMark(place.sequence, 0, place.time_us, configuration, place=place.packed(), state_root=root)
+
+
 def on_offer(state: PbftState, sender: NodeId, message: Offer) -> None:
     """A state that is far ahead: fetched only if a certificate names its root."""
     mark = message.mark
@@ -419,26 +439,30 @@ def on_offer(state: PbftState, sender: NodeId, message: Offer) -> None:
     if roots != {mark.state_root}:
         raise RemoteProtocolError(sender, f"offered a state of block {mark.index} that its headers do not name")
 
+    if not message.signatures:
+        # Whoever honest prepared a block that names a state had it: a quorum prepared where the view begins.
+        if not state.has_base and (end.header.sequence, end.digest) == (state.base.sequence, state.base.digest):
+            _fetch_state(state, sender, place, mark.state_root, [place])
+        return
+
     def verified(results: tuple[bool, ...]) -> None:
         if not all(results):
             state.report(sender, f"offered the state of block {mark.index} with a certificate that is wrong")
             return
         state.decided_view = max(state.decided_view, message.view)
-        committee = state.epochs.by_hash.get(place.membership_hash)
-        if committee is None:
-            return  # more than T lied: what is certified is no block of this chain of committees
-        if not _holds_some(state, [place, *headers]) and mark.index > state.commit_sequence:
-            own = SnapshotMark(
-                mark.index,
-                0,
-                place.time_us,
-                configuration_of(committee),
-                place=mark.place,
-                state_root=mark.state_root,
-            )  # nothing that is only the sender's word: it is the same, whoever offers the state
-            state.out.append(FetchSnapshot(sender, own))
+        _fetch_state(state, sender, place, mark.state_root, [place, *headers])
 
     state.check(_certificate_checks(state, sender, message.view, end, message.signatures), verified, sender)
+
+
+def _fetch_state(
+    state: PbftState, sender: NodeId, place: BlockHeader, root: bytes, decided: Sequence[BlockHeader]
+) -> None:
+    """Fetch the state of the block `place`, unless the chain holds one of these blocks."""
+    if place.membership_hash not in state.epochs.by_hash:
+        return  # more than T lied: what is certified is no block of this chain of committees
+    if not _holds_some(state, decided) and place.sequence > state.commit_sequence:
+        state.out.append(FetchSnapshot(sender, _mark_of(state, place, root)))
 
 
 def _holds_some(state: PbftState, headers: Sequence[BlockHeader]) -> bool:

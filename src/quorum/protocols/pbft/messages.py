@@ -100,7 +100,8 @@ class Blocks(Message, frozen=True, gc=False, array_like=True, tag=67):
 
 class Offer(Message, frozen=True, gc=False, array_like=True, tag=68):
     """The answer where those blocks are compacted away: the state after block `mark.index`. `headers` lead from
-    the one after it to the block of `signatures`; one of them names the root of that state."""
+    the one after it to the block of `signatures`, or, without any, to the one that was asked for by digest; one of
+    them names the root of that state."""
 
     mark: SnapshotMark
     headers: tuple[bytes, ...]

@@ -37,6 +37,8 @@ def propose(state: PbftState) -> None:
         last = state.chain.last
         if last - state.floor >= state.settings.in_flight or last >= state.ceiling:
             return
+        if not _names_enough(state):
+            return  # until this node's own state is known
         if state.gathered.ready is not None:
             _send_out(state, make_change(*_next_block(state), state.gathered.ready))
             return
@@ -52,7 +54,7 @@ def certify_state(state: PbftState) -> None:
     newest, idle = state.chain.newest.header, state.chain.last == state.commit_sequence
     if state.is_epoch_over or not (state.is_primary and state.has_base and idle):
         return
-    if state.newest_root[0] > newest.state_sequence:
+    if state.newest_root[0] > newest.state_sequence and _names_enough(state):
         _propose(state, ())
 
 
@@ -62,9 +64,13 @@ def _propose(state: PbftState, requests: Sequence[tuple[SignedRequest, Buffer]])
 
 def _next_block(state: PbftState) -> tuple[Link, Committee, int, tuple[int, bytes]]:
     """What every next block is made of."""
-    newest = state.chain.newest
-    certified = max(state.newest_root, (newest.header.state_sequence, newest.header.state_root))
-    return newest, state.committee, state.now_us, certified
+    return state.chain.newest, state.committee, state.now_us, _newest_state(state)
+
+
+def _newest_state(state: PbftState) -> tuple[int, bytes]:
+    """What the next block names: the newest state of this node, or what its parent names."""
+    newest = state.chain.newest.header
+    return max(state.newest_root, (newest.state_sequence, newest.state_root))
 
 
 def _send_out(state: PbftState, block: Block) -> None:
@@ -144,6 +150,7 @@ def take_early(state: PbftState) -> None:
         try:
             block = read_block(state.primary, entry, state.committee)
             check_follows(state.primary, block.header, state.chain.newest)
+            _check_state(state, block)
             _check_epoch(state, block)
         except RemoteProtocolError as error:
             _refuse(state, sequence, error.what)
@@ -170,6 +177,18 @@ def take_early(state: PbftState) -> None:
                 take_early(state)
 
         state.check(_checks_of(state, block), verified)
+
+
+def _names_enough(state: PbftState) -> bool:
+    """Whether others take the next block with the state that it would name."""
+    return state.chain.last + 1 - _newest_state(state)[0] < state.settings.unnamed_max
+
+
+def _check_state(state: PbftState, block: Block) -> None:
+    """Raise RemoteProtocolError for a block that names too old a state."""
+    sequence, named = block.header.sequence, block.header.state_sequence
+    if sequence - named >= state.settings.unnamed_max:
+        raise RemoteProtocolError(state.primary, f"sent block {sequence}, which names no state after {named}")
 
 
 def _check_epoch(state: PbftState, block: Block) -> None:

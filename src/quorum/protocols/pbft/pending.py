@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from quorum.certificate.requests import SignedRequest
+from quorum.model import NodeId
 from quorum.protocols.pbft.settings import Settings
 
 CLIENT_SHARE = 4
 """One client's requests take this part of the space at most."""
+MEMBER_SHARE = 8
+"""What one member forwards takes this part of it at most."""
+AGAIN = 4
+"""A request is forwarded again after so many times as long as it took to be late."""
 COST_BYTES = 256
 """What a request costs beside its bytes."""
 
@@ -16,28 +21,30 @@ COST_BYTES = 256
 class Waiting:
     """One request, and since when it waits here."""
 
-    __slots__ = ("data", "forwarded", "proposed", "request", "since_us")
+    __slots__ = ("by", "data", "forwarded_us", "proposed", "request", "since_us")
 
-    def __init__(self, request: SignedRequest, data: bytes, since_us: int) -> None:
+    def __init__(self, request: SignedRequest, data: bytes, since_us: int, by: NodeId = "") -> None:
+        self.by = by
         self.request = request
         self.data = data
         self.since_us = since_us
         self.proposed = False
-        self.forwarded = False
+        self.forwarded_us: int | None = None
 
 
 class Pending:
     """Verified requests, by name. A node that is not primary keeps them, too: it watches that they are decided.
 
     I1  a request stands here once, until a decided block holds it.
-    I2  what waits takes `pending_bytes_max` at most, what one client lets wait a quarter of it.
+    I2  what waits takes `pending_bytes_max` at most, what one client lets wait a quarter of it, and what one
+        member forwards an eighth: whoever lies makes clients as it likes.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._waiting: dict[bytes, Waiting] = {}
         self._bytes = 0
-        self._bytes_of: dict[bytes, int] = {}
+        self._bytes_of: dict[bytes | NodeId, int] = {}
         self._latest_us = 0
 
     def __len__(self) -> int:
@@ -51,18 +58,20 @@ class Pending:
         waiting = self._waiting.get(request.name)
         return waiting is not None and waiting.request.signature == request.signature
 
-    def has_room(self, request: SignedRequest, size: int) -> bool:
-        """Whether the request may wait here, too."""
+    def has_room(self, request: SignedRequest, size: int, by: NodeId = "") -> bool:
+        """Whether the request may wait here, too. `by`: the member that forwards it."""
         cost, most = size + COST_BYTES, self._settings.pending_bytes_max
+        if by and self._bytes_of.get(by, 0) + cost > most // MEMBER_SHARE:
+            return False
         own = self._bytes_of.get(request.public_key, 0) + cost
         return self._bytes + cost <= most and own <= most // CLIENT_SHARE
 
-    def add(self, request: SignedRequest, data: bytes, now_us: int) -> bool:
+    def add(self, request: SignedRequest, data: bytes, now_us: int, by: NodeId = "") -> bool:
         """Let a verified request wait. False if it waits already, or there is no room."""
-        if request.name in self._waiting or not self.has_room(request, len(data)):
+        if request.name in self._waiting or not self.has_room(request, len(data), by):
             return False
-        self._waiting[request.name] = Waiting(request, data, now_us)
-        self._count(request.public_key, len(data) + COST_BYTES)
+        waiting = self._waiting[request.name] = Waiting(request, data, now_us, by)
+        self._count(waiting, len(data) + COST_BYTES)
         return True
 
     def done(self, names: Iterable[bytes]) -> list[Waiting]:
@@ -72,7 +81,7 @@ class Pending:
             waiting = self._waiting.pop(name, None)
             if waiting is not None:
                 self._latest_us = max(self._latest_us, waiting.since_us)
-                self._count(waiting.request.public_key, -(len(waiting.data) + COST_BYTES))
+                self._count(waiting, -(len(waiting.data) + COST_BYTES))
                 ended.append(waiting)
         return ended
 
@@ -96,7 +105,7 @@ class Pending:
         kept = frozenset(held)
         for name, waiting in self._waiting.items():
             waiting.proposed = name in kept
-            waiting.forwarded = False
+            waiting.forwarded_us = None
 
     def proposed(self, names: Iterable[bytes]) -> None:
         """A block of this view holds these."""
@@ -111,12 +120,15 @@ class Pending:
             waiting.since_us = now_us
 
     def late(self, now_us: int, after_us: int) -> list[Waiting]:
-        """Requests that no block holds although they have waited for `after_us`, and were not forwarded yet."""
+        """Requests that no block holds although they have waited for `after_us`, and that were not forwarded of
+        late: what was may have been lost, or found no room."""
         found = []
         for waiting in self._waiting.values():
             if now_us - waiting.since_us < after_us:
                 break
-            if not waiting.proposed and not waiting.forwarded:
+            forwarded_us = waiting.forwarded_us
+            is_due = forwarded_us is None or now_us - forwarded_us >= AGAIN * after_us
+            if not waiting.proposed and is_due:
                 found.append(waiting)
         return found
 
@@ -134,10 +146,14 @@ class Pending:
             return False
         return self._latest_us >= oldest.since_us + after_us // 2
 
-    def _count(self, client: bytes, change: int) -> None:
+    def _count(self, waiting: Waiting, change: int) -> None:
         self._bytes += change
-        held = self._bytes_of.get(client, 0) + change
-        if held:
-            self._bytes_of[client] = held
-        else:
-            self._bytes_of.pop(client, None)
+        payers: list[bytes | NodeId] = [waiting.request.public_key]
+        if waiting.by:
+            payers.append(waiting.by)
+        for payer in payers:
+            held = self._bytes_of.get(payer, 0) + change
+            if held:
+                self._bytes_of[payer] = held
+            else:
+                self._bytes_of.pop(payer, None)

@@ -8,18 +8,39 @@ their time among the others in turn, and stop to listen to one that sends too mu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from quorum.entry import Buffer
 from quorum.model import NodeId
+from quorum.protocols.pbft.messages import Approve, Blocks, Offer
 from quorum.protocols.pbft.settings import Settings
 
 MESSAGES = 400
 """So many of one member are read in a turn, and so many more for each block decided in it:"""
 MESSAGES_A_BLOCK = 16
+HEADERS_A_MESSAGE = 40
+BYTES_A_MESSAGE = 64 * 1024
+MEMBERS_A_MESSAGE = 10
+"""A message with more headers, bytes of blocks, or members of a committee counts as several."""
 WRONG = 16
 """So many checks of one member's signatures may fail in a turn. An honest member passes few on that are wrong."""
 UNDER_WAY = 256
 """So many signatures of one member's messages are verified at a time, or those of one message, if it has more."""
 GIVEN_AGAIN = 5
 """After so many turns a member may be given again what it was given: the first may have been lost."""
+
+
+def weight_of(message: object, attached: Sequence[Buffer]) -> int:
+    """As how many messages one counts: what is looked at before anything of it can be believed costs time."""
+    match message:
+        case Offer(headers=headers):
+            return 1 + len(headers) // HEADERS_A_MESSAGE
+        case Blocks(headers=headers, entries=entries):
+            size = sum(map(len, attached or entries))
+            return 1 + len(headers) // HEADERS_A_MESSAGE + size // BYTES_A_MESSAGE
+        case Approve(committee=committee):
+            return 1 + len(committee.members) // MEMBERS_A_MESSAGE
+    return 1
 
 
 class Quotas:
@@ -39,13 +60,14 @@ class Quotas:
         self._heeded: dict[NodeId, int] = {}
         self._given: dict[tuple[NodeId, bool], tuple[int, int, int]] = {}
 
-    def admits(self, sender: NodeId, now_us: int, decided: int) -> bool:
-        """Whether a message of `sender` is read. `decided`: the newest block decided here."""
+    def admits(self, sender: NodeId, now_us: int, decided: int, weight: int = 1) -> bool:
+        """Whether a message of `sender` is read, which counts as `weight`. `decided`: the newest block decided
+        here."""
         if now_us - self._since_us >= self._turn_us:
             self._since_us, self._from = now_us, decided
             self._heard.clear()
             self._wrong.clear()
-        heard = self._heard[sender] = self._heard.get(sender, 0) + 1
+        heard = self._heard[sender] = self._heard.get(sender, 0) + weight
         return heard <= MESSAGES + MESSAGES_A_BLOCK * (decided - self._from) and self._wrong.get(sender, 0) < WRONG
 
     def charge(self, sender: NodeId) -> None:

@@ -4,7 +4,7 @@ Proactive Recovery" (2002), cited by section as PBFT. Departures, each with its 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -46,6 +46,7 @@ from quorum.protocols.pbft.messages import (
     ViewChange,
     Votes,
 )
+from quorum.protocols.pbft.quotas import weight_of
 from quorum.protocols.pbft.settings import Settings
 from quorum.protocols.pbft.state import (
     ASIDE_NOTE,
@@ -182,9 +183,7 @@ class PbftReplica:
         epoch_change.recover(state, notes)
         if durable.snapshot is not None:
             state.snapshot = durable.snapshot
-            header = read_headers(self.node, (durable.snapshot.place,))[0]
-            check_past_header(self.node, header, state.epochs.by_hash)
-            state.chain.stand_at(header)
+            self._stand_behind(durable.snapshot, durable.entries)
             state.commit_sequence = durable.snapshot.index
         self._recover_blocks(durable)
         if CLAIM_NOTE in notes:
@@ -232,6 +231,23 @@ class PbftReplica:
         state.active = True
         state.persist(Note(VIEW_NOTE, _ENCODE.encode(ViewMark(0, 0, NO_CLAIM.digest, None))))
         state.begun_by = state.persists
+
+    def _stand_behind(self, snapshot: events.SnapshotMark, entries: Sequence[events.EntryMeta]) -> None:
+        """Stand at the block of the snapshot, with those before it that the log has: others may want them."""
+        header = read_headers(self.node, (snapshot.place,))[0]
+        check_past_header(self.node, header, self.state.epochs.by_hash)
+        found: list[Link] = []
+        index, digest = header.sequence, header.digest()
+        for meta in reversed([meta for meta in entries if meta.index <= header.sequence]):
+            if meta.block is None or meta.index != index or meta.block.digest() != digest:
+                break  # left from before a snapshot was fetched
+            check_past_header(self.node, meta.block, self.state.epochs.by_hash)
+            found.append(Link(meta.block, digest, meta.size))
+            index, digest = index - 1, meta.block.parent
+        if index > 0:  # else the log has all blocks
+            self.state.chain.stand_at(found.pop().header if found else header)
+        for link in reversed(found):
+            self.state.chain.append(link)
 
     def _recover_blocks(self, durable: events.Durable) -> None:
         """Take the blocks that the disk holds after the snapshot; of the newest also the bytes."""
@@ -286,7 +302,8 @@ class PbftReplica:
 
     def _on_received(self, event: events.Received) -> None:
         state, sender, message = self.state, event.sender, event.message
-        if not state.quotas.admits(sender, state.now_us, state.commit_sequence):
+        weight = weight_of(message, event.attached)
+        if not state.quotas.admits(sender, state.now_us, state.commit_sequence, weight):
             return
         receiver = self._receivers.get(type(message))
         if receiver is not None:
@@ -325,7 +342,7 @@ class PbftReplica:
 
     def _take_requests(self, requests: tuple[bytes, ...], sender: NodeId | None) -> None:
         """Let requests wait, once their clients' signatures are verified."""
-        state = self.state
+        state, by = self.state, sender or ""
         fresh = []
         for data in requests:
             try:
@@ -335,19 +352,23 @@ class PbftReplica:
                     raise RemoteProtocolError(sender, f"forwarded bytes that are no request: {error}") from None
                 continue
             too_large = len(data) > state.settings.block_bytes_max
-            if request.name not in state.pending and not too_large and state.pending.has_room(request, len(data)):
+            if (
+                request.name not in state.pending
+                and not too_large
+                and state.pending.has_room(request, len(data), by)
+            ):
                 fresh.append((request, bytes(data)))
 
         def verified(results: tuple[bool, ...]) -> None:
             for (request, data), is_right in zip(fresh, results, strict=True):
                 if is_right:
-                    state.pending.add(request, data, state.now_us)
+                    state.pending.add(request, data, state.now_us, by)
                 elif sender is not None:
                     state.report(sender, "forwarded a request that its client did not sign")
             ordering.propose(state)
             progress.look_at_clock(state)
 
-        state.check([ordering.request_check(state, request) for request, _ in fresh], verified, sender or "")
+        state.check([ordering.request_check(state, request) for request, _ in fresh], verified, by)
 
     def _on_timer(self, event: events.TimerFired) -> None:
         state = self.state
@@ -362,6 +383,7 @@ class PbftReplica:
 
     def _on_state_known(self, event: events.StateKnown) -> None:
         progress.on_state_known(self.state, event.index, event.root)
+        ordering.propose(self.state)
         ordering.take_early(self.state)
 
     def _on_peer_lost(self, event: events.PeerLost) -> None:

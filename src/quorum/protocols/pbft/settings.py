@@ -44,3 +44,9 @@ class Settings(msgspec.Struct, frozen=True):
                 f"in_flight={self.in_flight} was given, but backups take no more than window={self.window} blocks "
                 "ahead of what is decided. Lower in_flight, or raise window on every member."
             )
+
+    @property
+    def unnamed_max(self) -> int:
+        """A block is less far from the state that it names: else a primary that names no newer one would keep the
+        log from being compacted. As members keep two states, they have the one that was named last."""
+        return max(2 * self.state_blocks, 4 * self.window)
