@@ -7,10 +7,8 @@ wants it. Source: Lamport, Malkhi and Zhou, "Reconfiguring a State Machine" (201
 
 from __future__ import annotations
 
-from quorum.certificate.approval import pack_change
 from quorum.certificate.epochs import EpochChange, flaws_of_change
 from quorum.certificate.evidence import SignedVote
-from quorum.certificate.merkle import leaf_of, path_of
 from quorum.certificate.vote import VoteKind
 from quorum.errors import RemoteProtocolError
 from quorum.model import NodeId
@@ -19,7 +17,7 @@ from quorum.protocols.pbft import approving, catch_up, view_change
 from quorum.protocols.pbft.blocks import check_past_header
 from quorum.protocols.pbft.changes import why_not
 from quorum.protocols.pbft.commits_seen import CommitsSeen
-from quorum.protocols.pbft.epochs import note_of, restored
+from quorum.protocols.pbft.epochs import ended_by, note_of, restored
 from quorum.protocols.pbft.messages import Epochs, Fetch, Status
 from quorum.protocols.pbft.state import PbftState
 
@@ -35,9 +33,7 @@ def follow(state: PbftState) -> None:
     known = state.certificates.get(state.commit_sequence)
     if known is None:
         return
-    committee, pieces = link.change.committee, pack_change(link.change)
-    path = path_of([leaf_of(piece) for piece in pieces], 0)
-    enter(state, EpochChange(committee, state.certify(state.commit_sequence, *known), 0, path))
+    enter(state, ended_by(link.change, state.certify(state.commit_sequence, *known)))
 
 
 def enter(state: PbftState, change: EpochChange) -> None:

@@ -10,9 +10,12 @@ from typing import Final
 
 import msgspec
 
+from quorum.certificate.approval import Change, pack_change
+from quorum.certificate.block import BlockCertificate
 from quorum.certificate.committee import Committee
 from quorum.certificate.epochs import EpochChange
 from quorum.certificate.evidence import Claim
+from quorum.certificate.merkle import leaf_of, path_of
 from quorum.certificate.vote import DIGEST_BYTES
 from quorum.model import Configuration, NodeId
 
@@ -96,6 +99,13 @@ def configuration_of(committee: Committee) -> Configuration:
     """A committee as snapshots name it."""
     quorums = str(committee.system.writes)
     return Configuration(committee.epoch, committee.nodes, reads=quorums, writes=quorums)
+
+
+def ended_by(change: Change, certificate: BlockCertificate) -> EpochChange:
+    """What proves a change of epoch: the certificate of the block that makes it."""
+    return EpochChange(
+        change.committee, certificate, 0, path_of([leaf_of(piece) for piece in pack_change(change)], 0)
+    )
 
 
 def note_of(change: EpochChange) -> tuple[str, bytes]:

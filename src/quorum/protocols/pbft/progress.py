@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from quorum.certificate.block import BlockCertificate
 from quorum.certificate.vote import VoteKind
-from quorum.protocols.effects import Checkpoint, Compacted
+from quorum.protocols.effects import Checkpoint, Compacted, Note
 from quorum.protocols.events import SnapshotMark
-from quorum.protocols.pbft.epochs import configuration_of
+from quorum.protocols.pbft.epochs import configuration_of, ended_by, note_of
 from quorum.protocols.pbft.state import VIEW_TIMER, HeldClaim, PbftState
 
 
@@ -18,7 +18,11 @@ def decide(state: PbftState, sequence: int, certificate: BlockCertificate | None
     for link in links:
         ended += state.pending.done(link.requests)
         link.requests, link.entry = (), None
-    _want_state(state, first, sequence)
+    change = links[-1].change
+    if change is not None and certificate is not None:
+        # Durable before a state of this block is, with which a later life would begin, and know of no change.
+        state.persist(Note(*note_of(ended_by(change, certificate))))
+    _want_state(state, first, sequence if change is None or certificate is not None else sequence - 1)
     state.commit(sequence, certificate)
     if certificate is not None and (certificate.view, sequence) > state.claim.order:
         claim = state.claim_of(certificate.view, sequence)
@@ -62,8 +66,6 @@ def look_at_clock(state: PbftState) -> None:
 
 def on_state_known(state: PbftState, index: int, root: bytes) -> None:
     """The digest of this node's state after block `index`."""
-    if _ends_epoch(state, index):
-        return
     state.roots[index] = root
     if index > state.newest_root[0]:
         state.newest_root = index, root
@@ -82,20 +84,10 @@ def _want_state(state: PbftState, first: int, last: int) -> None:
         return
     link = state.chain.link(index)
     assert link is not None, "a decided block is in the chain"
-    if _ends_epoch(state, index):
-        return
     state.checkpoint_pending = True
     # Of the block's own epoch, which may not be the newest known here: the file is the same on every node.
     configuration = configuration_of(state.epochs.by_hash[link.header.membership_hash])
     state.out.append(Checkpoint(SnapshotMark(index, 0, 0, configuration, place=link.header.packed())))
-
-
-def _ends_epoch(state: PbftState, index: int) -> bool:
-    """Whether an epoch ends with this block. No state is certified or kept there: whoever began with it would not
-    know of the change, and might order more in that epoch."""
-    link = state.chain.link(index)
-    is_change = link is not None and link.change is not None
-    return is_change or any(change.certificate.header.sequence == index for change in state.epochs.changes)
 
 
 def on_checkpoint_ready(state: PbftState, mark: SnapshotMark) -> None:
