@@ -221,7 +221,7 @@ def test_row_10_a_client_that_the_primary_leaves_out_is_served_within_a_bound() 
     world = world_with({"n1": Censors})
     pending = world.nodes["n1"].replica.state.pending
     add, censored = pending.add, world.client_key("c1").public
-    pending.add = lambda request, data, now_us: request.public_key != censored and add(request, data, now_us)
+    pending.add = lambda request, *given: request.public_key != censored and add(request, *given)
     workers = run(world)
     assert min(world.nodes[name].replica.state.view for name in world.honest) > 0
     assert workers[0].answered > 5
