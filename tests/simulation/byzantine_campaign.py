@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time (2)")
     parser.add_argument("--nodes", default=",".join(map(str, NODES)), help="node counts, drawn (4,5,6,7,8,9)")
+    parser.add_argument("--runs", type=int, default=RUNS, choices=(1, 2, 3), help="runs of each seed (3)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     given = parser.parse_args(arguments)
     nodes = tuple(int(count) for count in given.nodes.split(",") if count.isdigit())
@@ -42,11 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
     seeds = range(given.first, given.first + given.seeds)
     began = time.monotonic()
     print(
-        f"{len(seeds)} seeds, {RUNS} runs each, {OPERATIONS_MIN} operations and {SECONDS} simulated seconds at "
+        f"{len(seeds)} seeds, {given.runs} runs each, {OPERATIONS_MIN} operations and {SECONDS} simulated seconds at "
         f"least, T of {given.nodes} members lie",
         file=sys.stderr,
     )
-    tally = run_campaign(seeds, nodes, given.workers, kind=ByzantineTally)
+    tally = run_campaign(seeds, nodes, given.workers, kind=ByzantineTally, runs=given.runs)
     result = report(tally, seeds, time.monotonic() - began)
     passed = bool(result["passed"])
     if given.json:

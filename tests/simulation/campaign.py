@@ -1,7 +1,8 @@
 """The whole simulation campaign: `python -m tests.simulation.campaign` from the root of the repository.
 
 Every seed runs three times: twice in a process, and once more under another PYTHONHASHSEED. All three traces
-must be the same, every claim must hold, and every rare branch must have been met somewhere.
+must be the same, every claim must hold, and every rare branch must have been met somewhere. With `--runs 1` every
+seed runs once, half of them under each value: three times as many seeds in the same time.
 """
 
 from __future__ import annotations
@@ -86,12 +87,13 @@ class Tally:
         return f"python -m {self.command} --first {seed} --seeds 1 --nodes {nodes}"
 
 
-def jobs_of(seeds: range, nodes: tuple[int, ...]) -> Iterator[tuple[int, list[Job]]]:
-    """(PYTHONHASHSEED, jobs) of each process. Even seeds run twice under one value, odd seeds under the other."""
+def jobs_of(seeds: range, nodes: tuple[int, ...], runs: int = RUNS) -> Iterator[tuple[int, list[Job]]]:
+    """(PYTHONHASHSEED, jobs) of each process. Even seeds run once more under one value, odd seeds under the other."""
     for begin in range(seeds.start, seeds.stop, JOBS_PER_PROCESS):
         chunk = range(begin, min(begin + JOBS_PER_PROCESS, seeds.stop))
         for which, hash_seed in enumerate(HASH_SEEDS):
-            yield hash_seed, [Job(seed, RUNS - 1 if seed % 2 == which else 1, nodes) for seed in chunk]
+            times = {seed: (runs + (seed % 2 == which)) // 2 for seed in chunk}
+            yield hash_seed, [Job(seed, count, nodes) for seed, count in times.items() if count]
 
 
 def run_process(hash_seed: int, jobs: list[Job], shard: str = Tally.shard) -> list[Run]:
@@ -108,14 +110,20 @@ def run_process(hash_seed: int, jobs: list[Job], shard: str = Tally.shard) -> li
 
 
 def run_campaign(
-    seeds: range, nodes: tuple[int, ...], workers: int, quiet: bool = False, kind: type[Tally] = Tally
+    seeds: range,
+    nodes: tuple[int, ...],
+    workers: int,
+    quiet: bool = False,
+    kind: type[Tally] = Tally,
+    runs: int = RUNS,
 ) -> Tally:
-    """Run every seed of `seeds`; a process that dies counts as a failure of its seeds."""
+    """Run every seed of `seeds` so many times; a process that dies counts as a failure of its seeds."""
     tally = kind(nodes)
     began = time.monotonic()
-    total, done, shown = len(seeds) * RUNS, 0, 0
+    total, done, shown = len(seeds) * runs, 0, 0
     with ThreadPoolExecutor(workers) as pool:
-        tasks = {pool.submit(run_process, value, jobs, kind.shard): jobs for value, jobs in jobs_of(seeds, nodes)}
+        processes = jobs_of(seeds, nodes, runs)
+        tasks = {pool.submit(run_process, value, jobs, kind.shard): jobs for value, jobs in processes if jobs}
         for task in as_completed(tasks):
             jobs = tasks[task]
             done += sum(job.times for job in jobs)
@@ -129,8 +137,8 @@ def run_campaign(
                 shown = done * 20 // total
                 _show_progress(tally, done, total, time.monotonic() - began)
     for seed in seeds:
-        if len(tally.traces.get(seed, ())) != RUNS:
-            tally.failures.setdefault(seed, f"{len(tally.traces.get(seed, ()))} of {RUNS} runs ended")
+        if len(tally.traces.get(seed, ())) != runs:
+            tally.failures.setdefault(seed, f"{len(tally.traces.get(seed, ()))} of {runs} runs ended")
     return tally
 
 
@@ -188,6 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time (2)")
     parser.add_argument("--nodes", default=",".join(map(str, NODES)), help="node counts, in turn (3,5,7)")
+    parser.add_argument("--runs", type=int, default=RUNS, choices=(1, 2, 3), help="runs of each seed (3)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     given = parser.parse_args(arguments)
     nodes = tuple(int(count) for count in given.nodes.split(",") if count.isdigit())
@@ -196,10 +205,10 @@ def main(arguments: list[str] | None = None) -> int:
     seeds = range(given.first, given.first + given.seeds)
     began = time.monotonic()
     print(
-        f"{len(seeds)} seeds, {RUNS} runs each, {OPERATIONS_MIN} operations and 60 simulated seconds at least",
+        f"{len(seeds)} seeds, {given.runs} runs each, {OPERATIONS_MIN} operations and 60 simulated seconds at least",
         file=sys.stderr,
     )
-    tally = run_campaign(seeds, nodes, given.workers)
+    tally = run_campaign(seeds, nodes, given.workers, runs=given.runs)
     result = report(tally, seeds, time.monotonic() - began)
     passed = bool(result["passed"])
     if given.json:

@@ -46,13 +46,16 @@ def test_keeping_the_last_events_changes_nothing():
     assert len(world.trace.tail) == 5
 
 
-def test_every_seed_of_a_campaign_runs_three_times_and_under_both_hash_seeds():
+@pytest.mark.parametrize("count", [1, 2, RUNS])
+def test_every_seed_of_a_campaign_runs_as_often_as_asked_and_under_both_hash_seeds(count: int):
     runs: dict[int, list[int]] = {}
-    for hash_seed, jobs in jobs_of(range(7, 40), NODES):
+    for hash_seed, jobs in jobs_of(range(7, 40), NODES, count):
         for job in jobs:
             runs.setdefault(job.seed, []).extend([hash_seed] * job.times)
     assert sorted(runs) == list(range(7, 40))
-    assert all(len(values) == RUNS and set(values) == set(HASH_SEEDS) for values in runs.values())
+    assert all(len(values) == count for values in runs.values())
+    assert all(set(values) == set(HASH_SEEDS) for values in runs.values()) or count == 1
+    assert {value for values in runs.values() for value in values} == set(HASH_SEEDS)
 
 
 @pytest.mark.slow
