@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     seeds = range(given.first, given.first + given.seeds)
     began = time.monotonic()
     print(
-        f"{len(seeds)} seeds, {given.runs} runs each, {OPERATIONS_MIN} operations and {SECONDS} simulated seconds at "
+        f"{len(seeds)} seeds, {given.runs} runs each, {OPERATIONS_MIN} operations, {SECONDS} simulated seconds at "
         f"least, T of {given.nodes} members lie",
         file=sys.stderr,
     )

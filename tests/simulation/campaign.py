@@ -88,7 +88,8 @@ class Tally:
 
 
 def jobs_of(seeds: range, nodes: tuple[int, ...], runs: int = RUNS) -> Iterator[tuple[int, list[Job]]]:
-    """(PYTHONHASHSEED, jobs) of each process. Even seeds run once more under one value, odd seeds under the other."""
+    """(PYTHONHASHSEED, jobs) of each process. Even seeds run once more under one value, odd ones under the
+    other."""
     for begin in range(seeds.start, seeds.stop, JOBS_PER_PROCESS):
         chunk = range(begin, min(begin + JOBS_PER_PROCESS, seeds.stop))
         for which, hash_seed in enumerate(HASH_SEEDS):
@@ -205,7 +206,7 @@ def main(arguments: list[str] | None = None) -> int:
     seeds = range(given.first, given.first + given.seeds)
     began = time.monotonic()
     print(
-        f"{len(seeds)} seeds, {given.runs} runs each, {OPERATIONS_MIN} operations and 60 simulated seconds at least",
+        f"{len(seeds)} seeds, {given.runs} runs each, {OPERATIONS_MIN} operations, 60 simulated seconds at least",
         file=sys.stderr,
     )
     tally = run_campaign(seeds, nodes, given.workers, runs=given.runs)
