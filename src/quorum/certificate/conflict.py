@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from quorum.certificate.block import BlockCertificate, BlockHeader, verify_block
+from quorum.certificate.block import BlockCertificate, BlockHeader, commit_votes, verify_block
 from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import (
     Claim,
@@ -145,12 +145,7 @@ def _commits_of(certificate: BlockCertificate, committee: Committee) -> list[Sig
     """The votes of a certificate, if it is of this committee."""
     if (certificate.cluster, certificate.epoch) != (committee.cluster, committee.epoch):
         return []
-    header = certificate.header
-    digest = header.digest()
-    return [
-        SignedVote(member, VoteKind.COMMIT, certificate.view, header.sequence, digest, signature)
-        for member, signature in certificate.signatures
-    ]
+    return list(commit_votes(certificate))
 
 
 def _fits(claim: Claim) -> bool:
