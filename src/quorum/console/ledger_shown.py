@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from quorum.apps.batch import Refused
 from quorum.apps.ledger import Receipt
 from quorum.certificate.ledger_audit import LedgerAudit
 from quorum.certificate.ledger_block import DONE, LedgerHeader, LedgerRoots, TransactionResult
@@ -44,11 +43,6 @@ def result_fields(result: TransactionResult) -> dict[str, Any]:
     """A result for programs."""
     data, encoding = text_of(result.data)
     return {"done": result.code == DONE, "data": data, "encoding": encoding}
-
-
-def refusal_fields(refusal: Refused) -> dict[str, Any]:
-    """A refusal for programs."""
-    return {"refused": refusal.reason, "message": refusal.message}
 
 
 def header_fields(header: LedgerHeader) -> dict[str, Any]:

@@ -120,12 +120,6 @@ class Pending:
                 found.append(waiting)
         return found
 
-    @property
-    def oldest_us(self) -> int | None:
-        """Since when the oldest request waits."""
-        oldest = next(iter(self._waiting.values()), None)
-        return None if oldest is None else oldest.since_us
-
     def is_censored(self, now_us: int, after_us: int) -> bool:
         """Whether the oldest request has waited for `after_us`, is in no block, and another that came here half of
         that time later was decided."""
