@@ -26,10 +26,11 @@ from quorum.certificate.inclusion import INCLUSION_BYTES_MAX, decode_inclusion
 from quorum.certificate.ledger_audit import LedgerAudit, judge_ledger
 from quorum.certificate.ledger_proof import LedgerProof, ValueProof
 from quorum.console.command import AnswerNo, bytes_of, command, plain, print_json
+from quorum.console.documents import read_bounded
 from quorum.console.ledger_shown import lines_of
+from quorum.console.signers import signers_text
 from quorum.errors import ConfigurationError
 
-SIGNERS_SHOWN_MAX = 40
 _PATH = click.Path(path_type=Path)
 
 
@@ -175,33 +176,13 @@ def _committee(file: Path, genesis: Path | None) -> Committee:
     return decode_genesis(read_bounded(path, GENESIS_BYTES_MAX, "a genesis file"))
 
 
-def read_bounded(path: Path, bytes_max: int, what: str) -> bytes:
-    """The content of a file that is not larger than it may be. Raises ConfigurationError for one that is, or that
-    cannot be read; `what` says what it should be."""
-    try:
-        with path.open("rb") as source:
-            data = source.read(bytes_max + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigurationError(
-            f"{what} was to be read from {path}, but that failed: {reason.lower()}. Name a file that is there."
-        ) from None
-    if len(data) > bytes_max:
-        raise ConfigurationError(
-            f"{what} was to be read from {path}, but it has more than the {bytes_max} bytes allowed. Give the "
-            "file as it was written."
-        )
-    return data
-
-
 def _show(audit: Audit) -> None:
     """What people read. Names come from the file, which may be hostile: they move no cursor and set no colour."""
     click.echo(plain(_headline(audit)))
     if audit.kind == "evidence":
         signed = f"two votes of {audit.accused}"
     else:
-        more = len(audit.signers) - SIGNERS_SHOWN_MAX
-        signed = ", ".join(audit.signers[:SIGNERS_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
+        signed = signers_text(audit.signers)
         signed = f"signed by {signed}" if audit.kind == "block" else f"stored by {signed}; nobody signed it"
     if audit.valid:
         click.echo(plain(signed))
