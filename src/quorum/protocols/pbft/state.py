@@ -12,7 +12,7 @@ from quorum.certificate.block import BlockCertificate
 from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import Claim, Equivocation, Evidence, SignedVote, accused
 from quorum.certificate.vote import DIGEST_BYTES, NUMBER_MAX, SigningDomain, VoteKind
-from quorum.model import Configuration, NodeId
+from quorum.model import NodeId
 from quorum.protocols.effects import (
     Commit,
     Effect,
@@ -28,7 +28,7 @@ from quorum.protocols.effects import (
 )
 from quorum.protocols.events import SnapshotMark
 from quorum.protocols.pbft.chain import Chain
-from quorum.protocols.pbft.epochs import NO_CLAIM, Epochs
+from quorum.protocols.pbft.epochs import NO_CLAIM, Epochs, configuration_of
 from quorum.protocols.pbft.gathered import Gathered
 from quorum.protocols.pbft.messages import Accusation, NewView, Signatures, Status, ViewChange
 from quorum.protocols.pbft.pace import Pace
@@ -231,8 +231,7 @@ class PbftState:
         self.holders = tuple(sorted({*committee.nodes, *former} - {self.node}))
         """Who may have the block where the epoch begins."""
         self.is_member = self.public_key != b"" and committee.keys.get(self.node) == self.public_key
-        quorums = str(self.decide)
-        self.configuration = Configuration(committee.epoch, committee.nodes, reads=quorums, writes=quorums)
+        self.configuration = configuration_of(committee)
 
     @property
     def start_claim(self) -> HeldClaim:
