@@ -300,6 +300,7 @@ class PbftState:
 
     @property
     def role(self) -> str:
+        """What this node does in its view: SILENT, WAITING for it to begin, PRIMARY or BACKUP."""
         if not self.may_sign:
             return SILENT
         if not self.active:
@@ -423,16 +424,20 @@ class PbftState:
     # Effects.
 
     def send(self, to: NodeId, message: object) -> None:
+        """To one node."""
         self.out.append(Send(to, message))
 
     def broadcast(self, message: object) -> None:
+        """To every other member of the committee."""
         for other in self.others:
             self.out.append(Send(other, message))
 
     def set_timer(self, name: str, delay_us: int) -> None:
+        """Have the timer of this name fire once, after `delay_us` microseconds, and not when it was to before."""
         self.out.append(SetTimer(name, max(1, delay_us)))
 
     def report(self, node: NodeId, what: str) -> None:
+        """Tell the operator what a node did that no honest one does, and count it against the node's quota."""
         self.quotas.charge(node)
         self.out.append(Report(node, what))
 
