@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 
 import pytest
@@ -34,6 +35,8 @@ from quorum.apps.pieces import digests_of
 from quorum.certificate.ledger_block import DONE, FAILED, TransactionResult, transaction_hash
 
 APP = 4
+THREE_PARTS = re.compile(r".+, but .+[^.]\. [A-Z].+\.")
+"""What was asked, why it cannot be, what to do."""
 
 
 class Register(LedgerApplication):
@@ -204,6 +207,59 @@ def test_a_question_on_which_the_application_fails_gets_an_answer_that_says_what
         "'page/7' was asked, but the application's query fails on it: no such page. Ask another, or correct the "
         "application."
     )
+
+
+class Gives(LedgerApplication):
+    """Gives what it is told to as the results of a block, and as a key."""
+
+    def __init__(self, results=(), key=b""):
+        self.results, self.key = results, key
+
+    def finalize(self, block, transactions, state):
+        return self.results
+
+    def query(self, path, state):
+        return self.key
+
+
+@pytest.mark.parametrize(
+    ("application", "transactions", "words"),
+    [
+        (Register(), [b"PREPARE", b"a"], "chose a transaction twice"),
+        (Register(), [b"STRANGE"], "chose transactions that are not there"),
+        (Register(), [b"omit"], "prepare left it out"),
+        (Register(), [b"omit", b"a=1"], "prepare left it out"),
+        (Register(), [b"x" * (TRANSACTION_BYTES_MAX + 1)], "Record the digest"),
+        (Register(), [b"%d=1" % number for number in range(1025)], "more than the 1024"),
+        (Gives(["done"]), [b"a"], "no TransactionResult"),
+        (Gives([TransactionResult(9, b"")]), [b"a"], "no TransactionResult"),
+        (Gives([TransactionResult(DONE, "text")]), [b"a"], "are no bytes"),
+        (Gives([TransactionResult(DONE, bytes(4097))]), [b"a"], "a result of 4097 bytes, and 4096"),
+        (Gives([TransactionResult(DONE, b"")] * 2), [b"a"], "gave 2 results for 1 transactions"),
+    ],
+    ids=lambda each: each if isinstance(each, str) else "",
+)
+def test_what_the_ledger_itself_refuses_is_told_in_three_parts(application, transactions, words):
+    """And the same on every replica: a second one gives the same bytes."""
+    ledger, other = LedgerMachine(application), LedgerMachine(application)
+    body = encode_batch(transactions)
+    reply = ledger.apply(header(1), body).reply
+    refused = decode_results(reply)[0]
+    assert isinstance(refused, Refused) and words in refused.message
+    assert THREE_PARTS.fullmatch(refused.message), refused.message
+    assert reply == other.apply(header(1), body).reply
+
+
+def test_questions_that_the_ledger_refuses_are_told_in_three_parts(monkeypatch):
+    for key in ("text", bytes(513)):
+        (refused,) = ask(LedgerMachine(Gives(key=key)), Look("page/7"))
+        assert refused.reason == "key" and THREE_PARTS.fullmatch(refused.message), refused.message
+    ledger = LedgerMachine(Register())
+    (long,) = ask(ledger, Look("x" * 600))
+    monkeypatch.setattr("quorum.apps.ledger_reads.READ_BYTES_MAX", 1)
+    _, late = ask(ledger, Look("a"), Look("b"))
+    for refused, reason in ((long, "path"), (late, "read")):
+        assert refused.reason == reason and THREE_PARTS.fullmatch(refused.message), refused.message
 
 
 def test_a_malformed_element_spoils_only_itself():

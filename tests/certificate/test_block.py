@@ -10,15 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certificate.committees import committee_of, header_of, key_of, signed_by
-from quorum.certificate.block import BlockCertificate, BlockHeader, verify_block
+from quorum.certificate.block import BlockCertificate, BlockHeader, commit_votes, flaws_of_block, verify_block
 from quorum.certificate.block_forms import decode_binary, decode_json, encode_binary, encode_json
 from quorum.certificate.committee import Committee, Member, check_committee
+from quorum.certificate.evidence import is_signed_vote
 from quorum.certificate.vote import SigningDomain, VoteKind
 from quorum.errors import ConfigurationError
 from quorum.model import quorum_size
 
 SEVEN = committee_of(7)
 GOOD = signed_by(SEVEN.nodes[:5], SEVEN, header_of(SEVEN))
+MEMBER = st.sampled_from(SEVEN.nodes)
+TRUE = st.sets(MEMBER, min_size=4).map(lambda each: [(name, "true") for name in sorted(each)])
+SIGNER = st.tuples(MEMBER | st.just("x9"), st.sampled_from(("true", "other", "short")))
 
 
 def reasons(certificate: BlockCertificate, committee: Committee = SEVEN) -> str:
@@ -45,6 +49,23 @@ def test_a_wrong_signature_is_named_even_beyond_the_quorum() -> None:
         verdict = verify_block(msgspec.structs.replace(everyone, signatures=signatures), SEVEN)
         assert verdict.reasons == (f"the signature of {signer} is wrong.",)
         assert not verdict.signed
+
+
+@given(
+    st.lists(SIGNER) | st.dictionaries(MEMBER, st.just("true"), min_size=4).map(lambda each: sorted(each.items()))
+)
+def test_a_certificate_holds_exactly_where_nothing_but_its_signatures_is_left_to_check_and_they_are_right(
+    signers: list[tuple[str, str]],
+) -> None:
+    header = header_of(SEVEN)
+    true = dict(signed_by((*SEVEN.nodes, "x9"), SEVEN, header).signatures)
+    made = {"true": true, "other": dict.fromkeys(true, true["x9"]), "short": dict.fromkeys(true, b"short")}
+    signatures = tuple((signer, made[way][signer]) for signer, way in signers)
+    certificate = msgspec.structs.replace(GOOD, header=header, signatures=signatures)
+    votes = commit_votes(certificate)
+    assert [(vote.member, vote.signature) for vote in votes] == list(signatures)
+    in_parts = not flaws_of_block(certificate, SEVEN) and all(is_signed_vote(vote, SEVEN) for vote in votes)
+    assert verify_block(certificate, SEVEN).valid == in_parts
 
 
 def test_a_signer_counts_once_and_strangers_do_not_count() -> None:

@@ -232,6 +232,68 @@ def test_forged_votes_and_odd_claims_hide_nobody_and_break_nothing() -> None:
     assert blame(Conflict(first, second), committee_of(4, epoch=1), [true]) == ()
 
 
+def two_views(committee: Committee) -> Conflict:
+    """n1 to n3 voted to commit a block in view 0, and another was certified in view 2."""
+    first = signed_by(FOUR[:3], committee, header_of(committee), view=0)
+    return Conflict(first, signed_by(FOUR[1:], committee, header_of(committee, (b"x",)), view=2))
+
+
+def asked_for(committee: Committee, member: str, view: int, claim: Claim, **more) -> SignedClaim:
+    own = voted(committee, member, VoteKind.VIEW_CHANGE, view, claim.sequence, claim.digest_of_claim())
+    return SignedClaim(member, view, claim, VoteKind.PREPARE, more.get("signatures", ()), own)
+
+
+NOTHING = Claim(0, 0, bytes(32))
+HONEST_LOOKING = Claim(0, 5, bytes(32))
+
+
+@given(st.permutations(["true", "forged", "of another", "more than it had", "again"]))
+@settings(deadline=None)
+def test_a_forged_claim_in_the_same_view_hides_no_true_one_in_whatever_order_they_come(order: list[str]) -> None:
+    committee = committee_of(4)
+    true = asked_for(committee, "n2", 1, NOTHING)
+    claims = {
+        "true": true,
+        "forged": replace(true, signature=bytes(64)),
+        "of another": replace(asked_for(committee, "n3", 1, NOTHING), member="n2"),
+        "more than it had": asked_for(committee, "n2", 1, HONEST_LOOKING),
+        "again": true,
+    }
+    assert [accused(each) for each in blame(two_views(committee), committee, [claims[way] for way in order])] == [
+        "n2"
+    ]
+    without = [claims[way] for way in order if way not in ("true", "again")]
+    assert blame(two_views(committee), committee, without) == ()
+
+
+@pytest.mark.parametrize("hidden_by", [(), (("n4", bytes(64)),)], ids=["none", "forged"])
+def test_a_claim_whose_votes_were_taken_off_or_forged_hides_no_true_votes(hidden_by: tuple) -> None:
+    """The signature of a claim does not cover the votes behind it: whoever passes it on may change them."""
+    committee = committee_of(4)
+    digests = DIGESTS[:2]
+    claims = [
+        asked_for(
+            committee,
+            member,
+            1,
+            Claim(0, 6, digest),
+            signatures=(("n4", voted(committee, "n4", VoteKind.PREPARE, 0, 6, digest)),),
+        )
+        for member, digest in zip(("n1", "n2"), digests)
+    ]
+    stripped = [replace(each, signatures=hidden_by) for each in claims]
+    assert [accused(each) for each in blame(two_views(committee), committee, [*stripped, *claims])] == ["n4"]
+    assert blame(two_views(committee), committee, stripped) == ()
+
+
+def test_a_member_that_signs_claims_without_end_pushes_out_its_own_alone(monkeypatch) -> None:
+    monkeypatch.setattr("quorum.certificate.conflict.CHANGES_MAX", 40)
+    committee = committee_of(4)
+    flood = [asked_for(committee, "n1", view, HONEST_LOOKING) for view in range(1, 60)]
+    true = asked_for(committee, "n2", 1, NOTHING)
+    assert [accused(each) for each in blame(two_views(committee), committee, [*flood, true])] == ["n2"]
+
+
 # --- witnesses -----------------------------------------------------------------------------------------
 
 

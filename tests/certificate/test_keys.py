@@ -10,6 +10,7 @@ from nacl.signing import SigningKey
 from certificate import edwards
 from quorum.certificate import keys
 from quorum.certificate.keys import GROUP_ORDER, check_library, check_public_key, is_signed
+from quorum.certificate.speccheck import CASES
 from quorum.errors import ConfigurationError
 
 SECRET, NONCE, MESSAGE = 123_456_789, 987_654_321, b"a message"
@@ -74,6 +75,36 @@ def test_bytes_of_any_length_are_refused_without_an_error(public: bytes, signatu
     if len(public) != 32:
         with pytest.raises(ConfigurationError, match="32"):
             check_public_key("a", public)
+
+
+@pytest.mark.parametrize("number", range(12), ids=[case.about for case in CASES])
+def test_row_24_each_case_of_the_published_set_has_the_verdict_of_libsodium(number: int) -> None:
+    """Chalkias, Garillot and Nikolaenko, "Taming the Many EdDSAs" (2020): their results, row LibSodium."""
+    case = CASES[number]
+    assert len(CASES) == 12 and case.accepted == (number == 3)
+    assert is_signed(case.public_key, case.message, case.signature) == case.accepted
+    if number in (4, 5):  # what only the cofactor forgives is refused for that alone: the key is the accepted one
+        assert case.public_key == CASES[3].public_key
+    if number in (6, 7):  # an honest key, whose signature was moved
+        check_public_key("a", case.public_key)
+        return
+    with pytest.raises(ConfigurationError, match="Make a new key"):
+        check_public_key("a", case.public_key)
+
+
+@pytest.mark.parametrize("number", range(12), ids=[case.about for case in CASES])
+def test_row_24_a_library_that_differs_in_one_case_alone_does_not_pass_at_the_start(
+    number: int, monkeypatch
+) -> None:
+    case, true = CASES[number], is_signed
+
+    def lenient(public_key: bytes, message: bytes, signature: bytes) -> bool:
+        is_case = (public_key, message, signature) == (case.public_key, case.message, case.signature)
+        return true(public_key, message, signature) != is_case
+
+    monkeypatch.setattr(keys, "is_signed", lenient)
+    with pytest.raises(ConfigurationError, match="Install PyNaCl"):
+        check_library()
 
 
 def test_the_library_passes_its_check_and_a_lenient_or_a_broken_one_does_not(monkeypatch) -> None:

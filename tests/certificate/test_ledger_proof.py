@@ -151,6 +151,8 @@ def forgeries():
     yield "another block", altered(transaction, header=other.header)
     yield "another time", altered(transaction, header=replace(subject.header, time_us=1))
     yield "a number out of range", altered(transaction, header=replace(subject.header, number=-1))
+    for number in (-1, 2**64):
+        yield f"ledger {number}", replace(transaction, roots=replace(transaction.roots, number=number))
     yield "another ledger", replace(transaction, roots=replace(transaction.roots, number=151))
     yield "no signature", replace(transaction, anchor=None)
     yield "another application", replace(transaction, anchor=replace(WORLD.anchor, app=1))

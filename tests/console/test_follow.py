@@ -200,7 +200,8 @@ def test_what_cannot_be_followed_is_an_error_in_three_parts(cert, here, run, run
         refused = run("follow", *arguments)
         assert refused.exit_code == 2 and refused.stderr.startswith("Error: "), refused.output
         assert run_json("follow", *arguments)[1]["error"]["kind"] == "ConfigurationError"
-    assert run("follow", cert, "--light", "nowhere/light.json").exit_code == 1
+    nowhere = run("follow", cert, "--light", "nowhere/light.json")
+    assert nowhere.exit_code == 2 and "was to be written to nowhere/light.json" in nowhere.stderr
     assert "Example: quorum follow cert.json" in run("follow", "--help").stdout
 
 

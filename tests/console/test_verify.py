@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 
 import msgspec
 import pytest
@@ -324,17 +325,21 @@ def test_a_genesis_that_is_none_or_not_safe_judges_nothing(text, cert, run):
 
 
 def test_options_that_a_kind_has_no_use_for_are_refused(cert, here, run):
+    from certificate.test_ledger_proof import WORLD
+
     (here / "d.json").write_bytes(encode_decision(DECISION))
     (here / "lie.json").write_bytes(encode_evidence(EQUIVOCATION, FOUR))
-    for arguments in (
-        (cert, "--value", "green"),
-        (cert, "--config", "c.toml"),
-        ("d.json", "--genesis", "genesis.json"),
-        ("d.json", "--request", "r.json"),
-        ("lie.json", "--request", "r.json"),
-    ):
-        refused = run("verify", *arguments)
-        assert refused.exit_code == 2 and "Leave it out" in refused.stderr
+    (here / "proof.json").write_bytes(encode_ledger_proof(WORLD.value("k7")))
+    used = {
+        "cert.json": {"--genesis", "--request"},
+        "d.json": {"--config", "--value"},
+        "lie.json": {"--genesis"},
+        "proof.json": {"--genesis", "--root", "--key"},
+    }
+    options = sorted(set().union(*used.values()))
+    for file, option in product(used, options):
+        said = run("verify", file, option, "00").output
+        assert ("judged without it. Leave it out" in said) == (option not in used[file]), (file, option)
 
 
 def test_a_value_s_proof_claims_a_question_and_proves_a_key(cert, run, run_json):

@@ -65,7 +65,7 @@ class Source:
     def committee(self):
         return self._committee
 
-    async def proofs(self, wanted, timeout):
+    async def proofs(self, wanted, timeout_s):
         for name, node in self.nodes:
             try:
                 yield name, node(wanted)

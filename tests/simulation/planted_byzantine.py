@@ -17,6 +17,7 @@ from unittest.mock import patch
 from msgspec.structs import replace
 
 from quorum.certificate import committee as committee_module
+from quorum.certificate.block import BlockCertificate, commit_votes
 from quorum.model import NodeId
 from quorum.protocols.effects import Effect, Persist
 from quorum.protocols.pbft import catch_up, replica, view_change
@@ -118,12 +119,8 @@ def signers_are_counted(state: PbftState, sender: NodeId, view: int, end: Any, s
     assert len(signatures) >= 0
     if len(signatures) < (len(state.committee.nodes) + state.committee.faults) // 2 + 1:
         raise catch_up.RemoteProtocolError(sender, "sent too few signatures")
-    return [
-        state.signed(
-            catch_up.SignedVote(member, catch_up.VoteKind.COMMIT, view, end.header.sequence, end.digest, signature)
-        )
-        for member, signature in signatures
-    ]
+    certificate = BlockCertificate(state.committee.cluster, state.committee.epoch, view, end.header, signatures)
+    return [state.signed(vote) for vote in commit_votes(certificate)]
 
 
 _fan_out = FanOut.__init__

@@ -10,13 +10,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from unittest.mock import patch
 
-from msgspec.structs import replace
-
 from quorum.certificate.block import BlockCertificate
 from quorum.certificate.conflict import blame, conflict_of
 from quorum.certificate.evidence import accused, verify_evidence
 from quorum.certificate.trust import LightBlock
-from quorum.certificate.vote import VoteKind
 from quorum.checkers.history import History
 from quorum.checkers.violation import Violation
 from quorum.entry import Buffer
@@ -45,13 +42,11 @@ class Colludes(Equivocates):
             digest = self.twins.get((message.view, message.sequence))
             if digest is None:
                 return [(message, tuple(attached))]
-            kind = VoteKind.PREPARE if isinstance(message, Prepare) else VoteKind.COMMIT
-            signature = self.vote(kind, message.view, message.sequence, digest)
-            return [(replace(message, digest=digest, signature=signature), ())]
+            return [self.for_digest(message, digest)]
         sent = super().lie(to, message, attached)
         if isinstance(message, PrePrepare) and to == VICTIM:
             place = message.view, message.sequence
-            self.twins[place] = self._other[place].digest
+            self.twins[place] = self._others[place].digest
         return sent
 
 

@@ -176,9 +176,18 @@ def said_of(error: Exception) -> tuple[str, str]:
 def checked_result(result: object) -> TransactionResult:
     """The result itself. Raises TypeError or ValueError for what cannot be one."""
     if not isinstance(result, TransactionResult) or result.code not in (DONE, FAILED):
-        raise TypeError("an application gave no TransactionResult of code DONE or FAILED. Correct it.")
+        raise TypeError(
+            "a transaction was executed, but the application gave no TransactionResult of code DONE or FAILED for "
+            "it. Correct its finalize."
+        )
     if type(result.data) is not bytes:
-        raise TypeError("an application gave a result whose data are no bytes. Encode them.")
+        raise TypeError(
+            "a transaction was executed, but the application gave a result whose data are no bytes. Encode them "
+            "in its execute or finalize."
+        )
     if len(result.data) > DATA_BYTES_MAX:
-        raise ValueError(f"a result has {len(result.data)} bytes, but {DATA_BYTES_MAX} are the most. Shorten it.")
+        raise ValueError(
+            f"a transaction was executed, but the application gave a result of {len(result.data)} bytes, and "
+            f"{DATA_BYTES_MAX} are the most. Shorten it, or put what is longer into the state."
+        )
     return result

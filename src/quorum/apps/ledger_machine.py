@@ -106,8 +106,8 @@ class LedgerMachine:
         if len(transaction) > TRANSACTION_BYTES_MAX:
             return _refused(
                 "size",
-                f"a transaction has {len(transaction)} bytes, but {TRANSACTION_BYTES_MAX} are the most. Record "
-                "the digest of what is larger.",
+                f"a transaction was to be recorded, but it has {len(transaction)} bytes, and "
+                f"{TRANSACTION_BYTES_MAX} are the most. Record the digest of what is larger.",
             )
         try:
             at_full_depth(lambda: self.application.check(transaction, LedgerState(self.state)))
@@ -193,8 +193,8 @@ class LedgerMachine:
         if len(after) > STATE_KEYS_MAX and len(after) > len(self.state):
             raise Refusal(
                 "state",
-                f"the state would have {len(after)} keys, but {STATE_KEYS_MAX} are the most. Let the application "
-                "remove some, or record digests.",
+                f"a block was executed, but the state would have {len(after)} keys after it, and {STATE_KEYS_MAX} "
+                "are the most. Let the application remove some, or record digests.",
             )
         return after
 
@@ -207,7 +207,8 @@ class LedgerMachine:
     ) -> KeptBlock:
         if len(results) != len(chosen):
             raise ValueError(
-                f"an application gave {len(results)} results for {len(chosen)} transactions. Correct its finalize."
+                f"a block was executed, but the application gave {len(results)} results for {len(chosen)} "
+                "transactions. Correct its finalize: it gives one for each, in order."
             )
         roots = transactions_root(chosen), results_root(results), after.root
         header = LedgerHeader(block.number, block.time_us, len(chosen), self.chain.head, *roots)
@@ -218,9 +219,15 @@ def _chosen(admitted: Sequence[bytes], places: Sequence[int]) -> tuple[bytes, ..
     """The transactions at these places. Raises ValueError for places that are not, or are named twice."""
     order = list(places)
     if any(type(place) is not int or not 0 <= place < len(admitted) for place in order):
-        raise ValueError("an application prepared a block with transactions that are not there. Correct it.")
+        raise ValueError(
+            "a block was to be prepared, but the application chose transactions that are not there. Correct its "
+            "prepare: it returns places in what it is given."
+        )
     if len(set(order)) != len(order):
-        raise ValueError("an application prepared a block with a transaction twice. Correct it.")
+        raise ValueError(
+            "a block was to be prepared, but the application chose a transaction twice. Correct its prepare: it "
+            "returns each place once at most."
+        )
     return tuple(admitted[place] for place in order)
 
 
@@ -230,8 +237,11 @@ def _refused(reason: str, message: str) -> Refused:
 
 _TOO_MANY = _refused(
     "batch",
-    f"a batch has more than the {BATCH_TRANSACTIONS_MAX} transactions that a block may hold. Send it in parts.",
+    f"a batch of transactions was sent, but it has more than the {BATCH_TRANSACTIONS_MAX} that a block may hold. "
+    "Send it in parts.",
 )
 _LEFT_OUT = _refused(
-    "left-out", "a transaction was sent, but the application left it out of the block. Send it again."
+    "left-out",
+    "a transaction was to be put into a block, but the application's prepare left it out. Send it again, for a "
+    "later one.",
 )

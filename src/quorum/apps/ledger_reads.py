@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 256
 _QUESTIONS: BatchDecoder[Question] = BatchDecoder(Question)
-_NO_ROOM = Refused("read", "there was no room for this answer behind the others. Ask it alone.")
+_NO_ROOM = Refused(
+    "read", "a question was asked together with others, but there was no room left for its answer. Ask it alone."
+)
 
 
 def answers_of(ledger: LedgerMachine, body: Buffer) -> bytes:
@@ -52,7 +54,7 @@ def answers_of(ledger: LedgerMachine, body: Buffer) -> bytes:
 def key_of(ledger: LedgerMachine, path: str) -> bytes | Refused:
     """The key of the application's state that answers the question `path`."""
     if len(path.encode("utf-8", "replace")) > PATH_BYTES_MAX:
-        return Refused("path", f"a question has more than {PATH_BYTES_MAX} bytes. Shorten it.")
+        return Refused("path", f"a question was asked, but it has more than {PATH_BYTES_MAX} bytes. Shorten it.")
     try:
         key = ledger.application.query(path, LedgerState(ledger.state))
     except MemoryError:
@@ -66,7 +68,10 @@ def key_of(ledger: LedgerMachine, path: str) -> bytes | Refused:
         )
         return Refused(kind, f"{told}Ask another, or correct the application.")
     if type(key) is not bytes or len(key) > KEY_BYTES_MAX:
-        return Refused("key", "the application answers with something that is no key of its state. Correct it.")
+        told = f"{path[:60]!r} was asked, but the application's query answers with no key of its state. "
+        return Refused(
+            "key", f"{told}Ask another, or correct the application: a key is bytes, {KEY_BYTES_MAX} at most."
+        )
     return key
 
 

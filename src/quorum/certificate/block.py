@@ -14,7 +14,8 @@ import msgspec
 
 from quorum.certificate.committee import Committee
 from quorum.certificate.decision import Verdict
-from quorum.certificate.keys import SIGNATURE_BYTES, is_signed
+from quorum.certificate.evidence import SignedVote, is_signed_vote
+from quorum.certificate.keys import SIGNATURE_BYTES
 from quorum.certificate.merkle import ROOT_BYTES
 from quorum.certificate.vote import DIGEST_BYTES, NUMBER_MAX, VoteKind
 from quorum.model import NodeId
@@ -96,28 +97,37 @@ def verify_block(certificate: BlockCertificate, committee: Committee) -> Verdict
     reasons = _flaws_of_form(certificate, committee)
     if reasons:
         return Verdict(False, False, tuple(reasons))
-    digest = certificate.header.digest()
-    statement = committee.domain.statement(VoteKind.COMMIT, certificate.view, certificate.header.sequence, digest)
-    keys = committee.keys
     reasons = [
-        f"the signature of {member} is wrong."
-        for member, signature in certificate.signatures
-        if not is_signed(keys[member], statement, signature)
+        f"the signature of {vote.member} is wrong."
+        for vote in commit_votes(certificate)
+        if not is_signed_vote(vote, committee)
     ]
     signed = not reasons
-    signers = frozenset(member for member, _ in certificate.signatures)
-    if not committee.system.is_write_quorum(signers):
-        reasons.append(f"the {len(signers)} who signed hold no quorum of epoch {committee.epoch}.")
+    reasons += _flaws_of_quorum(certificate, committee)
     return Verdict(not reasons, signed, tuple(reasons))
 
 
 def flaws_of_block(certificate: BlockCertificate, committee: Committee) -> list[str]:
-    """What is wrong with a certificate before any signature is checked."""
-    flaws = _flaws_of_form(certificate, committee)
+    """What is wrong with a certificate before any signature is checked. Where that is nothing, it holds exactly if
+    each of its `commit_votes` is signed by its member: `verify_block` for whoever has them checked elsewhere."""
+    return _flaws_of_form(certificate, committee) or _flaws_of_quorum(certificate, committee)
+
+
+def commit_votes(certificate: BlockCertificate) -> tuple[SignedVote, ...]:
+    """The votes that a certificate is made of, in its order: what each signature must be over."""
+    header = certificate.header
+    digest = header.digest()
+    return tuple(
+        SignedVote(member, VoteKind.COMMIT, certificate.view, header.sequence, digest, signature)
+        for member, signature in certificate.signatures
+    )
+
+
+def _flaws_of_quorum(certificate: BlockCertificate, committee: Committee) -> list[str]:
     signers = frozenset(member for member, _ in certificate.signatures)
-    if not flaws and not committee.system.is_write_quorum(signers):
-        flaws.append(f"the {len(signers)} who signed hold no quorum of epoch {committee.epoch}.")
-    return flaws
+    if committee.system.is_write_quorum(signers):
+        return []
+    return [f"the {len(signers)} who signed hold no quorum of epoch {committee.epoch}."]
 
 
 def _flaws_of_form(certificate: BlockCertificate, committee: Committee) -> list[str]:
@@ -138,7 +148,8 @@ def _flaws_of_form(certificate: BlockCertificate, committee: Committee) -> list[
         flaws.append("its signers are not sorted, or one is named twice.")
     strangers = sorted(set(signers) - set(committee.nodes))
     if strangers:
-        flaws.append(f"{', '.join(strangers[:5])} signed without being of epoch {committee.epoch}.")
+        named = ", ".join(stranger[:40] for stranger in strangers[:5])
+        flaws.append(f"{named} signed without being of epoch {committee.epoch}.")
     if any(len(signature) != SIGNATURE_BYTES for _, signature in certificate.signatures):
         flaws.append(f"a signature does not have {SIGNATURE_BYTES} bytes.")
     return flaws

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from quorum.certificate.block import BlockCertificate, BlockHeader, verify_block
+from quorum.certificate.block import BlockCertificate, BlockHeader, commit_votes, verify_block
 from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import (
     Claim,
@@ -22,16 +22,16 @@ from quorum.certificate.evidence import (
     HiddenVote,
     SignedVote,
     accused,
+    is_signed_vote,
     verify_evidence,
 )
-from quorum.certificate.keys import is_signed
 from quorum.certificate.trust import LightBlock
 from quorum.certificate.vote import DIGEST_BYTES, NUMBER_MAX, VoteKind
 from quorum.model import NodeId
 
 PATH_HEADERS_MAX: Final = 65_536
 CHANGES_MAX: Final = 65_536
-"""View changes looked at; a member's for one view counts once."""
+"""View changes kept, each member's share the same: a liar that signs many pushes out its own alone."""
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -105,16 +105,16 @@ def blame(conflict: Conflict, committee: Committee, changes: Iterable[SignedClai
     For two blocks at one place of one view the certificates name T+1 at least: whoever is in both quorums. Across
     views the claims do that led from the view of the earlier one to the next: a member of its quorum claimed less
     than it had voted to commit, or members prepared two blocks at one place. Every piece is verified.
+
+    `changes` may have forged ones, and true ones with forged votes: neither hides a true claim or vote. All are
+    looked at: the caller bounds what that costs.
     """
+    changes = [change for change in changes if _fits(change.claim)]
     votes = [vote for each in (conflict.first, conflict.second) for vote in _commits_of(each, committee)]
-    claims: dict[tuple[NodeId, int], SignedClaim] = {}
-    for change in changes:
-        if len(claims) < CHANGES_MAX and change.member in committee.keys and _fits(change.claim):
-            claims.setdefault((change.member, change.view), change)
-    votes += [vote for change in claims.values() for vote in _votes_behind(change)]
+    votes += [vote for change in changes for vote in _votes_behind(change)]
     signed = _signed(votes, committee)
     found: dict[NodeId, Evidence] = {}
-    pieces: list[Evidence] = [*_equivocations(signed), *_hidden(signed, claims.values())]
+    pieces: list[Evidence] = [*_equivocations(signed), *_hidden(signed, _least_claims(changes, committee))]
     for evidence in pieces:
         member = accused(evidence)
         if member not in found and verify_evidence(evidence, committee).valid:
@@ -145,12 +145,7 @@ def _commits_of(certificate: BlockCertificate, committee: Committee) -> list[Sig
     """The votes of a certificate, if it is of this committee."""
     if (certificate.cluster, certificate.epoch) != (committee.cluster, committee.epoch):
         return []
-    header = certificate.header
-    digest = header.digest()
-    return [
-        SignedVote(member, VoteKind.COMMIT, certificate.view, header.sequence, digest, signature)
-        for member, signature in certificate.signatures
-    ]
+    return list(commit_votes(certificate))
 
 
 def _fits(claim: Claim) -> bool:
@@ -172,15 +167,31 @@ def _votes_behind(change: SignedClaim) -> list[SignedVote]:
 
 def _signed(votes: Iterable[SignedVote], committee: Committee) -> list[SignedVote]:
     """Those of the votes that are their members', each once: forged ones hide no true one."""
-    keys, domain = committee.keys, committee.domain
-    return [
-        vote
-        for vote in dict.fromkeys(votes)
-        if vote.member in keys
-        and is_signed(
-            keys[vote.member], domain.statement(vote.kind, vote.view, vote.sequence, vote.digest), vote.signature
-        )
-    ]
+    return [vote for vote in dict.fromkeys(votes) if is_signed_vote(vote, committee)]
+
+
+def _left(change: SignedClaim) -> SignedVote:
+    """What a member signed when it asked for a view."""
+    claim = change.claim
+    digest = claim.digest_of_claim()
+    return SignedVote(change.member, VoteKind.VIEW_CHANGE, change.view, claim.sequence, digest, change.signature)
+
+
+def _least_claims(changes: Iterable[SignedClaim], committee: Committee) -> list[SignedClaim]:
+    """Of each member and view the claim, truly signed, that owns up to least: where any hides a vote, it does."""
+    least: dict[NodeId, dict[int, SignedClaim]] = {}
+    share = CHANGES_MAX // len(committee.members)
+    for change in changes:
+        by_view = least.setdefault(change.member, {}) if change.member in committee.keys else {}
+        known = by_view.get(change.view)
+        is_new = len(by_view) < share if known is None else _order(change.claim) < _order(known.claim)
+        if is_new and is_signed_vote(_left(change), committee):
+            by_view[change.view] = change
+    return [change for by_view in least.values() for change in by_view.values()]
+
+
+def _order(claim: Claim) -> tuple[int, int]:
+    return claim.view, claim.sequence
 
 
 def _equivocations(votes: Iterable[SignedVote]) -> Iterator[Equivocation]:
@@ -199,10 +210,6 @@ def _hidden(votes: Iterable[SignedVote], claims: Iterable[SignedClaim]) -> Itera
         if vote.kind == VoteKind.COMMIT:
             commits.setdefault(vote.member, []).append(vote)
     for change in claims:
-        claim = change.claim
-        digest = claim.digest_of_claim()
-        kind, sequence = VoteKind.VIEW_CHANGE, claim.sequence
-        left = SignedVote(change.member, kind, change.view, sequence, digest, change.signature)
         for commit in commits.get(change.member, ()):
-            if commit.view < change.view and (claim.view, claim.sequence) < (commit.view, commit.sequence):
-                yield HiddenVote(commit, left, claim)
+            if commit.view < change.view and _order(change.claim) < (commit.view, commit.sequence):
+                yield HiddenVote(commit, _left(change), change.claim)

@@ -72,6 +72,16 @@ class HiddenVote(msgspec.Struct, frozen=True, array_like=True, tag=True):
 Evidence = Equivocation | HiddenVote
 
 
+def is_signed_vote(vote: SignedVote, committee: Committee) -> bool:
+    """Whether a member of the committee made this vote. Never raises: nobody made one that cannot be stated."""
+    numbers_fit = 0 <= vote.view <= NUMBER_MAX and 0 <= vote.sequence <= NUMBER_MAX
+    key = committee.keys.get(vote.member)
+    if key is None or not numbers_fit or len(vote.digest) != DIGEST_BYTES:
+        return False
+    statement = committee.domain.statement(vote.kind, vote.view, vote.sequence, vote.digest)
+    return is_signed(key, statement, vote.signature)
+
+
 def accused(evidence: Evidence) -> NodeId:
     """The member that the evidence is against."""
     return evidence.first.member if isinstance(evidence, Equivocation) else evidence.commit.member
@@ -144,7 +154,6 @@ def _flaws_of_hidden_vote(evidence: HiddenVote) -> list[str]:
 
 def _flaws_of_signatures(votes: tuple[SignedVote, SignedVote], committee: Committee) -> list[str]:
     for vote in votes:
-        statement = committee.domain.statement(vote.kind, vote.view, vote.sequence, vote.digest)
-        if not is_signed(committee.keys[vote.member], statement, vote.signature):
+        if not is_signed_vote(vote, committee):
             return [f"{vote.member} did not sign its vote of type {vote.kind.name}."]
     return []

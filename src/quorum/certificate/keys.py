@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from quorum.certificate.speccheck import CASES
 from quorum.errors import ConfigurationError
 
 PUBLIC_KEY_BYTES: Final = 32
@@ -57,7 +58,8 @@ def check_public_key(owner: str, public_key: bytes) -> None:
 
 
 def check_library() -> None:
-    """Raise ConfigurationError unless the installed library accepts and refuses what every node must.
+    """Raise ConfigurationError unless the installed library accepts and refuses what every node must: an example
+    of RFC 8032, what was changed in it, and the published cases in which libraries differ (`speccheck`).
 
     To be called once when a node starts: a replica with another library would be split from the others.
     """
@@ -70,7 +72,8 @@ def check_library() -> None:
         not is_signed(_EXAMPLE_KEY, _EXAMPLE_MESSAGE, malleable),
         not is_signed(identity, _EXAMPLE_MESSAGE, identity + bytes(32)),
     )
-    if not all(verdicts):
+    published = (is_signed(case.public_key, case.message, case.signature) == case.accepted for case in CASES)
+    if not all(verdicts) or not all(published):
         raise ConfigurationError(
             "the signature library was asked for known verdicts, but it gave others, so this node could be split "
             "from its cluster. Install PyNaCl with the libsodium that it ships."

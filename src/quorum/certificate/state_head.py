@@ -7,13 +7,11 @@ header of a certified block names.
 from __future__ import annotations
 
 import struct
-from typing import Final
 
 import msgspec
 
 from quorum.certificate.state_pieces import HEAD, PieceProof, digest_of, read_proof
 
-APPLICATION_ROOT_BYTES: Final = 32
 _FORMAT = b"QHS3"
 _HEAD = struct.Struct("<4sQQqqI")
 _ROOT = struct.Struct("<H32s")

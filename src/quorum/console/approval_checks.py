@@ -58,11 +58,11 @@ def check_faults(present: Present, wanted: Committee, asked: int | None) -> None
         )
 
 
-async def check_newcomers(place: Place, present: Present, wanted: Committee, timeout: float) -> None:
+async def check_newcomers(place: Place, present: Present, wanted: Committee, timeout_s: float) -> None:
     """Raise ConfigurationError where statuses tell that a member without a vote now could not act at once."""
     newcomers = [node for node in wanted.nodes if node not in present.nodes]
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + min(timeout, LINKS_S)
+    deadline = loop.time() + min(timeout_s, LINKS_S)
     while newcomers:
         answers = await ask_all(place)
         lacking = [(node, what) for node in newcomers if (what := lack_of(place, answers, present, node))]

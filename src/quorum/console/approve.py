@@ -33,6 +33,7 @@ from quorum.runtime.setup import KEYS_FOLDER
 from quorum.runtime.status import NodeStatus
 
 POLL_S = 0.2
+"""Seconds between two looks at the members."""
 
 
 class Approval(msgspec.Struct, frozen=True):
@@ -94,7 +95,7 @@ async def _approve(
     nodes: tuple[str, ...],
     faults: int | None,
     at: tuple[str, ...],
-    timeout: float,
+    timeout_s: float,
     force: bool = False,
 ) -> Approval:
     place = at_config(path)
@@ -106,27 +107,27 @@ async def _approve(
             return Approval(present.epoch, committee.nodes, committee.faults, (), {}, True, already=True)
         check_faults(present, committee, faults)
         if not force:
-            await check_newcomers(place, present, committee, timeout)
+            await check_newcomers(place, present, committee, timeout_s)
     refused = {}
     asked = at or tuple(place.endpoints)
     for node in asked:
-        reason = await _tell(place, node, committee, present, timeout)
+        reason = await _tell(place, node, committee, present, timeout_s)
         if reason:
             refused[node] = reason
     approved = tuple(node for node in asked if node not in refused)
     if at and approved and present is not None:
-        return await _after(place, committee, present, (approved, refused), timeout)
-    in_force = await _acts(place, committee, timeout if approved else 0.0)
+        return await _after(place, committee, present, (approved, refused), timeout_s)
+    in_force = await _acts(place, committee, timeout_s if approved else 0.0)
     refused = await _still_refused(place, committee, present, refused) if in_force else refused
     return Approval(committee.epoch, committee.nodes, committee.faults, approved, refused, in_force)
 
 
-async def _tell(place: Place, node: str, committee: Committee, present: Present | None, timeout: float) -> str:
+async def _tell(place: Place, node: str, committee: Committee, present: Present | None, timeout_s: float) -> str:
     """Have a member approve; "" once it has, else why it has not."""
     if present is not None and node not in present.nodes:
         return f"{node} has no vote in epoch {present.epoch}"
     try:
-        async with asyncio.timeout(timeout), place.node(node) as connection:
+        async with asyncio.timeout(timeout_s), place.node(node) as connection:
             await connection.approve(encode_genesis(committee))
     except OSError as error:  # TimeoutError is one
         why = "in time" if isinstance(error, TimeoutError) else system_reason(error).lower()
@@ -142,12 +143,12 @@ async def _after(
     committee: Committee,
     present: Present,
     said: tuple[tuple[str, ...], dict[str, str]],
-    timeout: float,
+    timeout_s: float,
 ) -> Approval:
     """What came of the word of some members: it waits for others, or a quorum has approved and the change
     comes."""
     approved, refused = said
-    deadline = asyncio.get_running_loop().time() + timeout
+    deadline = asyncio.get_running_loop().time() + timeout_s
     while True:
         in_force = await _acts(place, committee, 0.0)
         known = tuple(sorted({*approving(await ask_all(place), present, committee), *approved}))
@@ -220,9 +221,9 @@ def newest_epoch(answers: Answers, first: Collection[str], faults: int) -> int:
     return sorted(found, reverse=True)[faults]
 
 
-async def _acts(place: Place, committee: Committee, timeout: float) -> bool:
+async def _acts(place: Place, committee: Committee, timeout_s: float) -> bool:
     """Whether more members than may lie say, in time, that they stand in the committee's epoch."""
-    deadline = asyncio.get_running_loop().time() + timeout
+    deadline = asyncio.get_running_loop().time() + timeout_s
     while True:
         if is_in_force(await ask_all(place), committee):
             return True

@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 
 from quorum.console.command import command, plain, print_json, with_cluster
-from quorum.errors import ConfigurationError, NoQuorum
+from quorum.console.documents import write_whole
+from quorum.console.signers import signers_text
+from quorum.errors import NoQuorum
 from quorum.runtime.config import find_config
 from quorum.runtime.connect import at_config
 from quorum.runtime.newest_certificate import Newest, newest_certificate
@@ -30,7 +32,7 @@ def certificate(output: Path | None, config: Path | None, timeout: float, as_jso
         sys.stdout.buffer.write(newest.document + b"\n")
         sys.stdout.buffer.flush()
         return
-    write(output, newest)
+    write_whole(output, newest.document + b"\n", "the certificate")
     audit = newest.audit
     if as_json:
         where = {"cluster": audit.cluster, "epoch": audit.epoch, "view": audit.view, "sequence": audit.sequence}
@@ -45,17 +47,7 @@ def certified_line(newest: Newest) -> str:
     where = (
         f"block {audit.sequence}, decided in view {audit.view}, of cluster {audit.cluster}, epoch {audit.epoch}"
     )
-    return f"{where}, signed by {', '.join(audit.signers)}"
-
-
-def write(path: Path, newest: Newest) -> None:
-    """Write the document. Raises ConfigurationError where that is not possible."""
-    try:
-        path.write_bytes(newest.document + b"\n")
-    except OSError as error:
-        raise ConfigurationError(
-            f"the certificate was to be written to {path}, but that failed ({error.strerror}). Name another file."
-        ) from None
+    return f"{where}, signed by {signers_text(audit.signers)}"
 
 
 async def _within(config: Path, timeout: float) -> Newest:

@@ -12,6 +12,7 @@ import msgspec
 from quorum.apps.decide import Decision
 from quorum.certificate import DecisionCertificate, decode_json, encode_json, verify
 from quorum.console.command import AnswerNo, command, print_json, with_cluster
+from quorum.console.documents import write_whole
 from quorum.console.inquiry import ask_all, leader_of, no_quorum, refuse_discretion, run_client
 from quorum.errors import ConfigurationError, QuorumError
 from quorum.runtime.client import Client
@@ -132,13 +133,8 @@ def _proposed(value: str) -> bytes:
 
 
 def _write(path: Path, document: bytes) -> None:
-    try:
-        path.write_bytes(document + b"\n")
-    except OSError as error:
-        raise ConfigurationError(
-            f"the certificate was to be written to {path}, but that failed ({error.strerror}). The decision "
-            "stands; name another file and run this without a value."
-        ) from None
+    remedy = "The decision stands; name another file and run this without a value."
+    write_whole(path, document + b"\n", "the certificate", remedy)
 
 
 def _show(

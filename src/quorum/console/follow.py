@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -10,9 +9,7 @@ import click
 import msgspec
 
 from quorum.certificate.audit import DOCUMENT_BYTES_MAX, read_document
-from quorum.certificate.block import BlockCertificate
 from quorum.certificate.block_forms import decode_binary, is_binary
-from quorum.certificate.chain_forms import ChainedCertificate
 from quorum.certificate.committee import Committee
 from quorum.certificate.conflict import blame
 from quorum.certificate.evidence import Evidence, accused
@@ -22,16 +19,15 @@ from quorum.certificate.genesis import FILE_NAME, GENESIS_BYTES_MAX, decode_gene
 from quorum.certificate.light_client import Followed, Refused
 from quorum.certificate.light_forms import LIGHT_BYTES_MAX, decode_light, encode_light
 from quorum.certificate.trust import DAY_US, Trusted, TrustRules
-from quorum.certificate.witnesses import Comparison, compare
+from quorum.certificate.witnesses import Comparison, Document, compare
 from quorum.console.command import AnswerNo, command, plain, print_json
-from quorum.console.verify import read_bounded
+from quorum.console.documents import read_bounded, write_whole
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
 
 LIGHT_NAME = "light.json"
 DAYS_MAX = 36_500.0
 _PATH = click.Path(path_type=Path)
-Document = BlockCertificate | ChainedCertificate
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -102,7 +98,7 @@ def follow(
             told.append(_told(path, comparison, evidence))
     answer = _answer(trusted, outcome, tuple(told))
     if isinstance(outcome, Followed) and answer.followed:
-        _keep(light, encode_light(outcome.trusted))
+        write_whole(light, encode_light(outcome.trusted), "the memory of a light client")
     if as_json:
         print_json(answer)
     else:
@@ -151,13 +147,17 @@ def _told(path: Path, comparison: Comparison, folder: Path | None) -> Told:
     pieces: tuple[Evidence, ...] = ()
     if comparison.conflict is not None and comparison.committee is not None:
         pieces = blame(comparison.conflict, comparison.committee)
-        for piece in pieces if folder is not None else ():
-            assert folder is not None, "evidence is written only where a folder is named"
-            folder.mkdir(parents=True, exist_ok=True)
-            text = encode_evidence(piece, comparison.committee)
-            _keep(folder / f"epoch-{comparison.committee.epoch}-{accused(piece)}.json", text)
+        if folder is not None:
+            _write_evidence(folder, pieces, comparison.committee)
     named = tuple(map(accused, pieces))
     return Told(str(path), comparison.agrees, comparison.parted, named, comparison.reasons)
+
+
+def _write_evidence(folder: Path, pieces: tuple[Evidence, ...], committee: Committee) -> None:
+    """One file for each member that lied."""
+    for piece in pieces:
+        path = folder / f"epoch-{committee.epoch}-{accused(piece)}.json"
+        write_whole(path, encode_evidence(piece, committee), "evidence", "Name another folder.", with_folder=True)
 
 
 def _answer(trusted: Trusted, outcome: Followed | Refused, told: tuple[Told, ...]) -> Answer:
@@ -178,19 +178,6 @@ def _answer(trusted: Trusted, outcome: Followed | Refused, told: tuple[Told, ...
         outcome.missing if isinstance(outcome, Refused) else None,
         told,
     )
-
-
-def _keep(path: Path, text: bytes) -> None:
-    """Write a file so that it is there as a whole, or as it was."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        with beside.open("wb") as target:
-            target.write(text)
-            target.flush()
-            os.fsync(target.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _show(answer: Answer, light: Path) -> None:

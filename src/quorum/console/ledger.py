@@ -15,6 +15,7 @@ from quorum.certificate.ledger_block import DONE, transaction_hash
 from quorum.certificate.ledger_forms import encode_ledger_proof
 from quorum.certificate.ledger_proof import LedgerProof
 from quorum.console.command import AnswerNo, Group, command, plain, print_json, text_of, with_cluster
+from quorum.console.documents import read_bounded, write_whole
 from quorum.console.inquiry import run_client
 from quorum.console.ledger_import import import_
 from quorum.console.ledger_shown import (
@@ -52,7 +53,10 @@ def submit(file: str, only_check: bool, config: Path | None, timeout: float, as_
     One that is there already is not executed again. Exit 1 if it failed, or with --check would not be admitted; 2
     if it was refused.
     """
-    transaction = _read(file)
+    path = None if file == "-" else Path(file)
+    transaction = read_bounded(
+        path, TRANSACTION_BYTES_MAX, "a transaction", "Record the digest of what is larger."
+    )
     if only_check:
         _show_check(run_client(config, timeout, lambda client: client.ledger.check(transaction)), as_json)
         return
@@ -233,12 +237,7 @@ def _give(output: Path | None, as_json: bool, proof: LedgerProof, committee: Com
         sys.stdout.buffer.write(document)
         sys.stdout.buffer.flush()
         return
-    try:
-        output.write_bytes(document)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the proof was to be written to {output}, but that failed ({error.strerror}). Name another file."
-        ) from None
+    write_whole(output, document, "the proof")
     if as_json:
         print_json({"proof": str(output), "signed": audit.signed, "root": audit.root, **_subject(audit)})
         return
@@ -272,23 +271,3 @@ def _show_check(checked: Checked, as_json: bool) -> None:
         click.echo(f"{checked.hash.hex()} {checked.message or 'would be admitted'}")
     if checked.reason:
         raise AnswerNo
-
-
-def _read(file: str) -> bytes:
-    try:
-        if file == "-":
-            data = sys.stdin.buffer.read(TRANSACTION_BYTES_MAX + 1)
-        else:
-            with Path(file).open("rb") as source:
-                data = source.read(TRANSACTION_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigurationError(
-            f"a transaction was to be read from {file}, but that failed ({error.strerror}). Name a file, or - for "
-            "standard input."
-        ) from None
-    if len(data) > TRANSACTION_BYTES_MAX:
-        raise ConfigurationError(
-            f"a transaction was to be read from {file}, but it has more than {TRANSACTION_BYTES_MAX} bytes. "
-            "Record the digest of what is larger."
-        )
-    return data

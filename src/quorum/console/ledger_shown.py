@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from quorum.apps.batch import Refused
 from quorum.apps.ledger import Receipt
 from quorum.certificate.ledger_audit import LedgerAudit
 from quorum.certificate.ledger_block import DONE, LedgerHeader, LedgerRoots, TransactionResult
 from quorum.console.command import text_of
+from quorum.console.signers import signers_text
 
-SIGNERS_SHOWN_MAX = 40
 SHOWN_MAX = 200
 
 
@@ -44,11 +43,6 @@ def result_fields(result: TransactionResult) -> dict[str, Any]:
     """A result for programs."""
     data, encoding = text_of(result.data)
     return {"done": result.code == DONE, "data": data, "encoding": encoding}
-
-
-def refusal_fields(refusal: Refused) -> dict[str, Any]:
-    """A refusal for programs."""
-    return {"refused": refusal.reason, "message": refusal.message}
 
 
 def header_fields(header: LedgerHeader) -> dict[str, Any]:
@@ -109,9 +103,7 @@ def _who_signed(audit: LedgerAudit) -> str:
     if not audit.signed:
         signatures = "signatures were not looked at" if audit.signers else "nobody signed it"
         return f"{signatures}; it holds in the ledger of root {audit.root}"
-    more = len(audit.signers) - SIGNERS_SHOWN_MAX
-    signers = ", ".join(audit.signers[:SIGNERS_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
-    return f"signed by {signers}, with block {audit.sequence} of cluster {audit.cluster}"
+    return f"signed by {signers_text(audit.signers)}, with block {audit.sequence} of cluster {audit.cluster}"
 
 
 def _said(data: bytes) -> str:

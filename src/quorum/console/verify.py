@@ -26,10 +26,11 @@ from quorum.certificate.inclusion import INCLUSION_BYTES_MAX, decode_inclusion
 from quorum.certificate.ledger_audit import LedgerAudit, judge_ledger
 from quorum.certificate.ledger_proof import LedgerProof, ValueProof
 from quorum.console.command import AnswerNo, bytes_of, command, plain, print_json
+from quorum.console.documents import read_bounded
 from quorum.console.ledger_shown import lines_of
+from quorum.console.signers import signers_text
 from quorum.errors import ConfigurationError
 
-SIGNERS_SHOWN_MAX = 40
 _PATH = click.Path(path_type=Path)
 
 
@@ -88,44 +89,48 @@ def audit_of(
         document = decode_binary(data, _committee(file, genesis))
     else:
         document = read_document(data)
-    is_decision = isinstance(document, DecisionCertificate)
-    needless: dict[str, object] = (
-        {"--genesis": genesis, "--request": request} if is_decision else {"--config": config, "--value": value}
-    )
-    if isinstance(document, EvidenceFile):
-        needless["--request"] = request
-    if isinstance(document, LedgerProof):
-        needless["--request"] = request
-    else:
-        needless |= {"--root": root, "--key": key}
-    for option, given in needless.items():
-        if given is not None:
+    options = {"--genesis": genesis, "--request": request, "--config": config, "--value": value}
+    _check_options(file, document, {**options, "--root": root, "--key": key})
+    match document:
+        case DecisionCertificate():
+            return _judge_decision(document, config, value)
+        case LedgerProof():
+            return _judge_ledger(document, file, genesis, root, key)
+        case EvidenceFile():
+            return judge_evidence(document, _committee(file, genesis))
+    return _judge_block(document, _committee(file, genesis), request)
+
+
+_BLOCK = "a block's certificate", ("--genesis", "--request")
+_KINDS: dict[type, tuple[str, tuple[str, ...]]] = {
+    BlockCertificate: _BLOCK,
+    ChainedCertificate: _BLOCK,
+    DecisionCertificate: ("the certificate of a crash-mode decision", ("--config", "--value")),
+    EvidenceFile: ("evidence", ("--genesis",)),
+    LedgerProof: ("a ledger's proof", ("--genesis", "--root", "--key")),
+}
+"""What each document is called, and the options by which it is judged."""
+
+
+def _check_options(file: Path, document: Document, given: dict[str, object]) -> None:
+    name, allowed = _KINDS[type(document)]
+    for option, value in given.items():
+        if value is not None and option not in allowed:
             raise ConfigurationError(
-                f"{option} was given with {file}, but that is {_KINDS[type(document)]}, which is judged without "
-                "it. Leave it out, or name another file."
+                f"{option} was given with {file}, but that is {name}, which is judged without it. Leave it out, "
+                "or name another file."
             )
-    if isinstance(document, DecisionCertificate):
-        return _judge_decision(document, config, value)
-    if isinstance(document, LedgerProof):
-        return _judge_ledger(document, file, genesis, root, key)
-    committee = _committee(file, genesis)
-    if isinstance(document, EvidenceFile):
-        return judge_evidence(document, committee)
+
+
+def _judge_block(
+    document: BlockCertificate | ChainedCertificate, committee: Committee, request: Path | None
+) -> Audit:
     inclusion = None
     if request is not None:
         inclusion = decode_inclusion(read_bounded(request, INCLUSION_BYTES_MAX, "a request with its path"))
     if isinstance(document, ChainedCertificate):
         return judge_block(document.certificate, committee, document.changes, inclusion)
     return judge_block(document, committee, inclusion=inclusion)
-
-
-_KINDS = {
-    BlockCertificate: "a block's certificate",
-    ChainedCertificate: "a block's certificate",
-    DecisionCertificate: "the certificate of a crash-mode decision",
-    EvidenceFile: "evidence",
-    LedgerProof: "a ledger's proof",
-}
 
 
 def _judge_ledger(
@@ -175,33 +180,13 @@ def _committee(file: Path, genesis: Path | None) -> Committee:
     return decode_genesis(read_bounded(path, GENESIS_BYTES_MAX, "a genesis file"))
 
 
-def read_bounded(path: Path, bytes_max: int, what: str) -> bytes:
-    """The content of a file that is not larger than it may be. Raises ConfigurationError for one that is, or that
-    cannot be read; `what` says what it should be."""
-    try:
-        with path.open("rb") as source:
-            data = source.read(bytes_max + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigurationError(
-            f"{what} was to be read from {path}, but that failed: {reason.lower()}. Name a file that is there."
-        ) from None
-    if len(data) > bytes_max:
-        raise ConfigurationError(
-            f"{what} was to be read from {path}, but it has more than the {bytes_max} bytes allowed. Give the "
-            "file as it was written."
-        )
-    return data
-
-
 def _show(audit: Audit) -> None:
     """What people read. Names come from the file, which may be hostile: they move no cursor and set no colour."""
     click.echo(plain(_headline(audit)))
     if audit.kind == "evidence":
         signed = f"two votes of {audit.accused}"
     else:
-        more = len(audit.signers) - SIGNERS_SHOWN_MAX
-        signed = ", ".join(audit.signers[:SIGNERS_SHOWN_MAX]) + (f" and {more} more" if more > 0 else "")
+        signed = signers_text(audit.signers)
         signed = f"signed by {signed}" if audit.kind == "block" else f"stored by {signed}; nobody signed it"
     if audit.valid:
         click.echo(plain(signed))

@@ -97,10 +97,10 @@ class Place:
         ConfigurationError."""
         return None if self._trusted is None else self._trusted()
 
-    async def proofs(self, wanted: GetTransaction | Look, timeout: float) -> AsyncGenerator[Given, None]:
+    async def proofs(self, wanted: GetTransaction | Look, timeout_s: float) -> AsyncGenerator[Given, None]:
         """What each node proves of its ledger, or why it does not: all are asked at once, and told as they
         come."""
-        asked = [asyncio.create_task(self._proof_of(name, wanted, timeout)) for name in tuple(self.endpoints)]
+        asked = [asyncio.create_task(self._proof_of(name, wanted, timeout_s)) for name in tuple(self.endpoints)]
         try:
             for answer in asyncio.as_completed(asked):
                 yield await answer
@@ -109,9 +109,9 @@ class Place:
                 each.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
 
-    async def _proof_of(self, name: str, wanted: GetTransaction | Look, timeout: float) -> Given:
+    async def _proof_of(self, name: str, wanted: GetTransaction | Look, timeout_s: float) -> Given:
         try:
-            async with asyncio.timeout(timeout), self.node(name) as connection:
+            async with asyncio.timeout(timeout_s), self.node(name) as connection:
                 return name, await connection.prove(wanted)
         except QuorumError as error:
             return name, error

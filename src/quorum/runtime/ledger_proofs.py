@@ -29,8 +29,8 @@ class ProofSource(Protocol):
         """The members whose signatures count; None where nobody signs. Raises ConfigurationError."""
         ...
 
-    def proofs(self, wanted: GetTransaction | Look, timeout: float) -> AsyncGenerator[Given, None]:
-        """What each node gives, as it comes, with the name of who was asked."""
+    def proofs(self, wanted: GetTransaction | Look, timeout_s: float) -> AsyncGenerator[Given, None]:
+        """What each node gives within `timeout_s` seconds, as it comes, with the name of who was asked."""
         ...
 
 

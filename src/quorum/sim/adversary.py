@@ -13,9 +13,10 @@ from typing import ClassVar
 
 from msgspec.structs import replace
 
+from quorum.certificate.block import BlockHeader
 from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import Claim
-from quorum.certificate.requests import decode_request, sign_request, unpack_block
+from quorum.certificate.requests import SignedRequest, decode_request, sign_request, unpack_block
 from quorum.certificate.vote import DIGEST_BYTES, SigningDomain, VoteKind
 from quorum.entry import Buffer, decode_entry
 from quorum.header import Batch
@@ -40,6 +41,7 @@ from quorum.runtime.messages import Result
 
 Sent = tuple[object, tuple[Buffer, ...]]
 Sign = Callable[[bytes], bytes]
+Requests = Sequence[tuple[SignedRequest, Buffer]]
 
 
 class Liar:
@@ -65,48 +67,67 @@ class Liar:
         """Its signature over any statement of the committee's domain."""
         return self._sign(self.committee.domain.statement(kind, view, sequence, digest))
 
+    def for_digest(self, message: Prepare | Commit, digest: bytes) -> Sent:
+        """The same vote for something else."""
+        kind = VoteKind.PREPARE if isinstance(message, Prepare) else VoteKind.COMMIT
+        signature = self.vote(kind, message.view, message.sequence, digest)
+        return replace(message, digest=digest, signature=signature), ()
+
     def is_victim(self, to: NodeId) -> bool:
         """A fixed half of the members, by their names."""
         others = [node for node in self.committee.nodes if node != self.node]
         return to in others[: len(others) // 2]
 
 
-class Equivocates(Liar):
+class MakesOthers(Liar):
+    """Base of those that make a block of their own in place of one that is proposed. It follows the other one that
+    was made before it."""
+
+    def __init__(self, node: NodeId, committee: Committee, sign: Sign, random: Random) -> None:
+        super().__init__(node, committee, sign, random)
+        self._others: dict[tuple[int, int], Block] = {}
+
+    def changed(self, header: BlockHeader, entry: bytes) -> tuple[int, Requests]:
+        """The time (microseconds since 1970) and the requests of the block in place of this one."""
+        raise NotImplementedError
+
+    def proposed(self, message: PrePrepare, entry: bytes) -> Sent:
+        """The other block, the same for whoever gets it, signed like the first."""
+        block = self._others.get((message.view, message.sequence))
+        if block is None:
+            header = read_block(self.node, entry, self.committee).header
+            parent = self._others.get((message.view, message.sequence - 1))
+            digest = header.parent if parent is None else parent.digest
+            before = Link(replace(header, sequence=header.sequence - 1), digest, 0)
+            time_us, requests = self.changed(header, entry)
+            state = (header.state_sequence, header.state_root)
+            block = make_block(before, self.committee, time_us, state, requests)
+            self._others[message.view, message.sequence] = block
+        signature = self.vote(VoteKind.PREPARE, message.view, message.sequence, block.digest)
+        return replace(message, signature=signature), (block.entry,)
+
+    def voted(self, message: Prepare | Commit) -> Sent | None:
+        """The same vote for the other block; None where there is none."""
+        block = self._others.get((message.view, message.sequence))
+        return None if block is None else self.for_digest(message, block.digest)
+
+
+class Equivocates(MakesOthers):
     """As primary, sends another block of the same place to half of the members, each with a good signature; as
     backup, votes for both halves."""
 
     name = "equivocate"
 
-    def __init__(self, node: NodeId, committee: Committee, sign: Sign, random: Random) -> None:
-        super().__init__(node, committee, sign, random)
-        self._other: dict[tuple[int, int], Block] = {}
-
     def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
         if isinstance(message, PrePrepare) and self.is_victim(to):
-            block = self._twin(message, bytes(attached[0]))
-            signature = self.vote(VoteKind.PREPARE, message.view, message.sequence, block.digest)
-            return [(replace(message, signature=signature), (block.entry,))]
-        if isinstance(message, Prepare | Commit):
-            twin = self._other.get((message.view, message.sequence))
-            if twin is not None and self.is_victim(to):
-                kind = VoteKind.PREPARE if isinstance(message, Prepare) else VoteKind.COMMIT
-                signature = self.vote(kind, message.view, message.sequence, twin.digest)
-                return [(replace(message, digest=twin.digest, signature=signature), ())]
+            return [self.proposed(message, bytes(attached[0]))]
+        if isinstance(message, Prepare | Commit) and self.is_victim(to) and (other := self.voted(message)):
+            return [other]
         return super().lie(to, message, attached)
 
-    def _twin(self, message: PrePrepare, entry: bytes) -> Block:
-        """The same block without its last request, or a moment later: as good as the first."""
-        known = self._other.get((message.view, message.sequence))
-        if known is None:
-            block = read_block(self.node, entry, self.committee)
-            header = block.header
-            parent = self._other.get((message.view, message.sequence - 1))
-            digest = header.parent if parent is None else parent.digest
-            before = Link(replace(header, sequence=header.sequence - 1), digest, 0)
-            state = (header.state_sequence, header.state_root)
-            known = make_block(before, self.committee, header.time_us + 1, state, ())
-            self._other[message.view, message.sequence] = known
-        return known
+    def changed(self, header: BlockHeader, entry: bytes) -> tuple[int, Requests]:
+        """A moment later and without requests: as good as the first."""
+        return header.time_us + 1, ()
 
 
 class VotesTwice(Liar):
@@ -117,10 +138,7 @@ class VotesTwice(Liar):
     def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
         honest = super().lie(to, message, attached)
         if isinstance(message, Prepare | Commit):
-            kind = VoteKind.PREPARE if isinstance(message, Prepare) else VoteKind.COMMIT
-            other = self.random.randbytes(DIGEST_BYTES)
-            signature = self.vote(kind, message.view, message.sequence, other)
-            second: Sent = (replace(message, digest=other, signature=signature), ())
+            second = self.for_digest(message, self.random.randbytes(DIGEST_BYTES))
             return [second, *honest] if self.random.random() < 0.5 else [*honest, second]
         return honest
 
@@ -264,49 +282,25 @@ class ForgesReplies(Liar):
         return super().tells(message, attached)
 
 
-class AltersRequests(Liar):
+class AltersRequests(MakesOthers):
     """Changes what clients asked for: in the blocks it proposes, and in what it forwards for them. It has no
     client's key, so it leaves the signatures as they were."""
 
     name = "alter-requests"
 
-    def __init__(self, node: NodeId, committee: Committee, sign: Sign, random: Random) -> None:
-        super().__init__(node, committee, sign, random)
-        self._altered: dict[tuple[int, int], Block] = {}
-
     def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
         if isinstance(message, PrePrepare):
-            block = self._block(message, bytes(attached[0]))
-            signature = self.vote(VoteKind.PREPARE, message.view, message.sequence, block.digest)
-            return [(replace(message, signature=signature), (block.entry,))]
-        if isinstance(message, Prepare | Commit):
-            altered = self._altered.get((message.view, message.sequence))
-            if altered is not None:
-                kind = VoteKind.PREPARE if isinstance(message, Prepare) else VoteKind.COMMIT
-                signature = self.vote(kind, message.view, message.sequence, altered.digest)
-                return [(replace(message, digest=altered.digest, signature=signature), ())]
+            return [self.proposed(message, bytes(attached[0]))]
+        if isinstance(message, Prepare | Commit) and (other := self.voted(message)) is not None:
+            return [other]
         if isinstance(message, Forward):
             return [(replace(message, requests=tuple(map(self._alter, message.requests))), ())]
         return super().lie(to, message, attached)
 
-    def _block(self, message: PrePrepare, entry: bytes) -> Block:
-        """The block with other requests in place of the clients'; the same for everybody."""
-        known = self._altered.get((message.view, message.sequence))
-        if known is None:
-            block = read_block(self.node, entry, self.committee)
-            header = block.header
-            parent = self._altered.get((message.view, message.sequence - 1))
-            before = Link(
-                replace(header, sequence=header.sequence - 1),
-                header.parent if parent is None else parent.digest,
-                0,
-            )
-            packed = [self._alter(request) for request in unpack_block(decode_entry(entry)[1])[1]]
-            requests = [(decode_request(request), request) for request in packed]
-            state = (header.state_sequence, header.state_root)
-            known = make_block(before, self.committee, header.time_us, state, requests)
-            self._altered[message.view, message.sequence] = known
-        return known
+    def changed(self, header: BlockHeader, entry: bytes) -> tuple[int, Requests]:
+        """Other requests in place of the clients'."""
+        packed = [self._alter(request) for request in unpack_block(decode_entry(entry)[1])[1]]
+        return header.time_us, [(decode_request(request), request) for request in packed]
 
     def _alter(self, request: Buffer) -> bytes:
         """The last byte of a request is one of its value, where it has one."""

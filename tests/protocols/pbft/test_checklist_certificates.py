@@ -16,6 +16,7 @@ from protocols.pbft.scene import (
     accusations,
     block_after,
     check_progress,
+    complaints,
     order,
     propose_as,
     receive,
@@ -27,7 +28,7 @@ from quorum.certificate.block import BlockCertificate, verify_block
 from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import Equivocation, SignedVote, verify_evidence
 from quorum.certificate.vote import VoteKind
-from quorum.protocols.pbft.messages import Commit
+from quorum.protocols.pbft.messages import Blocks, Commit
 
 
 def certificate_of(cluster: Cluster, node: str = "n2", sequence: int = 1) -> BlockCertificate:
@@ -90,6 +91,25 @@ def test_row_35_nothing_else_does(count: int, faults: int, way: str) -> None:
     order(cluster, 1)
     assert not verify_block(spoilt_certificates(cluster)[way], cluster.committee).valid
     check_progress(cluster)
+
+
+@pytest.mark.parametrize("way", sorted(set(SPOILT) - {"another epoch", "another cluster"}))
+def test_row_35_a_member_that_catches_up_believes_the_same_certificates_as_whoever_verifies_offline(
+    way: str,
+) -> None:
+    """The two that are left out cannot be said on the wire: cluster and epoch follow from the view."""
+    cluster = started()
+    cluster.cut = {(a, b) for a in cluster.nodes for b in cluster.nodes if "n4" in (a, b)}
+    order(cluster, 1)
+    cluster.liars.add("n1")
+    good, spoilt = certificate_of(cluster), spoilt_certificates(cluster)[way]
+    entry, behind = cluster["n2"].disk.entries[0], cluster["n4"]
+    receive(cluster, "n4", "n1", Blocks(spoilt.view, 1, (), spoilt.signatures), entry)
+    cluster.run(0)
+    assert behind.state.commit_sequence == 0 and "certificate that is wrong" in " ".join(complaints(cluster, "n1"))
+    receive(cluster, "n4", "n1", Blocks(good.view, 1, (), good.signatures), entry)
+    cluster.run(0)
+    assert behind.state.commit_sequence == 1
 
 
 def test_row_35_46_a_certificate_fails_on_another_epoch_of_the_same_members() -> None:

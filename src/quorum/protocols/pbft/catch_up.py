@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from quorum.certificate.block import BlockHeader
-from quorum.certificate.evidence import SignedVote
+from quorum.certificate.block import BlockCertificate, BlockHeader, commit_votes, flaws_of_block
 from quorum.certificate.vote import VoteKind
 from quorum.entry import Buffer
 from quorum.errors import RemoteProtocolError
@@ -309,20 +308,14 @@ def _follow(sender: NodeId, before: Link, headers: Sequence[BlockHeader]) -> Lin
 def _certificate_checks(
     state: PbftState, sender: NodeId, view: int, end: Link, signatures: Signatures
 ) -> list[Signed]:
-    """The checks of votes to commit a block. Raises RemoteProtocolError unless they are of a quorum."""
-    signers = [signer for signer, _ in signatures]
-    committee = state.epochs.committee_of(view)
-    may_sign = state.epochs.may_sign(view, end.header.sequence)
-    if committee is None or end.header.membership_hash != committee.membership_hash or not may_sign:
-        raise RemoteProtocolError(sender, f"sent block {end.header.sequence} with a certificate of another epoch")
-    if signers != sorted(set(signers)) or not committee.system.writes.contains(frozenset(signers)):
-        raise RemoteProtocolError(
-            sender, f"sent a certificate for block {end.header.sequence} that no quorum signed"
-        )
-    return [
-        state.signed(SignedVote(member, VoteKind.COMMIT, view, end.header.sequence, end.digest, signature))
-        for member, signature in signatures
-    ]
+    """The signatures of a certificate for `end`. Raises RemoteProtocolError where anything else is wrong."""
+    sequence, committee = end.header.sequence, state.epochs.committee_of(view)
+    if committee is None or not state.epochs.may_sign(view, sequence):
+        raise RemoteProtocolError(sender, f"sent block {sequence} with a certificate of another epoch")
+    certificate = BlockCertificate(committee.cluster, committee.epoch, view, end.header, signatures)
+    if flaws := flaws_of_block(certificate, committee):
+        raise RemoteProtocolError(sender, f"sent block {sequence} with a certificate that is wrong: {flaws[0]}")
+    return [state.signed(vote) for vote in commit_votes(certificate)]
 
 
 def _take_base(state: PbftState, sender: NodeId, blocks: Sequence[Block], end: Link) -> None:

@@ -51,6 +51,7 @@ class Chain:
 
     @property
     def newest(self) -> Link:
+        """The newest block, or the base."""
         return self._links[-1]
 
     def link(self, sequence: int) -> Link | None:

@@ -7,9 +7,8 @@ wants it. Source: Lamport, Malkhi and Zhou, "Reconfiguring a State Machine" (201
 
 from __future__ import annotations
 
+from quorum.certificate.block import commit_votes
 from quorum.certificate.epochs import EpochChange, flaws_of_change
-from quorum.certificate.evidence import SignedVote
-from quorum.certificate.vote import VoteKind
 from quorum.errors import RemoteProtocolError
 from quorum.model import NodeId
 from quorum.protocols.effects import HardState, Note
@@ -129,11 +128,6 @@ def _take(state: PbftState, sender: NodeId, changes: list[EpochChange]) -> None:
         raise RemoteProtocolError(sender, f"sent a change from epoch {old.epoch} that does not hold: {flaws[0]}")
     if state.epochs.committee_of(certificate.view) is not old or header.sequence <= state.epochs.start.sequence:
         raise RemoteProtocolError(sender, f"sent a change from epoch {old.epoch} that was decided in another")
-    digest = header.digest()
-    votes = [
-        SignedVote(member, VoteKind.COMMIT, certificate.view, header.sequence, digest, signature)
-        for member, signature in certificate.signatures
-    ]
 
     def verified(results: tuple[bool, ...]) -> None:
         if not all(results):
@@ -147,4 +141,4 @@ def _take(state: PbftState, sender: NodeId, changes: list[EpochChange]) -> None:
             if len(changes) > 1:
                 _take(state, sender, changes[1:])
 
-    state.check([state.signed(vote) for vote in votes], verified, sender)
+    state.check([state.signed(vote) for vote in commit_votes(certificate)], verified, sender)

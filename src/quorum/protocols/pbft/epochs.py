@@ -50,6 +50,7 @@ class Epochs:
 
     @property
     def newest(self) -> Committee:
+        """The committee of the newest epoch."""
         return self.committees[-1]
 
     def first_view(self, epoch: int) -> int:

@@ -294,10 +294,12 @@ def contradicts(state: PbftState, sequence: int, digest: bytes) -> bool:
 
 
 def on_prepare(state: PbftState, sender: NodeId, message: Prepare) -> None:
+    """A member's vote to prepare, the second phase: see `on_vote`."""
     on_vote(state, VoteKind.PREPARE, sender, message.view, message.sequence, message.digest, message.signature)
 
 
 def on_commit(state: PbftState, sender: NodeId, message: Commit) -> None:
+    """A member's vote to commit, the third phase: see `on_vote`."""
     on_vote(state, VoteKind.COMMIT, sender, message.view, message.sequence, message.digest, message.signature)
 
 

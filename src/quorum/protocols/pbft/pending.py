@@ -1,4 +1,10 @@
-"""Requests that wait to be decided: bounded, in arrival order, fair among clients, and watched for censorship."""
+"""Requests that wait to be decided: bounded, in arrival order, fair among clients, and watched for censorship.
+
+A primary that leaves out a request while later ones are decided is unfair, and is replaced. Source: Clement et
+al., "Making Byzantine Fault Tolerant Systems Tolerate Byzantine Faults" (2009), section 4.3. Here time says
+which one is later, as members do not hear of requests in one order: by half of the view's timeout, which no two
+orders differ by unless the network is so slow that another primary is wanted anyhow.
+"""
 
 from __future__ import annotations
 
@@ -131,12 +137,6 @@ class Pending:
             if not waiting.proposed and is_due:
                 found.append(waiting)
         return found
-
-    @property
-    def oldest_us(self) -> int | None:
-        """Since when the oldest request waits."""
-        oldest = next(iter(self._waiting.values()), None)
-        return None if oldest is None else oldest.since_us
 
     def is_censored(self, now_us: int, after_us: int) -> bool:
         """Whether the oldest request has waited for `after_us`, is in no block, and another that came here half of

@@ -9,6 +9,10 @@ from quorum.protocols.events import SnapshotMark
 from quorum.protocols.pbft.epochs import configuration_of, ended_by, note_of
 from quorum.protocols.pbft.state import VIEW_TIMER, HeldClaim, PbftState
 
+ROOTS_KEPT = 8
+"""Digests of own states that are kept. A block names the newest state that its primary had, which is one or two
+behind where members keep up; whoever is further behind fetches a state."""
+
 
 def decide(state: PbftState, sequence: int, certificate: BlockCertificate | None) -> None:
     """Blocks up to `sequence` are decided. `certificate` is for the last of them; None: it is for a later one."""
@@ -72,9 +76,6 @@ def on_state_known(state: PbftState, index: int, root: bytes) -> None:
     for old in sorted(state.roots)[:-ROOTS_KEPT]:
         del state.roots[old]
     compact(state)
-
-
-ROOTS_KEPT = 8
 
 
 def _want_state(state: PbftState, first: int, last: int) -> None:

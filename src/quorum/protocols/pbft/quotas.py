@@ -16,18 +16,24 @@ from quorum.protocols.pbft.messages import Approve, Blocks, Offer
 from quorum.protocols.pbft.settings import Settings
 
 MESSAGES = 400
-"""So many of one member are read in a turn, and so many more for each block decided in it:"""
+"""So many of one member are read in a turn, and so many more for each block decided in it. Without blocks an
+honest member sends about ten: a status, what it forwards, and of what others miss a view, votes and four blocks.
+The rest is room for those of many turns, which a slow network may bring at once."""
 MESSAGES_A_BLOCK = 16
+"""An honest member sends three for a block (pre-prepare, prepare, commit), and more where some were lost."""
 HEADERS_A_MESSAGE = 40
 BYTES_A_MESSAGE = 64 * 1024
 MEMBERS_A_MESSAGE = 10
 """A message with more headers, bytes of blocks, or members of a committee counts as several."""
 WRONG = 16
-"""So many checks of one member's signatures may fail in a turn. An honest member passes few on that are wrong."""
+"""So many checks of one member's signatures may fail in a turn. An honest member passes few on that are wrong.
+They cost as much as the votes for some blocks of a small committee."""
 UNDER_WAY = 256
-"""So many signatures of one member's messages are verified at a time, or those of one message, if it has more."""
+"""So many signatures of one member's messages are verified at a time, or those of one message, if it has more. An
+honest member's votes for a window of blocks are far fewer; what is behind them would wait for a liar's."""
 GIVEN_AGAIN = 5
-"""After so many turns a member may be given again what it was given: the first may have been lost."""
+"""After so many turns a member may be given again what it was given: the first may have been lost. By default that
+is the timeout of a view."""
 
 
 def weight_of(message: object, attached: Sequence[Buffer]) -> int:

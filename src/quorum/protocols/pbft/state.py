@@ -12,7 +12,7 @@ from quorum.certificate.block import BlockCertificate
 from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import Claim, Equivocation, Evidence, SignedVote, accused
 from quorum.certificate.vote import DIGEST_BYTES, NUMBER_MAX, SigningDomain, VoteKind
-from quorum.model import Configuration, NodeId
+from quorum.model import NodeId
 from quorum.protocols.effects import (
     Commit,
     Effect,
@@ -29,7 +29,7 @@ from quorum.protocols.effects import (
 from quorum.protocols.events import SnapshotMark
 from quorum.protocols.pbft.chain import Chain
 from quorum.protocols.pbft.commits_seen import CommitsSeen
-from quorum.protocols.pbft.epochs import NO_CLAIM, Epochs
+from quorum.protocols.pbft.epochs import NO_CLAIM, Epochs, configuration_of
 from quorum.protocols.pbft.gathered import Gathered
 from quorum.protocols.pbft.messages import Accusation, NewView, Signatures, Status, ViewChange
 from quorum.protocols.pbft.pace import Pace
@@ -231,8 +231,7 @@ class PbftState:
         self.holders = tuple(sorted({*committee.nodes, *former} - {self.node}))
         """Who may have the block where the epoch begins."""
         self.is_member = self.public_key != b"" and committee.keys.get(self.node) == self.public_key
-        quorums = str(self.decide)
-        self.configuration = Configuration(committee.epoch, committee.nodes, reads=quorums, writes=quorums)
+        self.configuration = configuration_of(committee)
 
     @property
     def start_claim(self) -> HeldClaim:
@@ -301,6 +300,7 @@ class PbftState:
 
     @property
     def role(self) -> str:
+        """What this node does in its view: SILENT, WAITING for it to begin, PRIMARY or BACKUP."""
         if not self.may_sign:
             return SILENT
         if not self.active:
@@ -424,16 +424,20 @@ class PbftState:
     # Effects.
 
     def send(self, to: NodeId, message: object) -> None:
+        """To one node."""
         self.out.append(Send(to, message))
 
     def broadcast(self, message: object) -> None:
+        """To every other member of the committee."""
         for other in self.others:
             self.out.append(Send(other, message))
 
     def set_timer(self, name: str, delay_us: int) -> None:
+        """Have the timer of this name fire once, after `delay_us` microseconds, and not when it was to before."""
         self.out.append(SetTimer(name, max(1, delay_us)))
 
     def report(self, node: NodeId, what: str) -> None:
+        """Tell the operator what a node did that no honest one does, and count it against the node's quota."""
         self.quotas.charge(node)
         self.out.append(Report(node, what))
 

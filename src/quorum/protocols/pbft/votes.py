@@ -95,10 +95,6 @@ class PlaceVotes:
         vote = self._votes.get(member)
         return None if vote is None or vote.digest != digest else vote.signature
 
-    def voters_for(self, digest: bytes) -> tuple[NodeId, ...]:
-        """Who voted for `digest`, verified or not, sorted."""
-        return tuple(sorted(member for member, vote in self._votes.items() if vote.digest == digest))
-
     def _needed(self, held: set[NodeId], chosen: list[NodeId]) -> list[NodeId]:
         """Those of `chosen` without whom `held` is no quorum, earliest voters kept last to be left out."""
         needed = list(chosen)
