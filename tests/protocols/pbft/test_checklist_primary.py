@@ -93,7 +93,7 @@ def test_row_10_a_primary_that_leaves_out_one_client_is_replaced(count: int, fau
     cluster.liars.add("n1")
     pending = cluster["n1"].state.pending
     add, censored = pending.add, bytes(request_of("a", 1)[:32])
-    pending.add = lambda request, data, now_us: request.public_key != censored and add(request, data, now_us)
+    pending.add = lambda request, *given: request.public_key != censored and add(request, *given)
     cluster.submit(request_of("a", 1))
     for number in range(1, 60):
         cluster.submit(request_of("b", number))

@@ -79,7 +79,7 @@ def _look_at_primary(state: PbftState) -> None:
     late = pending.late(state.now_us, timeout_us // FORWARD_SHARE)[:FORWARDED_MAX]
     if late:
         for waiting in late:
-            waiting.forwarded_us = state.now_us
+            waiting.forwarded = True
         state.send(state.primary, Forward(state.view, tuple(waiting.data for waiting in late)))
 
 

@@ -18,8 +18,6 @@ CLIENT_SHARE = 4
 """One client's requests take this part of the space at most."""
 MEMBER_SHARE = 8
 """What one member forwards takes this part of it at most."""
-AGAIN = 4
-"""A request is forwarded again after so many times as long as it took to be late."""
 COST_BYTES = 256
 """What a request costs beside its bytes."""
 
@@ -27,7 +25,7 @@ COST_BYTES = 256
 class Waiting:
     """One request, and since when it waits here."""
 
-    __slots__ = ("by", "data", "forwarded_us", "proposed", "request", "since_us")
+    __slots__ = ("by", "data", "forwarded", "proposed", "request", "since_us")
 
     def __init__(self, request: SignedRequest, data: bytes, since_us: int, by: NodeId = "") -> None:
         self.by = by
@@ -35,7 +33,7 @@ class Waiting:
         self.data = data
         self.since_us = since_us
         self.proposed = False
-        self.forwarded_us: int | None = None
+        self.forwarded = False
 
 
 class Pending:
@@ -111,7 +109,7 @@ class Pending:
         kept = frozenset(held)
         for name, waiting in self._waiting.items():
             waiting.proposed = name in kept
-            waiting.forwarded_us = None
+            waiting.forwarded = False
 
     def proposed(self, names: Iterable[bytes]) -> None:
         """A block of this view holds these."""
@@ -126,15 +124,12 @@ class Pending:
             waiting.since_us = now_us
 
     def late(self, now_us: int, after_us: int) -> list[Waiting]:
-        """Requests that no block holds although they have waited for `after_us`, and that were not forwarded of
-        late: what was may have been lost, or found no room."""
+        """Requests that no block holds although they have waited for `after_us`, and were not forwarded yet."""
         found = []
         for waiting in self._waiting.values():
             if now_us - waiting.since_us < after_us:
                 break
-            forwarded_us = waiting.forwarded_us
-            is_due = forwarded_us is None or now_us - forwarded_us >= AGAIN * after_us
-            if not waiting.proposed and is_due:
+            if not waiting.proposed and not waiting.forwarded:
                 found.append(waiting)
         return found
 
