@@ -348,8 +348,8 @@ async def _leader(place: Place, timeout: float) -> NodeStatus:
             return leader
         refuse_discretion(answers)
         if loop.time() - began >= timeout:
-            raise no_quorum(answers)
+            raise no_quorum(answers, place)
         if not told and loop.time() - began >= NOTICE_S:
             told = True
-            click.echo(waiting_line(answers), err=True)
+            click.echo(waiting_line(answers, place), err=True)
         await asyncio.sleep(RETRY_S)
