@@ -54,7 +54,7 @@ def needed_text(answers: Answers, place: Place | None = None) -> str:
     system = system_of(answers, place)
     if system is None:
         return ""
-    counts = [_count(side) for side in (system.reads, system.writes)]
+    counts = [count_of(side) for side in (system.reads, system.writes)]
     if None not in counts:
         most = max(count for count in counts if count is not None)
         return f"{most} {'is' if most == 1 else 'are'} needed"
@@ -62,7 +62,7 @@ def needed_text(answers: Answers, place: Place | None = None) -> str:
     return f"needed are {' and '.join(dict.fromkeys(sides))}"
 
 
-def _count(side: Expression) -> int | None:
+def count_of(side: Expression) -> int | None:
     """How many nodes are enough, whichever they are; None where it matters which."""
     votes = side.as_threshold()
     if votes is None or {weight for _, weight in votes.weights} != {1}:

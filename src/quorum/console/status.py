@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
 
 from quorum.console.command import AnswerNo, command, print_json, seconds_option
+from quorum.console.committee_told import committee_told
 from quorum.console.inquiry import Answers, ask_all, discreet, leader_of, silent
 from quorum.console.inquiry import answering as answering_nodes
+from quorum.console.need import may_lie, needed_text, orderer
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.status import NodeStatus
@@ -34,10 +36,15 @@ COLUMNS = (
     "memory",
     "sync ms",
 )
+OF_LIARS = {"term": "view", "leader": "primary"}
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """The cluster at one moment, and what is wrong with it. `healthy`: a leader answers and no state differs."""
+    """The cluster at one moment, and what is wrong with it. `healthy`: a leader answers and no state differs.
+
+    `n` members vote, and `quorum` of them decide (None: it matters which). Where they may lie, `leader` is the
+    `primary` and `term` the `view`, and `faults` (T) may lie; these three are None elsewhere.
+    """
 
     cluster: str
     model: str
@@ -48,6 +55,16 @@ class Overview(msgspec.Struct, frozen=True):
     healthy: bool
     nodes: dict[str, dict[str, Any]]
     warnings: list[str]
+    epoch: int = 0
+    n: int = 0
+    faults: int | None = None
+    quorum: int | None = None
+    primary: str | None = None
+    view: int | None = None
+
+    @property
+    def may_lie(self) -> bool:
+        return self.model == "byzantine"
 
 
 def overview_of(answers: Answers, election_timeout_us: int) -> Overview:
@@ -57,22 +74,37 @@ def overview_of(answers: Answers, election_timeout_us: int) -> Overview:
     commit = max((status.commit_index for status in answering), default=0)
     diverged = sorted({node for status in answering for node in status.diverged})
     nodes = {
-        name: msgspec.to_builtins(answer) | {"lag": commit - answer.applied_index, "reachable": True}
+        name: _facts(answer) | {"lag": commit - answer.applied_index, "reachable": True}
         if isinstance(answer, NodeStatus)
         else {"node": name, "reachable": answer.is_discreet, "reason": answer.reason}
         for name, answer in answers.items()
     }
+    term = max((status.term for status in answering), default=0)
+    told = committee_told(answers)
+    lies = may_lie(answers)
     return Overview(
         cluster=answering[0].cluster if answering else "",
         model=answering[0].model if answering else "",
         policy=answering[0].policy if answering else "",
         leader=leader.node if leader else None,
-        term=max((status.term for status in answering), default=0),
+        term=term,
         commit_index=commit,
         healthy=leader is not None and not diverged,
         nodes=nodes,
         warnings=_warnings(answers, diverged, leader, election_timeout_us),
+        epoch=0 if told is None else told.epoch,
+        n=0 if told is None else len(told.nodes),
+        faults=told.faults if told is not None and lies else None,
+        quorum=None if told is None else told.quorum,
+        primary=leader.node if leader is not None and lies else None,
+        view=(term if leader is None else leader.term) if lies else None,
     )
+
+
+def _facts(status: NodeStatus) -> dict[str, Any]:
+    """What a node says, with the names that its model has for it."""
+    facts: dict[str, Any] = msgspec.to_builtins(status)
+    return facts | {"view": status.term, "primary": status.leader} if status.model == "byzantine" else facts
 
 
 def _warnings(
@@ -84,7 +116,11 @@ def _warnings(
     liars = sorted({node for status in answering_nodes(answers) for node in status.accused})
     found += [f"{node} lied: the proof is in the data folders of those that caught it" for node in liars]
     if leader is None and not discreet(answers):
-        found.append("no leader answers: nothing can be decided until a quorum of the nodes runs")
+        needed = needed_text(answers)
+        found.append(
+            f"no {orderer(answers)} answers: nothing can be decided until a quorum of the nodes runs"
+            f"{f' ({needed}, {len(answering_nodes(answers))} of {len(answers)} answer)' if needed else ''}"
+        )
     for status in answering_nodes(answers):
         if status.sync_p99_us > election_timeout_us / 10:
             found.append(
@@ -93,7 +129,8 @@ def _warnings(
                 "disk, or raise election_timeout"
             )
         if not status.may_vote and status.node in status.members:
-            found.append(f"{status.node} may not vote until a leader has confirmed its log")
+            until = "a quorum has told it their views" if may_lie(answers) else "a leader has confirmed its log"
+            found.append(f"{status.node} may not vote until {until}")
         if status.no_space:
             found.append(
                 f"{status.node} has no space left on its disk: it stores nothing new and acknowledges nothing. "
@@ -165,10 +202,19 @@ def _headline(overview: Overview) -> str:
     if not overview.cluster:
         some_run = any(node["reachable"] for node in overview.nodes.values())
         return "no node tells this client how it is" if some_run else "no node answers"
-    return (
-        f"cluster {overview.cluster}, model {overview.model}, policy {overview.policy}: "
-        f"leader {overview.leader or 'unknown'} in term {overview.term}, committed {overview.commit_index}"
-    )
+    whole = f"cluster {overview.cluster}, model {overview.model}, policy {overview.policy}: "
+    committed = f"committed {overview.commit_index}"
+    if not overview.may_lie:
+        return f"{whole}leader {overview.leader or 'unknown'} in term {overview.term}, {committed}"
+    quorum = "by cluster.toml" if overview.quorum is None else overview.quorum
+    committee = f"epoch {overview.epoch}, N {overview.n}, T {overview.faults}, quorum {quorum}"
+    return f"{whole}{committee}; primary {overview.primary or 'unknown'} in view {overview.view}, {committed}"
+
+
+def _role(node: dict[str, Any]) -> str:
+    """A node that may lie and has no vote keeps silent: people know it as a learner."""
+    follows = node["model"] == "byzantine" and node["node"] not in node["voters"]
+    return "learner" if follows else str(node["role"])
 
 
 def _table(overview: Overview) -> Table:
@@ -177,7 +223,9 @@ def _table(overview: Overview) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column in ("node", "role", "leader") else "right", no_wrap=True)
+        justify: Literal["left", "right"] = "left" if column in ("node", "role", "leader") else "right"
+        shown = OF_LIARS.get(column, column) if overview.may_lie else column
+        table.add_column(shown, justify=justify, no_wrap=True)
     for name, node in overview.nodes.items():
         if "role" not in node:
             table.add_row(name, "not told" if node["reachable"] else "unreachable")
@@ -186,7 +234,7 @@ def _table(overview: Overview) -> Table:
             name,
             "DIVERGED"
             if any(name in other.get("diverged", ()) for other in overview.nodes.values())
-            else node["role"],
+            else _role(node),
             str(node["term"]),
             node["leader"] or "-",
             str(node["applied_index"]),
