@@ -1,4 +1,4 @@
-"""`quorum status` and `quorum members` where members may lie: view, primary, N, T, quorum, and who only follows."""
+"""`quorum status` and `quorum members` where members may lie: view, primary, N, T, quorum, who follows."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from quorum.console.inquiry import (
     waiting_line,
 )
 from quorum.console.need import needed_text, orderer
+from quorum.console.tolerance import NODES, check_tolerates, tolerance_of
 from quorum.console.waiting import waiting as telling
 from quorum.errors import ConfigurationError, NoQuorum
 from quorum.runtime.connect import SCHEME, Place, at_config
@@ -56,8 +57,10 @@ def up(folder: Path, nodes: int | None, model: str | None, insecure: bool, timeo
     path = folder / CLUSTER_FILE
     is_new = not os.path.exists(path)  # unlike Path.exists it takes any name
     if is_new:
-        usual = 4 if model == "byzantine" else 5
-        init_cluster(folder, nodes=usual if nodes is None else nodes, model=model or "crash", insecure=insecure)
+        kind = model or "crash"
+        count = NODES.get(kind, NODES["crash"]) if nodes is None else nodes
+        check_tolerates(count, None, kind)
+        init_cluster(folder, nodes=count, model=kind, insecure=insecure)
     cluster = LocalCluster(path)
     if not is_new:
         _check_same(cluster, nodes, model, insecure)
@@ -178,8 +181,7 @@ def _report(
     pids = cluster.running()
     leader = leader_of(answers)
     config = cluster.config
-    most = (len(config.members) - 1) // (3 if config.model == "byzantine" else 2)
-    tolerated = most if config.faults is None else config.faults
+    tolerance = tolerance_of(config)
     insecure = next(iter(cluster.nodes.values())).config.insecure
     url = SCHEME + ",".join(str(member.advertise) for member in config.members)
     if as_json:
@@ -191,6 +193,7 @@ def _report(
                 "tls": None if insecure else str(cluster.folder / "keys"),
                 "model": config.model,
                 "policy": config.policy,
+                **tolerance.facts(),
                 "leader": leader.node if leader else None,
                 "started": list(started),
                 "failed": failed,
@@ -214,7 +217,7 @@ def _report(
     fails = "lie" if config.model == "byzantine" else "crash"
     click.echo(
         f"cluster {config.cluster_id}: {len(config.members)} nodes, model {config.model}, policy {config.policy}, "
-        f"up to {tolerated} may {fails}, {'plain text' if insecure else 'mutual TLS'}"
+        f"up to {tolerance.faults} may {fails}, {'plain text' if insecure else 'mutual TLS'}"
     )
     for node, local in cluster.nodes.items():
         role = ", leader" if leader is not None and leader.node == node else ""
