@@ -12,7 +12,8 @@ from quorum.console.inquiry import Silence, leader_of, no_quorum, waiting_line
 from quorum.console.local import wait_until_ready
 from quorum.console.need import links_text, missing_links, needed_text, orderer
 from quorum.console.waiting import waiting
-from quorum.errors import NoQuorum
+from quorum.errors import ConfigurationError, NoQuorum
+from quorum.runtime import committee_dialler
 from quorum.runtime.connect import at_config
 from quorum.runtime.local import LocalCluster
 from quorum.runtime.setup import init_cluster
@@ -161,3 +162,19 @@ def test_up_refuses_to_describe_another_cluster_than_the_folder_holds(
     refused = run("up", "--folder", tmp_path / "c", *given)
     assert refused.exit_code == 2
     assert asked in refused.stderr and has in refused.stderr and "another --folder" in refused.stderr
+
+
+def test_a_committee_that_cannot_be_reached_says_how_many_must_answer_and_how_many_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(committee_dialler, "FIRST_S", 0.2)
+    place = at_config(init_cluster(tmp_path / "c", nodes=4, model="byzantine").cluster)
+    members, faults, signer = place._committee
+    dialler = committee_dialler.CommitteeDialler("c", members, faults, signer, None)
+
+    async def call():
+        try:
+            await dialler.open(committee_dialler.EVERYBODY, lambda _: None, lambda: None)
+        finally:
+            await dialler.aclose()
+
+    with pytest.raises(ConfigurationError, match="2 of 4 members must answer, but 0 do"):
+        asyncio.run(call())

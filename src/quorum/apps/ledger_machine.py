@@ -16,6 +16,7 @@ from quorum.apps.call_depth import at_full_depth
 from quorum.apps.ledger import (
     BATCH_TRANSACTIONS_MAX,
     BYTES_KEPT,
+    LEFT_OUT,
     TRANSACTION_BYTES_MAX,
     TRANSACTIONS_KEPT,
     Receipt,
@@ -233,5 +234,5 @@ _TOO_MANY = _refused(
     f"a batch has more than the {BATCH_TRANSACTIONS_MAX} transactions that a block may hold. Send it in parts.",
 )
 _LEFT_OUT = _refused(
-    "left-out", "a transaction was sent, but the application left it out of the block. Send it again."
+    LEFT_OUT, "a transaction was sent, but the application left it out of the block. Send it again."
 )
