@@ -133,3 +133,21 @@ def test_the_committee_that_most_tell_is_shown_and_of_two_the_newer():
     weighted = CommitteeTold(1, FOUR, 1, "n1 * (n2 + n3)")
     assert weighted.quorum is None and weighted.line().endswith("quorum n1 * (n2 + n3)")
     assert CommitteeTold(1, FOUR, 1, "(").quorum is None
+
+
+def test_a_liar_is_named_with_the_file_of_the_proof_and_the_command_that_verifies_it(run, run_json, asked):
+    at = asked(
+        committee(
+            n2=member("n2", *LINKS["n2"], accused={"n1": 1}, evidence={"n1": "/data n2/evidence/n1-1.json"}),
+            n3=member("n3", *LINKS["n3"], accused={"n1": 2}),
+            n4=member("n4", *LINKS["n4"], accused={"n\x1b[1": 1}),
+        )
+    )
+    _, told = run_json("status", *at)
+    other, first = (text for text in told["warnings"] if "lied" in text)
+    genesis = at[1].parent / "genesis.json"
+    assert first == (
+        "n1 lied: n2, n3 can prove it. On n2 the proof is /data n2/evidence/n1-1.json; "
+        f"verify it: quorum verify '/data n2/evidence/n1-1.json' --genesis {genesis}"
+    )
+    assert other.startswith("n\\x1b[1 lied: the proof is in the data folder of n4"), "a liar moves no cursor"

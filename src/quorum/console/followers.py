@@ -86,8 +86,8 @@ def acting(path: Path) -> tuple[str, ...]:
     if present is None:
         raise ConfigurationError(
             f"the members that act in {cluster.cluster_id} were asked for, but too few of the first committee "
-            f"tell the same: {tolerated(cluster) + 1} of {len(voters_of(cluster))} must, as {tolerated(cluster)} may "
-            "lie. Look with quorum status whether they run, then retry."
+            f"tell the same: {tolerated(cluster) + 1} of {len(voters_of(cluster))} must. "
+            "Look with quorum status whether they run, then retry."
         )
     return present.nodes
 

@@ -14,9 +14,11 @@ from quorum.console.command import AnswerNo, command, print_json, seconds_option
 from quorum.console.committee_told import committee_told
 from quorum.console.inquiry import Answers, ask_all, discreet, leader_of, silent
 from quorum.console.inquiry import answering as answering_nodes
+from quorum.console.lies_told import lies_told
 from quorum.console.need import may_lie, needed_text, orderer
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
+from quorum.runtime.setup import GENESIS_FILE
 from quorum.runtime.status import NodeStatus
 
 if TYPE_CHECKING:
@@ -67,8 +69,8 @@ class Overview(msgspec.Struct, frozen=True):
         return self.model == "byzantine"
 
 
-def overview_of(answers: Answers, election_timeout_us: int) -> Overview:
-    """What the answers of all nodes say together."""
+def overview_of(answers: Answers, election_timeout_us: int, genesis: Path = Path(GENESIS_FILE)) -> Overview:
+    """What the answers of all nodes say together; `genesis` is where evidence is verified by."""
     answering = answering_nodes(answers)
     leader = leader_of(answers)
     commit = max((status.commit_index for status in answering), default=0)
@@ -91,7 +93,7 @@ def overview_of(answers: Answers, election_timeout_us: int) -> Overview:
         commit_index=commit,
         healthy=leader is not None and not diverged,
         nodes=nodes,
-        warnings=_warnings(answers, diverged, leader, election_timeout_us),
+        warnings=_warnings(answers, diverged, leader, election_timeout_us, genesis),
         epoch=0 if told is None else told.epoch,
         n=0 if told is None else len(told.nodes),
         faults=told.faults if told is not None and lies else None,
@@ -108,13 +110,12 @@ def _facts(status: NodeStatus) -> dict[str, Any]:
 
 
 def _warnings(
-    answers: Answers, diverged: list[str], leader: NodeStatus | None, election_timeout_us: int
+    answers: Answers, diverged: list[str], leader: NodeStatus | None, election_timeout_us: int, genesis: Path
 ) -> list[str]:
     found = [f"{silence.node} is unreachable: {silence.reason}" for silence in silent(answers)]
     found += [f"{one.node} runs, and does not tell: {one.reason}" for one in discreet(answers)]
     found += [f"{node} has diverged: its state differs from a quorum's, do not trust it" for node in diverged]
-    liars = sorted({node for status in answering_nodes(answers) for node in status.accused})
-    found += [f"{node} lied: the proof is in the data folders of those that caught it" for node in liars]
+    found += lies_told(answers, genesis)
     if leader is None and not discreet(answers):
         needed = needed_text(answers)
         found.append(
@@ -158,11 +159,12 @@ def status(config: Path | None, watch: bool, interval: float, as_json: bool) -> 
         raise click.UsageError("--watch shows a live view, and --json prints one object. Use one of them.")
     path = find_config(config)
     place, timeout_us = at_config(path), load_cluster(path).timing.election_timeout_us
+    genesis = path.absolute().parent / GENESIS_FILE
     if watch:
         with suppress(KeyboardInterrupt):
-            asyncio.run(_watch(place, timeout_us, max(INTERVAL_S_MIN, interval)))
+            asyncio.run(_watch(place, timeout_us, genesis, max(INTERVAL_S_MIN, interval)))
         return
-    overview = overview_of(asyncio.run(ask_all(place)), timeout_us)
+    overview = overview_of(asyncio.run(ask_all(place)), timeout_us, genesis)
     if as_json:
         print_json(overview)
     else:
@@ -171,16 +173,16 @@ def status(config: Path | None, watch: bool, interval: float, as_json: bool) -> 
         raise AnswerNo
 
 
-async def _watch(place: Place, timeout_us: int, interval_s: float) -> None:
+async def _watch(place: Place, timeout_us: int, genesis: Path, interval_s: float) -> None:
     from rich.console import Console, Group
     from rich.live import Live
 
     while not Console().is_terminal:
-        _draw(overview_of(await ask_all(place), timeout_us))
+        _draw(overview_of(await ask_all(place), timeout_us, genesis))
         await asyncio.sleep(interval_s)
     with Live(auto_refresh=False, screen=False) as live:
         while True:
-            overview = overview_of(await ask_all(place), timeout_us)
+            overview = overview_of(await ask_all(place), timeout_us, genesis)
             warnings = [f"warning: {text}" for text in overview.warnings]
             live.update(Group(_headline(overview), _table(overview), *warnings), refresh=True)
             await asyncio.sleep(interval_s)
