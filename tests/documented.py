@@ -13,14 +13,20 @@ import doctest
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from quorum.errors import ConfigurationError
+from quorum.runtime.local import PID_FILE, LocalCluster
+from quorum.runtime.setup import CLUSTER_FILE
+
 ROOT = Path(__file__).parent.parent
 COMMAND_SECONDS_MAX = 90
+GRACE_S = 5.0
 PROGRAMS = ("quorum ", "python ", "cat ", "ls ")
 _EXIT = re.compile(r"\s+# exit (\d+)$")
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -81,14 +87,41 @@ def starts_cluster(page: Path) -> bool:
 @contextlib.contextmanager
 def local_cluster(is_started: bool = False) -> Iterator[None]:
     """A cluster of five nodes in the present folder, taken down at the end whoever started it."""
-    try:
+    with nodes_stopped():
         if not is_started:
             code, output = run_command("quorum up")
             assert code == 0, f"quorum up: exit {code}\n{output}"
         yield
+
+
+@contextlib.contextmanager
+def nodes_stopped() -> Iterator[None]:
+    """However this ends, no node of any cluster below the present folder runs after it."""
+    folder = Path.cwd()
+    try:
+        yield
     finally:
-        if Path(".quorum").exists():
-            run_command("quorum down")
+        for file in sorted(folder.rglob(CLUSTER_FILE)):
+            with contextlib.suppress(ConfigurationError):  # the page may have broken the file: see below
+                LocalCluster(file).stop_all(grace_s=GRACE_S)
+        for file in sorted(folder.rglob(PID_FILE)):
+            _kill(file)
+
+
+def _kill(file: Path) -> None:
+    """End the process of a pid file by force, if it is the node that the file stands beside."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(file.read_text())
+        if f"quorum node --config {file.parent.resolve()}/" in command_of(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def command_of(pid: int) -> str:
+    """The command line of a process; "" for none."""
+    asked = subprocess.run(
+        ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return asked.stdout
 
 
 def run_command(command: str) -> tuple[int, str]:
@@ -97,18 +130,23 @@ def run_command(command: str) -> tuple[int, str]:
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     environment.pop("QUORUM_CONFIG", None)
     with open("command-output", "w+b") as output:  # a file, not a pipe: nodes that stay must not hold it open
-        done = subprocess.run(
+        running = subprocess.Popen(
             command,
             shell=True,
-            check=False,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            timeout=COMMAND_SECONDS_MAX,
+            start_new_session=True,
         )
+        try:
+            code = running.wait(COMMAND_SECONDS_MAX)
+        except BaseException:  # what the shell started must not outlive it
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
+            raise
         output.seek(0)
-        return done.returncode, output.read().decode()
+        return code, output.read().decode()
 
 
 def _run_python(block: Block, where: str, namespace: dict[str, Any]) -> None:

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import re
 import runpy
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from documented import ROOT, blocks_of, local_cluster, run_page, starts_cluster
+import documented
+from documented import (
+    ROOT,
+    blocks_of,
+    command_of,
+    local_cluster,
+    nodes_stopped,
+    run_command,
+    run_page,
+    starts_cluster,
+)
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 RUNNABLE = ("python", "console")
@@ -33,7 +45,8 @@ def pages_with(is_cluster: bool) -> list[Path]:
 @pytest.mark.parametrize("page", pages_with(is_cluster=False), ids=name_of)
 def test_a_page_runs_as_written(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run_page(page, is_cluster=False)
+    with nodes_stopped():
+        run_page(page, is_cluster=False)
 
 
 @pytest.mark.cluster
@@ -43,6 +56,61 @@ def test_a_page_runs_as_written_on_a_cluster(page: Path, tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     with local_cluster(is_started=starts_cluster(page)):
         run_page(page, is_cluster=True)
+
+
+PAGE = """
+```console
+$ quorum up --folder here --nodes 1
+...
+$ python -c "print(1)"
+2
+```
+"""
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.parametrize("spoil", [False, True], ids=["whole", "spoilt"])
+def test_a_page_that_fails_leaves_no_node_running(
+    spoil: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the page has spoilt the cluster's file, and in whatever folder the cluster is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(documented, "ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    pids: list[int] = []
+    with pytest.raises(AssertionError, match="the page says"):
+        fail_on(page, pids, tmp_path / "here", spoil)
+    deadline = time.monotonic() + 10
+    while "quorum node" in command_of(pids[0]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "quorum node" not in command_of(pids[0])
+
+
+def fail_on(page: Path, pids: list[int], folder: Path, spoil: bool) -> None:
+    with nodes_stopped():
+        try:
+            run_page(page, is_cluster=False)
+        finally:
+            pids.append(int((folder / "n1" / "node.pid").read_text()))
+            assert "quorum node" in command_of(pids[0]), "it runs until then"
+            if spoil:
+                (folder / "cluster.toml").write_text("spoilt")
+
+
+def test_a_command_that_takes_too_long_is_ended_with_what_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(documented, "COMMAND_SECONDS_MAX", 0.5)
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_command("sleep 600 & echo $! > pid; wait")
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 10
+    while "sleep 600" in command_of(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "sleep 600" not in command_of(pid)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

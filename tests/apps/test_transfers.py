@@ -136,7 +136,8 @@ def test_a_row_of_a_file_is_a_transfer_or_says_what_is_wrong_with_it():
     row = dict(
         zip(COLUMNS, (NAMES[0].hex(), NAMES[2].hex(), "30", "0", signed[TRANSFER_BYTES - 64 :].hex()), strict=True)
     )
-    assert Coins.transaction_of(row) == signed
+    assert Coins.transaction_of(row) == signed and Coins.columns == COLUMNS
+    assert Coins.account_of({**row, "sender": row["sender"].upper()}) == NAMES[0].hex()
     for column, wrong in (
         ("sender", "ab"),
         ("receiver", "x" * 64),

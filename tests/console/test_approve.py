@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from certificate.committees import committee_of
 from console.test_inquiry import status
-from quorum.console.approve import is_in_force, newest_epoch
+from quorum.console.approval_asked import is_in_force
+from quorum.console.approve import newest_epoch
 from quorum.console.inquiry import Silence
 from quorum.errors import ConfigurationError
 from quorum.runtime.connect import at_config

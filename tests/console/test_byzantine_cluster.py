@@ -142,7 +142,9 @@ def test_a_primary_that_lies_on_the_wire_is_caught_named_and_replaced(run, run_j
             assert judge_evidence(decode_evidence(file.read_bytes()), genesis).valid
         assert primary_of(made, run_json) != "n1"
         _, seen = run_json("status", "--config", made / "cluster.toml")
-        assert any("n1 lied" in warning for warning in seen["warnings"])
+        (warning,) = (text for text in seen["warnings"] if text.startswith("n1 lied"))
+        verify = warning.partition("verify it: quorum ")[2].split()
+        assert run(*verify).exit_code == 0, "the command that is named verifies the proof"
     finally:
         cluster.stop_all()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -91,6 +92,19 @@ def test_an_unknown_outcome_is_never_told_as_a_failure():
     assert explain(errors.OutcomeUnknown("it may yet be applied")).startswith("outcome unknown: ")
     assert explain(errors.SessionExpired("x")).startswith("outcome unknown: ")
     assert "nothing was changed" in explain(errors.NotLeader())
+
+
+def test_the_word_for_programs_of_a_refusal_stands_in_json_and_not_before_the_text():
+    @command("fail", "quorum fail")
+    def fail(as_json: bool) -> None:
+        """Fail."""
+        raise errors.ApplicationError("taken", "a key was to be put, but it is there. Choose another.")
+
+    result = click.testing.CliRunner().invoke(fail, ["--json"])
+    assert result.stderr == "Error: a key was to be put, but it is there. Choose another.\n"
+    told = json.loads(result.stdout)["error"]
+    assert (told["kind"], told["reason"]) == ("ApplicationError", "taken") and told["text"].startswith("a key")
+    assert explain(errors.ApplicationError("KeyError", "'x'")) == "the application raised KeyError: 'x'"
 
 
 @pytest.mark.parametrize("as_json", [False, True])

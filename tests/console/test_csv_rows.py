@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from quorum.console.csv_rows import LINE_CHARACTERS_MAX, Row, rows_of
+from quorum.console.csv_rows import LINE_CHARACTERS_MAX, Reading, Row, rows_of
 from quorum.errors import ConfigurationError
 
 
@@ -15,7 +15,7 @@ def number(row):
 
 
 def read(text: str, to_transaction=number) -> list[Row]:
-    return list(rows_of(io.StringIO(text, newline=""), to_transaction))
+    return list(rows_of(io.StringIO(text, newline=""), Reading(to_transaction)))
 
 
 def test_rows_become_transactions_with_their_lines():
@@ -48,7 +48,7 @@ def test_a_line_without_end_is_not_held_and_spoils_itself_alone():
             return super().readline(size)
 
     source = Endless("n\n1\n" + "9" * (3 * LINE_CHARACTERS_MAX) + "\n2\n", newline="")
-    rows = list(rows_of(source, number))
+    rows = list(rows_of(source, Reading(number)))
     assert [(row.line, row.transaction) for row in rows] == [(2, b"1"), (3, b""), (4, b"2")]
     assert "characters" in rows[1].problem
 
@@ -57,7 +57,7 @@ def test_bytes_that_are_no_text_spoil_their_row_alone():
     source = io.TextIOWrapper(
         io.BytesIO(b"n\n\xff\n2\n"), encoding="utf-8-sig", errors="surrogateescape", newline=""
     )
-    rows = list(rows_of(source, lambda row: row["n"].encode()))
+    rows = list(rows_of(source, Reading(lambda row: row["n"].encode())))
     assert [(row.line, row.transaction) for row in rows] == [(2, b""), (3, b"2")]
 
 
@@ -69,3 +69,30 @@ def test_a_file_that_names_no_columns_is_refused(text):
 
 def test_an_application_that_makes_no_bytes_is_named():
     assert "no bytes" in read("n\n1\n", lambda row: row["n"])[0].problem
+
+
+def test_a_file_without_the_columns_that_are_needed_is_refused_once_naming_them():
+    reading = Reading(number, needed=("n", "from", "to"))
+    with pytest.raises(ConfigurationError, match="does not name the columns 'from', 'to', which") as refused:
+        rows_of(io.StringIO("toward,n\n1,2\n3,4\n"), reading)  # at once, before a cluster is asked for
+    assert "it names 'to" in str(refused.value)
+    assert list(rows_of(io.StringIO("more,to,from,n\n1,2,3,4\n"), reading)) == [Row(2, b"4")]
+
+
+def test_a_column_that_the_application_looks_for_in_vain_refuses_the_file():
+    with pytest.raises(ConfigurationError, match="the column 'n', which"):
+        read("m\n1\n2\n")
+
+    def broken(row):
+        raise KeyError("m")
+
+    with pytest.raises(KeyError):
+        read("m\n1\n", broken)
+
+
+def test_whose_a_row_is_is_told_also_where_it_stands_for_no_transaction():
+    reading = Reading(number, account_of=lambda row: row["of"])
+    rows = list(rows_of(io.StringIO("n,of\n1,ada\nx,ben\n"), reading))
+    assert [(row.account, bool(row.problem)) for row in rows] == [("ada", False), ("ben", True)]
+    unknown = Reading(number, account_of=lambda row: row["nobody"])
+    assert list(rows_of(io.StringIO("n\n1\n"), unknown)) == [Row(2, b"1")]

@@ -44,6 +44,40 @@ def test_the_demo_ends_well_and_with_unsafe_reads_it_does_not(run_json):
     assert code == 1 and told["history"]["verdict"] == "not linearizable"
 
 
+@pytest.mark.slow
+def test_members_that_may_lie_stay_linearizable_under_fire_while_one_lies():
+    findings, _ = asyncio.run(
+        run_drill(nodes=7, seconds=15, clients=4, seed=1, model="byzantine", lie="equivocate")
+    )
+    assert findings.verdict == "good", findings.problems
+    assert all(findings.faults[kind] for kind in FAULTS)
+    assert findings.lies == {"n1": "equivocate"} and findings.accused == ("n1",)
+    assert findings.history.operations > 100 and findings.terms > 1
+
+
+@pytest.mark.slow
+def test_the_drill_command_takes_a_byzantine_cluster(run_json):
+    code, told = run_json("drill", "--model", "byzantine", "--seconds", 8, "--faults", "kill", "--clients", 3)
+    assert code == 0, told
+    assert (told["verdict"], told["model"], told["nodes"], told["accused"]) == ("good", "byzantine", 4, [])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"nodes": 3}, "4 are needed"),
+        ({"nodes": 6, "lie": "equivocate"}, "7 are needed"),
+        ({"nodes": 7, "lie": "exaggerate"}, "Choose from alter-requests"),
+        ({"nodes": 4, "stale": True}, "Leave --unsafe-reads out"),
+        ({"model": "crash", "lie": "equivocate"}, "Add --model byzantine"),
+    ],
+    ids=json.dumps,
+)
+def test_a_drill_among_members_that_may_lie_that_cannot_run_is_refused(options, says):
+    with pytest.raises(ConfigurationError, match=says):
+        asyncio.run(run_drill(**{"model": "byzantine", "seconds": 5.0} | options))
+
+
 @pytest.mark.parametrize(
     "options",
     [{"nodes": 2}, {"seconds": 1.0}, {"faults": ("flood",)}, {"clients": 0}],

@@ -85,9 +85,10 @@ def test_a_calm_cluster_is_healthy_and_says_nothing():
     assert (overview.healthy, overview.leader, overview.warnings) == (True, "n1", [])
 
 
-def test_who_waits_for_a_leader_is_told_which_nodes_answer():
-    line = waiting_line({"n1": status("n1"), "n2": Silence("n2", "connection refused"), "n3": status("n3")})
-    assert line == "waiting for a leader: of 3 nodes answer n1, n3, missing n2 (connection refused)"
+def test_who_waits_for_a_leader_is_told_which_nodes_answer_and_how_many_are_needed():
+    linked = {"n1": status("n1", connected=("n3",)), "n3": status("n3", connected=("n1",))}
+    line = waiting_line({"n1": linked["n1"], "n2": Silence("n2", "connection refused"), "n3": linked["n3"]})
+    assert line == "waiting for a leader: of 3 nodes answer n1, n3, missing n2 (connection refused); 2 are needed"
 
 
 LINKED = {
@@ -190,7 +191,7 @@ def test_who_may_not_ask_how_the_nodes_are_is_not_told_that_they_do_not_answer()
     answers = {"n1": REFUSAL, "n2": Silence("n2", "connection refused"), "n3": status("n3")}
     assert waiting_line(answers) == (
         "waiting for an answer: of 3 nodes run n1, n3, which tell only an admin whether one leads, "
-        "missing n2 (connection refused)"
+        "missing n2 (connection refused); 2 are needed"
     )
     error = no_quorum(answers)
     assert error.missing == ("n2",)

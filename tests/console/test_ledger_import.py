@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
 import pytest
 
@@ -11,9 +12,10 @@ from quorum.apps.batch import Refused
 from quorum.apps.ledger import Receipt, decode_results, encode_batch
 from quorum.apps.ledger_application import LedgerApplication, Refusal
 from quorum.apps.ledger_machine import LedgerMachine
-from quorum.console.csv_rows import Row
-from quorum.console.ledger_import import PROBLEMS_KEPT, Importer
-from quorum.errors import ApplicationError, OutcomeUnknown
+from quorum.console.csv_rows import Row, rows_of
+from quorum.console.ledger_import import Importer, reading_of
+from quorum.console.row_problems import ACCOUNTS_KEPT, PROBLEMS_KEPT, RowProblems
+from quorum.errors import ApplicationError, ConfigurationError, OutcomeUnknown
 
 
 class Notes(LedgerApplication):
@@ -140,3 +142,99 @@ def test_no_more_than_two_windows_are_read_ahead():
 def test_the_problems_that_are_kept_are_bounded():
     imported, _ = run(rows_for(*[""] * (PROBLEMS_KEPT + 5)), window=100)
     assert (len(imported.problems), imported.malformed) == (PROBLEMS_KEPT, PROBLEMS_KEPT + 5)
+
+
+class Steps(Notes):
+    """Rows of an account are numbered from 0, and none is executed before the one before it."""
+
+    columns = ("account", "step", "word")
+
+    @classmethod
+    def transaction_of(cls, row):
+        return f"{row['account']} {int(row['step'])} {row['word']}".encode()
+
+    @classmethod
+    def account_of(cls, row):
+        return row["account"]
+
+    def check(self, transaction, state):
+        if transaction.endswith(b"bad"):
+            raise Refusal("word", "a word was sent, but it is bad. Choose another word.")
+
+    def prepare(self, transactions, state):
+        chosen, last = [], {}
+        for place, each in enumerate(transactions):
+            account, step, _ = each.split()
+            following = last.get(account, int((state.get(account) or b"-1").decode())) + 1
+            if int(step) == following:
+                chosen.append(place)
+                last[account] = following
+        return chosen
+
+    def execute(self, block, transaction, state):
+        account, step, word = transaction.split()
+        state.put(account, step)
+        if word == b"fail":
+            raise ValueError("it fails")
+        return b""
+
+
+def import_text(text, capsys, application=Steps):
+    """What is said of the rows of a file, and the problems that are kept."""
+    reading = reading_of(application)
+    importer = Importer(rows_of(io.StringIO(text), reading), 4, False)
+    imported = asyncio.run(importer.run(Ledger(LedgerMachine(application()))))
+    return capsys.readouterr().err.splitlines(), imported, importer.note
+
+
+def test_a_row_behind_a_refused_one_of_its_account_names_that_line_and_gives_no_other_advice(capsys):
+    text = "account,step,word\nada,0,a\nada,1,bad\nada,2,c\nben,0,a\nada,3,d\nben,1,b\n"
+    told, imported, note = import_text(text, capsys)
+    assert [(each.line, each.kind, each.behind) for each in imported.problems] == [
+        (3, "word", 0), (4, "left-out", 3), (6, "left-out", 3)
+    ]  # fmt: skip
+    assert "it is bad. Choose another word. Correct it, and import the file again." in told[0]
+    for line, number in zip(told[1:], (4, 6), strict=True):
+        assert line.startswith(f"line {number}: ") and "depends on line 3 of the same account" in line
+        assert "Correct line 3 first" in line and "Send it again" not in line and "Correct it" not in line
+    assert note == "" and imported.new == 3
+
+
+def test_a_malformed_row_holds_up_its_account_and_a_corrected_one_behind_it_does_not(capsys):
+    text = "account,step,word\nada,zero,a\nada,1,b\n"
+    _, imported, _ = import_text(text, capsys)
+    assert [(each.kind, each.behind) for each in imported.problems] == [("malformed", 0), ("left-out", 2)]
+    text = "account,step,word\nada,zero,a\nada,0,a\nada,1,bad\n"
+    _, imported, _ = import_text(text, capsys)
+    assert [(each.kind, each.behind) for each in imported.problems] == [("malformed", 0), ("word", 0)]
+
+
+def test_a_row_that_is_refused_for_its_own_reason_behind_another_says_both(capsys):
+    told, _, _ = import_text("account,step,word\nada,0,bad\nada,1,bad\n", capsys)
+    assert "Correct line 2 first" in told[1] and "If this row is refused then, too: a word was sent" in told[1]
+
+
+def test_where_nobody_tells_whose_a_row_is_that_it_may_depend_is_said_once(capsys):
+    class Silent(Steps):
+        @classmethod
+        def account_of(cls, row):
+            return ""
+
+    rows = "".join(f"ada,{step},{'bad' if step == 1 else 'a'}\n" for step in range(9))
+    told, imported, note = import_text("account,step,word\n" + rows, capsys, Silent)
+    assert imported.refused == 8 and len(told) == 8
+    assert note.startswith("rows behind one that is not in the ledger may be refused for that reason alone")
+    assert all("the application left it out" in line and "Correct it" not in line for line in told[1:])
+
+
+def test_a_file_with_wrong_columns_is_refused_once_and_nothing_is_sent(capsys):
+    with pytest.raises(ConfigurationError, match="does not name the column 'word'"):
+        import_text("account,step\nada,0\nada,1\n", capsys)
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_held_of_accounts_is_bounded():
+    problems = RowProblems()
+    for number in range(ACCOUNTS_KEPT + 5):
+        problems.tell(Row(number, b"", "", f"account{number}"), "word", "no")
+    assert len(problems._held_up) == ACCOUNTS_KEPT

@@ -46,3 +46,17 @@ def test_a_disk_that_refuses_costs_the_evidence_and_not_the_node(tmp_path: Path)
     book = EvidenceBook(tmp_path, lambda evidence: COMMITTEE)
     book.add(lie(5))
     assert book.accused == {}
+
+
+def test_who_lied_is_logged_with_the_file_and_the_command_that_verifies_it(tmp_path: Path, caplog):
+    genesis = tmp_path / "genesis.json"
+    book = EvidenceBook(tmp_path, lambda evidence: COMMITTEE, genesis)
+    book.add(lie(5))
+    path = tmp_path / "evidence" / "n2-1.json"
+    (record,) = caplog.records
+    assert record.getMessage().endswith(
+        f"The proof is {path}; verify it: quorum verify {path} --genesis {genesis}"
+    )
+    book.add(lie(6))
+    assert book.files == {"n2": str(path)}
+    assert EvidenceBook(tmp_path, lambda evidence: COMMITTEE).files == {"n2": str(path)}

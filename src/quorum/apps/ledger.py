@@ -25,6 +25,8 @@ TRANSACTIONS_KEPT = 1_000_000
 BYTES_KEPT = 256 * 1024 * 1024
 """Of transactions and results. When more are there, the oldest blocks are forgotten: see docs/ledger.md."""
 READ_BYTES_MAX = 4 * 1024 * 1024
+LEFT_OUT = "left-out"
+"""The reason of a refusal by `prepare`: the transaction may be sent again, as it is."""
 
 
 class Receipt(msgspec.Struct, frozen=True, array_like=True, tag=1):

@@ -10,7 +10,7 @@ why.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -102,11 +102,14 @@ class LedgerState:
 
 class LedgerApplication:
     """An application that takes any transaction and keeps no state: a journal. Replace the hooks that you need;
-    most applications need `check` and `execute` alone.
+    most applications need `check` and `execute` alone. `columns` names those that a CSV file of transactions must
+    have (none: any will do).
 
     Whatever lasts is in the state: the ledger keeps it, proves it, and puts it into snapshots, so an application
     writes none itself. Any hook may raise: the same happens on every replica, and none of them stops.
     """
+
+    columns: ClassVar[Sequence[str]] = ()
 
     def begin(self, state: LedgerState) -> None:
         """Write what the state holds before block 1: the same on every replica."""
@@ -148,6 +151,13 @@ class LedgerApplication:
         """The transaction that a row of a CSV file stands for; runs where the file is. Raises ValueError for a row
         that stands for none. As it stands here: a JSON object of its columns, sorted by name."""
         return msgspec.json.encode(dict(sorted(row.items())))
+
+    @classmethod
+    def account_of(cls, row: Mapping[str, str]) -> str:
+        """Whose a row of a CSV file is, where the rows of one account depend on those before them; runs where the
+        file is, also for a row that stands for no transaction. As it stands here "": rows do not depend on each
+        other, or nobody knows. Used for what is said to people alone."""
+        return ""
 
     def _attempted(self, block: BlockContext, transaction: bytes, state: LedgerState) -> TransactionResult:
         def run() -> tuple[LedgerState, TransactionResult]:

@@ -16,6 +16,7 @@ from quorum.apps.call_depth import at_full_depth
 from quorum.apps.ledger import (
     BATCH_TRANSACTIONS_MAX,
     BYTES_KEPT,
+    LEFT_OUT,
     TRANSACTION_BYTES_MAX,
     TRANSACTIONS_KEPT,
     Receipt,
@@ -241,7 +242,7 @@ _TOO_MANY = _refused(
     "Send it in parts.",
 )
 _LEFT_OUT = _refused(
-    "left-out",
+    LEFT_OUT,
     "a transaction was to be put into a block, but the application's prepare left it out. Send it again, for a "
     "later one.",
 )

@@ -46,6 +46,7 @@ class Transfers(LedgerApplication):
 
     genesis: ClassVar[Mapping[str, int]] = {}
     name: ClassVar[str] = ""
+    columns: ClassVar[Sequence[str]] = COLUMNS
 
     def begin(self, state: LedgerState) -> None:
         """The genesis balances. Raises ValueError for what is no key or no amount."""
@@ -149,6 +150,11 @@ class Transfers(LedgerApplication):
         if len(signature) != SIGNATURE_BYTES:
             raise ValueError(f"signature is not {SIGNATURE_BYTES} bytes in hexadecimal")
         return packed + signature
+
+    @classmethod
+    def account_of(cls, row: Mapping[str, str]) -> str:
+        """The sender: its transfers are executed in the order of their nonces, and none behind one that lacks."""
+        return row["sender"].lower()
 
 
 def account(state: Reading, key: bytes) -> tuple[int, int]:

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from quorum.certificate.committee import Committee, Member, check_committee
-from quorum.certificate.genesis import encode_genesis
+from quorum.console.approval_asked import POLL_S, Word, acts, tell_all
 from quorum.console.approval_checks import (
     acts_already,
     approving,
@@ -23,23 +23,20 @@ from quorum.console.approval_checks import (
 from quorum.console.command import AnswerNo, command, print_json, seconds_option
 from quorum.console.inquiry import Answers, ask_all
 from quorum.console.present import Present, present_of
-from quorum.errors import ConfigurationError, QuorumError
+from quorum.errors import ConfigurationError
 from quorum.runtime.byzantine_config import members_dialled, tolerated
 from quorum.runtime.config import ClusterConfig, find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
-from quorum.runtime.connection import system_reason
 from quorum.runtime.keyring import load_public_keys
 from quorum.runtime.setup import KEYS_FOLDER
 from quorum.runtime.status import NodeStatus
-
-POLL_S = 0.2
-"""Seconds between two looks at the members."""
 
 
 class Approval(msgspec.Struct, frozen=True):
     """`approved` and `refused` (with the reason) by member; `in_force`: the committee acts, `already` before
     anybody was asked. `noted`: all that were asked keep the approval, and a quorum is yet to come: `known` are
-    those that are known to approve, `needed` so many are enough (None: no number, or not known)."""
+    those that are known to approve, `needed` so many are enough (None: no number, or not known). `silent` did not
+    answer, and are in `refused`, too."""
 
     epoch: int
     members: tuple[str, ...]
@@ -51,6 +48,7 @@ class Approval(msgspec.Struct, frozen=True):
     noted: bool = False
     known: tuple[str, ...] = ()
     needed: int | None = None
+    silent: tuple[str, ...] = ()
 
 
 @command("approve", "quorum approve n1 n2 n3 n4")
@@ -108,66 +106,51 @@ async def _approve(
         check_faults(present, committee, faults)
         if not force:
             await check_newcomers(place, present, committee, timeout_s)
-    refused = {}
-    asked = at or tuple(place.endpoints)
-    for node in asked:
-        reason = await _tell(place, node, committee, present, timeout_s)
-        if reason:
-            refused[node] = reason
-    approved = tuple(node for node in asked if node not in refused)
-    if at and approved and present is not None:
-        return await _after(place, committee, present, (approved, refused), timeout_s)
-    in_force = await _acts(place, committee, timeout_s if approved else 0.0)
-    refused = await _still_refused(place, committee, present, refused) if in_force else refused
-    return Approval(committee.epoch, committee.nodes, committee.faults, approved, refused, in_force)
-
-
-async def _tell(place: Place, node: str, committee: Committee, present: Present | None, timeout_s: float) -> str:
-    """Have a member approve; "" once it has, else why it has not."""
-    if present is not None and node not in present.nodes:
-        return f"{node} has no vote in epoch {present.epoch}"
-    try:
-        async with asyncio.timeout(timeout_s), place.node(node) as connection:
-            await connection.approve(encode_genesis(committee))
-    except OSError as error:  # TimeoutError is one
-        why = "in time" if isinstance(error, TimeoutError) else system_reason(error).lower()
-        where = place.endpoints[node]
-        return f"{node} does not answer at {where} ({why}). Start it, or leave it out: name the others by --at"
-    except QuorumError as error:
-        return str(error)
-    return ""
+    began = asyncio.get_running_loop().time()
+    word = await tell_all(place, at or tuple(place.endpoints), committee, present, timeout_s)
+    left_s = max(0.0, began + timeout_s - asyncio.get_running_loop().time())
+    if at and word.approved and present is not None:
+        return await _after(place, committee, present, word, left_s)
+    in_force = await acts(place, committee, left_s if word.approved else 0.0)
+    approved = word.approved
+    if in_force:
+        word = word.but_for(await _still_refused(place, committee, present, word.refused))
+    return Approval(
+        committee.epoch, committee.nodes, committee.faults, approved, word.refused, in_force, silent=word.silent
+    )
 
 
 async def _after(
     place: Place,
     committee: Committee,
     present: Present,
-    said: tuple[tuple[str, ...], dict[str, str]],
+    word: Word,
     timeout_s: float,
 ) -> Approval:
     """What came of the word of some members: it waits for others, or a quorum has approved and the change
     comes."""
-    approved, refused = said
+    approved = word.approved
     deadline = asyncio.get_running_loop().time() + timeout_s
     while True:
-        in_force = await _acts(place, committee, 0.0)
+        in_force = await acts(place, committee, 0.0)
         known = tuple(sorted({*approving(await ask_all(place), present, committee), *approved}))
         is_enough = are_quorum(present, known)
         if in_force or not is_enough or asyncio.get_running_loop().time() >= deadline:
             break
         await asyncio.sleep(POLL_S)
     if in_force:
-        refused = await _still_refused(place, committee, present, refused)
+        word = word.but_for(await _still_refused(place, committee, present, word.refused))
     return Approval(
         committee.epoch,
         committee.nodes,
         committee.faults,
         approved,
-        refused,
+        word.refused,
         in_force,
-        noted=not (in_force or is_enough or refused),
+        noted=not (in_force or is_enough or word.refused),
         known=known,
         needed=needed(present),
+        silent=word.silent,
     )
 
 
@@ -221,31 +204,13 @@ def newest_epoch(answers: Answers, first: Collection[str], faults: int) -> int:
     return sorted(found, reverse=True)[faults]
 
 
-async def _acts(place: Place, committee: Committee, timeout_s: float) -> bool:
-    """Whether more members than may lie say, in time, that they stand in the committee's epoch."""
-    deadline = asyncio.get_running_loop().time() + timeout_s
-    while True:
-        if is_in_force(await ask_all(place), committee):
-            return True
-        if asyncio.get_running_loop().time() >= deadline:
-            return False
-        await asyncio.sleep(POLL_S)
-
-
-def is_in_force(answers: Answers, committee: Committee) -> bool:
-    """Whether more of the committee than may lie say that they stand in its epoch. Who answered is who was asked,
-    whatever the answer says."""
-    asked = [answers.get(node) for node in committee.nodes]
-    there = [each for each in asked if isinstance(each, NodeStatus) and each.epoch == committee.epoch]
-    return sum(each.voters == committee.nodes for each in there) > committee.faults
-
-
 def _show(done: Approval) -> None:
     click.echo(f"epoch {done.epoch}: {', '.join(done.members)}, of which {done.faults} may lie")
     if done.already:
         click.echo("the committee acts already")
         return
-    click.echo(f"{'noted' if done.noted else 'approved'} at {', '.join(done.approved) or 'no member'}")
+    silent = f"; no answer from {', '.join(done.silent)}" if done.silent else ""
+    click.echo(f"{'noted' if done.noted else 'approved'} at {', '.join(done.approved) or 'no member'}{silent}")
     for node, reason in sorted(done.refused.items()):
         click.echo(f"  {reason}" if reason.startswith(f"{node} ") else f"  {node}: {reason}")
     if done.in_force:

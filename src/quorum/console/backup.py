@@ -91,7 +91,7 @@ async def _take(
         leader = leader_of(answers)
         if leader is None:
             refuse_discretion(answers)
-            raise no_quorum(answers)
+            raise no_quorum(answers, place)
         node = leader.node
     try:
         async with asyncio.timeout(timeout), place.node(node) as connection:

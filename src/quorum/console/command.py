@@ -9,6 +9,7 @@ import errno
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import click
@@ -45,11 +46,18 @@ def exit_code(error: QuorumError) -> int:
     return NO
 
 
+def is_code(kind: str) -> bool:
+    """Whether the kind of a refusal is a word for programs, not the name of an exception."""
+    return bool(kind) and kind[0].islower() and all(each.isalnum() or each in "-_" for each in kind)
+
+
 def explain(error: QuorumError) -> str:
     """An error as a person reads it: an outcome that is not known is never taken for a failure."""
     match error:
         case OutcomeUnknown() | SessionExpired():
             return f"outcome unknown: {error}"
+        case ApplicationError(kind=kind, message=message):
+            return message if is_code(kind) else f"the application raised {kind}: {message}"
         case NotLeader(leader=None):
             return (
                 "the request needs a leader, and no node that was reached knows one. See `quorum status`; nothing "
@@ -126,7 +134,8 @@ class Command(click.Command):
         except AnswerNo:
             ctx.exit(NO)
         except QuorumError as error:
-            _fail(ctx, type(error).__name__, explain(error), exit_code(error))
+            more = {"reason": error.kind} if isinstance(error, ApplicationError) else {}
+            _fail(ctx, type(error).__name__, explain(error), exit_code(error), more)
         except OSError as error:
             if error.errno == errno.EPIPE:  # whoever read our output has seen enough
                 raise
@@ -136,10 +145,12 @@ class Command(click.Command):
             _fail(ctx, "OSError", text, NO)
 
 
-def _fail(ctx: click.Context, kind: str, text: str, code: int) -> NoReturn:
+def _fail(
+    ctx: click.Context, kind: str, text: str, code: int, more: Mapping[str, str] = MappingProxyType({})
+) -> NoReturn:
     click.echo(f"Error: {text}", err=True)
     if ctx.params.get("as_json"):
-        print_json({"error": {"kind": kind, "text": text}})
+        print_json({"error": {"kind": kind, "text": text, **more}})
     ctx.exit(code)
 
 

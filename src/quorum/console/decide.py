@@ -80,7 +80,7 @@ async def certified(place: Place, decision: Decision, timeout: float = 10.0) -> 
     while True:
         answers = await ask_all(place)
         leader = leader_of(answers)
-        problem: QuorumError = no_quorum(answers)
+        problem: QuorumError = no_quorum(answers, place)
         if leader is not None:
             try:
                 async with asyncio.timeout(timeout), place.node(leader.node) as connection:

@@ -18,18 +18,22 @@ from quorum.checkers.linearizability import Verdict, check_linearizable
 from quorum.console.inquiry import Silence, answering
 from quorum.console.load import Load
 from quorum.console.local import wait_until_ready
+from quorum.console.need import orderer
+from quorum.console.strike import CALM_S, strike
+from quorum.console.tolerance import tolerance_of
 from quorum.console.watch import Event, Watch
 from quorum.errors import ConfigurationError, QuorumError
+from quorum.model import nodes_needed
 from quorum.runtime.connect import Place, at_config
-from quorum.runtime.local import LocalCluster
+from quorum.runtime.local import NOBODY, LocalCluster
 from quorum.runtime.setup import init_cluster
+from quorum.sim.adversary import BEHAVIOURS
 
 FAULTS = ("kill", "stop", "split")
+LIAR = "n1"
+"""Who lies where one does: the first that orders."""
 START_TIMEOUT_S = 40.0
 SETTLE_TIMEOUT_S = 30.0
-CALM_S = 2.0
-"""The last seconds of a drill are without new faults."""
-FAULT_S_MIN = 0.5
 LINKS_TIMEOUT_S = 2.0
 RETRY_S = 0.05
 
@@ -37,7 +41,8 @@ RETRY_S = 0.05
 class Findings(msgspec.Struct, frozen=True):
     """What a run showed. `problems` says everything that is wrong; there is none exactly if `verdict` is "good".
 
-    `failover_ms`: from each kill of a leader to the next acknowledged write. `faults` counts what was done.
+    `failover_ms`: from each kill of a leader to the next acknowledged write. `faults` counts what was done. `lies`
+    says who lied, and how; `accused`, of whom nodes hold a proof that it lied.
     """
 
     verdict: str
@@ -53,12 +58,18 @@ class Findings(msgspec.Struct, frozen=True):
     terms: int
     faults: dict[str, int]
     failover_ms: tuple[int, ...]
+    model: str = "crash"
+    lies: dict[str, str] = {}
+    accused: tuple[str, ...] = ()
 
 
 class Arena:
     """A running cluster of real processes that may be hurt, what watches it, and the clients that use it."""
 
-    def __init__(self, cluster: LocalCluster, place: Place, watch: Watch, load: Load) -> None:
+    def __init__(
+        self, cluster: LocalCluster, place: Place, watch: Watch, load: Load, lies: Mapping[str, str] = NOBODY
+    ) -> None:
+        self.lies = dict(lies)
         self.cluster = cluster
         self.place = place
         self.watch = watch
@@ -69,8 +80,8 @@ class Arena:
 
     @property
     def minority(self) -> int:
-        """How many nodes may be missing."""
-        return (len(self.nodes) - 1) // 2
+        """How many nodes may be missing, beside those that lie."""
+        return tolerance_of(self.cluster.config).faults - len(self.lies)
 
     def leading(self) -> str:
         """The node that leads, or else any."""
@@ -85,7 +96,8 @@ class Arena:
         began_ns = asyncio.get_running_loop().time()
         self.cluster.signal(node, signal.SIGKILL)
         self.faults["kill"] += 1
-        self.watch.tell(f"kill -9 {node}{', the leader' if is_leader else ''}")
+        role = f", the {orderer(self.watch.answers)}" if is_leader else ""
+        self.watch.tell(f"kill -9 {node}{role}")
         self.watch.forget(node, "killed")
         if not is_leader:
             next_write.cancel()
@@ -102,7 +114,7 @@ class Arena:
 
     def restart(self, node: str) -> None:
         """Start a killed node again, from what its disk has."""
-        self.cluster.start(node, with_parent=True)
+        self.cluster.start(node, with_parent=True, lie=self.lies.get(node, ""))
         self.watch.tell(f"{node} is started again")
 
     def freeze(self, node: str) -> None:
@@ -174,6 +186,7 @@ class Arena:
         await self.load.stop()
         has_settled = await self.settled()
         statuses = answering(self.watch.answers)
+        honest = [status for status in statuses if status.node not in self.lies]
         digests = {status.state_digest for status in statuses}
         states_equal = has_settled and len(digests) == 1 and not any(status.diverged for status in statuses)
         async with self.place.client(SETTLE_TIMEOUT_S) as client:
@@ -183,6 +196,8 @@ class Arena:
         if not states_equal:
             problems.append(self._difference(has_settled))
         problems += [f"the acknowledged write {key} is lost" for key in lost[:5]]
+        accused = sorted({node for status in honest for node in status.accused})
+        problems += [f"{node} is accused, but it is honest" for node in accused if node not in self.lies]
         problems += [f"no {kind} happened: the run proves nothing" for kind in must_have if not self.faults[kind]]
         if not self.load.acknowledged:
             problems.append("no write was acknowledged: the run proves nothing")
@@ -200,6 +215,9 @@ class Arena:
             terms=len(self.watch.leaderships),
             faults=self.faults,
             failover_ms=tuple(self.failover_ms),
+            model=self.cluster.config.model,
+            lies=self.lies,
+            accused=tuple(accused),
         )
 
     def _difference(self, has_settled: bool) -> str:
@@ -234,7 +252,7 @@ async def arena(
         layout = init_cluster(folder / "cluster", nodes=nodes, allow_faults=True, model=model)
         cluster = LocalCluster(layout.cluster)
         try:
-            started = cluster.start_all(with_parent=True, lies=lies or {})
+            started = cluster.start_all(with_parent=True, lies=lies or NOBODY)
             place = at_config(layout.cluster)
             await wait_until_ready(cluster, started, START_TIMEOUT_S)
             cluster.first_start_done()
@@ -242,7 +260,7 @@ async def arena(
             watch.start()
             try:
                 await watch.until(lambda: len(watch.participants) == nodes, START_TIMEOUT_S)
-                yield Arena(cluster, place, watch, load)
+                yield Arena(cluster, place, watch, load, lies or NOBODY)
             finally:
                 await load.abandon()
                 await watch.stop()
@@ -250,6 +268,27 @@ async def arena(
             cluster.stop_all(grace_s=5.0)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_byzantine_drill(nodes: int, stale: bool, lie: str) -> None:
+    """Raise ConfigurationError for a drill that cannot run among members that may lie: one of them is to be hurt
+    at a time, beside the one that lies."""
+    least = nodes_needed(2 if lie else 1, "byzantine")
+    if nodes < least:
+        liar = "one of which lies and another may be hurt" if lie else "one of which may be hurt"
+        raise ConfigurationError(
+            f"a drill of {nodes} members that may lie was asked for, but {least} are needed, {liar}. Ask for more."
+        )
+    if lie and lie not in BEHAVIOURS:
+        known = ", ".join(sorted(BEHAVIOURS))
+        raise ConfigurationError(
+            f"a member was to lie by {lie[:40]!r}, but that is not known. Choose from {known}."
+        )
+    if stale:
+        raise ConfigurationError(
+            "reads by any node were asked for where members may lie, but T+1 of them answer each read. Leave "
+            "--unsafe-reads out."
+        )
 
 
 async def run_drill(
@@ -260,9 +299,12 @@ async def run_drill(
     clients: int = 8,
     seed: int = 0,
     stale: bool = False,
+    model: str = "crash",
+    lie: str = "",
     on_event: Callable[[Event], None] = lambda event: None,
 ) -> tuple[Findings, History]:
     """Put a cluster under fire for `seconds`, and judge it. `seed` draws the faults; processes keep no schedule.
+    With model "byzantine" n1 lies all the time where `lie` says how (sim.adversary).
 
     Raises ConfigurationError for what cannot run, and QuorumError when the cluster cannot be started.
     """
@@ -273,46 +315,17 @@ async def run_drill(
             f"faults was asked for, but it needs 3 nodes, a client, more than {CALM_S:g} s, and faults of: "
             f"{', '.join(FAULTS)}. Change that."
         )
-    async with arena(nodes, on_event, clients=clients, seed=seed, stale=stale) as under_fire:
+    if model == "byzantine":
+        check_byzantine_drill(nodes, stale, lie)
+    elif lie:
+        raise ConfigurationError(
+            f"a member was to lie by {lie[:40]!r}, but in a drill of model crash members are trusted. Add --model "
+            "byzantine."
+        )
+    lies = {LIAR: lie} if lie else NOBODY
+    async with arena(
+        nodes, on_event, clients=clients, seed=seed, stale=stale, model=model, lies=lies
+    ) as under_fire:
         under_fire.load.start()
-        await _strike(under_fire, Random(seed), faults, seconds)
+        await strike(under_fire, Random(seed), faults, seconds)
         return await under_fire.findings(must_have=faults), under_fire.load.history
-
-
-async def _strike(target: Arena, random: Random, faults: Sequence[str], seconds: float) -> None:
-    """One fault after the other, each kind in turn; half of them, and some more, hit the leader."""
-    loop = asyncio.get_running_loop()
-    end_s = loop.time() + seconds
-    kinds: list[str] = []
-    while faults and loop.time() < end_s - CALM_S - FAULT_S_MIN:
-        if not kinds:
-            kinds = random.sample(list(faults), len(faults))
-        victims = random.sample(target.nodes, random.randint(1, target.minority))
-        leader = target.leading()
-        if random.random() < 0.6 and leader not in victims:
-            victims[0] = leader
-        left_s = max(0.0, end_s - CALM_S - loop.time())
-        await _hurt(target, kinds.pop(), victims, min(random.uniform(FAULT_S_MIN, 3.0), left_s))
-        await asyncio.sleep(min(random.uniform(0.3, 1.2), max(0.0, end_s - loop.time())))
-    await asyncio.sleep(max(0.0, end_s - loop.time()))
-
-
-async def _hurt(target: Arena, kind: str, victims: Sequence[str], lasts_s: float) -> None:
-    """One fault, and its end."""
-    match kind:
-        case "kill":
-            for node in victims:
-                await target.kill(node)
-            await asyncio.sleep(lasts_s)
-            for node in victims:
-                target.restart(node)
-        case "stop":
-            for node in victims:
-                target.freeze(node)
-            await asyncio.sleep(lasts_s)
-            for node in victims:
-                target.thaw(node)
-        case "split":
-            await target.split(sorted(victims))
-            await asyncio.sleep(lasts_s)
-            await target.heal()

@@ -12,7 +12,7 @@ from quorum.console.command import print_json
 from quorum.console.inquiry import ask_all
 from quorum.console.present import present_of
 from quorum.errors import ConfigurationError
-from quorum.runtime.byzantine_config import voters_of
+from quorum.runtime.byzantine_config import tolerated, voters_of
 from quorum.runtime.config import load_cluster
 from quorum.runtime.connect import at_config
 from quorum.runtime.enrol import add_member, remove_member
@@ -86,7 +86,8 @@ def acting(path: Path) -> tuple[str, ...]:
     if present is None:
         raise ConfigurationError(
             f"the members that act in {cluster.cluster_id} were asked for, but too few of the first committee "
-            "tell the same. Look with quorum status whether they run, then retry."
+            f"tell the same: {tolerated(cluster) + 1} of {len(voters_of(cluster))} must. "
+            "Look with quorum status whether they run, then retry."
         )
     return present.nodes
 

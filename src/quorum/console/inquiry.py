@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from quorum.console.loop import run_interruptibly
+from quorum.console.need import hears_quorum, links_text, may_lie, needed_text, orderer
 from quorum.errors import NoQuorum, NoSpace, NotLeader, Overloaded, QuorumError, RequestRefused
 from quorum.runtime.client import Client
 from quorum.runtime.config import find_config
@@ -82,8 +83,10 @@ def discreet(answers: Answers) -> list[Silence]:
 
 
 def leader_of(answers: Answers) -> NodeStatus | None:
-    """The node that leads: of several that say so, as during a partition, the one of the highest term."""
+    """The node that leads: of several that say so, as during a partition, the one of the highest term. The primary
+    of members that may lie calls itself so even alone: without links to a quorum it orders nothing."""
     leaders = [status for status in answering(answers) if status.leads]
+    leaders = [status for status in leaders if status.model != "byzantine" or hears_quorum(status)]
     return max(leaders, key=lambda status: status.term, default=None)
 
 
@@ -140,7 +143,7 @@ async def _act(
             f"an answer was asked for, but none came within {timeout:g} s although a node leads. Retry, with a "
             "longer --timeout."
         )
-    raise no_quorum(answers)
+    raise no_quorum(answers, place)
 
 
 class Outages:
@@ -167,11 +170,11 @@ class Outages:
             if not self._is_cut_off() or leader_of(answers) is not None:
                 pause_s = min(2 * pause_s, NOTICE_S_MAX)
                 continue
-            click.echo(f"{waiting_line(answers)}; {self._outlook()}", err=True)
+            click.echo(f"{waiting_line(answers, self._place)}; {self._outlook()}", err=True)
             if self._waits is None:
                 return
             await self._wait_for_leader()
-            click.echo("a leader answers: going on", err=True)
+            click.echo(f"a {orderer(answers, self._place)} answers: going on", err=True)
             pause_s = NOTICE_S
 
     async def _wait_for_leader(self) -> None:
@@ -206,27 +209,38 @@ def refuse_discretion(answers: Answers) -> None:
 DISCRETION = "which tell only an admin whether one leads"
 
 
-def waiting_line(answers: Answers) -> str:
-    """That a leader is waited for, and what is known of the nodes."""
+def waiting_line(answers: Answers, place: Place | None = None) -> str:
+    """That a leader is waited for, what is known of the nodes, and how many are needed."""
     missing = ", ".join(f"{silence.node} ({silence.reason})" for silence in silent(answers)) or "nobody"
     quiet = {silence.node for silence in silent(answers)}
     names = ", ".join(node for node in answers if node not in quiet) or "none"
     if discreet(answers):
-        return f"waiting for an answer: of {len(answers)} nodes run {names}, {DISCRETION}, missing {missing}"
-    return f"waiting for a leader: of {len(answers)} nodes answer {names}, missing {missing}"
+        line = f"waiting for an answer: of {len(answers)} nodes run {names}, {DISCRETION}, missing {missing}"
+    else:
+        who = orderer(answers, place)
+        line = f"waiting for a {who}: of {len(answers)} nodes answer {names}, missing {missing}"
+    return "; ".join(filter(None, (line, needed_text(answers, place), links_text(answers))))
 
 
-def no_quorum(answers: Answers) -> NoQuorum:
-    """Why nobody leads: who does not answer."""
+def no_quorum(answers: Answers, place: Place | None = None) -> NoQuorum:
+    """Why nobody leads: who does not answer, how many are needed, and which links are missing."""
     missing, reticent = silent(answers), discreet(answers)
     who = "; ".join(f"{silence.node} ({silence.reason})" for silence in missing) or "nobody is missing"
     answer = f"{len(answering(answers)) + len(reticent)} of {len(answers)} nodes answer"
     if reticent:
         answer += f", {DISCRETION}"
+    needed, links = needed_text(answers, place), links_text(answers)
+    answer += f", {needed}" if needed else ""
     remedy = "Start the missing nodes (a local cluster: `quorum up`) and retry."
     if reticent and not missing:
         remedy = "Retry, or let an admin look at `quorum status`."
+    elif links and not missing:
+        remedy = "Look whether the addresses in cluster.toml reach the nodes, and what their logs say, and retry."
+    elif not missing:
+        remedy = "Retry in a moment; `quorum status` shows how they are."
+    known = "no primary that reaches a quorum" if may_lie(answers, place) else "no leader"
     return NoQuorum(
-        f"a quorum was asked for, but no leader is known: {answer}, missing: {who}. Nothing was changed. {remedy}",
+        f"a quorum was asked for, but {known} is known: {answer}, missing: {who}.{f' {links}.' if links else ''} "
+        f"Nothing was changed. {remedy}",
         tuple(silence.node for silence in missing),
     )

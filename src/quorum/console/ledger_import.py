@@ -23,9 +23,10 @@ from quorum.apps.ledger import Receipt
 from quorum.apps.ledger_application import LedgerApplication
 from quorum.certificate.ledger_block import DONE
 from quorum.console.command import AnswerNo, command, print_json, with_cluster
-from quorum.console.csv_rows import Row, rows_of
+from quorum.console.csv_rows import Reading, Row, rows_of
 from quorum.console.inquiry import run_client
 from quorum.console.ledger_shown import result_text
+from quorum.console.row_problems import FAILED, MALFORMED, Problem, RowProblems
 from quorum.errors import ApplicationError, ConfigurationError, QuorumError
 from quorum.runtime.client import Client
 from quorum.runtime.config import find_config, load_cluster
@@ -33,15 +34,6 @@ from quorum.runtime.ledger_class import load_ledger
 
 WINDOW = 512
 PROGRESS_S = 1.0
-PROBLEMS_KEPT = 1_000
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """What keeps a row from being done, for programs."""
-
-    line: int
-    kind: str
-    message: str
 
 
 class Imported(msgspec.Struct):
@@ -80,13 +72,16 @@ def import_(file: str, strict: bool, window: int, config: Path | None, timeout: 
 
     The first line names the columns; the ledger's application says what transaction a row stands for. A row that
     is in the ledger already is not executed again, so an import that broke off is just run again. Rows that are
-    malformed, refused or fail are named by their lines on stderr, and the others go on. Exit 1 if there were any.
+    malformed, refused or fail are named by their lines on stderr, and the others go on. Where one depends on such
+    a row before it, that is said. Exit 1 if there were any.
     """
     application = _application(config)
     with _opened(file) as source:
-        rows = rows_of(source, application.transaction_of)
+        rows = rows_of(source, reading_of(application))
         importer = Importer(rows, window, strict)
         imported = run_client(config, timeout, importer.run)
+    if importer.note:
+        click.echo(importer.note, err=True)
     if as_json:
         print_json(imported)
     else:
@@ -106,8 +101,14 @@ class Importer:
         self._rows = rows
         self._window = window
         self._strict = strict
-        self._imported = Imported(problems=[])
+        self._problems = RowProblems()
+        self._imported = Imported(problems=self._problems.kept)
         self._told_s = time.monotonic()
+
+    @property
+    def note(self) -> str:
+        """What to know of the rows that are not done, together; "" for nothing."""
+        return self._problems.note
 
     async def run(self, client: Client) -> Imported:
         """Import everything. What is raised meanwhile says on stderr how far all is in."""
@@ -150,29 +151,28 @@ class Importer:
         imported.last_line = row.line
         if outcome is None:
             imported.malformed += 1
-            self._tell(row, "malformed", row.problem)
+            self._tell(row, MALFORMED, row.problem)
         elif isinstance(outcome, ApplicationError):
             imported.refused += 1
             self._tell(row, outcome.kind, outcome.message)
         elif outcome.result.code != DONE:
             imported.failed += 1
-            self._tell(row, "failed", f"in block {outcome.number} it {result_text(outcome.result)}")
-        elif outcome.first:
-            imported.new += 1
+            self._tell(row, FAILED, f"in block {outcome.number} it {result_text(outcome.result)}")
         else:
-            imported.known += 1
+            self._problems.done(row)
+            imported.new += outcome.first
+            imported.known += not outcome.first
 
     def _tell(self, row: Row, kind: str, why: str) -> None:
-        imported = self._imported
-        if len(imported.problems) < PROBLEMS_KEPT:
-            imported.problems.append(Problem(row.line, kind, why))
-        shown = "".join(each if each.isprintable() else repr(each)[1:-1] for each in why)
-        click.echo(
-            f"line {row.line}: the row was to be executed, but: {shown.rstrip('.')}. Correct it, and import the "
-            "file again.",
-            err=True,
-        )
-        imported.stopped = imported.stopped or self._strict
+        self._problems.tell(row, kind, why)
+        self._imported.stopped = self._imported.stopped or self._strict
+
+
+def reading_of(application: type[LedgerApplication]) -> Reading:
+    """How the application reads the rows of a file."""
+    columns = application.columns
+    needed = tuple(columns) if isinstance(columns, (tuple, list)) else ()
+    return Reading(application.transaction_of, needed, application.account_of)
 
 
 def _outcome(future: asyncio.Future[Receipt]) -> Receipt | ApplicationError:

@@ -7,7 +7,7 @@ from typing import Any
 from quorum.apps.ledger import Receipt
 from quorum.certificate.ledger_audit import LedgerAudit
 from quorum.certificate.ledger_block import DONE, LedgerHeader, LedgerRoots, TransactionResult
-from quorum.console.command import text_of
+from quorum.console.command import is_code, text_of
 from quorum.console.signers import signers_text
 
 SHOWN_MAX = 200
@@ -25,7 +25,8 @@ def result_text(result: TransactionResult) -> str:
     text = _said(result.data)
     if result.code == DONE:
         return f"done, {text}" if text else "done"
-    return f"failed, {text}" if text else "failed"
+    message = _apart(text)[1]
+    return f"failed: {message}" if message else "failed"
 
 
 def receipt_fields(receipt: Receipt) -> dict[str, Any]:
@@ -40,9 +41,18 @@ def receipt_fields(receipt: Receipt) -> dict[str, Any]:
 
 
 def result_fields(result: TransactionResult) -> dict[str, Any]:
-    """A result for programs."""
+    """A result for programs; of one that failed `reason` is the word by which it begins, where it does."""
     data, encoding = text_of(result.data)
-    return {"done": result.code == DONE, "data": data, "encoding": encoding}
+    fields = {"done": result.code == DONE, "data": data, "encoding": encoding}
+    if result.code != DONE:
+        fields["reason"] = _apart(data)[0] if encoding == "text" else ""
+    return fields
+
+
+def _apart(text: str) -> tuple[str, str]:
+    """Of "taken: a key was ...", as a failed result says it, the word for programs and the text for people."""
+    code, colon, message = text.partition(": ")
+    return (code, message) if colon and is_code(code) else ("", text)
 
 
 def header_fields(header: LedgerHeader) -> dict[str, Any]:

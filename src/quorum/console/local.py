@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import click
 
 from quorum.console.command import AnswerNo, command, print_json, seconds_option
-from quorum.console.inquiry import Answers, Silence, answering, ask_all, leader_of, no_quorum, silent
+from quorum.console.inquiry import (
+    Answers,
+    Silence,
+    answering,
+    ask_all,
+    leader_of,
+    no_quorum,
+    silent,
+    waiting_line,
+)
+from quorum.console.need import needed_text, orderer
+from quorum.console.tolerance import NODES, check_tolerates, tolerance_of
+from quorum.console.waiting import waiting as telling
 from quorum.errors import ConfigurationError, NoQuorum
-from quorum.runtime.connect import SCHEME, at_config
+from quorum.runtime.connect import SCHEME, Place, at_config
 from quorum.runtime.local import GRACE_S, LocalCluster
 from quorum.runtime.setup import CLUSTER_FILE, init_cluster
 from quorum.runtime.toml import shown_path
@@ -33,29 +43,31 @@ FOLDER = click.option(
 @command("up", "quorum up --nodes 3")
 @FOLDER
 @click.option("--nodes", type=int, help="How many nodes a new cluster has.  [default: 5, byzantine 4]")
-@click.option("--model", default="crash", help="What a faulty node may do: crash, or byzantine (lie).")
+@click.option(
+    "--model", help="What a faulty node of a new cluster may do: crash, or byzantine (lie).  [default: crash]"
+)
 @click.option("--insecure", is_flag=True, help="A new cluster without TLS.")
 @seconds_option("--timeout", 30.0, "Seconds to wait until all are ready.")
-def up(folder: Path, nodes: int | None, model: str, insecure: bool, timeout: float, as_json: bool) -> None:
+def up(folder: Path, nodes: int | None, model: str | None, insecure: bool, timeout: float, as_json: bool) -> None:
     """Start a local cluster that stays, or what is missing of it, and wait until every node is ready.
 
     Ready is a node that has links to the others and has caught up with the leader. The first time this writes the
     configuration and keys. Nodes that run are left alone; data is kept.
     """
     path = folder / CLUSTER_FILE
-    if not os.path.exists(path):  # unlike Path.exists it takes any name
-        usual = 4 if model == "byzantine" else 5
-        init_cluster(folder, nodes=usual if nodes is None else nodes, model=model, insecure=insecure)
+    is_new = not os.path.exists(path)  # unlike Path.exists it takes any name
+    if is_new:
+        kind = model or "crash"
+        count = NODES.get(kind, NODES["crash"]) if nodes is None else nodes
+        check_tolerates(count, None, kind)
+        init_cluster(folder, nodes=count, model=kind, insecure=insecure)
     cluster = LocalCluster(path)
-    if nodes is not None and nodes != len(cluster.nodes):
-        raise ConfigurationError(
-            f"{nodes} nodes were asked for, but the cluster in {folder} has {len(cluster.nodes)}. Leave --nodes "
-            "out, or name another --folder for another cluster."
-        )
+    if not is_new:
+        _check_same(cluster, nodes, model, insecure)
     with cluster.exclusive():
         try:
             started = cluster.start_all()
-            with _waiting(as_json) as show:
+            with telling("starting the nodes", quiet=as_json) as show:
                 answers, waiting = asyncio.run(wait_until_ready(cluster, started, timeout, show))
             failed = cluster.failures(started)
             if leader_of(answers) is not None and not failed:
@@ -65,6 +77,28 @@ def up(folder: Path, nodes: int | None, model: str, insecure: bool, timeout: flo
     _report(cluster, started, answers, failed, waiting, as_json)
     if failed:
         raise AnswerNo
+
+
+def _check_same(cluster: LocalCluster, nodes: int | None, model: str | None, insecure: bool) -> None:
+    """Raise ConfigurationError where a new cluster is described, but the folder holds another one."""
+    config = cluster.config
+    is_insecure = next(iter(cluster.nodes.values())).config.insecure
+    differences = (
+        ("--nodes", nodes is not None and nodes != len(cluster.nodes), f"{nodes} nodes", f"{len(cluster.nodes)}"),
+        (
+            "--model",
+            model is not None and model != config.model,
+            f"model {str(model)[:40]}",
+            f"model {config.model}",
+        ),
+        ("--insecure", insecure and not is_insecure, "a cluster without TLS", "TLS"),
+    )
+    for option, differs, asked, has in differences:
+        if differs:
+            raise ConfigurationError(
+                f"{asked} was asked for by {option}, but the cluster in {cluster.folder} has {has}, and that is "
+                f"set once. Leave {option} out to start it, or name another --folder for another cluster."
+            )
 
 
 async def wait_until_ready(
@@ -95,22 +129,26 @@ async def wait_until_ready(
             waiting = not_ready(answers, tuple(running), goal)
             if is_late or not waiting:
                 return answers, waiting
-            show("; ".join(f"{node} {why}" for node, why in waiting.items()))
+            late = "; ".join(f"{node} {why}" for node, why in waiting.items())
+            there = f"{leader.node} is the {leader.role}, and {needed_text(answers, place)} to decide"
+            show(f"waiting until all {len(running)} that run are ready: {late} ({there})")
         elif is_late or not running or (stopped and not system.reads.contains(set(running))):
-            raise _not_started(stopped, answers) if stopped else no_quorum(answers)
+            raise _not_started(stopped, answers, place) if stopped else no_quorum(answers, place)
         else:
-            show(f"no leader yet, {len(answering(answers))} of {len(answers)} nodes answer")
+            show(waiting_line(answers, place))
         await asyncio.sleep(POLL_S)
 
 
-def _not_started(stopped: dict[str, str], answers: Answers) -> NoQuorum:
+def _not_started(stopped: dict[str, str], answers: Answers, place: Place) -> NoQuorum:
     """What to say where nodes that were started have stopped, and nobody leads: each reason once."""
     by_reason: dict[str, list[str]] = {}
     for node, reason in stopped.items():
         by_reason.setdefault(reason.removeprefix("Error: "), []).append(node)
     reasons = " ".join(f"{', '.join(nodes)}: {reason}" for reason, nodes in by_reason.items())
+    heard = f"{len(answering(answers))} of {len(answers)} nodes answer, {needed_text(answers, place)}"
+    who = f"no {orderer(answers, place)} answers: {heard}"
     return NoQuorum(
-        f"the cluster was to be started, but {', '.join(stopped)} stopped, and no leader answers. {reasons} "
+        f"the cluster was to be started, but {', '.join(stopped)} stopped, and {who}. {reasons} "
         "Repair that, then run `quorum up` again; node.log beside each node.toml says more.",
         tuple(silence.node for silence in silent(answers)),
     )
@@ -132,18 +170,6 @@ def not_ready(answers: Answers, running: Collection[str], goal: int) -> dict[str
     return found
 
 
-@contextmanager
-def _waiting(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Shows on stderr what is waited for; nothing where that is no terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda text: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("starting the nodes") as status:
-        yield status.update
-
-
 def _report(
     cluster: LocalCluster,
     started: tuple[str, ...],
@@ -155,8 +181,7 @@ def _report(
     pids = cluster.running()
     leader = leader_of(answers)
     config = cluster.config
-    most = (len(config.members) - 1) // (3 if config.model == "byzantine" else 2)
-    tolerated = most if config.faults is None else config.faults
+    tolerance = tolerance_of(config)
     insecure = next(iter(cluster.nodes.values())).config.insecure
     url = SCHEME + ",".join(str(member.advertise) for member in config.members)
     if as_json:
@@ -168,6 +193,7 @@ def _report(
                 "tls": None if insecure else str(cluster.folder / "keys"),
                 "model": config.model,
                 "policy": config.policy,
+                **tolerance.facts(),
                 "leader": leader.node if leader else None,
                 "started": list(started),
                 "failed": failed,
@@ -191,7 +217,7 @@ def _report(
     fails = "lie" if config.model == "byzantine" else "crash"
     click.echo(
         f"cluster {config.cluster_id}: {len(config.members)} nodes, model {config.model}, policy {config.policy}, "
-        f"up to {tolerated} may {fails}, {'plain text' if insecure else 'mutual TLS'}"
+        f"up to {tolerance.faults} may {fails}, {'plain text' if insecure else 'mutual TLS'}"
     )
     for node, local in cluster.nodes.items():
         role = ", leader" if leader is not None and leader.node == node else ""

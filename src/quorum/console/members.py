@@ -9,9 +9,19 @@ from typing import Any, Literal
 
 import click
 
+from quorum.console import committee_members
 from quorum.console.command import command, print_json, seconds_option
 from quorum.console.followers import add_follower, evict_followers, runs_here, strike_out
-from quorum.console.inquiry import NOTICE_S, ask_all, leader_of, no_quorum, refuse_discretion, waiting_line
+from quorum.console.inquiry import (
+    NOTICE_S,
+    Answers,
+    ask_all,
+    leader_of,
+    no_quorum,
+    refuse_discretion,
+    waiting_line,
+)
+from quorum.console.present import present_of
 from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloaded, RequestRefused
 from quorum.membership.reconfiguration import (
     Admit,
@@ -24,7 +34,8 @@ from quorum.membership.reconfiguration import (
     SetPriority,
     SetQuorums,
 )
-from quorum.runtime.config import find_config, load_cluster
+from quorum.runtime.byzantine_config import voters_of
+from quorum.runtime.config import ClusterConfig, find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.enrol import add_member
 from quorum.runtime.local import LocalCluster
@@ -55,10 +66,28 @@ _TIMEOUT = seconds_option("--timeout", 60.0, "Seconds until the change must be d
 def members(config: Path | None, timeout: float, as_json: bool) -> None:
     """Show who takes part, in which role, and how far each is.
 
-    As the leader sees it.
+    As the leader sees it. Where members may lie, as more of them than may lie see it; nodes that were admitted and
+    have no vote yet are shown, too.
     """
-    place = at_config(find_config(config))
+    path = find_config(config)
+    place, cluster = at_config(path), load_cluster(path)
+    if cluster.model == "byzantine":
+        _show_committee(place, cluster, timeout, as_json)
+        return
     _show(asyncio.run(_leader(place, timeout)), as_json)
+
+
+def _show_committee(place: Place, cluster: ClusterConfig, timeout: float, as_json: bool) -> None:
+    async def ask() -> tuple[NodeStatus, Answers]:
+        return await _leader(place, timeout), await ask_all(place)
+
+    primary, answers = asyncio.run(ask())
+    present = present_of(answers, cluster)
+    if present is None:
+        raise no_quorum(answers, place)
+    first = frozenset(member.id for member in voters_of(cluster))
+    rows = committee_members.rows_of(answers, present, primary, first, place.endpoints)
+    committee_members.show(cluster.cluster_id, rows, present, primary, as_json)
 
 
 def rows_of(leader: NodeStatus) -> list[dict[str, Any]]:
@@ -348,8 +377,8 @@ async def _leader(place: Place, timeout: float) -> NodeStatus:
             return leader
         refuse_discretion(answers)
         if loop.time() - began >= timeout:
-            raise no_quorum(answers)
+            raise no_quorum(answers, place)
         if not told and loop.time() - began >= NOTICE_S:
             told = True
-            click.echo(waiting_line(answers), err=True)
+            click.echo(waiting_line(answers, place), err=True)
         await asyncio.sleep(RETRY_S)

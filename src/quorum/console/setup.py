@@ -7,15 +7,16 @@ from pathlib import Path
 import click
 
 from quorum.console.command import command, print_json
+from quorum.console.tolerance import NODES, check_tolerates, tolerance_of
 from quorum.errors import ConfigurationError
 from quorum.runtime.setup import init_cluster
 
 
 @command("init", "quorum init --folder cluster --nodes 3 --base-port 7000")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path(".quorum"), help="Where to write.")
-@click.option("--nodes", type=int, help="How many members vote (N).  [default: 5, or as many as --names]")
-@click.option("--faults", type=int, help="Crashes to be tolerated (T).  [default: as many as N allows]")
-@click.option("--model", default="crash", help="What a faulty node may do: crash.")
+@click.option("--nodes", type=int, help="How many members vote (N).  [default: 5, byzantine 4, or as --names]")
+@click.option("--faults", type=int, help="Crashes or liars to be tolerated (T).  [default: as many as N allows]")
+@click.option("--model", default="crash", help="What a faulty node may do: crash, or byzantine (lie).")
 @click.option("--names", help="Node ids, comma-separated; their number is N.  [default: n1, n2, ...]")
 @click.option("--addresses", help="host:port of each node, comma-separated.  [default: free ports of loopback]")
 @click.option("--base-port", type=int, help="Node i listens on this port plus i, on loopback.")
@@ -50,9 +51,11 @@ def init(
             f"{nodes} nodes were asked for by --nodes and {len(ids)} by --names, but each node has one name. "
             "Leave --nodes out, or give as many names."
         )
+    count = NODES.get(model, NODES["crash"]) if nodes is None else nodes
+    check_tolerates(count if ids is None else len(ids), faults, model)
     layout = init_cluster(
         folder,
-        5 if nodes is None else nodes,
+        count,
         base_port,
         faults,
         model,
@@ -64,6 +67,9 @@ def init(
         insecure,
         allow_faults,
     )
+    tolerance = tolerance_of(layout.config)
+    if tolerance.warning():
+        click.echo(f"warning: {tolerance.warning()}", err=True)
     if as_json:
         print_json(
             {
@@ -73,10 +79,13 @@ def init(
                 "admin": layout.admin,
                 "nodes": {node: str(path) for node, path in layout.nodes.items()},
                 "addresses": {member.id: str(member.advertise) for member in layout.config.members},
+                "model": model,
+                **tolerance.facts(),
             }
         )
         return
     click.echo(f"cluster {layout.config.cluster_id} of {len(layout.nodes)} nodes")
+    click.echo(tolerance.line())
     click.echo(f"configuration  {layout.cluster}")
     click.echo(f"keys           {layout.keys} (client identity: {layout.admin})")
     for member in layout.config.members:

@@ -48,8 +48,9 @@ class Stage:
     def show(self, event: Event) -> None:
         """One event, with how the cluster stood."""
         participants = " ".join(event.participants) or "-"
+        who, attempt = ("primary", "view") if event.may_lie else ("leader", "term")
         self.say(
-            f"{event.at_s:6.2f} s  leader {event.leader or '-':<4} term {event.term:<3} "
+            f"{event.at_s:6.2f} s  {who} {event.leader or '-':<4} {attempt} {event.term:<3} "
             f"commit {event.commit_index:<6} with {participants:<15} {event.text}"
         )
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
 
 from quorum.console.command import AnswerNo, command, print_json, seconds_option
+from quorum.console.committee_told import committee_told
 from quorum.console.inquiry import Answers, ask_all, discreet, leader_of, silent
 from quorum.console.inquiry import answering as answering_nodes
+from quorum.console.lies_told import lies_told
+from quorum.console.need import may_lie, needed_text, orderer
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
+from quorum.runtime.setup import GENESIS_FILE
 from quorum.runtime.status import NodeStatus
 
 if TYPE_CHECKING:
@@ -34,10 +38,15 @@ COLUMNS = (
     "memory",
     "sync ms",
 )
+OF_LIARS = {"term": "view", "leader": "primary"}
 
 
 class Overview(msgspec.Struct, frozen=True):
-    """The cluster at one moment, and what is wrong with it. `healthy`: a leader answers and no state differs."""
+    """The cluster at one moment, and what is wrong with it. `healthy`: a leader answers and no state differs.
+
+    `n` members vote, and `quorum` of them decide (None: it matters which). Where they may lie, `leader` is the
+    `primary` and `term` the `view`, and `faults` (T) may lie; these three are None elsewhere.
+    """
 
     cluster: str
     model: str
@@ -48,43 +57,71 @@ class Overview(msgspec.Struct, frozen=True):
     healthy: bool
     nodes: dict[str, dict[str, Any]]
     warnings: list[str]
+    epoch: int = 0
+    n: int = 0
+    faults: int | None = None
+    quorum: int | None = None
+    primary: str | None = None
+    view: int | None = None
+
+    @property
+    def may_lie(self) -> bool:
+        return self.model == "byzantine"
 
 
-def overview_of(answers: Answers, election_timeout_us: int) -> Overview:
-    """What the answers of all nodes say together."""
+def overview_of(answers: Answers, election_timeout_us: int, genesis: Path = Path(GENESIS_FILE)) -> Overview:
+    """What the answers of all nodes say together; `genesis` is where evidence is verified by."""
     answering = answering_nodes(answers)
     leader = leader_of(answers)
     commit = max((status.commit_index for status in answering), default=0)
     diverged = sorted({node for status in answering for node in status.diverged})
     nodes = {
-        name: msgspec.to_builtins(answer) | {"lag": commit - answer.applied_index, "reachable": True}
+        name: _facts(answer) | {"lag": commit - answer.applied_index, "reachable": True}
         if isinstance(answer, NodeStatus)
         else {"node": name, "reachable": answer.is_discreet, "reason": answer.reason}
         for name, answer in answers.items()
     }
+    term = max((status.term for status in answering), default=0)
+    told = committee_told(answers)
+    lies = may_lie(answers)
     return Overview(
         cluster=answering[0].cluster if answering else "",
         model=answering[0].model if answering else "",
         policy=answering[0].policy if answering else "",
         leader=leader.node if leader else None,
-        term=max((status.term for status in answering), default=0),
+        term=term,
         commit_index=commit,
         healthy=leader is not None and not diverged,
         nodes=nodes,
-        warnings=_warnings(answers, diverged, leader, election_timeout_us),
+        warnings=_warnings(answers, diverged, leader, election_timeout_us, genesis),
+        epoch=0 if told is None else told.epoch,
+        n=0 if told is None else len(told.nodes),
+        faults=told.faults if told is not None and lies else None,
+        quorum=None if told is None else told.quorum,
+        primary=leader.node if leader is not None and lies else None,
+        view=(term if leader is None else leader.term) if lies else None,
     )
 
 
+def _facts(status: NodeStatus) -> dict[str, Any]:
+    """What a node says, with the names that its model has for it."""
+    facts: dict[str, Any] = msgspec.to_builtins(status)
+    return facts | {"view": status.term, "primary": status.leader} if status.model == "byzantine" else facts
+
+
 def _warnings(
-    answers: Answers, diverged: list[str], leader: NodeStatus | None, election_timeout_us: int
+    answers: Answers, diverged: list[str], leader: NodeStatus | None, election_timeout_us: int, genesis: Path
 ) -> list[str]:
     found = [f"{silence.node} is unreachable: {silence.reason}" for silence in silent(answers)]
     found += [f"{one.node} runs, and does not tell: {one.reason}" for one in discreet(answers)]
     found += [f"{node} has diverged: its state differs from a quorum's, do not trust it" for node in diverged]
-    liars = sorted({node for status in answering_nodes(answers) for node in status.accused})
-    found += [f"{node} lied: the proof is in the data folders of those that caught it" for node in liars]
+    found += lies_told(answers, genesis)
     if leader is None and not discreet(answers):
-        found.append("no leader answers: nothing can be decided until a quorum of the nodes runs")
+        needed = needed_text(answers)
+        found.append(
+            f"no {orderer(answers)} answers: nothing can be decided until a quorum of the nodes runs"
+            f"{f' ({needed}, {len(answering_nodes(answers))} of {len(answers)} answer)' if needed else ''}"
+        )
     for status in answering_nodes(answers):
         if status.sync_p99_us > election_timeout_us / 10:
             found.append(
@@ -93,7 +130,8 @@ def _warnings(
                 "disk, or raise election_timeout"
             )
         if not status.may_vote and status.node in status.members:
-            found.append(f"{status.node} may not vote until a leader has confirmed its log")
+            until = "a quorum has told it their views" if may_lie(answers) else "a leader has confirmed its log"
+            found.append(f"{status.node} may not vote until {until}")
         if status.no_space:
             found.append(
                 f"{status.node} has no space left on its disk: it stores nothing new and acknowledges nothing. "
@@ -121,11 +159,12 @@ def status(config: Path | None, watch: bool, interval: float, as_json: bool) -> 
         raise click.UsageError("--watch shows a live view, and --json prints one object. Use one of them.")
     path = find_config(config)
     place, timeout_us = at_config(path), load_cluster(path).timing.election_timeout_us
+    genesis = path.absolute().parent / GENESIS_FILE
     if watch:
         with suppress(KeyboardInterrupt):
-            asyncio.run(_watch(place, timeout_us, max(INTERVAL_S_MIN, interval)))
+            asyncio.run(_watch(place, timeout_us, genesis, max(INTERVAL_S_MIN, interval)))
         return
-    overview = overview_of(asyncio.run(ask_all(place)), timeout_us)
+    overview = overview_of(asyncio.run(ask_all(place)), timeout_us, genesis)
     if as_json:
         print_json(overview)
     else:
@@ -134,16 +173,16 @@ def status(config: Path | None, watch: bool, interval: float, as_json: bool) -> 
         raise AnswerNo
 
 
-async def _watch(place: Place, timeout_us: int, interval_s: float) -> None:
+async def _watch(place: Place, timeout_us: int, genesis: Path, interval_s: float) -> None:
     from rich.console import Console, Group
     from rich.live import Live
 
     while not Console().is_terminal:
-        _draw(overview_of(await ask_all(place), timeout_us))
+        _draw(overview_of(await ask_all(place), timeout_us, genesis))
         await asyncio.sleep(interval_s)
     with Live(auto_refresh=False, screen=False) as live:
         while True:
-            overview = overview_of(await ask_all(place), timeout_us)
+            overview = overview_of(await ask_all(place), timeout_us, genesis)
             warnings = [f"warning: {text}" for text in overview.warnings]
             live.update(Group(_headline(overview), _table(overview), *warnings), refresh=True)
             await asyncio.sleep(interval_s)
@@ -165,10 +204,19 @@ def _headline(overview: Overview) -> str:
     if not overview.cluster:
         some_run = any(node["reachable"] for node in overview.nodes.values())
         return "no node tells this client how it is" if some_run else "no node answers"
-    return (
-        f"cluster {overview.cluster}, model {overview.model}, policy {overview.policy}: "
-        f"leader {overview.leader or 'unknown'} in term {overview.term}, committed {overview.commit_index}"
-    )
+    whole = f"cluster {overview.cluster}, model {overview.model}, policy {overview.policy}: "
+    committed = f"committed {overview.commit_index}"
+    if not overview.may_lie:
+        return f"{whole}leader {overview.leader or 'unknown'} in term {overview.term}, {committed}"
+    quorum = "by cluster.toml" if overview.quorum is None else overview.quorum
+    committee = f"epoch {overview.epoch}, N {overview.n}, T {overview.faults}, quorum {quorum}"
+    return f"{whole}{committee}; primary {overview.primary or 'unknown'} in view {overview.view}, {committed}"
+
+
+def _role(node: dict[str, Any]) -> str:
+    """A node that may lie and has no vote keeps silent: people know it as a learner."""
+    follows = node["model"] == "byzantine" and node["node"] not in node["voters"]
+    return "learner" if follows else str(node["role"])
 
 
 def _table(overview: Overview) -> Table:
@@ -177,7 +225,9 @@ def _table(overview: Overview) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column in ("node", "role", "leader") else "right", no_wrap=True)
+        justify: Literal["left", "right"] = "left" if column in ("node", "role", "leader") else "right"
+        shown = OF_LIARS.get(column, column) if overview.may_lie else column
+        table.add_column(shown, justify=justify, no_wrap=True)
     for name, node in overview.nodes.items():
         if "role" not in node:
             table.add_row(name, "not told" if node["reachable"] else "unreachable")
@@ -186,7 +236,7 @@ def _table(overview: Overview) -> Table:
             name,
             "DIVERGED"
             if any(name in other.get("diverged", ()) for other in overview.nodes.values())
-            else node["role"],
+            else _role(node),
             str(node["term"]),
             node["leader"] or "-",
             str(node["applied_index"]),

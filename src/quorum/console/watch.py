@@ -9,6 +9,7 @@ from collections.abc import Callable
 import msgspec
 
 from quorum.console.inquiry import Silence, answering, leader_of
+from quorum.console.need import may_lie
 from quorum.errors import QuorumError, RequestRefused
 from quorum.runtime.connect import Place
 from quorum.runtime.status import NodeStatus, decode_status
@@ -27,6 +28,7 @@ class Event(msgspec.Struct, frozen=True):
     commit_index: int
     participants: tuple[str, ...]
     text: str
+    may_lie: bool = False
 
 
 class Watch:
@@ -67,6 +69,7 @@ class Watch:
             commit_index=commit,
             participants=self.participants,
             text=text,
+            may_lie=may_lie(self.answers),
         )
         self.events.append(event)
         self._on_event(event)
@@ -127,4 +130,5 @@ class Watch:
             leadership = (answer.term, node)
             if leadership not in self.leaderships:
                 self.leaderships.append(leadership)
-                self.tell(f"{node} leads in term {answer.term}")
+                is_primary = answer.model == "byzantine"
+                self.tell(f"{node} {'orders in view' if is_primary else 'leads in term'} {answer.term}")

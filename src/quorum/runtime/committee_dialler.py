@@ -68,8 +68,8 @@ class CommitteeDialler(Dialler):
         except TimeoutError:
             why = "; ".join(f"{member}: {reason}" for member, reason in sorted(self._refusals.items()))
             raise ConfigurationError(
-                f"a committee was called of which {self._faults + 1} members must answer, but too few do ({why}). "
-                "Look whether they run."
+                f"a committee was called of which {self._faults + 1} of {len(self._members)} members must answer, "
+                f"but {self._fan_out.reached} do ({why}). Look whether they run."
             ) from None
 
     async def _keep_calling(self, member: NodeId) -> None:

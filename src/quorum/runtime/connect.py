@@ -31,6 +31,8 @@ from quorum.runtime.setup import ADMIN, KEYS_FOLDER, NODE_FILE
 from quorum.runtime.subscription import TopicWatch
 from quorum.runtime.sync_calls import SyncCalls
 from quorum.runtime.within import Within
+from quorum.systems.build import build
+from quorum.systems.system import QuorumSystem
 
 SCHEME = "quorum://"
 IDENTITY_VARIABLE = "QUORUM_IDENTITY"
@@ -57,8 +59,10 @@ class Place:
         discover: bool = True,
         committee: CommitteeAccess | None = None,
         trusted: Callable[[], Committee] | None = None,
+        first: ClusterConfig | None = None,
     ) -> None:
         self.endpoints = endpoints
+        self._first = first
         self._trusted = trusted
         self._committee = committee
         self.discover = discover
@@ -69,6 +73,10 @@ class Place:
     def may_lie(self) -> bool:
         """Whether members may lie, so that no single one is believed."""
         return self._committee is not None
+
+    def system(self) -> QuorumSystem | None:
+        """The quorums of the cluster's file; None where the place was given by addresses alone."""
+        return None if self._first is None else build(self._first.configuration())
 
     def client(self, timeout: float = TIMEOUT_S, only: Sequence[str] = ()) -> Client:
         """A session with the cluster, on the running loop; with `only` it dials these nodes and no other."""
@@ -352,7 +360,7 @@ def place_of(
         signer = load_client_signer(folder, _client_of(folder, identity))
         committee = members_dialled(cluster), tolerated(cluster), signer
         trusted = partial(committee_of, cluster, folder)
-    return Place(endpoints, cluster.cluster_id, contexts, committee=committee, trusted=trusted)
+    return Place(endpoints, cluster.cluster_id, contexts, committee=committee, trusted=trusted, first=cluster)
 
 
 def _is_insecure(cluster: Path, nodes: Sequence[str]) -> bool:

@@ -13,6 +13,7 @@ from quorum.certificate.chain_forms import encode_chain
 from quorum.certificate.committee import Committee
 from quorum.certificate.epochs import EpochChange, leading_to
 from quorum.certificate.evidence import Evidence, votes_of
+from quorum.certificate.genesis import FILE_NAME
 from quorum.errors import ConfigurationError, NotLeader
 from quorum.model import Configuration, NodeId
 from quorum.protocols.pbft.approving import approvals_seen
@@ -44,6 +45,7 @@ class Seen(msgspec.Struct, frozen=True):
     catching_up: tuple[NodeId, ...] = ()
     matched: dict[NodeId, int] = {}
     accused: dict[NodeId, int] = {}
+    evidence: dict[NodeId, str] = {}
     faults: int = 0
     committee: str = ""
     approvals: dict[str, tuple[NodeId, ...]] = {}
@@ -117,7 +119,8 @@ class PbftEngine:
         settings = settings_of(cluster)
         key = self.signer
         self.replica = PbftReplica(config.node, self.committee, key.sign, settings, key.public_key)
-        self.evidence = EvidenceBook(config.data, self._committee_of)
+        genesis = config.keys.absolute().parent / FILE_NAME
+        self.evidence = EvidenceBook(config.data, self._committee_of, genesis)
         self.verifier: Verifier | None = CachingVerifier()
         self.is_eager = False
         self.digest_entries = settings.state_blocks
@@ -155,6 +158,7 @@ class PbftEngine:
             state.snapshot.index if state.snapshot is not None else 0,
             state.may_sign,
             accused=self.evidence.accused,
+            evidence=self.evidence.files,
             faults=state.committee.faults,
             committee=state.committee.membership_hash.hex(),
             approvals=approvals_seen(state),

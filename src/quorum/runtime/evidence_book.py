@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,21 +25,31 @@ _NAME = re.compile(r"(?P<node>[a-z0-9-]+)-[0-9]+\.json")
 
 class EvidenceBook:
     """What this node can prove against others, in this life and those before. `committee_of` says whose keys judge
-    a piece of it."""
+    a piece of it, `genesis` is the file with the first of them, for whoever verifies."""
 
-    def __init__(self, data: Path, committee_of: Callable[[Evidence], Committee]) -> None:
-        self._folder = data / FOLDER
+    def __init__(
+        self, data: Path, committee_of: Callable[[Evidence], Committee], genesis: Path = Path("genesis.json")
+    ) -> None:
+        self._folder = data.absolute() / FOLDER
         self._committee_of = committee_of
+        self._genesis = genesis
         self._counts: dict[NodeId, int] = {}
-        for path in self._folder.glob("*.json") if self._folder.is_dir() else ():
+        self._files: dict[NodeId, str] = {}
+        for path in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else ():
             found = _NAME.fullmatch(path.name)
             if found is not None:
                 self._counts[found["node"]] = self._counts.get(found["node"], 0) + 1
+                self._files.setdefault(found["node"], str(path))
 
     @property
     def accused(self) -> dict[NodeId, int]:
         """How many pieces of evidence are kept against whom."""
         return dict(sorted(self._counts.items()))
+
+    @property
+    def files(self) -> dict[NodeId, str]:
+        """The first piece of evidence that is kept against each: the path of its file."""
+        return dict(sorted(self._files.items()))
 
     def add(self, evidence: Evidence) -> None:
         """Keep a piece of evidence, verified before. A disk that refuses costs the evidence, not the node."""
@@ -54,7 +65,9 @@ class EvidenceBook:
             log.warning("evidence against %s could not be kept: %s", node, error.strerror)
             return
         self._counts[node] = number
-        log.error("%s lied: %s. The proof is %s", node, said(evidence), path)
+        self._files.setdefault(node, str(path))
+        verify = f"quorum verify {shlex.quote(str(path))} --genesis {shlex.quote(str(self._genesis))}"
+        log.error("%s lied: %s. The proof is %s; verify it: %s", node, said(evidence), path, verify)
 
 
 def said(evidence: Evidence) -> str:

@@ -76,6 +76,11 @@ class FanOut:
         self._open: dict[int, _Open] = {}
 
     @property
+    def reached(self) -> int:
+        """How many members are connected."""
+        return len(self._connected)
+
+    @property
     def is_usable(self) -> bool:
         """Whether enough members are connected for an answer to come."""
         return len(self._connected) > self._faults

@@ -94,6 +94,7 @@ class OperatorFace:
             blocked=tuple(sorted(blocked)),
             no_space=self._driver.is_full,
             accused=role.accused,
+            evidence=role.evidence,
             faults=role.faults,
             committee=role.committee,
             approvals=role.approvals,

@@ -13,7 +13,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     `matched` is, on the leader, what each member has durably; `diverged` names members whose state differs.
     `outgoing` are those who voted before, while a change is under way; `catching_up`, on the leader, those who
     will. `reads` and `writes` are the election and the replication quorums in force. `state_digest` is the
-    application's, after `applied_index`, in hexadecimal. `accused` counts what proves that members lied.
+    application's, after `applied_index`, in hexadecimal. `accused` counts what proves that members lied,
+    and `evidence` has a file with such a proof for each of them, on the disk of this node.
     Where members may lie, `faults` of the voters may, `committee` is their membership hash in hexadecimal, and
     `approvals` names who approves of next committees, by their hashes, as far as this member does.
     """
@@ -59,6 +60,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     faults: int = 0
     committee: str = ""
     approvals: dict[str, tuple[str, ...]] = {}
+    evidence: dict[str, str] = {}
 
     @property
     def leads(self) -> bool:

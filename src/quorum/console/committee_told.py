@@ -1,0 +1,47 @@
+"""What the members that may lie say of their committee, as one line and as facts for programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+from quorum.console.inquiry import Answers, answering
+from quorum.console.need import count_of
+from quorum.errors import ConfigurationError
+from quorum.model import NodeId
+from quorum.systems.expression import parse
+
+EXPRESSION_SHOWN_MAX = 120
+
+
+class CommitteeTold(NamedTuple):
+    """`faults` (T) of the `nodes` (N) may lie; `writes` are their quorums."""
+
+    epoch: int
+    nodes: tuple[NodeId, ...]
+    faults: int
+    writes: str
+
+    @property
+    def quorum(self) -> int | None:
+        """How many members are a quorum; None where it matters which."""
+        try:
+            return count_of(parse(self.writes))
+        except ConfigurationError:  # what no honest node says
+            return None
+
+    def line(self) -> str:
+        """For people."""
+        quorum = self.writes[:EXPRESSION_SHOWN_MAX] if self.quorum is None else self.quorum
+        return f"epoch {self.epoch}, N {len(self.nodes)}, T {self.faults}, quorum {quorum}"
+
+    def facts(self) -> dict[str, Any]:
+        """For programs."""
+        return {"epoch": self.epoch, "n": len(self.nodes), "faults": self.faults, "quorum": self.quorum}
+
+
+def committee_told(answers: Answers) -> CommitteeTold | None:
+    """The committee that most of the nodes say acts, of two that are named as often the newer one; None where
+    nobody answers."""
+    told = Counter(CommitteeTold(one.epoch, one.voters, one.faults, one.writes) for one in answering(answers))
+    return max(told, key=lambda committee: (told[committee], committee.epoch), default=None)
