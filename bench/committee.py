@@ -59,6 +59,13 @@ class Committee:
         command = [sys.executable, "-m", "quorum", "node", "--config", str(self.layout.nodes[node]), *options]
         self.processes.start(node, command)
 
+    async def restart(self, node: str, *options: str) -> None:
+        """Kill a member, if it runs, and start it again. Raises PeerFailed unless it catches up."""
+        self.processes.kill(node)
+        self.processes.reap(node)
+        self.start(node, *options)
+        await self.caught_up()
+
     async def statuses(self) -> dict[str, dict[str, Any]]:
         """What each member that answers says of itself."""
         found = {}
@@ -82,6 +89,17 @@ class Committee:
                 return max(primaries, key=lambda each: each["term"])["node"]
             await asyncio.sleep(0.1)
         raise PeerFailed(f"the committee was not ready within {READY_S:.0f} s.")
+
+    async def caught_up(self) -> None:
+        """Wait until all are connected and have applied the same, so that nobody's way back is measured as well.
+        Raises PeerFailed."""
+        deadline = time.perf_counter() + READY_S
+        while time.perf_counter() < deadline:
+            await self.ready()
+            if len({each["applied_index"] for each in (await self.statuses()).values()}) == 1:
+                return
+            await asyncio.sleep(0.1)
+        raise PeerFailed(f"the members did not catch up within {READY_S:.0f} s.")
 
 
 @contextmanager

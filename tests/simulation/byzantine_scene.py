@@ -13,6 +13,8 @@ from quorum.sim.byzantine_world import ByzantineWorld
 from quorum.sim.workload import Worker
 
 SECOND_US = 1_000_000
+SIZES = ((4, 1), (5, 1), (6, 1), (7, 2), (8, 2), (9, 2))
+"""Members, and how many of them may lie."""
 SETTINGS = Settings(state_blocks=16, log_kept_blocks=8)
 TIMEOUTS_US = 10 * SETTINGS.view_timeout_us
 

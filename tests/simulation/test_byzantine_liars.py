@@ -26,7 +26,7 @@ from quorum.runtime.messages import Failure, Result, SubmitSigned
 from quorum.sim.adversary import Liar, Sent
 from quorum.sim.byzantine_world import ByzantineWorld
 from quorum.sim.workload import Worker
-from simulation.byzantine_scene import SECOND_US, TIMEOUTS_US, check_end, workers_of, world_with
+from simulation.byzantine_scene import SECOND_US, SIZES, TIMEOUTS_US, check_end, workers_of, world_with
 
 
 def run(world: ByzantineWorld, seconds: int = 6, clients: int = 3) -> list[Worker]:
@@ -217,8 +217,9 @@ class Censors(Liar):
     """Its replica never orders what one client asks; see the test."""
 
 
-def test_row_10_a_client_that_the_primary_leaves_out_is_served_within_a_bound() -> None:
-    world = world_with({"n1": Censors})
+@pytest.mark.parametrize("nodes", [nodes for nodes, _ in SIZES])
+def test_row_10_a_client_that_the_primary_leaves_out_is_served_within_a_bound(nodes: int) -> None:
+    world = world_with({"n1": Censors}, nodes)
     pending = world.nodes["n1"].replica.state.pending
     add, censored = pending.add, world.client_key("c1").public
     pending.add = lambda request, *given: request.public_key != censored and add(request, *given)

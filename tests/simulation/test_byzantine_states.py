@@ -23,7 +23,7 @@ from quorum.runtime.turns import TURN_US
 from quorum.sim.adversary import Liar, Sent
 from quorum.sim.network import CALM, Weather
 from quorum.sim.node import SimNode
-from simulation.byzantine_scene import SECOND_US, TIMEOUTS_US, check_end, workers_of, world_with
+from simulation.byzantine_scene import SECOND_US, SIZES, TIMEOUTS_US, check_end, workers_of, world_with
 
 
 class CorruptsPieces(Liar):
@@ -201,11 +201,13 @@ def test_row_33_34_who_gives_nothing_of_use_is_left_after_its_turn(liar: str, li
     back.check_end()
 
 
-def test_row_33_two_liars_of_seven_cost_one_message_each() -> None:
-    back = Newcomer({"n1": CorruptsLater, "n2": ForgesState}, 7)
+@pytest.mark.parametrize(("nodes", "faults"), SIZES)
+def test_row_33_as_many_liars_as_may_be_cost_one_message_each(nodes: int, faults: int) -> None:
+    lies: dict[NodeId, type[Liar]] = {"n1": CorruptsLater, "n2": ForgesState}
+    back = Newcomer({liar: lies[liar] for liar in sorted(lies)[:faults]}, nodes)
     back.come_back()
     assert back.world.run_until(back.is_there, 20 * SECOND_US)
-    assert len(back.blamed) == len(set(back.blamed))
+    assert len(back.blamed) == len(set(back.blamed)) and set(back.blamed) <= set(lies)
     back.check_end()
 
 

@@ -15,6 +15,7 @@ from protocols.pbft.scene import (
     TIMEOUTS_US,
     block_after,
     check_progress,
+    complaints,
     order,
     prepare_of,
     propose_as,
@@ -163,6 +164,53 @@ def test_row_42_links_that_carry_one_way_only_split_nothing_and_heal(count: int,
     check_progress(cluster, made, within_us=2 * TIMEOUTS_US)
 
 
+class Slow:
+    """Links on which each message takes a time of its own, so that they overtake each other."""
+
+    def __init__(self, cluster: Cluster, longest_us: int, random: Random) -> None:
+        self.cluster, self.longest_us, self.random = cluster, longest_us, random
+        self.under_way: list[tuple[int, str, str, object, tuple[bytes, ...]]] = []
+        cluster.filter = self._hold
+
+    def _hold(self, source: str, to: str, message: object, attached: tuple[bytes, ...]) -> list:
+        due_us = self.cluster.now_us + self.random.randrange(self.longest_us // 2, self.longest_us)
+        self.under_way.append((due_us, source, to, message, attached))
+        return []
+
+    def run(self, for_us: int, step_us: int = 10_000) -> None:
+        for _ in range(for_us // step_us):
+            self.cluster.run(step_us)
+            arrived = [each for each in self.under_way if each[0] <= self.cluster.now_us]
+            self.under_way = [each for each in self.under_way if each[0] > self.cluster.now_us]
+            for _, source, to, message, attached in arrived:
+                tell(self.cluster, source, to, message, *attached)
+
+
+@pytest.mark.parametrize(("count", "faults"), SIZES)
+def test_row_42_delays_ten_times_as_long_split_nothing_and_what_was_asked_is_decided_under_them(
+    count: int, faults: int
+) -> None:
+    """The three phases of a block then take longer than the timeout: views fail, until patience has grown."""
+    cluster = started(count, faults)
+    links = Slow(cluster, 30_000, Random(42))
+    made = requests(2)
+    cluster.submit(*made)
+    links.run(200_000)
+    assert set(made) <= set(cluster.requests_decided()) and views(cluster) == {0}
+    links.longest_us *= 10
+    late = requests(4, "b")
+    for request in late:
+        cluster.submit(request)
+        links.run(100_000)
+    links.run(TIMEOUTS_US)
+    assert set(late) <= set(cluster.requests_decided())
+    assert max(views(cluster)) > 0
+    links.longest_us //= 10
+    links.run(500_000)
+    cluster.filter = None
+    check_progress(cluster, made + late)
+
+
 @pytest.mark.parametrize("by_us", [3_600_000_000, -3_600_000_000])
 @pytest.mark.parametrize("who", ["n1", "n3"])
 def test_row_43_a_clock_that_is_an_hour_wrong_at_a_start_orders_nothing(by_us: int, who: str) -> None:
@@ -186,6 +234,33 @@ def test_row_43_a_clock_that_jumps_an_hour_ahead_orders_nothing(who: str) -> Non
     check_progress(cluster, made)
     cluster["n2"].clock_us += 1_000_000
     check_progress(cluster, made)
+
+
+@pytest.mark.parametrize(("count", "faults"), SIZES)
+@pytest.mark.parametrize("who", [0, -1])
+def test_row_43_a_clock_that_jumps_an_hour_back_within_a_life_orders_nothing(
+    count: int, faults: int, who: int
+) -> None:
+    """No clock of a node does so (tests/runtime/test_clock.py): events.py asks for one that only grows. Where it
+    does all the same, the member may stand still, and count as one of T; it is blamed for nothing, the others go
+    on, log time does not go back, and the member's next life is a good one."""
+    cluster = started(count, faults)
+    made = order(cluster, 3)
+    odd = cluster[cluster.committee.nodes[who]]
+    cluster.run(1_000_000)
+    odd.clock_us -= 3_600_000_000
+    cluster.liars.add(odd.name)
+    check_progress(cluster, made)
+    made += order(cluster, 3, "b")
+    check_progress(cluster, made)
+    assert complaints(cluster, odd.name) == [] and odd.reports == []
+    cluster.liars.clear()
+    odd.crash()
+    odd.boot()
+    check_progress(cluster, made)
+    chain = odd.state.chain
+    times = [link.header.time_us for link in chain.links(chain.base + 1, chain.last)]
+    assert times == sorted(times)
 
 
 @pytest.mark.parametrize(("count", "faults"), SIZES)

@@ -61,9 +61,10 @@ def test_row_08_a_primary_silent_to_a_few_keeps_the_others_and_the_few_catch_up(
     assert max(views(cluster)) <= 1 + faults
 
 
-def test_row_09_a_primary_just_below_the_timeout_is_too_slow() -> None:
+@pytest.mark.parametrize(("count", "faults"), SIZES)
+def test_row_09_a_primary_just_below_the_timeout_is_too_slow(count: int, faults: int) -> None:
     """Clement et al. (2009), section 4.3: each block comes before the timeout, and the rate is what counts."""
-    cluster = started()
+    cluster = started(count, faults)
     held: list[tuple[str, object, tuple[bytes, ...]]] = []
 
     def slowly(to: str, message: object, attached: tuple[bytes, ...]) -> list:
@@ -86,7 +87,7 @@ def test_row_09_a_primary_just_below_the_timeout_is_too_slow() -> None:
     check_progress(cluster, requests(10))
 
 
-@pytest.mark.parametrize(("count", "faults"), [(4, 1), (7, 2)])
+@pytest.mark.parametrize(("count", "faults"), SIZES)
 def test_row_10_a_primary_that_leaves_out_one_client_is_replaced(count: int, faults: int) -> None:
     """The others' requests go on, so no timeout helps: a request that is overtaken is what shows it."""
     cluster = started(count, faults)
@@ -159,7 +160,7 @@ def test_row_12_a_block_with_a_request_that_its_client_did_not_sign_is_not_prepa
 @pytest.mark.parametrize(("count", "faults"), [(4, 1), (9, 2)])
 def test_row_13_an_old_request_in_a_new_block_stops_nothing(count: int, faults: int) -> None:
     """A primary may propose a decided request again; sessions see to it that it is executed once (see
-    tests/simulation/test_byzantine_clients.py)."""
+    tests/simulation/test_byzantine_liars.py)."""
     cluster = started(count, faults)
     made = order(cluster, 2)
     cluster.liars.add("n1")

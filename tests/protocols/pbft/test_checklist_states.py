@@ -1,13 +1,17 @@
 """States: named in blocks, offered to who is far behind, and equal at every honest member.
 
-Rows 32 and 48 to 50 of the adversarial checklist (tests/README.md); rows 33 and 34 need real snapshots, and are in
-tests/simulation/test_byzantine_liars.py.
+Rows 32 and 48 to 50 of the adversarial checklist (tests/README.md), and what of row 33 needs no real snapshots.
+The rest of it, and row 34, are in tests/simulation/test_byzantine_states.py.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from protocols.pbft.cluster import Cluster, request_of
 from protocols.pbft.scene import (
@@ -21,13 +25,14 @@ from protocols.pbft.scene import (
     newest,
     order,
     propose_as,
+    receive,
     requests,
     sent_votes,
     started,
     views,
 )
 from quorum.protocols import effects, events
-from quorum.protocols.pbft.messages import Offer, PrePrepare
+from quorum.protocols.pbft.messages import Blocks, Fetch, Offer, PrePrepare, Status
 
 
 @pytest.mark.parametrize(("count", "faults"), SIZES)
@@ -56,6 +61,17 @@ def far_behind(cluster: Cluster, node: str) -> list[bytes]:
     cluster.run(500_000)
     cluster.cut = set()
     return made
+
+
+def watch_sent(cluster: Cluster, heard: Callable[[str, str, object], None]) -> None:
+    """From now on `heard(source, to, message)` is told of every message that leaves."""
+    before = cluster.filter
+
+    def watched(source: str, to: str, message: object, attached: tuple[bytes, ...]) -> list:
+        heard(source, to, message)
+        return [(message, attached)] if before is None else before(source, to, message, attached)
+
+    cluster.filter = watched
 
 
 WAYS = {
@@ -108,6 +124,78 @@ def test_row_32_a_state_is_fetched_only_if_a_certificate_names_its_root(count: i
     assert complaints(cluster, "n1")
 
 
+@pytest.mark.parametrize(("count", "faults"), SIZES)
+def test_row_33_a_height_that_is_claimed_and_then_a_lower_one_moves_nobody(count: int, faults: int) -> None:
+    """The row is of engines that sync up to a height that a peer told them, and so must ban one that lowers it.
+    Counterpart: a status is a hint whom to ask, and costs one request a turn. What is reached is in a certificate,
+    so a claim can be neither too high nor go back. Honest members do go back (the next test): nobody is banned."""
+    cluster = started(count, faults)
+    last = cluster.committee.nodes[-1]
+    made = far_behind(cluster, last)
+    claims = itertools.cycle((10**6, 2**63, 3, 0))
+
+    def lowers(to: str, message: object, attached: tuple[bytes, ...]) -> list:
+        if isinstance(message, Status):
+            height = next(claims)
+            return [(replace(message, last=height, prepared=height, committed=height), attached)]
+        return [] if isinstance(message, Offer | Blocks) else [(message, attached)]
+
+    for node in cluster.committee.nodes[:faults]:
+        lie(cluster, node, lowers)
+    asked: list[str] = []
+    watch_sent(cluster, lambda source, to, message: asked.append(to) if isinstance(message, Fetch) else None)
+    cluster.run(TIMEOUTS_US)
+    decided = len(cluster.log)
+    assert {node.state.commit_sequence for node in cluster.honest()} == {decided}
+    turns = TIMEOUTS_US // cluster.settings.status_us
+    honest = len(cluster.honest())
+    assert 0 < len([to for to in asked if to in cluster.liars]) <= 2 * (turns + 1) * honest * faults
+    assert not complaints(cluster, "n1")
+    check_progress(cluster, made)
+
+
+def test_row_33_an_honest_member_goes_back_too_as_what_it_decided_need_not_be_durable() -> None:
+    cluster = started()
+    told: list[int] = []
+
+    def heard(source: str, to: str, message: object) -> None:
+        if source == "n3" and isinstance(message, Status):
+            told.append(message.committed)
+
+    watch_sent(cluster, heard)
+    made = order(cluster, cluster.settings.state_blocks - 2)
+    cluster.run(200_000)
+    cluster["n3"].crash()
+    cluster["n3"].boot()
+    cluster.run(200_000)
+    assert any(later < before for before, later in itertools.pairwise(told))
+    check_progress(cluster, made)  # and nobody is blamed
+
+
+def test_row_33_an_older_state_that_is_offered_after_a_newer_one_takes_nobody_back() -> None:
+    """Both are certified. The older one is a true one, and of no use once the newer is here."""
+    cluster = started()
+    blocks = cluster.settings.state_blocks
+    made = far_behind(cluster, "n4")
+    offered: list[Offer] = []
+    cluster.filter = lambda source, to, message, attached: (
+        offered.append(message) or [] if isinstance(message, Offer) else [(message, attached)]
+    )
+    cluster.run(500_000)
+    made += order(cluster, 3 * blocks, "b")
+    cluster.filter = None
+    cluster.run(2_000_000)
+    older, reached = offered[0], cluster["n4"].state.commit_sequence
+    assert older.mark.index < cluster["n4"].disk.snapshot.index <= reached
+    fetched: list[int] = []
+    cluster.fetch_snapshot = lambda node, source, mark: fetched.append(mark.index)
+    cluster.liars.add("n2")
+    for view in (older.view, cluster["n4"].state.view):
+        receive(cluster, "n4", "n2", replace(older, view=view))
+    assert cluster["n4"].state.commit_sequence == reached and not fetched
+    check_progress(cluster, made)
+
+
 def test_row_48_a_member_whose_state_differs_refuses_every_block_that_names_the_state() -> None:
     """An application that is not deterministic at one member: its root differs, and the others go on without it.
     What it says of the primary is wrong, so a report without evidence convicts nobody."""
@@ -140,7 +228,7 @@ def test_row_48_a_primary_whose_state_differs_is_replaced() -> None:
 
 def test_row_49_what_is_in_a_request_is_nothing_to_the_order() -> None:
     """The application answers a poisonous request with an error; consensus never looks inside (the answer:
-    tests/simulation/test_byzantine_clients.py)."""
+    tests/simulation/test_byzantine_liars.py)."""
     cluster = started()
     poison = request_of("a", 1, b"\xff" * 1000)
     cluster.submit(poison)

@@ -1,12 +1,13 @@
 """The rules of Castro and Liskov, "Practical Byzantine Fault Tolerance and Proactive Recovery" (2002), one by one.
 
-Sections 4.1 to 4.5, 5.2 and 5.3. Where the engine departs from the paper, the test says how: blocks form a chain,
+Sections 4.1 to 4.6, 5.2 and 5.3. Where the engine departs from the paper, the test says how: blocks form a chain,
 so that votes and claims are cumulative, and states are certified by the blocks that name them.
 """
 
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from protocols.pbft.cluster import SETTINGS, Cluster, request_of
 from protocols.pbft.scene import (
@@ -14,6 +15,7 @@ from protocols.pbft.scene import (
     TIMEOUTS_US,
     block_after,
     check_progress,
+    complaints,
     lie,
     newest,
     order,
@@ -30,7 +32,10 @@ from protocols.pbft.scene import (
 )
 from quorum.certificate.block import verify_block
 from quorum.certificate.vote import VoteKind
+from quorum.entry import BLOCK, decode_entry, encode_entry
+from quorum.header import Batch
 from quorum.protocols import effects, events
+from quorum.protocols.pbft.chain import Link
 from quorum.protocols.pbft.messages import Commit, NewView, Prepare, PrePrepare, Status, ViewChange, Votes
 from quorum.protocols.pbft.state import NO_CLAIM
 
@@ -411,6 +416,72 @@ def test_a_member_alone_does_not_run_from_view_to_view() -> None:
     assert views(cluster) == {1}
     cluster.cut = set()
     check_progress(cluster, requests(1))
+
+
+# Section 4.6: non-determinism.
+
+
+@pytest.mark.parametrize(("count", "faults"), SIZES)
+def test_what_members_would_choose_differently_is_chosen_by_the_primary_and_the_same_for_all(
+    count: int, faults: int
+) -> None:
+    """Section 4.6: the primary selects the value, and associates it with the request. Here that is the time, and
+    what applications take for chance, which follows from the block."""
+    cluster = started(count, faults)
+    for place, node in enumerate(cluster.nodes.values()):
+        node.clock_us = 2_000_000 * place
+    made = order(cluster, 3)
+    named = []
+    for index in (1, 2, 3):
+        assert {node.decided[index] for node in cluster.nodes.values()} == {cluster.log[index]}
+        header = decode_entry(cluster.log[index])[0]
+        assert header.time_us == cluster["n1"].now_us
+        named.append(header.entropy)
+    assert len(set(named)) == 3
+    check_progress(cluster, made)
+
+
+def test_backups_take_a_time_that_is_near_their_own() -> None:
+    """Section 4.6: replicas decide whether what the primary chose is valid. Departure: each does by its own clock,
+    so that a time too far ahead is nobody's fault: the block waits, and the view may time out."""
+    cluster = started()
+    order(cluster, 1)
+    before, bound_us = newest(cluster, "n2"), SETTINGS.clock_bound_us
+    lie(cluster, "n1", lambda to, message, attached: [])
+    for number, ahead_us in enumerate((0, bound_us, bound_us + 1), 2):
+        time_us = cluster["n2"].now_us + ahead_us
+        block = block_after(cluster, before, request_of("a", number), time_us=time_us)
+        signature = sign(cluster, "n1", VoteKind.PREPARE, 0, block.header.sequence, block.digest)
+        receive(cluster, "n2", "n1", PrePrepare(0, block.header.sequence, signature), block.entry)
+        if ahead_us <= bound_us:
+            before = block.link()
+        assert newest(cluster, "n2").digest == before.digest
+    assert complaints(cluster, "n1") == []
+    check_progress(cluster)
+
+
+def test_time_that_goes_back_and_chance_of_the_primarys_own_are_refused() -> None:
+    """Section 4.6: what follows from the block itself all decide alike."""
+    cluster = started()
+    order(cluster, 1)
+    before = newest(cluster, "n2")
+    lie(cluster, "n1", lambda to, message, attached: [])
+    earlier = Link(replace(before.header, time_us=0), before.digest, 0)
+    back = block_after(cluster, earlier, request_of("a", 9), time_us=before.header.time_us - 1)
+    good = block_after(cluster, before, request_of("a", 9))
+    for block, entry in ((back, back.entry), (good, with_other_entropy(good.entry))):
+        signature = sign(cluster, "n1", VoteKind.PREPARE, 0, block.header.sequence, block.digest)
+        receive(cluster, "n2", "n1", PrePrepare(0, block.header.sequence, signature), entry)
+        assert newest(cluster, "n2").digest == before.digest
+    assert len(complaints(cluster, "n1")) == 2
+    check_progress(cluster)
+
+
+def with_other_entropy(entry: bytes) -> bytes:
+    """The same block, as if its primary had drawn what applications take for chance."""
+    header, body = decode_entry(entry)
+    batch = Batch(0, 0, 0, 0, header.count, bytes(body))
+    return encode_entry(header.index, header.term, BLOCK, header.epoch, header.time_us, header.entropy ^ 1, batch)
 
 
 # Section 5.2: messages that were lost.
