@@ -188,7 +188,8 @@ class Gateway:
     def _on_submit_signed(self, client: Client, submit: SubmitSigned, body: bytes) -> None:
         driver = self._running()
         if isinstance(driver.replica, PbftReplica):
-            self._signed_requests.submit(client, submit.request, body, driver)
+            domain = driver.replica.state.request_domain
+            self._signed_requests.submit(client, submit.request, body, driver, domain)
             return
         text = "a signed request was sent, but this cluster is of crash mode, which orders none. Send it unsigned."
         client.answer(Failure(submit.request, messages.REFUSED, text), ())

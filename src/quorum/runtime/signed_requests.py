@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from quorum.apps.answer import Answer
 from quorum.apps.applied import Applied
-from quorum.certificate.requests import decode_request
+from quorum.certificate.requests import SignedRequest, decode_request, request_statement
+from quorum.certificate.vote import SigningDomain
+from quorum.protocols.effects import Signed
 from quorum.runtime import messages
 from quorum.runtime.driver import Driver
 from quorum.runtime.messages import Failure, Result
@@ -30,8 +33,9 @@ class SignedRequests:
         self._recent: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         self._recent_bytes = 0
 
-    def submit(self, client: Client, request: int, data: bytes, driver: Driver) -> None:
-        """A client's signed request: answered at once if it was applied of late, else ordered."""
+    def submit(self, client: Client, request: int, data: bytes, driver: Driver, domain: SigningDomain) -> None:
+        """A client's signed request: answered at once if it was applied of late, or its session keeps the answer;
+        else ordered. `domain` is that of requests."""
         try:
             signed = decode_request(data)
         except ValueError as error:
@@ -43,6 +47,10 @@ class SignedRequests:
         if known is not None:
             status, body = known
             client.answer(Result(request, status), (body,))
+            return
+        kept = driver.application.kept_answer(signed)
+        if kept is not None:
+            _answer_again(client, request, signed, kept, driver, domain)
             return
         waiting = self._waiting.get(signed.name)
         if waiting is None:
@@ -79,3 +87,19 @@ class SignedRequests:
         while len(self._recent) > RECENT_MAX or self._recent_bytes > RECENT_BYTES_MAX:
             _, (_, dropped) = self._recent.popitem(last=False)
             self._recent_bytes -= len(dropped)
+
+
+def _answer_again(
+    client: Client, request: int, signed: SignedRequest, kept: Answer, driver: Driver, domain: SigningDomain
+) -> None:
+    """What a session keeps is for the holder of its key alone: others could ask by its number."""
+
+    def checked(is_right: bool) -> None:
+        if is_right:
+            client.answer(Result(request, kept.status), (kept.body,))
+            return
+        text = "a request was sent with a signature that is not of the key in it. Sign it with that key."
+        client.answer(Failure(request, messages.REFUSED, text), ())
+
+    statement = request_statement(domain, signed.batch, signed.digest)
+    driver.check(Signed(signed.public_key, statement, signed.signature), checked)

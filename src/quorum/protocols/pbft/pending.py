@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from quorum.certificate.requests import SignedRequest
+from quorum.protocols.pbft.decided import Decided
 from quorum.protocols.pbft.settings import Settings
 
 CLIENT_SHARE = 4
@@ -35,6 +36,7 @@ class Pending:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.decided = Decided()
         self._waiting: dict[bytes, Waiting] = {}
         self._bytes = 0
         self._bytes_of: dict[bytes, int] = {}
@@ -68,6 +70,8 @@ class Pending:
     def done(self, names: Iterable[bytes]) -> list[Waiting]:
         """A decided block holds these requests. Returns those of them that waited here."""
         ended = []
+        names = tuple(names)
+        self.decided.add(names)
         for name in names:
             waiting = self._waiting.pop(name, None)
             if waiting is not None:
