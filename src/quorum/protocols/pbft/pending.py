@@ -17,14 +17,15 @@ COST_BYTES = 256
 class Waiting:
     """One request, and since when it waits here."""
 
-    __slots__ = ("data", "forwarded", "proposed", "request", "since_us")
+    __slots__ = ("data", "forwarded_us", "proposed", "request", "since_us")
 
     def __init__(self, request: SignedRequest, data: bytes, since_us: int) -> None:
         self.request = request
         self.data = data
         self.since_us = since_us
         self.proposed = False
-        self.forwarded = False
+        self.forwarded_us = 0
+        """When it was last passed on to the primary of this view; 0: not yet."""
 
 
 class Pending:
@@ -100,7 +101,7 @@ class Pending:
         kept = frozenset(held)
         for name, waiting in self._waiting.items():
             waiting.proposed = name in kept
-            waiting.forwarded = False
+            waiting.forwarded_us = 0
 
     def proposed(self, names: Iterable[bytes]) -> None:
         """A block of this view holds these."""
@@ -114,13 +115,14 @@ class Pending:
         for waiting in self._waiting.values():
             waiting.since_us = now_us
 
-    def late(self, now_us: int, after_us: int) -> list[Waiting]:
-        """Requests that no block holds although they have waited for `after_us`, and were not forwarded yet."""
+    def late(self, now_us: int, after_us: int, again_us: int) -> list[Waiting]:
+        """Requests that no block holds although they have waited for `after_us`, and that were not forwarded for
+        `again_us`: what was may be lost."""
         found = []
         for waiting in self._waiting.values():
             if now_us - waiting.since_us < after_us:
                 break
-            if not waiting.proposed and not waiting.forwarded:
+            if not waiting.proposed and now_us - waiting.forwarded_us >= again_us:
                 found.append(waiting)
         return found
 
