@@ -15,6 +15,9 @@ from quorum.runtime.driver import Driver
 from quorum.runtime.messages import Failure, Result
 from quorum.runtime.watch_reader import Client
 
+TOO_MANY = (
+    "a request was sent, but too many wait at this node already. Nothing was changed: send it again in a while."
+)
 RECENT_MAX = 16_384
 RECENT_BYTES_MAX = 16 * 1024 * 1024
 WAITING_MAX = 100_000
@@ -55,7 +58,7 @@ class SignedRequests:
         waiting = self._waiting.get(signed.name)
         if waiting is None:
             if len(self._waiting) >= WAITING_MAX:
-                client.answer(Failure(request, messages.OVERLOADED, "too many requests wait at this node"), ())
+                client.answer(Failure(request, messages.OVERLOADED, TOO_MANY), ())
                 return
             waiting = self._waiting[signed.name] = []
         if (client, request) not in waiting:
