@@ -18,10 +18,10 @@ WRONG = 16
 """So many checks of one member's signatures may fail in a turn. An honest member passes few on that are wrong."""
 UNDER_WAY = 256
 """So many signatures of one member's messages are verified at a time, or those of one message, if it has more."""
-AGAIN = 4
+AGAIN = 16
 """So many requests that were decided before are ordered again for one member, or for this node's clients, and one
 more each AGAIN_TURNS: who asks may not know that they were decided, and what waits there for ever costs views."""
-AGAIN_TURNS = 4
+AGAIN_TURNS = 8
 GIVEN_AGAIN = 5
 """After so many turns a member may be given again what it was given: the first may have been lost."""
 
