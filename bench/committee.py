@@ -28,7 +28,7 @@ KEYS = 10_000
 
 class Load(NamedTuple):
     """How puts are made: `outstanding` at a time, of `value_bytes` each. `batch`: how many a signature covers; 0:
-    all that the client sends at once, as its session does."""
+    all that the client sends at once, as its session does; 1: each alone, as by `quorum.connect(sign="each")`."""
 
     outstanding: int
     value_bytes: int = 88
@@ -37,7 +37,7 @@ class Load(NamedTuple):
     @property
     def loops(self) -> int:
         """How many wait for an answer of their own."""
-        return self.outstanding if self.batch == 0 else max(1, self.outstanding // self.batch)
+        return max(1, self.outstanding // max(1, self.batch))
 
 
 class Committee:
@@ -123,7 +123,7 @@ async def put_all_the_time(client: Client, load: Load, seconds: float) -> list[f
         while (began_s := time.perf_counter()) < stop_s:
             keys = [b"key%09d" % ((number + each) % KEYS) for each in range(step)]
             number += loops * step
-            if load.batch:
+            if load.batch > 1:
                 body = kv.encode_batch([kv.Put(key, value) for key in keys])
                 await client.ask_alone(KV_APP, body, kv.decode_results, False)
             else:
@@ -138,6 +138,7 @@ async def put_all_the_time(client: Client, load: Load, seconds: float) -> list[f
 async def row_of(committee: Committee, name: str, load: Load, seconds: float) -> dict[str, Any]:
     """Throughput, latency and CPU time under this load. Raises PeerFailed."""
     await committee.ready()
+    committee.place.sign_each = load.batch == 1
     async with committee.place.client(READY_S) as client:
         await client.kv.put(b"warm", b"up")
         before, own_s = committee.processes.cpu_s(), time.process_time()

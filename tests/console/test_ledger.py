@@ -90,6 +90,18 @@ def test_a_transaction_goes_in_once_and_is_found_by_its_hash(run, run_json, made
     assert run("ledger", "get", "abc", *at(made)).exit_code == 2
 
 
+def test_each_row_is_signed_alone_where_members_may_lie(run, run_json, committee, folder, tmp_path):
+    (tmp_path / "rows.csv").write_text("key,value\n" + "".join(f"alone{each},1\n" for each in range(5)))
+    code, imported = run_json("ledger", "import", tmp_path / "rows.csv", "--sign-each", *at(committee))
+    assert (code, imported["new"]) == (0, 5)
+    names = [transaction_hash(b"alone%d=1" % each).hex() for each in range(5)]
+    found = [run_json("ledger", "get", name, *at(committee))[1]["block"] for name in names]
+    assert len(set(found)) == 5, "each stands in a block of its own"
+    assert run("ledger", "submit", "-", "--sign-each", *at(committee), stdin=b"alone=1").exit_code == 0
+    refused = run("ledger", "submit", "-", "--sign-each", *at(folder), stdin=b"alone=1")
+    assert refused.exit_code == 2 and "only where members may lie" in refused.output
+
+
 def test_what_is_refused_and_what_fails_is_told_apart(run, run_json, made):
     refused = run("ledger", "submit", "-", *at(made), stdin=b"none")
     assert refused.exit_code == 2 and "a note is key=value" in refused.output

@@ -37,12 +37,14 @@ class Ledger:
         self.machine, self.breaks = machine, breaks
         self.queue: list[tuple[bytes, asyncio.Future[Receipt]]] = []
         self.batches: list[int] = []
+        self.signed: set[str] = set()
 
     @property
     def ledger(self):
         return self
 
-    def submit_soon(self, transaction):
+    def submit_soon(self, transaction, sign):
+        self.signed.add(sign)
         loop = asyncio.get_running_loop()
         if not self.queue:
             loop.call_soon(self.flush)
@@ -69,9 +71,9 @@ def rows_for(*texts: str) -> list[Row]:
     return [Row(line, text.encode(), "" if text else "it is empty") for line, text in enumerate(texts, 2)]
 
 
-def run(rows, machine=None, window=4, strict=False, breaks=0):
+def run(rows, machine=None, window=4, strict=False, breaks=0, **options):
     ledger = Ledger(machine or LedgerMachine(Notes()), breaks)
-    return asyncio.run(Importer(iter(rows), window, strict).run(ledger)), ledger
+    return asyncio.run(Importer(iter(rows), window, strict, **options).run(ledger)), ledger
 
 
 def test_rows_are_sent_in_windows_in_their_order():
@@ -81,6 +83,11 @@ def test_rows_are_sent_in_windows_in_their_order():
     kept = [each for block in machine.chain.blocks() for each in block.transactions]
     assert kept == [b"%d" % number for number in range(10)]
     assert (imported.rows, imported.new, imported.last_line, imported.is_done) == (10, 10, 11, True)
+
+
+def test_rows_are_signed_together_or_each_alone():
+    assert run(rows_for("a", "b"))[1].signed == {"batch"}
+    assert run(rows_for("a", "b"), sign="each")[1].signed == {"each"}
 
 
 def test_what_is_in_already_is_reported_as_such_and_not_executed_again():

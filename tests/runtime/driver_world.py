@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from quorum.apps.answer import OK, Answer, Failure
 from quorum.apps.applied import Applied
 from quorum.apps.state_machine import Notice
+from quorum.certificate.requests import SignedRequest
 from quorum.entry import COMMAND, Buffer, encode_entry
 from quorum.errors import QuorumError
 from quorum.header import Batch, Header
@@ -253,6 +254,9 @@ class Recorder:
 
     def session_owner(self, client: int) -> str | None:
         return self.owners.get(client)
+
+    def kept_answer(self, request: SignedRequest) -> Answer | None:
+        return None
 
     def vet(self, app: int, body: Buffer) -> str | None:
         return self.objections.get(bytes(body))

@@ -17,7 +17,7 @@ from quorum.header import Batch, Header
 from quorum.membership.reconfiguration import Admit, encode_change
 from quorum.protocols import events
 from quorum.protocols.pbft.replica import PbftReplica
-from quorum.runtime import messages
+from quorum.runtime import messages, signed_requests
 from quorum.runtime.gateway import Gateway
 from quorum.runtime.messages import (
     CertificateRequest,
@@ -116,6 +116,17 @@ def test_a_signed_request_is_refused_where_no_protocol_orders_it() -> None:
     assert "Send it unsigned" in failure_of(node.ask(SubmitSigned(1), b"x" * 300)).text
     node.world.driver.run()
     assert not any(isinstance(event, events.Submitted) for event in node.world.replica.events)
+
+
+def test_a_signed_request_for_which_there_is_no_room_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signed_requests, "WAITING_MAX", 1)
+    node = Node()
+    node.world.driver.replica = PbftReplica("n1", committee_of(4), lambda message: bytes(64))
+    assert node.ask(SubmitSigned(1), b"a" * 300) == []
+    failure = failure_of(node.ask(SubmitSigned(2), b"b" * 300))
+    assert failure.code == messages.OVERLOADED
+    for part in ("was sent", "too many wait", "send it again"):
+        assert part in failure.text
 
 
 def test_a_committee_whose_members_may_lie_is_given_no_event_that_it_does_not_take() -> None:

@@ -152,6 +152,14 @@ class Host:
         """Who opened the session `client`; None if it is not in this state."""
         return self._sessions.owner(client)
 
+    def kept_answer(self, request: SignedRequest) -> Answer | None:
+        """What a signed request would be answered now without being applied: it was before, in its session. None:
+        only applying it tells."""
+        batch = request.batch
+        if batch.app == SESSIONS or self._sessions.owner(batch.client) != request.public_key.hex():
+            return None
+        return self._sessions.kept(batch.client, batch.first_sequence)
+
     def apply(self, header: Header, body: Buffer) -> Applied:
         """Apply one committed entry. Entries come in log order; never raises for what a client sent.
 

@@ -96,6 +96,13 @@ class Sessions:
         session = self._sessions.get(client)
         return None if session is None else session.owner
 
+    def kept(self, client: int, first_sequence: int) -> Answer | None:
+        """The answer to a batch that was applied; None if it was not, or if the session is unknown."""
+        session = self._sessions.get(client)
+        if session is None:
+            return None
+        return DROPPED_ANSWER if first_sequence < session.acked else session.answers.get(first_sequence)
+
     def open(self, index: int, owner: str = "") -> int:
         """Open the session of the entry at `index` for `owner`, and return its name, `index`."""
         assert index not in self._sessions, "an index opens one session"

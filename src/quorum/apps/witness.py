@@ -7,6 +7,7 @@ from hashlib import blake2b
 
 from quorum.apps.answer import Answer, Failure, failure
 from quorum.apps.applied import NOTHING, Applied
+from quorum.certificate.requests import SignedRequest
 from quorum.entry import Buffer
 from quorum.header import Header
 
@@ -32,6 +33,10 @@ class Witness:
         return None
 
     def session_owner(self, client: int) -> str | None:
+        """Unknown here."""
+        return None
+
+    def kept_answer(self, request: SignedRequest) -> Answer | None:
         """Unknown here."""
         return None
 

@@ -30,6 +30,7 @@ from quorum.console.ledger_shown import (
 )
 from quorum.errors import ConfigurationError
 from quorum.runtime.client import Client
+from quorum.runtime.signing import BATCH, EACH
 
 BLOCKS_SHOWN = 20
 _PATH = click.Path(path_type=Path)
@@ -46,8 +47,11 @@ def ledger() -> None:
 @command("submit", "quorum ledger submit transaction.bin")
 @click.argument("file")
 @click.option("--check", "only_check", is_flag=True, help="Say whether it would be admitted; put it nowhere.")
+@click.option("--sign-each", is_flag=True, help="Sign it as a request of its own, or fail where nobody signs.")
 @with_cluster
-def submit(file: str, only_check: bool, config: Path | None, timeout: float, as_json: bool) -> None:
+def submit(
+    file: str, only_check: bool, sign_each: bool, config: Path | None, timeout: float, as_json: bool
+) -> None:
     """Put the transaction that FILE holds ("-": standard input) into the ledger. Its bytes are taken as they are.
 
     One that is there already is not executed again. Exit 1 if it failed, or with --check would not be admitted; 2
@@ -57,10 +61,11 @@ def submit(file: str, only_check: bool, config: Path | None, timeout: float, as_
     transaction = read_bounded(
         path, TRANSACTION_BYTES_MAX, "a transaction", "Record the digest of what is larger."
     )
+    sign = EACH if sign_each else BATCH
     if only_check:
         _show_check(run_client(config, timeout, lambda client: client.ledger.check(transaction)), as_json)
         return
-    receipt: Receipt = run_client(config, timeout, lambda client: client.ledger.submit(transaction))
+    receipt: Receipt = run_client(config, timeout, lambda client: client.ledger.submit(transaction, sign))
     if as_json:
         print_json(receipt_fields(receipt))
     else:

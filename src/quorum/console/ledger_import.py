@@ -31,6 +31,7 @@ from quorum.errors import ApplicationError, ConfigurationError, QuorumError
 from quorum.runtime.client import Client
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.ledger_class import load_ledger
+from quorum.runtime.signing import BATCH, EACH
 
 WINDOW = 512
 PROGRESS_S = 1.0
@@ -66,8 +67,11 @@ class Imported(msgspec.Struct):
 @click.argument("file", metavar="CSV")
 @click.option("--strict", is_flag=True, help="Stop at the first row that is not done.")
 @click.option("--window", type=click.IntRange(1, 1024), default=WINDOW, help="Rows under way at once.")
+@click.option("--sign-each", is_flag=True, help="Sign each row alone, where members may lie; see docs/ledger.md.")
 @with_cluster
-def import_(file: str, strict: bool, window: int, config: Path | None, timeout: float, as_json: bool) -> None:
+def import_(
+    file: str, strict: bool, window: int, sign_each: bool, config: Path | None, timeout: float, as_json: bool
+) -> None:
     """Put the rows of a CSV file ("-": standard input) into the ledger, in their order.
 
     The first line names the columns; the ledger's application says what transaction a row stands for. A row that
@@ -78,7 +82,7 @@ def import_(file: str, strict: bool, window: int, config: Path | None, timeout: 
     application = _application(config)
     with _opened(file) as source:
         rows = rows_of(source, reading_of(application))
-        importer = Importer(rows, window, strict)
+        importer = Importer(rows, window, strict, EACH if sign_each else BATCH)
         imported = run_client(config, timeout, importer.run)
     if importer.note:
         click.echo(importer.note, err=True)
@@ -97,10 +101,11 @@ class Importer:
     I1  no more than two windows of rows are in memory.
     """
 
-    def __init__(self, rows: Iterator[Row], window: int, strict: bool) -> None:
+    def __init__(self, rows: Iterator[Row], window: int, strict: bool, sign: str = BATCH) -> None:
         self._rows = rows
         self._window = window
         self._strict = strict
+        self._sign = sign
         self._problems = RowProblems()
         self._imported = Imported(problems=self._problems.kept)
         self._told_s = time.monotonic()
@@ -134,7 +139,9 @@ class Importer:
     async def _send(self, client: Client, window: list[Row]) -> None:
         """One window; with `strict` row by row, so that nothing behind a bad one is in."""
         for rows in ([row] for row in window) if self._strict else (window,):
-            futures = [None if row.problem else client.ledger.submit_soon(row.transaction) for row in rows]
+            futures = [
+                None if row.problem else client.ledger.submit_soon(row.transaction, self._sign) for row in rows
+            ]
             waiting = [future for future in futures if future is not None]
             await asyncio.gather(*waiting, return_exceptions=True)
             for row, future in zip(rows, futures, strict=True):

@@ -45,10 +45,10 @@ class Queue:
     """Commands of one application and kind that wait for the end of this loop turn.
 
     `keeps`: they are kept until they are answered, and sent again where the cluster had no room for their results
-    and did nothing. Queries are kept in any case.
+    and did nothing. Queries are kept in any case. `each`: every command is a batch of its own.
     """
 
-    __slots__ = ("app", "decode", "encode", "futures", "here", "items", "keeps", "query", "stale")
+    __slots__ = ("app", "decode", "each", "encode", "futures", "here", "items", "keeps", "query", "stale")
 
     def __init__(
         self,
@@ -59,6 +59,7 @@ class Queue:
         stale: bool = False,
         here: bool = False,
         keeps: bool = False,
+        each: bool = False,
     ) -> None:
         self.app = app
         self.encode = encode
@@ -67,6 +68,7 @@ class Queue:
         self.stale = stale
         self.here = here
         self.keeps = keeps or query
+        self.each = each and not query
         self.items: list[Any] = []
         self.futures: list[asyncio.Future[Any]] = []
 
@@ -88,7 +90,8 @@ class _Sent:
 
 
 class Batches:
-    """The requests of one client, over its session. `flush_wire` lets leave what the session transmitted.
+    """The requests of one client, over its session. `flush_wire` lets leave what the session transmitted. With
+    `each` no two commands share a batch, where a batch is what the client signs.
 
     I1  `waiting` counts every future that was handed out and is not resolved yet; each is resolved once.
     """
@@ -100,6 +103,7 @@ class Batches:
         flush_wire: Callable[[], None],
         timeout_us: int,
         explain: Callable[[QuorumError], QuorumError],
+        each: bool = False,
     ) -> None:
         self._loop = loop
         self._session = session
@@ -116,7 +120,7 @@ class Batches:
         self.waiting = self.waiting_bytes = 0
         self._room = WAITING_MAX
         """How many requests may wait; 0 while there are too many bytes, and at the end."""
-        self._queues = _queues()
+        self._queues = _queues(each)
 
     @property
     def unanswered(self) -> int:
@@ -192,10 +196,13 @@ class Batches:
         """Send what was queued."""
         self._flushing = False
         for queue in self._queues.values():
-            while queue.items:
-                items, futures = queue.items, queue.futures
-                queue.items, queue.futures = items[BATCH_COMMANDS_MAX:], futures[BATCH_COMMANDS_MAX:]
-                self._send_batch(queue, items[:BATCH_COMMANDS_MAX], futures[:BATCH_COMMANDS_MAX])
+            if not queue.items:
+                continue
+            items, futures = queue.items, queue.futures
+            queue.items, queue.futures = [], []
+            most = 1 if queue.each else BATCH_COMMANDS_MAX
+            for at in range(0, len(items), most):
+                self._send_batch(queue, items[at : at + most], futures[at : at + most])
         self._flush_wire()
 
     def _send_batch(self, queue: Queue, items: list[Any], futures: list[asyncio.Future[Any]]) -> None:
@@ -272,20 +279,21 @@ class Batches:
         return sent
 
 
-def _queues() -> dict[str, Queue]:
+def _queues(each: bool) -> dict[str, Queue]:
     encode, decode = objects.encode_query, objects.decode_results
     return {
-        "kv": Queue(KV_APP, kv.encode_batch, kv.decode_results),
+        "kv": Queue(KV_APP, kv.encode_batch, kv.decode_results, each=each),
         "kv read": Queue(KV_APP, kv.encode_query, kv.decode_results, query=True),
         "kv stale": Queue(KV_APP, kv.encode_query, kv.decode_results, query=True, stale=True),
         "kv here": Queue(KV_APP, kv.encode_query, kv.decode_results, query=True, here=True),
-        "decide": Queue(DECIDE_APP, decide.encode_batch, decide.decode_results),
+        "decide": Queue(DECIDE_APP, decide.encode_batch, decide.decode_results, each=each),
         "decided": Queue(DECIDE_APP, decide.encode_query, decide.decode_answers, query=True),
-        "lock": Queue(LOCK_APP, lock.encode_batch, lock.decode_results),
+        "lock": Queue(LOCK_APP, lock.encode_batch, lock.decode_results, each=each),
         "lock read": Queue(LOCK_APP, lock.encode_query, lock.decode_results, query=True),
-        "ledger": Queue(LEDGER_APP, ledger.encode_batch, ledger.decode_results),
+        "ledger": Queue(LEDGER_APP, ledger.encode_batch, ledger.decode_results, each=each),
+        "ledger each": Queue(LEDGER_APP, ledger.encode_batch, ledger.decode_results, each=True),
         "ledger read": Queue(LEDGER_APP, ledger.encode_query, ledger.decode_results, query=True),
-        "object": Queue(OBJECTS_APP, objects.encode_batch, decode, keeps=True),
+        "object": Queue(OBJECTS_APP, objects.encode_batch, decode, keeps=True, each=each),
         "object linearizable": Queue(OBJECTS_APP, encode, decode, query=True),
         "object nearest": Queue(OBJECTS_APP, encode, decode, query=True, here=True),
         "object stale": Queue(OBJECTS_APP, encode, decode, query=True, stale=True),

@@ -23,6 +23,9 @@ class Carrier(lock_session.Asker, Store, object_client.Asker, Protocol):
     def background(self) -> Carrier: ...
 
     @property
+    def signs(self) -> bool: ...
+
+    @property
     def proof_source(self) -> ProofSource | None: ...
 
 

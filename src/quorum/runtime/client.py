@@ -39,10 +39,17 @@ class Client(Calls):
     With `discover` the nodes tell who the members are, and those are dialled, each at the address that it
     advertises and, with TLS, under its own name; in plain text only addresses of this machine are followed.
     Without, only `endpoints` are dialled: for proxies.
+
+    With `sign_each` every command is a request of its own; what waits together shares none.
     """
 
     def __init__(
-        self, endpoints: Sequence[str], dialler: Dialler, timeout: float = 10.0, discover: bool = True
+        self,
+        endpoints: Sequence[str],
+        dialler: Dialler,
+        timeout: float = 10.0,
+        discover: bool = True,
+        sign_each: bool = False,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._dialler = dialler
@@ -64,7 +71,9 @@ class Client(Calls):
         """Where single nodes are asked for proofs."""
         self.held: set[Kept] = set()
         """Sessions of locks that are open."""
-        self._batches = Batches(self._loop, self._session, dialler.flush, self._timeout_us, self._with_refusals)
+        self._batches = Batches(
+            self._loop, self._session, dialler.flush, self._timeout_us, self._with_refusals, sign_each
+        )
         self.ask = self._batches.ask
         self.ask_alone = self._batches.ask_alone
         self.is_query = self._batches.is_query
@@ -108,6 +117,11 @@ class Client(Calls):
         self._batches.end()  # nothing new is begun, such as another place in a queue
         if closing and self._session.is_connected:
             await asyncio.wait(closing, timeout=CLOSE_S)
+
+    @property
+    def signs(self) -> bool:
+        """Whether its requests are signed with its own key: where members may lie."""
+        return self._dialler.signs
 
     @property
     def endpoints(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import ClassVar
 
 from quorum.certificate.vote import SigningDomain
 from quorum.errors import ConfigurationError, QuorumError
@@ -26,6 +27,8 @@ FIRST_S = 3.0
 class CommitteeDialler(Dialler):
     """As Dialler for a session, but what it sends goes to all members, signed, and what it hears is what T+1 of
     them say. Members that cannot be reached are called again."""
+
+    signs: ClassVar[bool] = True
 
     def __init__(
         self, cluster: str, members: Mapping[NodeId, str], faults: int, signer: Signer, tls: TlsContexts | None

@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from quorum.apps.decide import Decision
 from quorum.apps.ledger import GetTransaction, Look
@@ -28,6 +28,7 @@ from quorum.runtime.ledger_proofs import Given
 from quorum.runtime.lock_client import Election, Lock
 from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.setup import ADMIN, KEYS_FOLDER, NODE_FILE
+from quorum.runtime.signing import BATCH, is_each
 from quorum.runtime.subscription import TopicWatch
 from quorum.runtime.sync_calls import SyncCalls
 from quorum.runtime.within import Within
@@ -66,6 +67,8 @@ class Place:
         self._trusted = trusted
         self._committee = committee
         self.discover = discover
+        self.sign_each = False
+        """Whether clients sign each command alone."""
         self.cluster_id = cluster_id
         self._tls = tls
 
@@ -78,12 +81,17 @@ class Place:
         """The quorums of the cluster's file; None where the place was given by addresses alone."""
         return None if self._first is None else build(self._first.configuration())
 
+    @property
+    def signs(self) -> bool:
+        """Whether requests are signed with the client's key."""
+        return self._committee is not None
+
     def client(self, timeout: float = TIMEOUT_S, only: Sequence[str] = ()) -> Client:
         """A session with the cluster, on the running loop; with `only` it dials these nodes and no other."""
         if self._committee is not None:
             members, faults, signer = self._committee
             dialler = CommitteeDialler(self.cluster_id, members, faults, signer, self._tls)
-            client = Client((EVERYBODY,), dialler, timeout, discover=False)
+            client = Client((EVERYBODY,), dialler, timeout, discover=False, sign_each=self.sign_each)
         else:
             found = [self.endpoints[name] for name in only or self.endpoints]
             client = Client(found, self._dialler(), timeout, self.discover and not only)
@@ -291,6 +299,7 @@ def connect(
     identity: str | None = None,
     timeout: float = TIMEOUT_S,
     discover: bool = True,
+    sign: Literal["batch", "each"] = BATCH,
 ) -> Connection:
     """Reach the cluster at `url` ("quorum://host:port,host:port"), or the one of `config`, a cluster.toml.
 
@@ -298,7 +307,13 @@ def connect(
     beside it, when not given) and `identity` the client in it (not given: the one that QUORUM_IDENTITY names, else
     client.admin, else the only one there). `timeout` bounds each request, in seconds; 0 or less: never. The
     members are learned from the cluster, and followed as they change; without `discover` only the addresses given
-    are dialled, as proxies need it. Raises ConfigurationError.
+    are dialled, as proxies need it.
+
+    Where members may lie the client signs what it asks: all that waits together at once, or with sign="each" each
+    command alone, as a request that can be shown to others by itself, at a price (docs/pbft.md). Commands that are
+    made together may then be executed in any order.
+
+    Raises ConfigurationError.
     """
     if url is not None and config is not None:
         raise ConfigurationError(
@@ -310,6 +325,7 @@ def connect(
         )
     place = at_url(url, tls, identity) if url is not None else at_config(find_config(config), tls, identity)
     place.discover = discover
+    place.sign_each = is_each(sign, place)
     return Connection(place, timeout)
 
 

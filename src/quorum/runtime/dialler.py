@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
@@ -33,6 +34,9 @@ class Dialler:
         self._name = name
         self._connection: _Session | None = None
         self._ending: list[FrameConnection] = []
+
+    signs: ClassVar[bool] = False
+    """Whether requests are signed with the client's key."""
 
     @property
     def is_authenticated(self) -> bool:

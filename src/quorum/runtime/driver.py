@@ -9,6 +9,7 @@ others: snapshots by `runtime/snapshot_keeper.py`, the comparison of states by `
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from msgspec.structs import replace
 
@@ -162,6 +163,10 @@ class Driver:
     def submit(self, request: bytes) -> None:
         """A signed request waits to be ordered, at whichever node orders (certificate.requests)."""
         self._submitted.append(request)
+
+    def check(self, item: effects.Signed, done: Callable[[bool], None]) -> None:
+        """Tell `done` whether a signature is right, at once or later; the replica hears nothing of it."""
+        self._verifier.verify((item,), lambda results: done(results[0]))
 
     def read(self, token: int, here: bool = False) -> None:
         """A linearizable read waits for its index; with `here` this node serves it, whatever its role."""

@@ -42,7 +42,7 @@ from quorum.runtime.messages import (
     Unwatch,
     Watch,
 )
-from quorum.runtime.signed_requests import SignedRequests
+from quorum.runtime.signed_requests import TOO_MANY, SignedRequests
 from quorum.runtime.transfer import CHUNK_BYTES
 from quorum.runtime.watch import WatchHub
 from quorum.runtime.watch_reader import Client
@@ -138,7 +138,7 @@ class Gateway:
         """Take one request; the answer comes by `client.answer`, at once or later."""
         if len(self._submits) + len(self._reads) >= self._requests_max and not isinstance(message, Unwatch):
             request = getattr(message, "request", 0)
-            client.answer(Failure(request, messages.OVERLOADED, "too many requests wait at this node"), ())
+            client.answer(Failure(request, messages.OVERLOADED, TOO_MANY), ())
             return
         self._handlers[type(message)](client, message, b"".join(attached))
 
@@ -188,7 +188,8 @@ class Gateway:
     def _on_submit_signed(self, client: Client, submit: SubmitSigned, body: bytes) -> None:
         driver = self._running()
         if isinstance(driver.replica, PbftReplica):
-            self._signed_requests.submit(client, submit.request, body, driver)
+            domain = driver.replica.state.request_domain
+            self._signed_requests.submit(client, submit.request, body, driver, domain)
             return
         text = "a signed request was sent, but this cluster is of crash mode, which orders none. Send it unsigned."
         client.answer(Failure(submit.request, messages.REFUSED, text), ())

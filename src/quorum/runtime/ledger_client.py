@@ -25,6 +25,7 @@ from quorum.certificate.ledger_block import HASH_BYTES, LedgerHeader
 from quorum.certificate.ledger_proof import LedgerProof
 from quorum.errors import ConfigurationError, LocalProtocolError, QuorumError, WrongType
 from quorum.runtime.ledger_proofs import ProofSource, Wanted, best_proof
+from quorum.runtime.signing import BATCH, is_each
 
 R = TypeVar("R")
 
@@ -34,6 +35,9 @@ class Asker(Protocol):
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def signs(self) -> bool: ...
 
     def ask(self, queue: str, item: Any, expected: type[R]) -> asyncio.Future[R]: ...
 
@@ -49,15 +53,20 @@ class LedgerClient:
         self._client = client
         self._source = source
 
-    async def submit(self, transaction: bytes) -> Receipt:
+    async def submit(self, transaction: bytes, sign: str = BATCH) -> Receipt:
         """Put a transaction into the ledger; return where it stands and what became of it. One that is there is
-        not executed again. Raises ApplicationError where it is not admitted."""
-        return await self.submit_soon(transaction)
+        not executed again. Raises ApplicationError where it is not admitted.
 
-    def submit_soon(self, transaction: bytes) -> asyncio.Future[Receipt]:
+        `sign` says what the client signs where members may lie: "batch", all that waits together, once; "each",
+        this transaction alone, as a request that can be shown to others by itself. Raises ConfigurationError for
+        "each" where nobody signs."""
+        return await self.submit_soon(transaction, sign)
+
+    def submit_soon(self, transaction: bytes, sign: str = BATCH) -> asyncio.Future[Receipt]:
         """As `submit`, without a coroutine for each: for many under way at once. What waits together stands in one
-        block."""
-        return self._client.ask("ledger", _bytes(transaction, "a transaction"), Receipt)
+        block, but for what is signed alone; that may be executed in another order than it was asked for."""
+        queue = "ledger each" if is_each(sign, self._client) else "ledger"
+        return self._client.ask(queue, _bytes(transaction, "a transaction"), Receipt)
 
     async def check(self, transaction: bytes) -> Checked:
         """Whether a transaction would be admitted now; nothing is ordered for good."""

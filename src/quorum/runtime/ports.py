@@ -10,6 +10,7 @@ from quorum.apps.applied import Applied
 from quorum.apps.state_machine import Notice
 from quorum.certificate.evidence import Evidence
 from quorum.certificate.keys import is_signed
+from quorum.certificate.requests import SignedRequest
 from quorum.entry import Buffer
 from quorum.errors import QuorumError
 from quorum.header import Header
@@ -175,6 +176,11 @@ class Application(Protocol):
 
     def session_owner(self, client: int) -> str | None:
         """Who opened a client session; None if the state holds none of that id."""
+        ...
+
+    def kept_answer(self, request: SignedRequest) -> Answer | None:
+        """What a signed request that was applied in its session is answered; None: it was not, as far as the state
+        tells."""
         ...
 
     def vet(self, app: int, body: Buffer) -> str | None:

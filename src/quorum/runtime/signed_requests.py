@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from quorum.apps.answer import Answer
 from quorum.apps.applied import Applied
-from quorum.certificate.requests import decode_request
+from quorum.certificate.requests import SignedRequest, decode_request, request_statement
+from quorum.certificate.vote import SigningDomain
+from quorum.protocols.effects import Signed
 from quorum.runtime import messages
 from quorum.runtime.driver import Driver
 from quorum.runtime.messages import Failure, Result
 from quorum.runtime.watch_reader import Client
 
+TOO_MANY = (
+    "a request was sent, but too many wait at this node already. Nothing was changed: send it again in a while."
+)
 RECENT_MAX = 16_384
 RECENT_BYTES_MAX = 16 * 1024 * 1024
 WAITING_MAX = 100_000
@@ -35,8 +41,9 @@ class SignedRequests:
         self._recent: OrderedDict[bytes, tuple[int, bytes]] = OrderedDict()
         self._recent_bytes = 0
 
-    def submit(self, client: Client, request: int, data: bytes, driver: Driver) -> None:
-        """A client's signed request: answered at once if it was applied of late, else ordered."""
+    def submit(self, client: Client, request: int, data: bytes, driver: Driver, domain: SigningDomain) -> None:
+        """A client's signed request: answered at once if it was applied of late, or its session keeps the answer;
+        else ordered. `domain` is that of requests."""
         try:
             signed = decode_request(data)
         except ValueError as error:
@@ -49,8 +56,12 @@ class SignedRequests:
             status, body = known
             client.answer(Result(request, status), (body,))
             return
+        kept = driver.application.kept_answer(signed)
+        if kept is not None:
+            _answer_again(client, request, signed, kept, driver, domain)
+            return
         if not self._wait(signed.name, client, request):
-            client.answer(Failure(request, messages.OVERLOADED, "too many requests wait at this node"), ())
+            client.answer(Failure(request, messages.OVERLOADED, TOO_MANY), ())
             return
         driver.submit(data)
 
@@ -112,3 +123,19 @@ class SignedRequests:
 def _payer(client: Client) -> object:
     """Who has a share: a client by its name, or a connection where nothing proves one."""
     return client.identity or client
+
+
+def _answer_again(
+    client: Client, request: int, signed: SignedRequest, kept: Answer, driver: Driver, domain: SigningDomain
+) -> None:
+    """What a session keeps is for the holder of its key alone: others could ask by its number."""
+
+    def checked(is_right: bool) -> None:
+        if is_right:
+            client.answer(Result(request, kept.status), (kept.body,))
+            return
+        text = "a request was sent with a signature that is not of the key in it. Sign it with that key."
+        client.answer(Failure(request, messages.REFUSED, text), ())
+
+    statement = request_statement(domain, signed.batch, signed.digest)
+    driver.check(Signed(signed.public_key, statement, signed.signature), checked)

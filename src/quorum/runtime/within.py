@@ -62,6 +62,11 @@ class Within(Calls):
         return self._client.loop
 
     @property
+    def signs(self) -> bool:
+        """Whether requests are signed with the client's own key."""
+        return self._client.signs
+
+    @property
     def held(self) -> set[Kept]:
         """What is open in the client."""
         return self._client.held

@@ -309,7 +309,8 @@ class AltersRequests(MakesOthers):
 
 class Floods(Liar):
     """Sends much junk with each message of its own: votes for places and views to come and for blocks that nobody
-    knows, questions for blocks, wishes for views, and requests that no client signed."""
+    knows, questions for blocks, wishes for views, requests that no client signed, and, as a client of its own,
+    good ones that were decided long ago."""
 
     name = "flood"
     junk_each: ClassVar[int] = 20
@@ -328,7 +329,7 @@ class Floods(Liar):
         near, far = decided + random.randrange(1, 12), decided + random.randrange(1, 2**40)
         digest, signature = random.randbytes(DIGEST_BYTES), random.randbytes(64)
         later = view + random.randrange(1, 1_000)
-        match random.randrange(9):
+        match random.randrange(10):
             case 0:
                 return Prepare(view, near, digest, signature)
             case 1:
@@ -345,8 +346,16 @@ class Floods(Liar):
                 return Status(view, True, far, far, far)
             case 7:
                 return ViewChange(later, NO_CLAIM, VoteKind.PREPARE, (), signature)
+            case 8:
+                return Forward(view, tuple(self._old(number) for number in random.sample(range(16), 4)))
             case _:
                 return Forward(view, tuple(self._request() for _ in range(4)))
+
+    def _old(self, number: int) -> bytes:
+        """One of a few that it signed itself: new once, and no more."""
+        batch = Batch(1, 0, number, 0, 1, bytes(100))
+        domain = SigningDomain(self.committee.cluster, 0)
+        return sign_request(domain, batch, self.committee.keys.get(self.node, bytes(32)), self._sign)
 
     def _request(self) -> bytes:
         """Well formed, and signed by nobody."""

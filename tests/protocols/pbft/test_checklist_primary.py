@@ -24,6 +24,7 @@ from protocols.pbft.scene import (
     order,
     propose_as,
     requests,
+    requests_of,
     sign,
     started,
     tell,
@@ -32,6 +33,7 @@ from protocols.pbft.scene import (
 )
 from quorum.certificate.vote import VoteKind
 from quorum.protocols.pbft.messages import PrePrepare
+from quorum.protocols.pbft.settings import Settings
 
 
 @pytest.mark.parametrize(("count", "faults"), SIZES)
@@ -180,7 +182,28 @@ def test_row_14_an_oversize_block_is_dropped() -> None:
     assert {cluster[node].state.chain.last for node in ("n2", "n3", "n4")} == {0}
     assert all(not cluster[node].state.here.early for node in ("n2", "n3", "n4"))
     assert len(complaints(cluster, "n1")) == 3
+    cluster.run(TIMEOUTS_US)
+    assert min(views(cluster)) >= 1, "nobody waits for it"
     check_progress(cluster, requests(1))
+
+
+@pytest.mark.parametrize(("count", "is_taken"), [(6, True), (8, True), (9, False), (3_000, False)])
+def test_row_14_a_block_with_twice_the_requests_is_taken_and_one_with_more_costs_the_view(
+    count: int, is_taken: bool
+) -> None:
+    """Members of another version may have other settings, but not any."""
+    settings = Settings(state_blocks=8, log_kept_blocks=4, block_requests_max=4)
+    cluster = Cluster(4, 1, settings=settings).boot()
+    lie(cluster, "n1", lambda to, message, attached: [])
+    propose_as(cluster, "n1", 0, block_after(cluster, None, *requests(count)))
+    cluster.run(0)
+    backups = [cluster[node].state for node in ("n2", "n3", "n4")]
+    assert {state.chain.last for state in backups} == {int(is_taken)}
+    assert len(complaints(cluster, "n1")) == (0 if is_taken else 3)
+    cluster.run(TIMEOUTS_US)
+    assert is_taken or min(views(cluster)) >= 1
+    check_progress(cluster, requests(10, "b"))
+    assert all(len(requests_of(entry)) <= 8 for entry in cluster.log.values())
 
 
 def test_row_14_a_block_of_another_view_is_ignored() -> None:

@@ -35,6 +35,8 @@ from quorum.protocols.pbft.state import STATUS_TIMER, PbftState
 
 FORWARD_SHARE = 8
 """A request that no block holds after this part of the timeout is forwarded to the primary."""
+FORWARD_AGAIN_SHARE = 4
+"""After this part it is forwarded again."""
 FORWARDED_MAX = 64
 PASSED_ON_MAX = 4
 HEADERS_MAX = 4_096
@@ -76,10 +78,11 @@ def _look_at_primary(state: PbftState) -> None:
         return
     if state.primary == state.node:
         return
-    late = pending.late(state.now_us, timeout_us // FORWARD_SHARE)[:FORWARDED_MAX]
+    late = pending.late(state.now_us, timeout_us // FORWARD_SHARE, timeout_us // FORWARD_AGAIN_SHARE)
+    late = late[:FORWARDED_MAX]
     if late:
         for waiting in late:
-            waiting.forwarded = True
+            waiting.forwarded_us = state.now_us
         state.send(state.primary, Forward(state.view, tuple(waiting.data for waiting in late)))
 
 

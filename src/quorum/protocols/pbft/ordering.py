@@ -26,6 +26,10 @@ from quorum.protocols.pbft.messages import Commit, Prepare, PrePrepare, Signatur
 from quorum.protocols.pbft.state import HeldClaim, OwnVote, PbftState
 from quorum.protocols.pbft.votes import PlaceVotes
 
+SLACK = 2
+"""A block may have so many times the requests and bytes that this node's own blocks have at most: a primary of
+another version may have other settings."""
+
 
 def propose(state: PbftState) -> None:
     """Make blocks of what waits, as long as few enough are under way (PBFT, section 4.3: pre-prepare).
@@ -98,8 +102,11 @@ def on_pre_prepare(state: PbftState, sender: NodeId, message: PrePrepare, attach
         )
     if not state.commit_sequence < sequence <= state.ceiling:
         return  # decided, or so far ahead that this node has to catch up first
-    if len(entry) > 2 * state.settings.block_bytes_max + 4096:
-        raise RemoteProtocolError(sender, f"sent a block of {len(entry)} bytes")
+    if len(entry) > SLACK * state.settings.block_bytes_max + 4096:
+        if sender != state.primary:
+            raise RemoteProtocolError(sender, f"sent a block of {len(entry)} bytes")
+        _want_no_more(state, f"sent a block of {len(entry)} bytes")
+        return
     if sender == state.primary:
         _take(state, message.signature, sequence, entry)
         return
@@ -150,6 +157,7 @@ def take_early(state: PbftState) -> None:
         try:
             block = read_block(state.primary, entry, state.committee)
             check_follows(state.primary, block.header, state.chain.newest)
+            _check_count(state, block)
             _check_state(state, block)
             _check_epoch(state, block)
         except RemoteProtocolError as error:
@@ -189,6 +197,13 @@ def _check_state(state: PbftState, block: Block) -> None:
     sequence, named = block.header.sequence, block.header.state_sequence
     if sequence - named >= state.settings.unnamed_max:
         raise RemoteProtocolError(state.primary, f"sent block {sequence}, which names no state after {named}")
+
+
+def _check_count(state: PbftState, block: Block) -> None:
+    """Raise RemoteProtocolError for too many requests. A change of epoch has bounds of its own."""
+    sequence, count = block.header.sequence, len(block.requests)
+    if count > SLACK * state.settings.block_requests_max:
+        raise RemoteProtocolError(state.primary, f"sent block {sequence} with {count} requests")
 
 
 def _check_epoch(state: PbftState, block: Block) -> None:
@@ -252,6 +267,10 @@ def _is_state_known(state: PbftState, block: Block) -> bool:
 def _refuse(state: PbftState, sequence: int, what: str) -> None:
     """The block must not be prepared. If others prepare no other one either, the primary's time runs out."""
     del state.here.early[sequence]
+    _want_no_more(state, what)
+
+
+def _want_no_more(state: PbftState, what: str) -> None:
     state.here.refused = True
     state.report(state.primary, what)
     progress.look_at_clock(state)

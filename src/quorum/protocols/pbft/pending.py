@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from quorum.certificate.requests import SignedRequest
 from quorum.model import NodeId
+from quorum.protocols.pbft.decided import Decided
 from quorum.protocols.pbft.settings import Settings
 
 CLIENT_SHARE = 4
@@ -25,7 +26,7 @@ COST_BYTES = 256
 class Waiting:
     """One request, and since when it waits here."""
 
-    __slots__ = ("by", "data", "forwarded", "proposed", "request", "since_us")
+    __slots__ = ("by", "data", "forwarded_us", "proposed", "request", "since_us")
 
     def __init__(self, request: SignedRequest, data: bytes, since_us: int, by: NodeId = "") -> None:
         self.by = by
@@ -33,7 +34,8 @@ class Waiting:
         self.data = data
         self.since_us = since_us
         self.proposed = False
-        self.forwarded = False
+        self.forwarded_us = 0
+        """When it was last passed on to the primary of this view; 0: not yet."""
 
 
 class Pending:
@@ -46,6 +48,7 @@ class Pending:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.decided = Decided()
         self._waiting: dict[bytes, Waiting] = {}
         self._bytes = 0
         self._bytes_of: dict[bytes | NodeId, int] = {}
@@ -81,6 +84,8 @@ class Pending:
     def done(self, names: Iterable[bytes]) -> list[Waiting]:
         """A decided block holds these requests. Returns those of them that waited here."""
         ended = []
+        names = tuple(names)
+        self.decided.add(names)
         for name in names:
             waiting = self._waiting.pop(name, None)
             if waiting is not None:
@@ -109,7 +114,7 @@ class Pending:
         kept = frozenset(held)
         for name, waiting in self._waiting.items():
             waiting.proposed = name in kept
-            waiting.forwarded = False
+            waiting.forwarded_us = 0
 
     def proposed(self, names: Iterable[bytes]) -> None:
         """A block of this view holds these."""
@@ -123,13 +128,14 @@ class Pending:
         for waiting in self._waiting.values():
             waiting.since_us = now_us
 
-    def late(self, now_us: int, after_us: int) -> list[Waiting]:
-        """Requests that no block holds although they have waited for `after_us`, and were not forwarded yet."""
+    def late(self, now_us: int, after_us: int, again_us: int) -> list[Waiting]:
+        """Requests that no block holds although they have waited for `after_us`, and that were not forwarded for
+        `again_us`: what was may be lost."""
         found = []
         for waiting in self._waiting.values():
             if now_us - waiting.since_us < after_us:
                 break
-            if not waiting.proposed and not waiting.forwarded:
+            if not waiting.proposed and now_us - waiting.forwarded_us >= again_us:
                 found.append(waiting)
         return found
 

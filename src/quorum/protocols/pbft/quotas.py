@@ -31,6 +31,10 @@ They cost as much as the votes for some blocks of a small committee."""
 UNDER_WAY = 256
 """So many signatures of one member's messages are verified at a time, or those of one message, if it has more. An
 honest member's votes for a window of blocks are far fewer; what is behind them would wait for a liar's."""
+AGAIN = 16
+"""So many requests that were decided before are ordered again for one member, or for this node's clients, and one
+more each AGAIN_TURNS: who asks may not know that they were decided, and what waits there for ever costs views."""
+AGAIN_TURNS = 8
 GIVEN_AGAIN = 5
 """After so many turns a member may be given again what it was given: the first may have been lost. By default that
 is the timeout of a view."""
@@ -55,13 +59,14 @@ class Quotas:
     I1  what is kept is bounded by the number of members.
     """
 
-    __slots__ = ("_from", "_given", "_heard", "_heeded", "_since_us", "_turn_us", "_under_way", "_wrong")
+    __slots__ = ("_again", "_from", "_given", "_heard", "_heeded", "_since_us", "_turn_us", "_under_way", "_wrong")
 
     def __init__(self, settings: Settings) -> None:
         self._turn_us = settings.status_us
         self._since_us = self._from = 0
         self._heard: dict[NodeId, int] = {}
         self._wrong: dict[NodeId, int] = {}
+        self._again: dict[NodeId, int] = {}
         self._under_way: dict[NodeId, int] = {}
         self._heeded: dict[NodeId, int] = {}
         self._given: dict[tuple[NodeId, bool], tuple[int, int, int]] = {}
@@ -75,6 +80,15 @@ class Quotas:
             self._wrong.clear()
         heard = self._heard[sender] = self._heard.get(sender, 0) + weight
         return heard <= MESSAGES + MESSAGES_A_BLOCK * (decided - self._from) and self._wrong.get(sender, 0) < WRONG
+
+    def takes_again(self, sender: NodeId, now_us: int) -> bool:
+        """Whether a request that was decided before is ordered once more. `sender`: who passed it on, which blames
+        nobody, as it may be behind; "": a client of this node."""
+        paid_us, each_us = max(self._again.get(sender, 0), now_us), AGAIN_TURNS * self._turn_us
+        if paid_us - now_us > (AGAIN - 1) * each_us:
+            return False
+        self._again[sender] = paid_us + each_us
+        return True
 
     def charge(self, sender: NodeId) -> None:
         """A signature that `sender` answers for was checked in vain."""

@@ -342,7 +342,7 @@ class PbftReplica:
 
     def _take_requests(self, requests: tuple[bytes, ...], sender: NodeId | None) -> None:
         """Let requests wait, once their clients' signatures are verified."""
-        state, by = self.state, sender or ""
+        state, pending, by = self.state, self.state.pending, sender or ""
         fresh = []
         for data in requests:
             try:
@@ -351,24 +351,31 @@ class PbftReplica:
                 if sender is not None:
                     raise RemoteProtocolError(sender, f"forwarded bytes that are no request: {error}") from None
                 continue
-            too_large = len(data) > state.settings.block_bytes_max
-            if (
-                request.name not in state.pending
-                and not too_large
-                and state.pending.has_room(request, len(data), by)
-            ):
-                fresh.append((request, bytes(data)))
+            is_again = request.name in pending.decided
+            if request.name in pending or len(data) > state.settings.block_bytes_max:
+                continue
+            if is_again and not self._takes_again(sender):
+                continue
+            if pending.has_room(request, len(data), by):
+                fresh.append((request, bytes(data), is_again))
 
         def verified(results: tuple[bool, ...]) -> None:
-            for (request, data), is_right in zip(fresh, results, strict=True):
+            for (request, data, is_again), is_right in zip(fresh, results, strict=True):
                 if is_right:
-                    state.pending.add(request, data, state.now_us, by)
+                    if is_again or request.name not in pending.decided:
+                        pending.add(request, data, state.now_us, by)
                 elif sender is not None:
                     state.report(sender, "forwarded a request that its client did not sign")
             ordering.propose(state)
             progress.look_at_clock(state)
 
-        state.check([ordering.request_check(state, request) for request, _ in fresh], verified, by)
+        state.check([ordering.request_check(state, request) for request, _, _ in fresh], verified, by)
+
+    def _takes_again(self, sender: NodeId | None) -> bool:
+        """Whether a decided request is ordered once more: few are, and passed on ones by the primary alone."""
+        state = self.state
+        is_asked = sender is None or state.is_primary
+        return is_asked and state.quotas.takes_again(sender or "", state.now_us)
 
     def _on_timer(self, event: events.TimerFired) -> None:
         state = self.state

@@ -17,7 +17,8 @@ class Settings(msgspec.Struct, frozen=True):
     uses `in_flight` of them. `clock_bound_us`: how far a block's time may be ahead of a backup's clock.
     `state_blocks`: the state is certified at every so many blocks. `log_kept_blocks`: how many blocks stay in the
     log behind such a state. `pending_bytes_max`: how much may wait to be ordered, and a quarter of it from one
-    client. `fetch_bytes_max`: how much one message brings to whoever catches up.
+    client. `block_requests_max` and `block_bytes_max`: what a primary puts into a block; backups refuse one with
+    more than twice as much. `fetch_bytes_max`: how much one message brings to whoever catches up.
     """
 
     view_timeout_us: int = 500_000

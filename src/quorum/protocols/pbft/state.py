@@ -405,7 +405,8 @@ class PbftState:
         self.persist(Note(ASIDE_NOTE, _ENCODE.encode(tuple(entries.values()))))
 
     def leave_votes(self) -> None:
-        """Another view: votes of the one before count no more (PBFT, section 4.4)."""
+        """Another view: votes of the one before count no more (PBFT, section 4.4), its blocks are of no use."""
+        self.here.early.clear()
         self.past[self.view] = self.here
         for view in sorted(self.past)[:-PAST_VIEWS]:
             del self.past[view]
