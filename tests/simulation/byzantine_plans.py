@@ -19,6 +19,8 @@ FULL_DISK_EVERY = 4
 CHURN_EVERY = 6
 """In so many seeds one has committees that change."""
 
+VERIFY_US = (0, 0, 300, 1_500, 4_000)
+"""How late checks of signatures come back at most."""
 LOADS = ((4, 100), (6, 120), (8, 200))
 """(clients, mean pause in ms)."""
 
@@ -52,6 +54,7 @@ EXPECTED = (
 def plan_of(seed: int, nodes: tuple[int, ...] = NODES) -> ByzantinePlan:
     """The plan of one seed. The same seed and choice of node counts give the same plan."""
     draw = Random(f"byzantine plan/{seed}")
+    late = Random(f"byzantine plan/verifying/{seed}")  # of its own, so that the rest of a plan stays what it was
     clients, pause_ms = draw.choice(LOADS)
     behaviours = DRAWN
     few = seed % FEW_FAULTS_EVERY == FEW_FAULTS_EVERY - 1
@@ -71,6 +74,7 @@ def plan_of(seed: int, nodes: tuple[int, ...] = NODES) -> ByzantinePlan:
         real=real,
         sync_us=draw.choice((300, 300, 3_000, 15_000)),
         spares=1 + seed // CHURN_EVERY % 3 if seed % CHURN_EVERY == CHURN_EVERY - 1 else 0,
+        verify_us=late.choice(VERIFY_US),
     )
 
 

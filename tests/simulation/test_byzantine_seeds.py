@@ -10,7 +10,7 @@ from quorum.errors import ConfigurationError
 from quorum.sim.adversary import BEHAVIOURS, DRAWN
 from quorum.sim.byzantine_campaign import ByzantinePlan, run_byzantine_seed
 from simulation.byzantine_campaign import ByzantineTally
-from simulation.byzantine_plans import EXPECTED, NODES, plan_of, run_planned, shortcoming
+from simulation.byzantine_plans import EXPECTED, NODES, VERIFY_US, plan_of, run_planned, shortcoming
 from simulation.campaign import run_campaign
 
 SHORT = ByzantinePlan(0, seconds=34, clients=3, pause_ms=150)
@@ -36,6 +36,14 @@ def test_every_claim_holds_with_liars_and_committees_that_change(seed: int):
     assert outcome.failure == ""
     newest = world.newest_committee()
     assert newest is not None and newest.epoch > 2
+
+
+@pytest.mark.parametrize("seed", range(100, 106))
+def test_every_claim_holds_with_liars_where_signatures_are_checked_late(seed: int):
+    plan = msgspec.structs.replace(SHORT, seed=seed, nodes=NODES[seed % len(NODES)], verify_us=4_000)
+    outcome, _, _ = run_byzantine_seed(plan)
+    assert outcome.failure == ""
+    assert outcome.trace != run_byzantine_seed(msgspec.structs.replace(plan, verify_us=0))[0].trace
 
 
 @pytest.mark.slow
@@ -88,6 +96,7 @@ def test_the_campaign_with_liars_varies_all_that_a_plan_can_say():
     assert {plan.wire for plan in plans} == {plan.disk for plan in plans} == {plan.real for plan in plans}
     assert {plan.real for plan in plans} == {False, True}
     assert {plan.spares for plan in plans} == {0, 1, 2, 3}
+    assert {plan.verify_us for plan in plans} == set(VERIFY_US)
     assert {lie for plan in plans if len(plan.lies) == 1 for lie in plan.lies} == set(DRAWN)
     assert plans == [plan_of(seed) for seed in range(240)]
 

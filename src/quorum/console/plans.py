@@ -41,9 +41,10 @@ _ABOUT = {
     "state_blocks": "Blocks after which the state is certified.",
     "real": "Ed25519 signatures instead of the simulator's tokens.",
     "sync_us": "How long a sync of the disk takes, about.",
+    "verify_us": "How long checks of signatures take at most; 0: none.",
 }
 _SPECIAL = ("seed", "keep", "faults", "lies")
-_LEAST_0 = ("spares", "witnesses", "liars")
+_LEAST_0 = ("spares", "witnesses", "liars", "verify_us")
 
 _DEFAULTS = {
     model: {field.name: field.default for field in msgspec.structs.fields(plan)} for model, plan in MODELS.items()

@@ -23,7 +23,7 @@ from quorum.sim.workload import Worker
 CALM_BYZANTINE_US = CALM_US + 12 * SECOND_US
 """Views that failed one after the other have doubled the patience for the next."""
 
-_USUAL = (("state_blocks", 32), ("sync_us", 300), ("spares", 0), ("churn_ms", 4000))
+_USUAL = (("state_blocks", 32), ("sync_us", 300), ("spares", 0), ("churn_ms", 4000), ("verify_us", 0))
 
 
 class ByzantinePlan(msgspec.Struct, frozen=True):
@@ -31,7 +31,8 @@ class ByzantinePlan(msgspec.Struct, frozen=True):
 
     `real`: Ed25519 instead of the simulator's tokens. `state_blocks`: the state is certified at every so many
     blocks. `spares`: so many more nodes follow without a vote, and about once in `churn_ms` the operators have one
-    join, leave, or take another's place. The rest is as in sim.campaign.Plan.
+    join, leave, or take another's place. `verify_us`: checks of signatures come back up to so much later, as from
+    threads; 0: at once. The rest is as in sim.campaign.Plan.
     """
 
     seed: int
@@ -50,6 +51,7 @@ class ByzantinePlan(msgspec.Struct, frozen=True):
     sync_us: int = 300
     spares: int = 0
     churn_ms: int = 4000
+    verify_us: int = 0
 
     @property
     def tolerated(self) -> int:
@@ -112,6 +114,7 @@ def run_byzantine_seed(
         plan.disk,
         plan.real,
         plan.spares,
+        plan.verify_us,
     )
     set_disks(world, plan.sync_us)
     history = History()

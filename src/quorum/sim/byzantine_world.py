@@ -26,13 +26,14 @@ from quorum.protocols.effects import Signed
 from quorum.protocols.pbft.replica import PbftReplica
 from quorum.protocols.pbft.settings import Settings
 from quorum.protocols.pbft.state import PRIMARY
-from quorum.runtime.ports import Ports, Timers
+from quorum.runtime.ports import Ports, Timers, Verifier
 from quorum.runtime.session_settings import SessionSettings
 from quorum.sim.adversary import BEHAVIOURS, Liar
 from quorum.sim.byzantine_branches import ByzantineBranches
 from quorum.sim.byzantine_churn import KEY_RENEWED, outsiders
 from quorum.sim.byzantine_client import ByzantineSimClient
 from quorum.sim.client import SimClient
+from quorum.sim.late_verifier import LateVerifier
 from quorum.sim.node import SimNode, SimTransport
 from quorum.sim.world import World
 
@@ -117,7 +118,8 @@ class MemberTransport(SimTransport):
 class ByzantineWorld(World):
     """`behaviours` says which members lie and how (sim.adversary.BEHAVIOURS). Everything that honest members
     decide, compute and report is checked; what liars say of themselves is not. `spares` follow from the start, and
-    have no vote before a committee names them."""
+    have no vote before a committee names them. With `verify_us` checks of signatures take up to so long, on two
+    threads of each node."""
 
     def __init__(
         self,
@@ -131,9 +133,11 @@ class ByzantineWorld(World):
         disk: bool = False,
         real: bool = False,
         spares: int = 0,
+        verify_us: int = 0,
     ) -> None:
         names = sorted(f"n{i}" for i in range(1, nodes + 1))
         self._real = real
+        self._verify_us = verify_us
         others = outsiders(nodes, spares)
         self._keys = {name: Key(f"{seed}/{name}".encode(), real) for name in (*names, *others)}
         self._renewed = 0
@@ -217,7 +221,11 @@ class ByzantineWorld(World):
         return PbftReplica(node, self.committee, key.sign, self.pbft, key.public)
 
     def make_ports(self, node: SimNode, timers: Timers) -> Ports:
-        return Ports(node.log, node.snapshots, self.transport_of(node.node), timers, node.clock, self.verifier)
+        verifier: Verifier = self.verifier
+        if self._verify_us:
+            random = self.random(f"verifier/{node.node}/{node.life}")
+            verifier = LateVerifier(verifier, random, self._verify_us, lambda: self.now_us, node.from_threads)
+        return Ports(node.log, node.snapshots, self.transport_of(node.node), timers, node.clock, verifier)
 
     def make_client(
         self, name: str, on_answer: Callable[..., None], settings: SessionSettings | None

@@ -85,6 +85,7 @@ class Node:
         self.base = 0
         self.staged: deque[tuple[int, object]] = deque()
         self.held: deque[tuple[int, list[effects.Effect]]] = deque()
+        self.checks: deque[effects.Verify] = deque()
         self.persists = 0
         self.timers: dict[str, int] = {}
         self.replica: PbftReplica | None = None
@@ -129,6 +130,7 @@ class Node:
             self.disk.write(record)
         self.staged.clear()
         self.held.clear()
+        self.checks.clear()
         self.timers.clear()
         self.inbox.clear()
         self.persists = 0
@@ -187,6 +189,16 @@ class Node:
             self.do(effect)
         self.step(events.Stored(self.now_us, up_to))
 
+    def let_go(self, count: int | None = None, newest_first: bool = False) -> None:
+        """Results of checks that were withheld come: all of them, or so many, from either end."""
+        pop = self.checks.pop if newest_first else self.checks.popleft
+        for check in [pop() for _ in range(len(self.checks) if count is None else count)]:
+            self.answer(check)
+
+    def answer(self, check: effects.Verify) -> None:
+        results = tuple(self.cluster.verify(item) for item in check.items)
+        self.step(events.Verified(self.now_us, check.token, results))
+
     def do(self, effect: effects.Effect) -> None:
         match effect:
             case effects.Send(to=to, message=message, first=first, last=last):
@@ -196,9 +208,10 @@ class Node:
                 self.timers[name] = self.cluster.now_us + delay
             case effects.CancelTimer(name=name):
                 self.timers.pop(name, None)
-            case effects.Verify(token=token, items=items):
-                results = tuple(self.cluster.verify(item) for item in items)
-                self.step(events.Verified(self.now_us, token, results))
+            case effects.Verify() if self.name in self.cluster.late_checks:
+                self.checks.append(effect)
+            case effects.Verify():
+                self.answer(effect)
             case effects.Commit(first=first, last=last):
                 for index in range(first, last + 1):
                     self.decide(index)
@@ -238,6 +251,8 @@ class Cluster:
         self.evidence: list[object] = []
         self.errors: list[tuple[str, Exception]] = []
         self.instant_disks = True
+        self.late_checks: set[str] = set()
+        """Nodes whose checks of signatures have no result before `Node.let_go`, as from threads."""
         self.filter: Callable[[str, str, object, tuple[bytes, ...]], list[tuple[object, tuple[bytes, ...]]]] | None
         self.filter = None
         self._verified: dict[effects.Signed, bool] = {}

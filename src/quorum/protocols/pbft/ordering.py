@@ -159,8 +159,8 @@ def take_early(state: PbftState) -> None:
             if not state.active or state.view != view:
                 return
             state.here.checking = None
-            if block.header.sequence != state.chain.last + 1:
-                take_early(state)
+            if block.header.parent != state.chain.newest.digest or state.decided_view > state.view:
+                take_early(state)  # meanwhile the chain went on, or was led to other blocks
                 return
             what = _why_not(state, block, results)
             if what:
@@ -232,7 +232,7 @@ def _is_state_known(state: PbftState, block: Block) -> bool:
 
 def _refuse(state: PbftState, sequence: int, what: str) -> None:
     """The block must not be prepared. If others prepare no other one either, the primary's time runs out."""
-    del state.here.early[sequence]
+    state.here.early.pop(sequence, None)
     state.here.refused = True
     state.report(state.primary, what)
     progress.look_at_clock(state)

@@ -39,6 +39,7 @@ class Pending:
         self._bytes = 0
         self._bytes_of: dict[bytes, int] = {}
         self._latest_us = 0
+        self._coming: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -57,6 +58,17 @@ class Pending:
         own = self._bytes_of.get(request.public_key, 0) + cost
         return self._bytes + cost <= most and own <= most // CLIENT_SHARE
 
+    def comes(self, name: bytes) -> None:
+        """The signature of a request is about to be verified."""
+        self._coming[name] = self._coming.get(name, 0) + 1
+
+    def came(self, name: bytes) -> bool:
+        """It was verified. False if the request was decided meanwhile: it would wait to be decided once more."""
+        coming = self._coming.pop(name, 0)
+        if coming > 1:
+            self._coming[name] = coming - 1
+        return coming > 0
+
     def add(self, request: SignedRequest, data: bytes, now_us: int) -> bool:
         """Let a verified request wait. False if it waits already, or there is no room."""
         if request.name in self._waiting or not self.has_room(request, len(data)):
@@ -69,6 +81,7 @@ class Pending:
         """A decided block holds these requests. Returns those of them that waited here."""
         ended = []
         for name in names:
+            self._coming.pop(name, None)
             waiting = self._waiting.pop(name, None)
             if waiting is not None:
                 self._latest_us = max(self._latest_us, waiting.since_us)

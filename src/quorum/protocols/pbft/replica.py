@@ -340,14 +340,19 @@ class PbftReplica:
 
         def verified(results: tuple[bool, ...]) -> None:
             for (request, data), is_right in zip(fresh, results, strict=True):
-                if is_right:
+                is_wanted = state.pending.came(request.name)
+                if is_right and is_wanted:
                     state.pending.add(request, data, state.now_us)
-                elif sender is not None:
+                elif not is_right and sender is not None:
                     state.report(sender, "forwarded a request that its client did not sign")
             ordering.propose(state)
             progress.look_at_clock(state)
 
-        state.check([ordering.request_check(state, request) for request, _ in fresh], verified, sender or "")
+        for request, _ in fresh:
+            state.pending.comes(request.name)
+        if not state.check([ordering.request_check(state, each) for each, _ in fresh], verified, sender or ""):
+            for request, _ in fresh:
+                state.pending.came(request.name)
 
     def _on_timer(self, event: events.TimerFired) -> None:
         state = self.state

@@ -329,19 +329,21 @@ class PbftState:
         statement = committee.domain.statement(vote.kind, vote.view, vote.sequence, vote.digest)
         return Signed(committee.keys.get(vote.member, b""), statement, vote.signature)
 
-    def check(self, items: Sequence[Signed], then: Callable[[tuple[bool, ...]], None], by: NodeId = "") -> None:
+    def check(self, items: Sequence[Signed], then: Callable[[tuple[bool, ...]], None], by: NodeId = "") -> bool:
         """Let signatures be verified; `then` gets a result for each, in this step where there is nothing to do.
 
-        `by`: whose message they are of, which is lost where too many of that member's are under way.
+        `by`: whose message they are of. It is lost, and this returns False, where too many of that member's are
+        under way.
         """
         if not items:
             then(())
-            return
+            return True
         if by and not self.quotas.begins(by, len(items)):
-            return
+            return False
         self._checks_begun += 1
         self._checks[self._checks_begun] = then, by, len(items)
         self.out.append(Verify(self._checks_begun, tuple(items)))
+        return True
 
     def checked(self, token: int, results: tuple[bool, ...]) -> None:
         """Verified came back."""
@@ -445,9 +447,10 @@ class PbftState:
 
     def accuse_if_right(self, evidence: Evidence, votes: Sequence[SignedVote], by: NodeId) -> None:
         """Accuse if these signatures are right. If not, or if that is known already, `by` is charged for it."""
+        is_known = accused(evidence) in self.liars  # now: others may show the same while it is verified
 
         def verified(results: tuple[bool, ...]) -> None:
-            if by and (not all(results) or accused(evidence) in self.liars):
+            if by and (not all(results) or is_known):
                 self.quotas.charge(by)
             if all(results):
                 self.accuse(evidence)
