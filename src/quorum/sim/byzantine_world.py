@@ -58,6 +58,15 @@ class Key:
         return blake2b(message, key=self._secret, digest_size=64).digest()
 
 
+def committee_with(
+    keys: Mapping[NodeId, Key], faults: int, weights: Sequence[int] = (), quorums: str = ""
+) -> Committee:
+    """The first committee of a world: members with these keys and, where there are any, these weights."""
+    votes = weights or (1,) * len(keys)
+    members = tuple(Member(name, keys[name].public, vote) for name, vote in zip(sorted(keys), votes, strict=True))
+    return Committee(CLUSTER, 1, members, faults, quorums)
+
+
 class SimVerifier:
     """runtime.ports.Verifier: each distinct signature is checked once in a world."""
 
@@ -119,7 +128,9 @@ class ByzantineWorld(World):
     """`behaviours` says which members lie and how (sim.adversary.BEHAVIOURS). Everything that honest members
     decide, compute and report is checked; what liars say of themselves is not. `spares` follow from the start, and
     have no vote before a committee names them. With `verify_us` checks of signatures take up to so long, on two
-    threads of each node."""
+    threads of each node. `weights` are the members' votes, in the order of their names, where they are not one
+    each; `quorums` is an expression over them (certificate.committee).
+    """
 
     def __init__(
         self,
@@ -134,6 +145,8 @@ class ByzantineWorld(World):
         real: bool = False,
         spares: int = 0,
         verify_us: int = 0,
+        weights: Sequence[int] = (),
+        quorums: str = "",
     ) -> None:
         names = sorted(f"n{i}" for i in range(1, nodes + 1))
         self._real = real
@@ -145,8 +158,7 @@ class ByzantineWorld(World):
         self.verifier = SimVerifier(real)
         for key in self._keys.values():
             self.verifier.keys[key.public] = key
-        members = tuple(Member(name, self._keys[name].public) for name in names)
-        self.committee = Committee(CLUSTER, 1, members, faults)
+        self.committee = committee_with({name: self._keys[name] for name in names}, faults, weights, quorums)
         self.request_domain = SigningDomain(CLUSTER, 0)
         self.pbft = settings or Settings()
         self.evidence: list[Evidence] = []

@@ -28,10 +28,15 @@ def key_of(name: str) -> SigningKey:
     return SigningKey(name.encode().ljust(32, b"."))
 
 
-def committee_of(count: int, faults: int, cluster: str = "tests") -> Committee:
-    names = [f"n{i}" for i in range(1, count + 1)]
-    members = tuple(Member(name, bytes(key_of(name).verify_key)) for name in sorted(names))
-    return Committee(cluster, 1, members, faults)
+def committee_of(
+    count: int, faults: int, cluster: str = "tests", weights: tuple[int, ...] = (), quorums: str = ""
+) -> Committee:
+    names = sorted(f"n{i}" for i in range(1, count + 1))
+    votes = weights or (1,) * count
+    members = tuple(
+        Member(name, bytes(key_of(name).verify_key), vote) for name, vote in zip(names, votes, strict=True)
+    )
+    return Committee(cluster, 1, members, faults, quorums)
 
 
 def request_of(client: str, number: int, body: bytes = b"") -> bytes:
@@ -238,8 +243,16 @@ class Node:
 class Cluster:
     """All of them, and the links. `filter` sees every message and may change, drop or multiply it."""
 
-    def __init__(self, count: int = 4, faults: int = 1, seed: int = 0, settings: Settings = SETTINGS) -> None:
-        self.committee = committee_of(count, faults)
+    def __init__(
+        self,
+        count: int = 4,
+        faults: int = 1,
+        seed: int = 0,
+        settings: Settings = SETTINGS,
+        weights: tuple[int, ...] = (),
+        quorums: str = "",
+    ) -> None:
+        self.committee = committee_of(count, faults, weights=weights, quorums=quorums)
         self.settings = settings
         self.random = Random(seed)
         self.now_us = 0
