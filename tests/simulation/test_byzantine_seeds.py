@@ -57,6 +57,16 @@ def test_every_claim_holds_with_liars_where_signatures_are_checked_late(seed: in
     assert outcome.trace != run_byzantine_seed(msgspec.structs.replace(plan, verify_us=0))[0].trace
 
 
+@pytest.mark.parametrize("nodes", [4, 6])
+def test_a_seed_whose_liar_floods_takes_twice_the_events_of_another_at_most(nodes: int):
+    plan = msgspec.structs.replace(SHORT, seed=3, nodes=nodes, pause_ms=60)
+    usual, flooded = (
+        run_byzantine_seed(msgspec.structs.replace(plan, lies=(lie,)))[0] for lie in ("vote-twice", "flood")
+    )
+    assert usual.failure == flooded.failure == ""
+    assert flooded.events / flooded.operations <= 2 * usual.events / usual.operations
+
+
 @pytest.mark.parametrize(
     "votes", [{"weights": "2,2,1,1,1"}, {"quorums": "choose(4, n1, n2, n3, n4, n5) + n1*n2*n3"}], ids=str
 )

@@ -66,9 +66,7 @@ def plan_options(function: Decorated) -> Decorated:
                 default=False if is_flag else None,
                 help=_ABOUT[name] + _of_model(name) + ("" if is_flag else _shown_default(name)),
             )(function)
-    lies = (
-        f"Byzantine: what liars do: all, none, or of: {', '.join(sorted(BEHAVIOURS))}.  [default: all but flood]"
-    )
+    lies = f"Byzantine: what liars do: all, none, or of: {', '.join(sorted(BEHAVIOURS))}.  [default: all]"
     function = click.option("--lies", help=lies)(function)
     faults = f"all, none, or of: {', '.join(sorted(FAULTS))}."
     function = click.option("--faults", default="all", help=faults)(function)

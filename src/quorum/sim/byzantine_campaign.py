@@ -15,7 +15,7 @@ from quorum.errors import ConfigurationError
 from quorum.model import NodeId, check_fault_budget
 from quorum.protocols.pbft.settings import Settings
 from quorum.runtime.session_settings import SessionSettings
-from quorum.sim.adversary import BEHAVIOURS, DRAWN
+from quorum.sim.adversary import BEHAVIOURS, DRAWN, Floods
 from quorum.sim.byzantine_churn import Operators
 from quorum.sim.byzantine_world import ByzantineWorld, Key, committee_with
 from quorum.sim.campaign import CALM_US, Outcome, Refuted, outcome_of, set_disks
@@ -24,6 +24,9 @@ from quorum.sim.workload import Worker
 
 CALM_BYZANTINE_US = CALM_US + 12 * SECOND_US
 """Views that failed one after the other have doubled the patience for the next."""
+
+FLOOD_JUNK = 3
+"""So much junk is sent with each message by a member that floods, so that such a seed takes twice as long at most."""
 
 _USUAL = (("state_blocks", 32), ("sync_us", 300), ("spares", 0), ("churn_ms", 4000), ("verify_us", 0))
 _TEXTS = ("weights", "quorums")
@@ -142,6 +145,9 @@ def run_byzantine_seed(
         votes_of(plan),
         plan.quorums,
     )
+    for liar in world.liars.values():
+        if isinstance(liar, Floods):
+            liar.junk_each = FLOOD_JUNK
     set_disks(world, plan.sync_us)
     history = History()
     stop_us = plan.seconds * SECOND_US - CALM_BYZANTINE_US
