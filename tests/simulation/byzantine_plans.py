@@ -33,6 +33,7 @@ EXPECTED = (
     branches.OLD_VIEW,
     branches.BASE_MISSING,
     branches.ASIDE,
+    branches.PASSED_ON,
     branches.VOTES_AGAIN,
     branches.BLOCKS_GIVEN,
     branches.OFFERED,

@@ -26,7 +26,7 @@ CALM_BYZANTINE_US = CALM_US + 12 * SECOND_US
 """Views that failed one after the other have doubled the patience for the next."""
 
 FLOOD_JUNK = 3
-"""So much junk is sent with each message by a member that floods, so that such a seed takes twice as long at most."""
+"""So much junk goes with each message of a member that floods: such a seed takes twice as long at most."""
 
 _USUAL = (("state_blocks", 32), ("sync_us", 300), ("spares", 0), ("churn_ms", 4000), ("verify_us", 0))
 _TEXTS = ("weights", "quorums")

@@ -23,6 +23,7 @@ from quorum.errors import RemoteProtocolError
 from quorum.header import Header
 from quorum.model import Configuration, NodeId
 from quorum.protocols.effects import Signed
+from quorum.protocols.pbft.messages import PrePrepare
 from quorum.protocols.pbft.replica import PbftReplica
 from quorum.protocols.pbft.settings import Settings
 from quorum.protocols.pbft.state import PRIMARY
@@ -109,10 +110,12 @@ class MemberTransport(SimTransport):
 
     def send(self, to: NodeId, message: object, attached: Sequence[Buffer], later: bool = False) -> None:
         liar = self._liars.get(self._node)
+        replica = self._world.nodes[self._node].replica
         if liar is None:
+            if type(message) is PrePrepare and isinstance(replica, PbftReplica):
+                self._world.branches.proposes(replica.state, message)
             super().send(to, message, attached, later)
             return
-        replica = self._world.nodes[self._node].replica
         if isinstance(replica, PbftReplica):
             liar.committee = replica.state.committee
         try:
