@@ -57,16 +57,26 @@ def test_a_failed_seed_prints_its_replay_and_that_fails_again_in_the_same_way(ru
     assert (code, again["failure"], again["replay"]) == (1, failed["failure"], failed["replay"])
 
 
+USUAL_VOTES = {"weights": "", "quorums": ""}
+OWN_VOTES = {"weights": "2,2,2,2,2,2,1", "quorums": "choose(5, n1, n2, n3, n4, n5, n6, n7)", "spares": 0}
+
+
 def test_replay_takes_every_option_that_a_byzantine_plan_prints(run, monkeypatch):
     special = {"faults": ("split", "crash"), "lies": ("hide", "forge"), "liars": 1, "keep": 0, "nodes": 7}
     defaults = msgspec.structs.asdict(ByzantinePlan(0))
-    asked = ByzantinePlan(
-        **{
-            name: special.get(name, old + 1 if type(old) is int else not old if old is False else old)
-            for name, old in defaults.items()
-        }
-    )
-    assert all(getattr(asked, name) != old for name, old in defaults.items() if name != "keep")
+    asked = [
+        ByzantinePlan(
+            **{
+                name: (special | votes).get(
+                    name, old + 1 if type(old) is int else not old if old is False else old
+                )
+                for name, old in defaults.items()
+            }
+        )
+        for votes in (USUAL_VOTES, OWN_VOTES)
+    ]
+    for name, old in defaults.items():
+        assert name == "keep" or any(getattr(plan, name) != old for plan in asked)
     taken = []
 
     class Enough(Exception):
@@ -77,9 +87,10 @@ def test_replay_takes_every_option_that_a_byzantine_plan_prints(run, monkeypatch
         raise Enough
 
     monkeypatch.setattr("quorum.console.simulate.run_byzantine_seed", take)
-    with pytest.raises(Enough):
-        run(*shlex.split(asked.replay_command())[1:], "--trace", 0)
-    assert taken == [asked]
+    for plan in asked:
+        with pytest.raises(Enough):
+            run(*shlex.split(plan.replay_command())[1:], "--trace", 0)
+    assert taken == asked
 
 
 def test_without_options_each_model_runs_its_own_defaults():
@@ -97,6 +108,8 @@ def test_without_options_each_model_runs_its_own_defaults():
         ((*BYZANTINE, "--lies", "flatter"), "the lie 'flatter' was asked for"),
         ((*BYZANTINE, "--faults", "flood"), "the fault 'flood' was asked for"),
         ((*BYZANTINE, "--liars", 2), "4 members tolerate 1"),
+        ((*BYZANTINE, "--weights", "1,2"), "each member has one weight"),
+        ((*BYZANTINE, "--quorums", "n1*n2"), "no quorum is left"),
         ((*BYZANTINE, "--liars", -1), "Give 0 or more"),
         ((*BYZANTINE, "--nodes", 0), "Give 1 or more"),
         ((*BYZANTINE, "--seconds", 3), "calm seconds"),

@@ -9,6 +9,7 @@ import pytest
 from protocols.pbft.cluster import request_of
 from quorum.apps.applied import Applied
 from quorum.certificate.requests import decode_request
+from quorum.certificate.vote import SigningDomain
 from quorum.runtime import messages, signed_requests
 from quorum.runtime.messages import Failure, Result
 from quorum.runtime.signed_requests import CLIENTS_MAX, SignedRequests
@@ -28,15 +29,24 @@ class Hand:
         return 0
 
 
+class NothingKept:
+    """A host whose sessions keep no answer."""
+
+    def kept_answer(self, signed: object) -> None:
+        """As the host's."""
+
+
 class Orders:
     """A driver that takes everything, and says nothing."""
+
+    application = NothingKept()
 
     def submit(self, data: bytes) -> None:
         """As the driver's."""
 
 
 def submit(requests: SignedRequests, client: Hand, number: int, data: bytes) -> None:
-    requests.submit(client, number, data, Orders())  # type: ignore[arg-type]
+    requests.submit(client, number, data, Orders(), SigningDomain("tests", 0))  # type: ignore[arg-type]
 
 
 def decided(requests: SignedRequests, data: bytes) -> None:

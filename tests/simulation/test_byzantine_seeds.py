@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import shlex
+
 import msgspec
 import pytest
 
 from quorum.checkers.progress import Sometimes
 from quorum.errors import ConfigurationError
 from quorum.sim.adversary import BEHAVIOURS, DRAWN
-from quorum.sim.byzantine_campaign import ByzantinePlan, run_byzantine_seed
+from quorum.sim.byzantine_campaign import ByzantinePlan, behaviours_of, run_byzantine_seed
 from simulation.byzantine_campaign import ByzantineTally
-from simulation.byzantine_plans import EXPECTED, NODES, plan_of, run_planned, shortcoming
+from simulation.byzantine_plans import (
+    EXPECTED,
+    NODES,
+    VERIFY_US,
+    VOTES_EVERY,
+    plan_of,
+    run_planned,
+    shortcoming,
+    uneven_votes,
+)
 from simulation.campaign import run_campaign
 
 SHORT = ByzantinePlan(0, seconds=34, clients=3, pause_ms=150)
@@ -36,6 +47,61 @@ def test_every_claim_holds_with_liars_and_committees_that_change(seed: int):
     assert outcome.failure == ""
     newest = world.newest_committee()
     assert newest is not None and newest.epoch > 2
+
+
+@pytest.mark.parametrize("seed", range(100, 106))
+def test_every_claim_holds_with_liars_where_signatures_are_checked_late(seed: int):
+    plan = msgspec.structs.replace(SHORT, seed=seed, nodes=NODES[seed % len(NODES)], verify_us=4_000)
+    outcome, _, _ = run_byzantine_seed(plan)
+    assert outcome.failure == ""
+    assert outcome.trace != run_byzantine_seed(msgspec.structs.replace(plan, verify_us=0))[0].trace
+
+
+@pytest.mark.parametrize("nodes", [4, 6])
+def test_a_seed_whose_liar_floods_takes_twice_the_events_of_another_at_most(nodes: int):
+    plan = msgspec.structs.replace(SHORT, seed=3, nodes=nodes, pause_ms=60)
+    usual, flooded = (
+        run_byzantine_seed(msgspec.structs.replace(plan, lies=(lie,)))[0] for lie in ("vote-twice", "flood")
+    )
+    assert usual.failure == flooded.failure == ""
+    assert flooded.events / flooded.operations <= 2 * usual.events / usual.operations
+
+
+@pytest.mark.parametrize(
+    "votes", [{"weights": "2,2,1,1,1"}, {"quorums": "choose(4, n1, n2, n3, n4, n5) + n1*n2*n3"}], ids=str
+)
+def test_every_claim_holds_with_liars_among_members_of_different_votes(votes: dict[str, str]):
+    plan = msgspec.structs.replace(SHORT, seed=9, nodes=5, **votes)
+    outcome, _, world = run_byzantine_seed(plan)
+    assert outcome.failure == ""
+    assert world.committee.system.writes.contains({"n1", "n2", "n3"})
+    assert shlex.split(outcome.replay)[-1] in votes.values()
+
+
+def test_the_votes_that_plans_draw_are_safe_and_live_for_every_number_of_members():
+    for seed in range(3, 200, VOTES_EVERY):
+        for count in NODES:
+            weights, quorums = uneven_votes(seed, count)
+            behaviours_of(ByzantinePlan(seed, count, weights=weights, quorums=quorums))
+
+
+@pytest.mark.parametrize(
+    "votes",
+    [
+        {"weights": "1,2,3"},
+        {"weights": "1,1,1,x"},
+        {"weights": "0,1,1,1"},
+        {"weights": "9,1,1,1"},
+        {"weights": "2,2,2,1", "spares": 1},
+        {"quorums": "choose(2, n1, n2, n3, n4)"},
+        {"quorums": "choose(3, n1, n2, n3, n9)"},
+        {"quorums": "((("},
+    ],
+    ids=str,
+)
+def test_votes_that_are_not_safe_and_live_are_refused(votes: dict):
+    with pytest.raises(ConfigurationError):
+        run_byzantine_seed(ByzantinePlan(0, **votes))
 
 
 @pytest.mark.slow
@@ -88,6 +154,8 @@ def test_the_campaign_with_liars_varies_all_that_a_plan_can_say():
     assert {plan.wire for plan in plans} == {plan.disk for plan in plans} == {plan.real for plan in plans}
     assert {plan.real for plan in plans} == {False, True}
     assert {plan.spares for plan in plans} == {0, 1, 2, 3}
+    assert any(plan.weights for plan in plans) and any(plan.quorums for plan in plans)
+    assert {plan.verify_us for plan in plans} == set(VERIFY_US)
     assert {lie for plan in plans if len(plan.lies) == 1 for lie in plan.lies} == set(DRAWN)
     assert plans == [plan_of(seed) for seed in range(240)]
 

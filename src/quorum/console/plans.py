@@ -41,9 +41,12 @@ _ABOUT = {
     "state_blocks": "Blocks after which the state is certified.",
     "real": "Ed25519 signatures instead of the simulator's tokens.",
     "sync_us": "How long a sync of the disk takes, about.",
+    "weights": 'The members\' votes, such as "2,2,2,1".',
+    "quorums": 'Which members decide, such as "choose(4, n1, n2, n3, n4, n5) + n1*n2*n3".',
+    "verify_us": "How long checks of signatures take at most; 0: none.",
 }
 _SPECIAL = ("seed", "keep", "faults", "lies")
-_LEAST_0 = ("spares", "witnesses", "liars")
+_LEAST_0 = ("spares", "witnesses", "liars", "verify_us")
 
 _DEFAULTS = {
     model: {field.name: field.default for field in msgspec.structs.fields(plan)} for model, plan in MODELS.items()
@@ -63,9 +66,7 @@ def plan_options(function: Decorated) -> Decorated:
                 default=False if is_flag else None,
                 help=_ABOUT[name] + _of_model(name) + ("" if is_flag else _shown_default(name)),
             )(function)
-    lies = (
-        f"Byzantine: what liars do: all, none, or of: {', '.join(sorted(BEHAVIOURS))}.  [default: all but flood]"
-    )
+    lies = f"Byzantine: what liars do: all, none, or of: {', '.join(sorted(BEHAVIOURS))}.  [default: all]"
     function = click.option("--lies", help=lies)(function)
     faults = f"all, none, or of: {', '.join(sorted(FAULTS))}."
     function = click.option("--faults", default="all", help=faults)(function)

@@ -307,17 +307,21 @@ class AltersRequests(MakesOthers):
         return bytes(request[:-1]) + bytes([request[-1] ^ 1])
 
 
+JUNK_EACH = 20
+"""So much junk goes with each message of a member that floods."""
+
+
 class Floods(Liar):
     """Sends much junk with each message of its own: votes for places and views to come and for blocks that nobody
     knows, questions for blocks, wishes for views, requests that no client signed, and, as a client of its own,
     good ones that were decided long ago."""
 
     name = "flood"
-    junk_each: ClassVar[int] = 20
 
     def __init__(self, node: NodeId, committee: Committee, sign: Sign, random: Random) -> None:
         super().__init__(node, committee, sign, random)
         self._view = self._decided = 0
+        self.junk_each = JUNK_EACH
 
     def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
         if isinstance(message, Status):
@@ -383,5 +387,5 @@ BEHAVIOURS: dict[str, type[Liar]] = {
 }
 """What a member can be made to do, by name."""
 
-DRAWN = tuple(sorted(set(BEHAVIOURS) - {Floods.name}))
-"""What seeds draw from: a flood slows a simulation down, and a member of it has no clock that would show more."""
+DRAWN = (*sorted(set(BEHAVIOURS) - {Floods.name}), Floods.name)
+"""What seeds draw from; the newest stands last, so that most seeds draw what they always did."""

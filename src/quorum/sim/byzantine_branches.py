@@ -74,6 +74,11 @@ class ByzantineBranches:
         if message.view < state.view:
             self._reached(OLD_VIEW)
 
+    def proposes(self, state: PbftState, message: PrePrepare) -> None:
+        """An honest node sends a block of a view: its own, or its primary's that another misses."""
+        if message.view == state.view and state.primary != state.node:
+            self._reached(PASSED_ON)
+
     def _old(self, state: PbftState, message: ViewChange | NewView, attached: Sequence[Buffer]) -> None:
         if message.view < state.view:
             self._reached(OLD_VIEW)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from random import Random
 
 import msgspec
 
+from quorum.certificate.committee import check_committee
 from quorum.checkers.history import History
 from quorum.checkers.linearizability import Verdict, check_linearizable
 from quorum.checkers.violation import Violation
@@ -13,9 +15,9 @@ from quorum.errors import ConfigurationError
 from quorum.model import NodeId, check_fault_budget
 from quorum.protocols.pbft.settings import Settings
 from quorum.runtime.session_settings import SessionSettings
-from quorum.sim.adversary import BEHAVIOURS, DRAWN
+from quorum.sim.adversary import BEHAVIOURS, DRAWN, Floods
 from quorum.sim.byzantine_churn import Operators
-from quorum.sim.byzantine_world import ByzantineWorld
+from quorum.sim.byzantine_world import ByzantineWorld, Key, committee_with
 from quorum.sim.campaign import CALM_US, Outcome, Refuted, outcome_of, set_disks
 from quorum.sim.faults import ALL_FAULTS, SECOND_US, Nemesis
 from quorum.sim.workload import Worker
@@ -23,7 +25,11 @@ from quorum.sim.workload import Worker
 CALM_BYZANTINE_US = CALM_US + 12 * SECOND_US
 """Views that failed one after the other have doubled the patience for the next."""
 
-_USUAL = (("state_blocks", 32), ("sync_us", 300), ("spares", 0), ("churn_ms", 4000))
+FLOOD_JUNK = 3
+"""So much junk goes with each message of a member that floods: such a seed takes twice as long at most."""
+
+_USUAL = (("state_blocks", 32), ("sync_us", 300), ("spares", 0), ("churn_ms", 4000), ("verify_us", 0))
+_TEXTS = ("weights", "quorums")
 
 
 class ByzantinePlan(msgspec.Struct, frozen=True):
@@ -31,7 +37,9 @@ class ByzantinePlan(msgspec.Struct, frozen=True):
 
     `real`: Ed25519 instead of the simulator's tokens. `state_blocks`: the state is certified at every so many
     blocks. `spares`: so many more nodes follow without a vote, and about once in `churn_ms` the operators have one
-    join, leave, or take another's place. The rest is as in sim.campaign.Plan.
+    join, leave, or take another's place. `verify_us`: checks of signatures come back up to so much later, as from
+    threads; 0: at once. `weights`: the members' votes, such as "2,2,2,1"; `quorums`: an expression over the
+    members; neither goes with spares. The rest is as in sim.campaign.Plan.
     """
 
     seed: int
@@ -50,6 +58,9 @@ class ByzantinePlan(msgspec.Struct, frozen=True):
     sync_us: int = 300
     spares: int = 0
     churn_ms: int = 4000
+    verify_us: int = 0
+    weights: str = ""
+    quorums: str = ""
 
     @property
     def tolerated(self) -> int:
@@ -71,6 +82,9 @@ class ByzantinePlan(msgspec.Struct, frozen=True):
         for name, usual in _USUAL:
             if getattr(self, name) != usual:
                 command += f" --{name.replace('_', '-')} {getattr(self, name)}"
+        for name in _TEXTS:
+            if getattr(self, name):
+                command += f" --{name} {shlex.quote(getattr(self, name))}"
         for name in ("wire", "disk", "real"):
             if getattr(self, name):
                 command += f" --{name}"
@@ -89,11 +103,26 @@ def behaviours_of(plan: ByzantinePlan) -> dict[NodeId, str]:
             f"{CALM_BYZANTINE_US // SECOND_US} calm seconds, and lies are {', '.join(sorted(BEHAVIOURS))}. "
             "Correct that."
         )
-    random = Random(f"{plan.seed}/liars")
     names = [f"n{i}" for i in range(1, plan.nodes + 1)]
+    keys = {name: Key(name.encode(), False) for name in names}
+    check_committee(committee_with(keys, plan.tolerated, votes_of(plan), plan.quorums))
+    random = Random(f"{plan.seed}/liars")
     if not plan.lies:
         return {}
     return {name: random.choice(plan.lies) for name in random.sample(names, wanted)}
+
+
+def votes_of(plan: ByzantinePlan) -> tuple[int, ...]:
+    """The members' weights; empty: one vote each. Raises ConfigurationError for weights that are none."""
+    votes = tuple(int(vote) for vote in plan.weights.split(",") if vote.strip().isdecimal())
+    is_right = not plan.weights or len(votes) == len(plan.weights.split(",")) == plan.nodes
+    if not is_right or (plan.spares and (plan.weights or plan.quorums)):
+        raise ConfigurationError(
+            f"weights {plan.weights!r} and quorums {plan.quorums!r} were asked for with {plan.nodes} members and "
+            f"{plan.spares} spares, but each member has one weight, and committees that change have neither. Give "
+            f"{plan.nodes} numbers with commas between them, and no spares."
+        )
+    return votes
 
 
 def run_byzantine_seed(
@@ -112,7 +141,13 @@ def run_byzantine_seed(
         plan.disk,
         plan.real,
         plan.spares,
+        plan.verify_us,
+        votes_of(plan),
+        plan.quorums,
     )
+    for liar in world.liars.values():
+        if isinstance(liar, Floods):
+            liar.junk_each = FLOOD_JUNK
     set_disks(world, plan.sync_us)
     history = History()
     stop_us = plan.seconds * SECOND_US - CALM_BYZANTINE_US

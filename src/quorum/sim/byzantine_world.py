@@ -23,16 +23,18 @@ from quorum.errors import RemoteProtocolError
 from quorum.header import Header
 from quorum.model import Configuration, NodeId
 from quorum.protocols.effects import Signed
+from quorum.protocols.pbft.messages import PrePrepare
 from quorum.protocols.pbft.replica import PbftReplica
 from quorum.protocols.pbft.settings import Settings
 from quorum.protocols.pbft.state import PRIMARY
-from quorum.runtime.ports import Ports, Timers
+from quorum.runtime.ports import Ports, Timers, Verifier
 from quorum.runtime.session_settings import SessionSettings
 from quorum.sim.adversary import BEHAVIOURS, Liar
 from quorum.sim.byzantine_branches import ByzantineBranches
 from quorum.sim.byzantine_churn import KEY_RENEWED, outsiders
 from quorum.sim.byzantine_client import ByzantineSimClient
 from quorum.sim.client import SimClient
+from quorum.sim.late_verifier import LateVerifier
 from quorum.sim.node import SimNode, SimTransport
 from quorum.sim.world import World
 
@@ -55,6 +57,15 @@ class Key:
         if self._key is not None:
             return self._key.sign(message).signature
         return blake2b(message, key=self._secret, digest_size=64).digest()
+
+
+def committee_with(
+    keys: Mapping[NodeId, Key], faults: int, weights: Sequence[int] = (), quorums: str = ""
+) -> Committee:
+    """The first committee of a world: members with these keys and, where there are any, these weights."""
+    votes = weights or (1,) * len(keys)
+    members = tuple(Member(name, keys[name].public, vote) for name, vote in zip(sorted(keys), votes, strict=True))
+    return Committee(CLUSTER, 1, members, faults, quorums)
 
 
 class SimVerifier:
@@ -99,10 +110,12 @@ class MemberTransport(SimTransport):
 
     def send(self, to: NodeId, message: object, attached: Sequence[Buffer], later: bool = False) -> None:
         liar = self._liars.get(self._node)
+        replica = self._world.nodes[self._node].replica
         if liar is None:
+            if type(message) is PrePrepare and isinstance(replica, PbftReplica):
+                self._world.branches.proposes(replica.state, message)
             super().send(to, message, attached, later)
             return
-        replica = self._world.nodes[self._node].replica
         if isinstance(replica, PbftReplica):
             liar.committee = replica.state.committee
         try:
@@ -117,7 +130,10 @@ class MemberTransport(SimTransport):
 class ByzantineWorld(World):
     """`behaviours` says which members lie and how (sim.adversary.BEHAVIOURS). Everything that honest members
     decide, compute and report is checked; what liars say of themselves is not. `spares` follow from the start, and
-    have no vote before a committee names them."""
+    have no vote before a committee names them. With `verify_us` checks of signatures take up to so long, on two
+    threads of each node. `weights` are the members' votes, in the order of their names, where they are not one
+    each; `quorums` is an expression over them (certificate.committee).
+    """
 
     def __init__(
         self,
@@ -131,9 +147,13 @@ class ByzantineWorld(World):
         disk: bool = False,
         real: bool = False,
         spares: int = 0,
+        verify_us: int = 0,
+        weights: Sequence[int] = (),
+        quorums: str = "",
     ) -> None:
         names = sorted(f"n{i}" for i in range(1, nodes + 1))
         self._real = real
+        self._verify_us = verify_us
         others = outsiders(nodes, spares)
         self._keys = {name: Key(f"{seed}/{name}".encode(), real) for name in (*names, *others)}
         self._renewed = 0
@@ -141,8 +161,7 @@ class ByzantineWorld(World):
         self.verifier = SimVerifier(real)
         for key in self._keys.values():
             self.verifier.keys[key.public] = key
-        members = tuple(Member(name, self._keys[name].public) for name in names)
-        self.committee = Committee(CLUSTER, 1, members, faults)
+        self.committee = committee_with({name: self._keys[name] for name in names}, faults, weights, quorums)
         self.request_domain = SigningDomain(CLUSTER, 0)
         self.pbft = settings or Settings()
         self.evidence: list[Evidence] = []
@@ -217,7 +236,11 @@ class ByzantineWorld(World):
         return PbftReplica(node, self.committee, key.sign, self.pbft, key.public)
 
     def make_ports(self, node: SimNode, timers: Timers) -> Ports:
-        return Ports(node.log, node.snapshots, self.transport_of(node.node), timers, node.clock, self.verifier)
+        verifier: Verifier = self.verifier
+        if self._verify_us:
+            random = self.random(f"verifier/{node.node}/{node.life}")
+            verifier = LateVerifier(verifier, random, self._verify_us, lambda: self.now_us, node.from_threads)
+        return Ports(node.log, node.snapshots, self.transport_of(node.node), timers, node.clock, verifier)
 
     def make_client(
         self, name: str, on_answer: Callable[..., None], settings: SessionSettings | None

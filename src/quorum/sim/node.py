@@ -104,12 +104,12 @@ class SimNode:
         self.settings = settings
         self.clock = SimClock(world)
         random = Random(f"{world.seed}/disk/{node}")
-        self.snapshots = SimSnapshots(random, self._later)
+        self.snapshots = SimSnapshots(random, self._from_disk)
         self.log: SimLog | DiskLog
         if world.disk:
-            self.log = DiskLog(node, random, self._later, self.snapshots, world.sometimes.reached)
+            self.log = DiskLog(node, random, self._from_disk, self.snapshots, world.sometimes.reached)
         else:
-            self.log = SimLog(random, self._later, self.snapshots, world.sometimes.reached)
+            self.log = SimLog(random, self._from_disk, self.snapshots, world.sometimes.reached)
         self.life = 0
         self._lost = (0, 0)
         self._starting = False
@@ -245,14 +245,18 @@ class SimNode:
             self.driver.peer_lost(node)
             self._run()
 
-    def _later(self, delay_us: int, act: Callable[..., None], *arguments: object) -> None:
-        self.world.schedule(delay_us, self._complete, act, arguments)
+    def _from_disk(self, delay_us: int, act: Callable[..., None], *arguments: object) -> None:
+        self.world.schedule(delay_us, self._complete, "disk", act, arguments)
 
-    def _complete(self, act: Callable[..., None], arguments: tuple[object, ...]) -> None:
+    def from_threads(self, delay_us: int, act: Callable[..., None], *arguments: object) -> None:
+        """Threads that check signatures call back."""
+        self.world.schedule(delay_us, self._complete, "checked", act, arguments)
+
+    def _complete(self, whose: str, act: Callable[..., None], arguments: tuple[object, ...]) -> None:
         if self.paused:
-            self._backlog.append((self._complete, (act, arguments)))
+            self._backlog.append((self._complete, (whose, act, arguments)))
             return
-        self.world.count(("disk", self.node))
+        self.world.count((whose, self.node))
         act(*arguments)
         self._run()
 

@@ -8,12 +8,7 @@ from random import Random
 
 from quorum.certificate.evidence import (
     Claim,
-    Equivocation,
-    HiddenVote,
     SignedVote,
-    accused,
-    verify_evidence,
-    votes_of,
 )
 from quorum.certificate.requests import SignedRequest, decode_request
 from quorum.certificate.vote import VoteKind
@@ -24,13 +19,15 @@ from quorum.protocols.pbft.chain import ORIGIN, Link
 from quorum.protocols.pbft.messages import Prepare, PrePrepare, Signatures, ViewChange
 from quorum.protocols.pbft.state import NO_CLAIM
 from quorum.sim.adversary import BEHAVIOURS, Liar
+from quorum.sim.stepped_claims import TIMEOUTS_US, accusations, check_blame, check_progress
 
-from .cluster import SETTINGS, Cluster, key_of, request_of
+from .cluster import Cluster, key_of, request_of
+
+__all__ = ["TIMEOUTS_US", "accusations", "check_blame", "check_progress"]
+"""What comes from elsewhere, for the tests that take it from here."""
 
 SIZES = ((4, 1), (5, 1), (6, 1), (7, 2), (8, 2), (9, 2))
 """Members, and how many of them may lie."""
-TIMEOUTS_US = 10 * SETTINGS.view_timeout_us
-"""After faults stop, this is enough for progress."""
 Sent = tuple[object, tuple[bytes, ...]]
 Lie = Callable[[str, object, tuple[bytes, ...]], list[Sent]]
 
@@ -154,39 +151,6 @@ def running(cluster: Cluster) -> list:
 def views(cluster: Cluster) -> set[int]:
     """The views that honest members are in."""
     return {node.state.view for node in running(cluster)}
-
-
-def check_blame(cluster: Cluster) -> None:
-    """Nobody honest is named by any honest member's reports, and what evidence there is convinces anybody."""
-    for node in cluster.honest():
-        for report in node.reports:
-            assert report.node in cluster.liars, f"{node.name} blames {report.node}: {report.what}"
-            if report.evidence is not None:
-                assert accused(report.evidence) == report.node
-                committee = node.state.epochs.committee_of(votes_of(report.evidence)[0].view)
-                assert verify_evidence(report.evidence, committee).valid
-
-
-def check_progress(cluster: Cluster, wanted: list[bytes] = [], within_us: int = TIMEOUTS_US) -> None:  # noqa: B006
-    """Whatever was to be decided is, with one more request, at every honest member; all in the same order, each
-    once; and nobody honest is blamed. Agreement itself is checked by the cluster with each decision."""
-    last = request_of("end", cluster.now_us + 1)
-    cluster.submit(*wanted, last)
-    cluster.run(within_us)
-    for node in cluster.honest():
-        assert node.replica is not None, f"{node.name} is down"
-    reached = {node.name: node.state.commit_sequence for node in cluster.honest()}
-    assert len(set(reached.values())) == 1, f"members are at {reached}"
-    decided = cluster.requests_decided()
-    missing = [each for each in [*wanted, last] if each not in decided]
-    assert not missing, f"{len(missing)} requests were not decided, at {reached}"
-    check_blame(cluster)
-
-
-def accusations(cluster: Cluster, node: str) -> list[Equivocation | HiddenVote]:
-    """The evidence that honest members have against a member."""
-    found = [report.evidence for other in cluster.honest() for report in other.reports]
-    return [evidence for evidence in found if evidence is not None and accused(evidence) == node]
 
 
 def complaints(cluster: Cluster, node: str) -> list[str]:

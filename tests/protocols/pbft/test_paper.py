@@ -16,10 +16,12 @@ from protocols.pbft.scene import (
     block_after,
     check_progress,
     complaints,
+    liar,
     lie,
     newest,
     order,
     prepare_of,
+    primary,
     propose_as,
     receive,
     requests,
@@ -583,3 +585,98 @@ def test_without_certificates_no_status_makes_anybody_believe_that_something_is_
     assert {cluster[node].state.commit_sequence for node in ("n1", "n2", "n3")} == {0}
     assert cluster["n2"].state.claim.claim == NO_CLAIM
     check_progress(cluster)
+
+
+# Committees whose members have different weights, or quorums of their own, keep the same rules.
+
+Votings = tuple[tuple[int, ...], str]
+UNEVEN: dict[str, Votings] = {
+    "weights": ((2, 2, 1, 1, 1), ""),
+    "expression": ((), "choose(4, n1, n2, n3, n4, n5) + n1*n2*n3"),
+}
+"""Five members, one of whom may lie. n1, n2 and n3 are a quorum, n1, n3 and n4 none; any four are one."""
+uneven = pytest.mark.parametrize("votes", UNEVEN.values(), ids=list(UNEVEN))
+
+
+def uneven_cluster(votes: Votings) -> Cluster:
+    return Cluster(5, 1, weights=votes[0], quorums=votes[1]).boot()
+
+
+def decided_by(cluster: Cluster) -> dict[str, int]:
+    return {name: node.state.commit_sequence for name, node in cluster.nodes.items() if node.replica is not None}
+
+
+@uneven
+def test_a_quorum_by_weights_or_expression_decides_and_as_many_others_do_not(votes: Votings) -> None:
+    """Section 4.3: what a quorum certified is decided."""
+    cluster = uneven_cluster(votes)
+    cluster["n4"].crash()
+    cluster["n5"].crash()
+    order(cluster, 1)
+    assert decided_by(cluster) == {"n1": 1, "n2": 1, "n3": 1}
+    cluster["n4"].boot()
+    cluster["n2"].crash()
+    wanted = requests(1, "b")
+    cluster.submit(*wanted)
+    cluster.run(TIMEOUTS_US)
+    assert decided_by(cluster) == {"n1": 1, "n3": 1, "n4": 1}
+    cluster["n2"].boot()
+    cluster["n5"].boot()
+    check_progress(cluster, wanted)
+
+
+@uneven
+def test_a_view_begins_by_a_quorum_of_weights_or_expression_where_one_member_decided(votes: Votings) -> None:
+    """Section 4.4: no view without a quorum's claims; section 4.5.1: what was decided before is kept by it."""
+    cluster = uneven_cluster(votes)
+    cluster["n4"].crash()
+    cluster["n5"].crash()
+    cluster.filter = lambda source, to, message, attached: (
+        [] if isinstance(message, Commit | Votes) and to != "n1" else [(message, attached)]
+    )
+    order(cluster, 1)
+    assert decided_by(cluster) == {"n1": 1, "n2": 0, "n3": 0}
+    digest = cluster["n1"].state.chain.digest(1)
+    cluster["n1"].crash()
+    cluster["n4"].boot()
+    cluster.filter = None
+    cluster.run(TIMEOUTS_US)
+    assert not any(cluster[name].state.active and cluster[name].state.view for name in ("n2", "n3", "n4"))
+    cluster["n5"].boot()
+    cluster.run(TIMEOUTS_US)
+    assert {cluster[name].state.chain.digest(1) for name in ("n2", "n3", "n4", "n5")} == {digest}
+    assert set(decided_by(cluster).values()) == {1}
+    cluster["n1"].boot()
+    check_progress(cluster)
+
+
+@uneven
+@pytest.mark.parametrize("behaviour", ["equivocate", "vote-twice", "hide", "silent", "forge"])
+@pytest.mark.parametrize("name", ["n1", "n3"])
+def test_one_liar_of_whatever_weight_changes_nothing(votes: Votings, behaviour: str, name: str) -> None:
+    """Section 2: up to f members may be faulty, and here each of them may be the one, as primary or as backup."""
+    cluster = uneven_cluster(votes)
+    liar(cluster, name, behaviour)
+    made = requests(6)
+    for request in made:
+        cluster.submit(request)
+        cluster.run(200_000)
+    check_progress(cluster, made, within_us=2 * TIMEOUTS_US)
+
+
+def test_a_member_without_a_vote_leads_its_view_and_follows_the_others() -> None:
+    """Section 4.1: who is primary follows from the view, whatever its votes count."""
+    cluster = Cluster(5, 1, quorums="choose(3, n1, n2, n3, n4)").boot()
+    led = set()
+    for number in range(5):
+        cluster.run(TIMEOUTS_US)
+        (view,) = views(cluster)
+        led.add(primary(cluster, view))
+        order(cluster, 1, f"v{number}")
+        cluster[primary(cluster, view)].crash()
+        cluster.submit(*requests(1, f"w{number}"))
+        cluster.run(TIMEOUTS_US)
+        cluster[primary(cluster, view)].boot()
+    assert led == set(cluster.nodes)
+    check_progress(cluster, within_us=2 * TIMEOUTS_US)
+    assert len(cluster.requests_decided()) == 11

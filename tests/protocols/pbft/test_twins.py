@@ -12,7 +12,11 @@ from unittest.mock import patch
 import pytest
 
 from protocols.pbft.twins_campaign import main
-from protocols.pbft.twins_scenarios import (
+from quorum.certificate import committee as committee_module
+from quorum.model import NodeId
+from quorum.protocols.pbft import replica
+from quorum.protocols.pbft.replica import PbftReplica
+from quorum.sim.twins import (
     MEMBERS,
     PARTITIONS,
     SAMPLED,
@@ -24,10 +28,6 @@ from protocols.pbft.twins_scenarios import (
     scenario_of,
     swapped,
 )
-from quorum.certificate import committee as committee_module
-from quorum.model import NodeId
-from quorum.protocols.pbft import replica
-from quorum.protocols.pbft.replica import PbftReplica
 from quorum.systems.expression import parse
 from quorum.systems.system import QuorumSystem
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from multiprocessing import get_context
 
-from .twins_scenarios import Ending, count, described, ending_of, scenario_of
+from quorum.sim.twins import Ending, count, described, ending_of, scenario_of
 
 PROGRESS_S = 10.0
 COMMAND = "python -m tests.protocols.pbft.twins_campaign"

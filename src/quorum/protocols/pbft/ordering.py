@@ -174,8 +174,8 @@ def take_early(state: PbftState) -> None:
             if not state.active or state.view != view:
                 return
             state.here.checking = None
-            if block.header.sequence != state.chain.last + 1:
-                take_early(state)
+            if block.header.parent != state.chain.newest.digest or state.decided_view > state.view:
+                take_early(state)  # meanwhile the chain went on, or was led to other blocks
                 return
             what = _why_not(state, block, results)
             if what:
@@ -266,7 +266,7 @@ def _is_state_known(state: PbftState, block: Block) -> bool:
 
 def _refuse(state: PbftState, sequence: int, what: str) -> None:
     """The block must not be prepared. If others prepare no other one either, the primary's time runs out."""
-    del state.here.early[sequence]
+    state.here.early.pop(sequence, None)
     _want_no_more(state, what)
 
 

@@ -450,9 +450,10 @@ class PbftState:
 
     def accuse_if_right(self, evidence: Evidence, votes: Sequence[SignedVote], by: NodeId) -> None:
         """Accuse if these signatures are right. If not, or if that is known already, `by` is charged for it."""
+        is_known = accused(evidence) in self.liars  # now: others may show the same while it is verified
 
         def verified(results: tuple[bool, ...]) -> None:
-            if by and (not all(results) or accused(evidence) in self.liars):
+            if by and (not all(results) or is_known):
                 self.quotas.charge(by)
             if all(results):
                 self.accuse(evidence)

@@ -9,8 +9,8 @@ from collections import deque
 
 from quorum.protocols import events
 from quorum.protocols.pbft.replica import PbftReplica
-
-from .cluster import Cluster, Node, key_of
+from quorum.sim.stepped import Cluster
+from quorum.sim.stepped_node import Node, key_of
 
 
 class Stopped(Exception):

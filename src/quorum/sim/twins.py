@@ -13,9 +13,9 @@ from random import Random
 
 import msgspec
 
-from .cluster import request_of
-from .scene import TIMEOUTS_US, accusations, check_progress
-from .twins import TwinCluster
+from quorum.sim.stepped import request_of
+from quorum.sim.stepped_claims import TIMEOUTS_US, accusations, check_progress
+from quorum.sim.twins_cluster import TwinCluster
 
 MEMBERS = ("n1", "n2", "n3", "n4")
 PARTITIONS = tuple(frozenset(place for place in range(5) if bits >> place & 1) for bits in range(16))
@@ -112,8 +112,13 @@ def play(scenario: Scenario) -> TwinCluster:
 
 
 def ending_of(number: int) -> Ending:
-    """Play the scenario of this number; a broken claim is in the ending, not raised."""
-    scenario = scenario_of(number)
+    """How the scenario of this number ends."""
+    return ending(scenario_of(number))
+
+
+def ending(scenario: Scenario) -> Ending:
+    """Play it; a broken claim is in the ending, not raised."""
+    number = scenario.number
     try:
         cluster = play(scenario)
     except AssertionError as error:
@@ -130,7 +135,7 @@ def described(scenario: Scenario) -> str:
     names = (*MEMBERS, scenario.member + "'")
     rounds = []
     for split in scenario.splits:
-        sides = [[], []]
+        sides: list[list[str]] = [[], []]
         for place, name in enumerate(names):
             sides[place in PARTITIONS[split]].append(name)
         rounds.append(" | ".join(" ".join(side) for side in sides if side))
