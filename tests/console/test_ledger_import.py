@@ -233,6 +233,14 @@ def test_a_file_with_wrong_columns_is_refused_once_and_nothing_is_sent(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("hook", ["transaction_of", "account_of"])
+def test_a_hook_that_needs_an_instance_is_refused_before_any_row_is_read(hook):
+    needy = type("Needy", (Steps,), {hook: lambda self, row: b""})
+    with pytest.raises(ConfigurationError, match=f"Needy.{hook}, .* Write @classmethod above it"):
+        reading_of(needy)
+    assert reading_of(type("Static", (Steps,), {hook: staticmethod(lambda row: b"")})) is not None
+
+
 def test_what_is_held_of_accounts_is_bounded():
     problems = RowProblems()
     for number in range(ACCOUNTS_KEPT + 5):

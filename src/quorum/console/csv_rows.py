@@ -73,7 +73,9 @@ def _row(line: int, fields: list[str], columns: list[str], reading: Reading) -> 
     except KeyError as error:
         if error.args and isinstance(error.args[0], str) and error.args[0] not in columns:
             raise _lacking([error.args[0]], columns) from None
-        raise
+        return Row(line, b"", _raised(error), account)
+    except Exception as error:
+        return Row(line, b"", _raised(error), account)
     if not isinstance(transaction, bytes):
         return Row(line, b"", "the application makes no bytes of it", account)
     return Row(line, transaction, account=account)
@@ -82,8 +84,12 @@ def _row(line: int, fields: list[str], columns: list[str], reading: Reading) -> 
 def _account(row: Mapping[str, str], reading: Reading) -> str:
     try:
         return str(reading.account_of(row))[:ACCOUNT_CHARACTERS_MAX]
-    except (ValueError, LookupError):  # what the row lacks is said of it when its transaction is made
+    except Exception:  # what is wrong is said of the row when its transaction is made
         return ""
+
+
+def _raised(error: Exception) -> str:
+    return f"the application's transaction_of raised {type(error).__name__}: {str(error)[:200]}"
 
 
 def _lacking(missing: list[str], columns: list[str]) -> ConfigurationError:

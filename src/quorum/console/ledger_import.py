@@ -7,6 +7,7 @@ nothing has to be remembered of how far an import came.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import sys
 import time
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from types import FunctionType
 from typing import IO
 
 import click
@@ -169,7 +171,13 @@ class Importer:
 
 
 def reading_of(application: type[LedgerApplication]) -> Reading:
-    """How the application reads the rows of a file."""
+    """How the application reads the rows of a file. Raises ConfigurationError where it would need an instance."""
+    for hook in ("transaction_of", "account_of"):
+        if isinstance(inspect.getattr_static(application, hook), FunctionType):
+            raise ConfigurationError(
+                f"rows were to be read by {application.__name__}.{hook}, but that is a method of an instance, and "
+                f"files are read by the class alone. Write @classmethod above it: def {hook}(cls, row)."
+            )
     columns = application.columns
     needed = tuple(columns) if isinstance(columns, (tuple, list)) else ()
     return Reading(application.transaction_of, needed, application.account_of)
