@@ -84,7 +84,6 @@ def test_a_column_that_the_application_looks_for_in_vain_refuses_the_file():
         read("m\n1\n2\n")
 
 
-
 @pytest.mark.parametrize("error", [KeyError("n"), TypeError("no number"), ZeroDivisionError()])
 def test_what_an_application_raises_spoils_its_row_alone(error):
     def broken(row):
