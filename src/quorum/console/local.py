@@ -122,7 +122,7 @@ async def wait_until_ready(
         answers = await ask_all(place, timeout=POLL_S * 5)
         running = cluster.running()
         stopped = cluster.failures([node for node in started if node not in running])
-        leader = leader_of(answers)
+        leader = leader_of(answers, place)
         is_late = time.monotonic() >= deadline
         if leader is not None:
             goal = leader.last_index if goal is None else goal

@@ -372,7 +372,7 @@ async def _leader(place: Place, timeout: float) -> NodeStatus:
     told = False
     while True:
         answers = await ask_all(place)
-        leader = leader_of(answers)
+        leader = leader_of(answers, place)
         if leader is not None:
             return leader
         refuse_discretion(answers)

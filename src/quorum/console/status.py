@@ -69,10 +69,12 @@ class Overview(msgspec.Struct, frozen=True):
         return self.model == "byzantine"
 
 
-def overview_of(answers: Answers, election_timeout_us: int, genesis: Path = Path(GENESIS_FILE)) -> Overview:
-    """What the answers of all nodes say together; `genesis` is where evidence is verified by."""
+def overview_of(
+    answers: Answers, election_timeout_us: int, genesis: Path = Path(GENESIS_FILE), place: Place | None = None
+) -> Overview:
+    """What the answers of all nodes of `place` say together; `genesis` is where evidence is verified by."""
     answering = answering_nodes(answers)
-    leader = leader_of(answers)
+    leader = leader_of(answers, place)
     commit = max((status.commit_index for status in answering), default=0)
     diverged = sorted({node for status in answering for node in status.diverged})
     nodes = {
@@ -93,7 +95,7 @@ def overview_of(answers: Answers, election_timeout_us: int, genesis: Path = Path
         commit_index=commit,
         healthy=leader is not None and not diverged,
         nodes=nodes,
-        warnings=_warnings(answers, diverged, leader, election_timeout_us, genesis),
+        warnings=_warnings(answers, diverged, leader, election_timeout_us, genesis, place),
         epoch=0 if told is None else told.epoch,
         n=0 if told is None else len(told.nodes),
         faults=told.faults if told is not None and lies else None,
@@ -110,16 +112,21 @@ def _facts(status: NodeStatus) -> dict[str, Any]:
 
 
 def _warnings(
-    answers: Answers, diverged: list[str], leader: NodeStatus | None, election_timeout_us: int, genesis: Path
+    answers: Answers,
+    diverged: list[str],
+    leader: NodeStatus | None,
+    election_timeout_us: int,
+    genesis: Path,
+    place: Place | None,
 ) -> list[str]:
     found = [f"{silence.node} is unreachable: {silence.reason}" for silence in silent(answers)]
     found += [f"{one.node} runs, and does not tell: {one.reason}" for one in discreet(answers)]
     found += [f"{node} has diverged: its state differs from a quorum's, do not trust it" for node in diverged]
     found += lies_told(answers, genesis)
     if leader is None and not discreet(answers):
-        needed = needed_text(answers)
+        needed = needed_text(answers, place)
         found.append(
-            f"no {orderer(answers)} answers: nothing can be decided until a quorum of the nodes runs"
+            f"no {orderer(answers, place)} answers: nothing can be decided until a quorum of the nodes runs"
             f"{f' ({needed}, {len(answering_nodes(answers))} of {len(answers)} answer)' if needed else ''}"
         )
     for status in answering_nodes(answers):
@@ -164,7 +171,7 @@ def status(config: Path | None, watch: bool, interval: float, as_json: bool) -> 
         with suppress(KeyboardInterrupt):
             asyncio.run(_watch(place, timeout_us, genesis, max(INTERVAL_S_MIN, interval)))
         return
-    overview = overview_of(asyncio.run(ask_all(place)), timeout_us, genesis)
+    overview = overview_of(asyncio.run(ask_all(place)), timeout_us, genesis, place)
     if as_json:
         print_json(overview)
     else:
@@ -178,11 +185,11 @@ async def _watch(place: Place, timeout_us: int, genesis: Path, interval_s: float
     from rich.live import Live
 
     while not Console().is_terminal:
-        _draw(overview_of(await ask_all(place), timeout_us, genesis))
+        _draw(overview_of(await ask_all(place), timeout_us, genesis, place))
         await asyncio.sleep(interval_s)
     with Live(auto_refresh=False, screen=False) as live:
         while True:
-            overview = overview_of(await ask_all(place), timeout_us, genesis)
+            overview = overview_of(await ask_all(place), timeout_us, genesis, place)
             warnings = [f"warning: {text}" for text in overview.warnings]
             live.update(Group(_headline(overview), _table(overview), *warnings), refresh=True)
             await asyncio.sleep(interval_s)
