@@ -284,8 +284,11 @@ class Quorum:
         idle = "nobody leads yet" if self._lying is None else "honest nodes have not come to agree on one"
         who = f"missing: {missing}" if missing else f"nobody is missing, but {idle}"
         lack = max(1, state.threshold - self._size + len(state.missing))
-        remedy = f"Recover or reconnect {lack} of them" if missing else "Wait"
         liars = () if self._lying is None else tuple(sorted(self._numbers[name] for name in self._lying.liars))
+        lying = ", ".join(str(number) for number in state.missing if number in liars)
+        honest = ", ".join(str(number) for number in state.missing if number not in liars)
+        who += f", of which {lying} lie" if lying else ""
+        remedy = f"Recover or reconnect {lack} of {honest if lying else 'them'}" if honest else "Wait"
         if len(liars) > self._faults:
             who += f"; {', '.join(map(str, liars))} lie, more than T={self._faults}"
             remedy = f"Use N={3 * len(liars) + 1} and T={len(liars)}"

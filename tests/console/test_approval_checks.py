@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from certificate.committees import committee_of
 from console.test_inquiry import status
 from quorum.console import approval_checks
+from quorum.console.approval_asked import tell_all
 from quorum.console.approval_checks import (
     acts_already,
     approving,
@@ -21,7 +22,6 @@ from quorum.console.approval_checks import (
     lack_of,
     needed,
 )
-from quorum.console.approve import _tell
 from quorum.console.inquiry import Answers, Silence
 from quorum.console.present import Present
 from quorum.errors import ConfigurationError
@@ -111,10 +111,13 @@ def test_approvals_are_counted_by_member_until_they_are_a_quorum():
 
 def test_a_member_that_does_not_answer_is_told_by_name_and_address(free_port):
     place = Place({"n4": f"127.0.0.1:{free_port}"}, "c", None)
-    told = asyncio.run(_tell(place, "n4", committee_of(5, epoch=2), None, 5.0))
+    wanted = committee_of(5, epoch=2)
+    word = asyncio.run(tell_all(place, ("n4",), wanted, None, 5.0))
+    told = word.refused["n4"]
     assert told.startswith(f"n4 does not answer at 127.0.0.1:{free_port} (connection refused). Start it")
-    assert "Errno" not in told
-    assert "no vote in epoch 1" in asyncio.run(_tell(place, "n5", committee_of(5, epoch=2), present(), 5.0))
+    assert "Errno" not in told and word.silent == ("n4",)
+    word = asyncio.run(tell_all(place, ("n5",), wanted, present(), 5.0))
+    assert "no vote in epoch 1" in word.refused["n5"] and word.silent == ()
 
 
 @pytest.fixture

@@ -59,6 +59,10 @@ def test_bytes_that_are_no_text_spoil_their_row_alone():
     )
     rows = list(rows_of(source, Reading(lambda row: row["n"].encode())))
     assert [(row.line, row.transaction) for row in rows] == [(2, b""), (3, b"2")]
+    assert "save the file as UTF-8" in rows[0].problem
+    source = io.TextIOWrapper(io.BytesIO(b"\xfc\n1\n"), encoding="utf-8-sig", errors="surrogateescape", newline="")
+    with pytest.raises(ConfigurationError, match="first line has bytes that are no UTF-8"):
+        list(rows_of(source, Reading(number)))
 
 
 @pytest.mark.parametrize("text", ["", "\n1\n", "a,a\n1,2\n", '"a\n'])

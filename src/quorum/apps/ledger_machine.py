@@ -234,5 +234,7 @@ _TOO_MANY = _refused(
     f"a batch has more than the {BATCH_TRANSACTIONS_MAX} transactions that a block may hold. Send it in parts.",
 )
 _LEFT_OUT = _refused(
-    LEFT_OUT, "a transaction was sent, but the application left it out of the block. Send it again."
+    LEFT_OUT,
+    "a transaction was sent, but the application left it out of the block: what it must follow is not there yet, "
+    "or another has its place, such as its nonce. Look at the state before you send it, or another one, again.",
 )

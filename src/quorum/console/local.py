@@ -227,12 +227,22 @@ def _report(
     tls = "" if insecure else f', tls="{cluster.folder / "keys"}"'
     click.echo(f'from Python   quorum.connect("{url}"{tls})')
     click.echo(f"stop it by    quorum down --folder {cluster.folder}")
-    for node, reason in failed.items():
-        click.echo(f"{node} was started, but it stopped. {reason}", err=True)
+    for reason, stopped in _by_reason(failed).items():
+        who = f"{', '.join(stopped)} {'was' if len(stopped) == 1 else 'were'}"
+        click.echo(f"{who} started, but stopped. {reason}", err=True)
     for node, why in waiting.items():
         click.echo(f"{node} runs, but {why}. Look with `quorum status`.", err=True)
     if failed:
-        click.echo("The other nodes run on. Repair this, then run `quorum up` again.", err=True)
+        others = "The other nodes run on" if pids else "No node runs"
+        click.echo(f"{others}. Repair this, then run `quorum up` again.", err=True)
+
+
+def _by_reason(failed: dict[str, str]) -> dict[str, list[str]]:
+    """Nodes that stopped, by what they say of it."""
+    found: dict[str, list[str]] = {}
+    for node, reason in failed.items():
+        found.setdefault(reason, []).append(node)
+    return found
 
 
 @command("down", "quorum down")

@@ -21,11 +21,12 @@ from quorum.certificate.chain_forms import ChainedCertificate
 from quorum.certificate.committee import Committee
 from quorum.certificate.decision import DecisionCertificate
 from quorum.certificate.evidence_forms import EvidenceFile
-from quorum.certificate.genesis import FILE_NAME, GENESIS_BYTES_MAX, decode_genesis
+from quorum.certificate.genesis import FILE_NAME, GENESIS_BYTES_MAX
 from quorum.certificate.inclusion import INCLUSION_BYTES_MAX, decode_inclusion
 from quorum.certificate.ledger_audit import LedgerAudit, judge_ledger
 from quorum.certificate.ledger_proof import LedgerProof, ValueProof
 from quorum.console.command import AnswerNo, bytes_of, command, plain, print_json
+from quorum.console.genesis_read import genesis_in
 from quorum.console.ledger_shown import lines_of
 from quorum.errors import ConfigurationError
 
@@ -172,7 +173,7 @@ def _committee(file: Path, genesis: Path | None) -> Committee:
             f"{file} was to be judged, but there is no {FILE_NAME} beside it that says who may sign. Name the "
             "committee that you trust: --genesis FILE."
         )
-    return decode_genesis(read_bounded(path, GENESIS_BYTES_MAX, "a genesis file"))
+    return genesis_in(path, read_bounded(path, GENESIS_BYTES_MAX, "a genesis file"))
 
 
 def read_bounded(path: Path, bytes_max: int, what: str) -> bytes:
