@@ -24,6 +24,7 @@ from quorum.certificate.evidence_forms import EvidenceFile
 from quorum.certificate.genesis import FILE_NAME, GENESIS_BYTES_MAX
 from quorum.certificate.inclusion import INCLUSION_BYTES_MAX, decode_inclusion
 from quorum.certificate.ledger_audit import LedgerAudit, judge_ledger
+from quorum.certificate.ledger_block import HASH_BYTES
 from quorum.certificate.ledger_proof import LedgerProof, ValueProof
 from quorum.console.command import AnswerNo, bytes_of, command, plain, print_json
 from quorum.console.genesis_read import genesis_in
@@ -134,6 +135,11 @@ def _judge_ledger(
 ) -> LedgerAudit:
     """By the committee where somebody signed, and by the root where one is given."""
     trusted = None if root is None else bytes_of(root, as_hex=True, option="--root")
+    if trusted is not None and len(trusted) != HASH_BYTES:
+        raise ConfigurationError(
+            f"--root {str(root)[:70]!r} was given, but a ledger's root has {2 * HASH_BYTES} digits 0-9 a-f. Take "
+            "it from `quorum ledger blocks`, asked at the time."
+        )
     demanded = None if key is None else bytes_of(key, as_hex=True, option="--key")
     if demanded is not None and not isinstance(proof.subject, ValueProof):
         raise ConfigurationError(
