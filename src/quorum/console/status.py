@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
-from quorum.console.command import AnswerNo, command, print_json, seconds_option
+from quorum.console.command import AnswerNo, command, plain, print_json, seconds_option
 from quorum.console.committee_told import committee_told
 from quorum.console.inquiry import Answers, ask_all, discreet, leader_of, silent
 from quorum.console.inquiry import answering as answering_nodes
 from quorum.console.lies_told import lies_told
 from quorum.console.need import may_lie, needed_text, orderer
+from quorum.console.proposals import Proposal, proposals_of
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.setup import GENESIS_FILE
@@ -45,7 +46,8 @@ class Overview(msgspec.Struct, frozen=True):
     """The cluster at one moment, and what is wrong with it. `healthy`: a leader answers and no state differs.
 
     `n` members vote, and `quorum` of them decide (None: it matters which). Where they may lie, `leader` is the
-    `primary` and `term` the `view`, and `faults` (T) may lie; these three are None elsewhere.
+    `primary` and `term` the `view`, and `faults` (T) may lie; these three are None elsewhere. `proposed`: next
+    committees of which a member's operator has approved.
     """
 
     cluster: str
@@ -63,6 +65,7 @@ class Overview(msgspec.Struct, frozen=True):
     quorum: int | None = None
     primary: str | None = None
     view: int | None = None
+    proposed: tuple[Proposal, ...] = ()
 
     @property
     def may_lie(self) -> bool:
@@ -102,6 +105,7 @@ def overview_of(
         quorum=None if told is None else told.quorum,
         primary=leader.node if leader is not None and lies else None,
         view=(term if leader is None else leader.term) if lies else None,
+        proposed=proposals_of(answers) if lies else (),
     )
 
 
@@ -191,7 +195,8 @@ async def _watch(place: Place, timeout_us: int, genesis: Path, interval_s: float
         while True:
             overview = overview_of(await ask_all(place), timeout_us, genesis, place)
             warnings = [f"warning: {text}" for text in overview.warnings]
-            live.update(Group(_headline(overview), _table(overview), *warnings), refresh=True)
+            proposed = [plain(each.line(overview.quorum)) for each in overview.proposed]
+            live.update(Group(_headline(overview), _table(overview), *proposed, *warnings), refresh=True)
             await asyncio.sleep(interval_s)
 
 
@@ -203,6 +208,8 @@ def _draw(overview: Overview) -> None:
         console.width = max(console.width, PLAIN_WIDTH)
     console.print(_headline(overview), soft_wrap=True)
     console.print(_table(overview))
+    for each in overview.proposed:
+        click.echo(plain(each.line(overview.quorum)))
     for text in overview.warnings:
         click.echo(f"warning: {text}", err=True)
 
