@@ -51,10 +51,14 @@ class Quorum:
     """N nodes, numbered from 1, of which up to T may fail, and one decision among them.
 
     With model="crash" nodes run Raft, with model="byzantine" PBFT: up to T of them may then lie, or fail in any
-    other way. Raises ConfigurationError, with the remedy, where N and T cannot work.
+    other way. Without T it is as many as N allows. Raises ConfigurationError, with the remedy, where N and T
+    cannot work.
     """
 
-    def __init__(self, N: int, T: int, model: FaultModel = "crash", seed: int = 0) -> None:
+    def __init__(self, N: int, T: int | None = None, model: FaultModel = "crash", seed: int = 0) -> None:
+        if T is None:
+            check_fault_budget(N, 0, model)
+            T = (N - 1) // (2 if model == "crash" else 3)
         check_fault_budget(N, T, model)
         if N > NODES_MAX:
             raise ConfigurationError(

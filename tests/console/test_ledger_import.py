@@ -90,6 +90,15 @@ def test_what_is_in_already_is_reported_as_such_and_not_executed_again():
     assert (imported.new, imported.known, imported.is_done) == (1, 3, True)
 
 
+def test_rows_that_repeat_others_of_the_file_are_told_apart_from_those_of_before():
+    machine = LedgerMachine(Notes())
+    imported, _ = run(rows_for("a", "a", "b", "a", "a"), machine, window=2)
+    assert (imported.new, imported.known, imported.repeated) == (2, 3, 3)
+    assert "3 there before (3 of them earlier in this file)" in imported.line()
+    again, _ = run(rows_for("a", "c", "c"), machine)
+    assert (again.new, again.known, again.repeated) == (1, 2, 1)
+
+
 def test_bad_rows_are_named_by_line_and_the_others_go_on(capsys):
     imported, _ = run(rows_for("a", "", "refuse", "fail", "b"))
     assert (imported.new, imported.malformed, imported.refused, imported.failed) == (2, 1, 1, 1)

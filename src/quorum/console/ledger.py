@@ -25,6 +25,7 @@ from quorum.console.ledger_shown import (
     result_fields,
     result_text,
     roots_fields,
+    time_text,
 )
 from quorum.console.value_shown import Asked, value_shown
 from quorum.errors import ConfigurationError
@@ -163,8 +164,10 @@ def blocks(first: int | None, limit: int, config: Path | None, timeout: float, a
         listed = [header_fields(header) for header in found.headers]
         print_json({"blocks": listed, "first_kept": found.first, "ledger": roots_fields(found.roots)})
         return
+    if found.headers:
+        click.echo("block\ttransactions\ttime (UTC)\tdigest")
     for header in found.headers:
-        click.echo(f"{header.number}\t{header.count}\t{header.time_us}\t{header.digest().hex()}")
+        click.echo(f"{header.number}\t{header.count}\t{time_text(header.time_us)}\t{header.digest().hex()}")
     kept = "" if found.first == 1 else f", kept from block {found.first} on"
     click.echo(f"{found.roots.number} blocks{kept}, root {found.roots.digest().hex()}")
 

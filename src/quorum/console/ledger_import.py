@@ -39,7 +39,8 @@ PROGRESS_S = 1.0
 
 
 class Imported(msgspec.Struct):
-    """What became of the rows so far. `problems` has the first PROBLEMS_KEPT of those that are not done."""
+    """What became of the rows so far. `repeated` of the `known` ones this import put there itself, as rows before
+    them in the file. `problems` has the first PROBLEMS_KEPT of those that are not done."""
 
     rows: int = 0
     new: int = 0
@@ -49,6 +50,7 @@ class Imported(msgspec.Struct):
     malformed: int = 0
     last_line: int = 0
     stopped: bool = False
+    repeated: int = 0
     problems: list[Problem] = []
 
     @property
@@ -58,9 +60,10 @@ class Imported(msgspec.Struct):
 
     def line(self) -> str:
         """For people."""
+        of_file = f" ({self.repeated} of them earlier in this file)" if self.repeated else ""
         return (
-            f"{self.rows} rows: {self.new} new, {self.known} there before, {self.failed} failed, {self.refused} "
-            f"refused, {self.malformed} malformed"
+            f"{self.rows} rows: {self.new} new, {self.known} there before{of_file}, {self.failed} failed, "
+            f"{self.refused} refused, {self.malformed} malformed"
         )
 
 
@@ -106,6 +109,8 @@ class Importer:
         self._problems = RowProblems()
         self._imported = Imported(problems=self._problems.kept)
         self._told_s = time.monotonic()
+        self._first_block = 0
+        """The first block with a row of this import (0: none yet): what is in later ones repeats a row."""
 
     @property
     def note(self) -> str:
@@ -164,6 +169,8 @@ class Importer:
             self._problems.done(row)
             imported.new += outcome.first
             imported.known += not outcome.first
+            self._first_block = self._first_block or (outcome.number if outcome.first else 0)
+            imported.repeated += not outcome.first and 0 < self._first_block <= outcome.number
 
     def _tell(self, row: Row, kind: str, why: str) -> None:
         self._problems.tell(row, kind, why)
