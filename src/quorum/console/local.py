@@ -26,7 +26,7 @@ from quorum.console.tolerance import NODES, check_tolerates, tolerance_of
 from quorum.console.waiting import waiting as telling
 from quorum.errors import ConfigurationError, NoQuorum
 from quorum.runtime.connect import SCHEME, Place, at_config
-from quorum.runtime.local import GRACE_S, LocalCluster
+from quorum.runtime.local import GRACE_S, LocalCluster, stop_by_files
 from quorum.runtime.setup import CLUSTER_FILE, init_cluster
 from quorum.runtime.toml import shown_path
 from quorum.systems.build import build
@@ -256,13 +256,22 @@ def down(folder: Path, grace: float, as_json: bool) -> None:
             f"the cluster in {shown_path(folder)} was to be stopped, but it holds no {CLUSTER_FILE}. Name its "
             "folder by --folder."
         )
-    cluster = LocalCluster(path)
-    with cluster.exclusive():
-        ended = cluster.stop_all(grace)
+    cluster_id: str | None = None
+    try:
+        cluster = LocalCluster(path)
+    except ConfigurationError as error:
+        ended = stop_by_files(path.parent, grace)
+        if not ended:
+            raise
+        click.echo(f"warning: {error} The nodes that were started there are stopped all the same.", err=True)
+    else:
+        cluster_id = cluster.config.cluster_id
+        with cluster.exclusive():
+            ended = cluster.stop_all(grace)
     if as_json:
-        print_json({"cluster": cluster.config.cluster_id, "nodes": ended})
+        print_json({"cluster": cluster_id, "nodes": ended})
     elif not ended:
-        click.echo(f"no node of the cluster in {cluster.folder} runs")
+        click.echo(f"no node of the cluster in {path.parent} runs")
     else:
         for node, how in ended.items():
             click.echo(f"{node} {how}")
