@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from quorum.console.command import AnswerNo, command, plain, print_json, seconds_option
-from quorum.console.committee_told import committee_told
+from quorum.console.committee_told import committee_told, unlinked_warnings
 from quorum.console.inquiry import Answers, ask_all, discreet, leader_of, silent
 from quorum.console.inquiry import answering as answering_nodes
 from quorum.console.lies_told import lies_told
@@ -127,6 +127,7 @@ def _warnings(
     found += [f"{one.node} runs, and does not tell: {one.reason}" for one in discreet(answers)]
     found += [f"{node} has diverged: its state differs from a quorum's, do not trust it" for node in diverged]
     found += lies_told(answers, genesis)
+    found += unlinked_warnings(answers) if may_lie(answers, place) else []
     if leader is None and not discreet(answers):
         needed = needed_text(answers, place)
         found.append(
