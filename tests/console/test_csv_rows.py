@@ -78,7 +78,7 @@ def test_an_application_that_makes_no_bytes_is_named():
 def test_a_file_without_the_columns_that_are_needed_is_refused_once_naming_them():
     reading = Reading(number, needed=("n", "from", "to"))
     with pytest.raises(ConfigurationError, match="does not name the columns 'from', 'to', which") as refused:
-        list(rows_of(io.StringIO("toward,n\n1,2\n3,4\n"), reading))
+        rows_of(io.StringIO("toward,n\n1,2\n3,4\n"), reading)  # at once, before a cluster is asked for
     assert "it names 'to" in str(refused.value)
     assert list(rows_of(io.StringIO("more,to,from,n\n1,2,3,4\n"), reading)) == [Row(2, b"4")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import ssl
 
@@ -76,6 +77,27 @@ def test_a_hello_that_does_not_fit_is_rejected_with_the_reason(said, reason):
         assert node.complaints.counts["127.0.0.1"] == 1
         await still_serves(node)
         await node.close()
+
+    run(main)
+
+
+def test_a_call_that_is_given_up_at_any_moment_leaves_nothing_behind_that_complains(keys):
+    """The fixture of this file fails it where asyncio logs an exception that nobody took."""
+
+    async def main():
+        node, _ = await started("n9", keys.contexts("n9"), peers=("n1",))
+        for turns in range(40):
+            call = asyncio.ensure_future(dial(node.address, keys.contexts("n1"), hello("n1"), Caller()))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            call.cancel()
+            for outcome in await asyncio.gather(call, return_exceptions=True):
+                if not isinstance(outcome, BaseException):
+                    outcome.close()
+            await asyncio.sleep(0.005)
+        await node.close()
+        await asyncio.sleep(0.05)
+        gc.collect()
 
     run(main)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from quorum.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 LINE_CHARACTERS_MAX = 256 * 1024
 COLUMNS_MAX = 1_000
@@ -37,7 +40,7 @@ class Reading(NamedTuple):
 
 
 def rows_of(source: IO[str], reading: Reading) -> Iterator[Row]:
-    """The rows below the first, which names the columns. Empty lines are passed over.
+    """The rows below the first, which names the columns and is read at once. Empty lines are passed over.
 
     Raises ConfigurationError where the first line names no columns, or not those that the application needs.
     """
@@ -46,6 +49,10 @@ def rows_of(source: IO[str], reading: Reading) -> Iterator[Row]:
     missing = [column for column in reading.needed if column not in columns]
     if missing:
         raise _lacking(missing, columns)
+    return _rows(reader, columns, reading)
+
+
+def _rows(reader: Reader, columns: list[str], reading: Reading) -> Iterator[Row]:
     while True:
         line = reader.line_num + 1
         try:

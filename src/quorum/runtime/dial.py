@@ -58,6 +58,8 @@ async def dial(
             connection.flush()
             await call.answered
     except BaseException:
+        if not call.answered.cancel() and not call.answered.cancelled():
+            call.answered.exception()  # taken here, as nobody else asks for it
         connection.abort()
         raise
     return connection
