@@ -272,7 +272,7 @@ def promote(node: str, config: Path | None, timeout: float, as_json: bool) -> No
 @_CONFIG
 @_TIMEOUT
 def demote(node: str, config: Path | None, timeout: float, as_json: bool) -> None:
-    """Take a member's vote; it goes on storing all. In crash mode; where members may lie, quorum approve."""
+    """Take a member's vote; it goes on storing everything. In crash mode: elsewhere, quorum approve."""
     path = crash_only(config, f"{node[:80]} was to be demoted", COMMITTEE)
     leader = _change(path, Demote(node), timeout)
     _show(leader, as_json, f"{node} is a learner, epoch {leader.epoch}")

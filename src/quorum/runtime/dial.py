@@ -45,7 +45,6 @@ async def dial(
     loop = asyncio.get_running_loop()
     where = f"{address[0]}:{address[1]}"
     call = _Call(hello, where, open_session, loop.create_future())
-    call.answered.add_done_callback(_look)
     connection = FrameConnection(call, limits, complaints or Complaints())
     try:
         async with asyncio.timeout(limits.hello_timeout_us / 1e6):
@@ -150,12 +149,6 @@ class _Call:
                 f"answers as {shown(answer.node)} with a certificate that is no node's. Check who listens there.",
             )
         return answer
-
-
-def _look(answered: asyncio.Future[None]) -> None:
-    """Nobody may wait for the answer any more, such as a caller that was cancelled while it connected."""
-    if not answered.cancelled():
-        answered.exception()
 
 
 def _printable(text: str) -> str:
