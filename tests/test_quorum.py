@@ -191,3 +191,10 @@ def test_every_public_name_can_be_loaded() -> None:
         assert getattr(package, name) is not None
     with pytest.raises(AttributeError):
         _ = package.no_such_name
+
+
+@pytest.mark.parametrize(("model", "faults"), [("crash", 3), ("byzantine", 2)])
+def test_without_t_as_many_may_fail_as_n_allows(model, faults):
+    assert faults == Quorum(N=7, model=model).T
+    with pytest.raises(ConfigurationError, match="N counts nodes"):
+        Quorum(N=0, model=model)

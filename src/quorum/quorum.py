@@ -51,10 +51,14 @@ class Quorum:
     """N nodes, numbered from 1, of which up to T may fail, and one decision among them.
 
     With model="crash" nodes run Raft, with model="byzantine" PBFT: up to T of them may then lie, or fail in any
-    other way. Raises ConfigurationError, with the remedy, where N and T cannot work.
+    other way. Without T it is as many as N allows. Raises ConfigurationError, with the remedy, where N and T
+    cannot work.
     """
 
-    def __init__(self, N: int, T: int, model: FaultModel = "crash", seed: int = 0) -> None:
+    def __init__(self, N: int, T: int | None = None, model: FaultModel = "crash", seed: int = 0) -> None:
+        if T is None:
+            check_fault_budget(N, 0, model)
+            T = (N - 1) // (2 if model == "crash" else 3)
         check_fault_budget(N, T, model)
         if N > NODES_MAX:
             raise ConfigurationError(
@@ -284,8 +288,11 @@ class Quorum:
         idle = "nobody leads yet" if self._lying is None else "honest nodes have not come to agree on one"
         who = f"missing: {missing}" if missing else f"nobody is missing, but {idle}"
         lack = max(1, state.threshold - self._size + len(state.missing))
-        remedy = f"Recover or reconnect {lack} of them" if missing else "Wait"
         liars = () if self._lying is None else tuple(sorted(self._numbers[name] for name in self._lying.liars))
+        lying = ", ".join(str(number) for number in state.missing if number in liars)
+        honest = ", ".join(str(number) for number in state.missing if number not in liars)
+        who += f", of which {lying} lie" if lying else ""
+        remedy = f"Recover or reconnect {lack} of {honest if lying else 'them'}" if honest else "Wait"
         if len(liars) > self._faults:
             who += f"; {', '.join(map(str, liars))} lie, more than T={self._faults}"
             remedy = f"Use N={3 * len(liars) + 1} and T={len(liars)}"

@@ -160,3 +160,11 @@ def test_a_genesis_that_cannot_be_is_refused(genesis):
     Bad.genesis = genesis
     with pytest.raises(ValueError):
         LedgerMachine(Bad())
+
+
+def test_who_is_left_out_is_not_told_that_sending_it_again_is_enough():
+    """Of two transfers with one nonce the other one is executed: this one never is."""
+    from quorum.apps.ledger_machine import _LEFT_OUT
+
+    assert "another has its place, such as its nonce" in _LEFT_OUT.message
+    assert "Send it again" not in _LEFT_OUT.message

@@ -74,6 +74,8 @@ def test_a_member_leaves_the_committee_while_clients_write(run, run_json, folder
     code, alone = run_json("approve", "n1", "n2", "n3", "n4", "--at", "n1", *config)
     assert (code, alone["approved"], alone["in_force"], alone["noted"]) == (0, ["n1"], False, True)
     assert (alone["known"], alone["needed"]) == (["n1"], 4)
+    (seen,) = run_json("status", *config)[1]["proposed"]
+    assert (seen["members"], seen["faults"], seen["approved"]) == (["n1", "n2", "n3", "n4"], 1, ["n1"])
     both = run("approve", "n1", "n2", "n3", "n4", "--at", "n2", *config)
     assert both.exit_code == 0 and "noted at n2\n2 of 4 needed have approved" in both.output
     assert time.monotonic() - began < 25, "nobody waits for operators who say nothing yet"

@@ -168,7 +168,7 @@ def test_what_one_member_alone_would_vouch_for_is_refused_with_what_to_do_instea
     assert result.exit_code == 2 and "may lie" in result.output and "quorum kv range" in result.output
     assert not (tmp_path / "all.backup").exists()
     result = run("kv", "watch", *config, "a")
-    assert result.exit_code == 1 and "Read it again" in result.output
+    assert result.exit_code == 2 and "Read it again" in result.output
 
 
 def test_locks_exclude_each_other_and_are_passed_on_by_commands(run, folder):

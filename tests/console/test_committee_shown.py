@@ -7,7 +7,7 @@ import pytest
 from console.test_inquiry import ELECTION_US, cluster
 from console.test_need import FOUR, REFUSED, member
 from quorum.console import members, status
-from quorum.console.committee_told import CommitteeTold, committee_told
+from quorum.console.committee_told import CommitteeTold, committee_told, unlinked_warnings
 from quorum.console.inquiry import Silence
 from quorum.console.status import overview_of
 
@@ -151,3 +151,17 @@ def test_a_liar_is_named_with_the_file_of_the_proof_and_the_command_that_verifie
         f"verify it: quorum verify '/data n2/evidence/n1-1.json' --genesis {genesis}"
     )
     assert other.startswith("n\\x1b[1 lied: the proof is in the data folder of n4"), "a liar moves no cursor"
+
+
+def test_a_member_that_others_have_no_link_to_is_warned_of():
+    def without_n4(node):
+        return member(
+            node, *(set(LINKS[node]) - {"n4"}), committee=NAME, role="primary" if node == "n1" else "backup"
+        )
+
+    one = committee(n2=without_n4("n2"))
+    assert unlinked_warnings(one) == [], "one may lie"
+    two = overview_of(one | {"n3": without_n4("n3")}, ELECTION_US)
+    assert [text for text in two.warnings if text.startswith("n4 votes, but n2, n3 have no link to it")]
+    silent = one | {"n3": without_n4("n3"), "n4": Silence("n4", REFUSED)}
+    assert unlinked_warnings(silent) == [], "that it is unreachable is said"

@@ -59,6 +59,10 @@ def test_bytes_that_are_no_text_spoil_their_row_alone():
     )
     rows = list(rows_of(source, Reading(lambda row: row["n"].encode())))
     assert [(row.line, row.transaction) for row in rows] == [(2, b""), (3, b"2")]
+    assert "save the file as UTF-8" in rows[0].problem
+    source = io.TextIOWrapper(io.BytesIO(b"\xfc\n1\n"), encoding="utf-8-sig", errors="surrogateescape", newline="")
+    with pytest.raises(ConfigurationError, match="first line has bytes that are no UTF-8"):
+        list(rows_of(source, Reading(number)))
 
 
 @pytest.mark.parametrize("text", ["", "\n1\n", "a,a\n1,2\n", '"a\n'])
@@ -83,11 +87,17 @@ def test_a_column_that_the_application_looks_for_in_vain_refuses_the_file():
     with pytest.raises(ConfigurationError, match="the column 'n', which"):
         read("m\n1\n2\n")
 
-    def broken(row):
-        raise KeyError("m")
 
-    with pytest.raises(KeyError):
-        read("m\n1\n", broken)
+@pytest.mark.parametrize("error", [KeyError("n"), TypeError("no number"), ZeroDivisionError()])
+def test_what_an_application_raises_spoils_its_row_alone(error):
+    def broken(row):
+        if row["n"] == "0":
+            raise error
+        return row["n"].encode()
+
+    rows = read("n\n0\n1\n", broken)
+    assert f"transaction_of raised {type(error).__name__}" in rows[0].problem
+    assert rows[1] == Row(3, b"1")
 
 
 def test_whose_a_row_is_is_told_also_where_it_stands_for_no_transaction():

@@ -97,6 +97,15 @@ def test_what_is_in_already_is_reported_as_such_and_not_executed_again():
     assert (imported.new, imported.known, imported.is_done) == (1, 3, True)
 
 
+def test_rows_that_repeat_others_of_the_file_are_told_apart_from_those_of_before():
+    machine = LedgerMachine(Notes())
+    imported, _ = run(rows_for("a", "a", "b", "a", "a"), machine, window=2)
+    assert (imported.new, imported.known, imported.repeated) == (2, 3, 3)
+    assert "3 there before (3 of them earlier in this file)" in imported.line()
+    again, _ = run(rows_for("a", "c", "c"), machine)
+    assert (again.new, again.known, again.repeated) == (1, 2, 1)
+
+
 def test_bad_rows_are_named_by_line_and_the_others_go_on(capsys):
     imported, _ = run(rows_for("a", "", "refuse", "fail", "b"))
     assert (imported.new, imported.malformed, imported.refused, imported.failed) == (2, 1, 1, 1)
@@ -238,6 +247,14 @@ def test_a_file_with_wrong_columns_is_refused_once_and_nothing_is_sent(capsys):
     with pytest.raises(ConfigurationError, match="does not name the column 'word'"):
         import_text("account,step\nada,0\nada,1\n", capsys)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("hook", ["transaction_of", "account_of"])
+def test_a_hook_that_needs_an_instance_is_refused_before_any_row_is_read(hook):
+    needy = type("Needy", (Steps,), {hook: lambda self, row: b""})
+    with pytest.raises(ConfigurationError, match=f"Needy.{hook}, .* Write @classmethod above it"):
+        reading_of(needy)
+    assert reading_of(type("Static", (Steps,), {hook: staticmethod(lambda row: b"")})) is not None
 
 
 def test_what_is_held_of_accounts_is_bounded():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from quorum.certificate.ledger_block import DONE, FAILED, TransactionResult
-from quorum.console.ledger_shown import result_fields, result_text
+from quorum.console.ledger_shown import result_fields, result_text, time_text
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,8 @@ def test_a_word_for_programs_is_told_to_programs_alone(code, data, text, reason)
     fields = result_fields(result)
     assert fields.get("reason", "") == reason and ("reason" in fields) is (code == FAILED)
     assert fields["data"] == (data.decode() if data != b"\xff" else "ff")
+
+
+def test_a_block_s_time_is_shown_as_people_read_it():
+    assert time_text(1_700_000_000_123_456) == "2023-11-14 22:13:20.123"
+    assert time_text(2**62) == f"{2**62} us"

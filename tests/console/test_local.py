@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -106,3 +107,28 @@ def test_a_first_start_that_was_cut_short_is_gone_on_with_and_later_ones_begin_n
     begun.clear()
     cluster.start_all()
     assert begun == [("n1", False), ("n2", False), ("n3", False)], "a node that lost its data must not begin anew"
+
+
+def test_down_ends_the_nodes_of_a_cluster_whose_file_was_broken_meanwhile(cluster, run):
+    """Only what was started with a node.toml of this folder, whatever the pid files say."""
+    folder = cluster.folder
+    for stranger in ("n2", "n3"):
+        (folder / stranger).mkdir()
+    words = [sys.executable, "-c", "import time; time.sleep(60)"]
+    ours = subprocess.Popen([*words, f"quorum node --config {folder / 'n1' / 'node.toml'}"])
+    other = subprocess.Popen([*words, "quorum node --config /elsewhere/n2/node.toml"])
+    try:
+        (folder / "n1" / "node.pid").write_text(f"{ours.pid}\n")
+        (folder / "n2" / "node.pid").write_text(f"{other.pid}\n")
+        (folder / "n3" / "node.pid").write_text("nonsense")
+        cluster.path.write_text("cluster_id = [typo")
+        ended = run("down", "--folder", folder, "--grace", 5)
+        assert ended.exit_code == 0 and "n1 stopped" in ended.stdout and "n2" not in ended.stdout
+        assert "stopped all the same" in ended.stderr
+        assert ours.wait(5) != 0 and other.poll() is None
+        again = run("down", "--folder", folder)
+        assert again.exit_code == 2 and "TOML was expected" in again.stderr, "nothing runs: the mistake is all"
+    finally:
+        for each in (ours, other):
+            each.kill()
+            each.wait()

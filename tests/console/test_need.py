@@ -98,6 +98,20 @@ def test_a_primary_without_links_to_a_quorum_does_not_lead():
     assert leader_of(garbled) is None
 
 
+def test_a_primary_that_nobody_else_names_is_not_believed_whatever_it_says(tmp_path):
+    place = at_config(init_cluster(tmp_path / "c", nodes=7, model="byzantine").cluster)
+    lie = {"voters": ("n1",), "members": ("n1",), "faults": 0, "reads": "n1", "writes": "n1", "epoch": 9}
+    answers = {node: Silence(node, REFUSED) for node in place.endpoints}
+    for claims in ({}, lie):
+        alone = answers | {"n1": member("n1", *list(answers)[1:], role="primary", **claims)}
+        assert leader_of(alone, place) is None, claims
+        assert "1 of 7 nodes answer, 5 are needed" in str(no_quorum(alone, place))
+    honest = {node: member(node, leader="n2", epoch=1) for node in ("n2", "n3", "n4")}
+    honest["n2"] = member("n2", *FOUR, role="primary", leader="n2")
+    leader = leader_of(answers | {"n1": alone["n1"]} | honest, place)
+    assert leader is not None and leader.node == "n2"
+
+
 def test_what_is_waited_for_is_said_again_and_again_on_stderr(capsys):
     with waiting("starting", quiet=True, again_s=0.0) as show:
         show("waiting for n1")

@@ -130,6 +130,6 @@ def test_a_command_that_stays_tells_of_every_outage_however_late_it_comes(monkey
 def test_a_leader_that_is_back_is_told_of_although_nothing_was_asked_of_it(monkeypatch, capsys):
     """What is held for long is prolonged seldom."""
     leaders = iter((None, None, "n1"))
-    monkeypatch.setattr(inquiry, "leader_of", lambda answers: next(leaders, "n1"))
+    monkeypatch.setattr(inquiry, "leader_of", lambda answers, place: next(leaders, "n1"))
     waiting, again = told(monkeypatch, capsys, Client(is_served=False), lambda: False)
     assert waiting.endswith("; going on once one leads") and again == "a leader answers: going on"

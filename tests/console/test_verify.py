@@ -359,6 +359,8 @@ def test_a_value_s_proof_claims_a_question_and_proves_a_key(cert, run, run_json)
     for option in ("--key", "--root"):
         wrong = run("verify", cert, option, "xyz")
         assert wrong.exit_code == 2 and f"'xyz' was given with {option}, but it is not hexadecimal" in wrong.output
+    short = run("verify", cert, "--root", "abcd")
+    assert short.exit_code == 2 and "'abcd' was given, but a ledger's root has 64 digits" in short.output
     cert.write_bytes(encode_ledger_proof(WORLD.transaction()))
     wrong = run("verify", cert, "--key", key)
     assert wrong.exit_code == 2 and "has no key" in wrong.output

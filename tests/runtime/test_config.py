@@ -484,3 +484,9 @@ def test_a_cluster_that_is_not_there_is_refused_by_whoever_named_it(
     ):
         with pytest.raises(ConfigurationError, match=said):
             find_config(explicit, environ)
+
+
+def test_a_key_of_the_whole_file_in_a_section_is_said_to_stand_in_the_wrong_place() -> None:
+    for text in (HEAD + MEMBERS + 'ledger = "bank:Bank"\n', HEAD + '[timing]\nledger = "bank:Bank"\n' + MEMBERS):
+        with pytest.raises(ConfigurationError, match=r"a key of the whole file.* Move it above the first"):
+            parse_cluster(text)

@@ -232,3 +232,10 @@ def test_whatever_is_said_only_what_two_members_said_last_is_passed_on(said):
         if expected is None and list(newest.values()).count(body) > 1:
             expected = body
     assert [body for _, body in ends.told] == ([] if expected is None else [expected])
+
+
+def test_a_stale_read_is_refused_and_nobody_is_asked():
+    ends = Ends()
+    ends.fan_out.transmit(Query(7, 1, True), b"get")
+    ((message, _),) = ends.told
+    assert message.code == REFUSED and "stale read" in message.text and ends.sent == []

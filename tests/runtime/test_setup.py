@@ -229,3 +229,12 @@ def test_too_few_free_ports_are_a_configuration_error(monkeypatch: pytest.Monkey
     monkeypatch.setattr(setup, "_PORTS_LAST", setup._PORTS_FIRST + 1)
     with pytest.raises(ConfigurationError, match=r"3 free ports on .* but only [01] were found"):
         free_ports(3)
+
+
+def test_the_application_of_a_ledger_is_written_or_where_to_name_one(tmp_path: Path) -> None:
+    named = init_cluster(tmp_path / "a", nodes=1, ledger="bank:Bank")
+    assert named.config.ledger == "bank:Bank"
+    other = init_cluster(tmp_path / "b", nodes=1)
+    assert other.config.ledger == "" and '# ledger = "MODULE:CLASS"' in other.cluster.read_text()
+    with pytest.raises(ConfigurationError, match="ledger"):
+        init_cluster(tmp_path / "c", nodes=1, ledger="no place")

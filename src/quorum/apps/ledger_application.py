@@ -159,6 +159,12 @@ class LedgerApplication:
         other, or nobody knows. Used for what is said to people alone."""
         return ""
 
+    @classmethod
+    def shown(cls, path: str, value: bytes) -> str:
+        """How people read the value that answers the question `path`; runs where the question is asked. As it
+        stands here "": as text, or hexadecimal where it is none."""
+        return ""
+
     def _attempted(self, block: BlockContext, transaction: bytes, state: LedgerState) -> TransactionResult:
         def run() -> tuple[LedgerState, TransactionResult]:
             attempt = state.attempt()

@@ -243,6 +243,6 @@ _TOO_MANY = _refused(
 )
 _LEFT_OUT = _refused(
     LEFT_OUT,
-    "a transaction was to be put into a block, but the application's prepare left it out. Send it again, for a "
-    "later one.",
+    "a transaction was sent, but the application left it out of the block: what it must follow is not there yet, "
+    "or another has its place, such as its nonce. Look at the state before you send it, or another one, again.",
 )

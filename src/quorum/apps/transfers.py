@@ -156,6 +156,11 @@ class Transfers(LedgerApplication):
         """The sender: its transfers are executed in the order of their nonces, and none behind one that lacks."""
         return row["sender"].lower()
 
+    @classmethod
+    def shown(cls, path: str, value: bytes) -> str:
+        """Balance and nonce of the account."""
+        return "balance {}, nonce {}".format(*account_in(value))
+
 
 def account(state: Reading, key: bytes) -> tuple[int, int]:
     """Balance and nonce of an account; one that is not there has nothing."""

@@ -109,6 +109,7 @@ def check_following(newest: Committee, used: UsedKeys, following: Committee) -> 
             node, epoch = used[member.public_key]
             raise ConfigurationError(
                 f"{member.node} was to be in epoch {following.epoch} with the key that {node} had in epoch "
-                f"{epoch}, but a key that was given up never comes back. Make a fresh key for it."
+                f"{epoch}, but a key that was given up never comes back. Make a fresh key for "
+                "it, by admitting it under a new name: quorum admit NAME."
             )
     check_committee(following)

@@ -31,6 +31,12 @@ def check_named(nodes: tuple[NodeId, ...], at: tuple[NodeId, ...], known: Collec
             f"a committee was to be approved of that names {twice[0][:80]} twice, but each member votes once. "
             "Name it once."
         )
+    strange = [node for node in nodes if node not in known]
+    if strange:
+        raise ConfigurationError(
+            f"{strange[0][:80]} was to be in the next committee, but cluster.toml has no such node. Admit it "
+            f"first: quorum admit {strange[0][:80]}."
+        )
     unknown = [node for node in at if node not in known]
     if unknown:
         raise ConfigurationError(
@@ -72,10 +78,18 @@ async def check_newcomers(place: Place, present: Present, wanted: Committee, tim
         if lacking or loop.time() >= deadline:
             node, what = (lacking or unlinked)[0]
             raise ConfigurationError(
-                f"{node} was to be in the next committee, but {what}. Start it, and restart the members with the "
-                "cluster.toml that names it; or approve all the same by --force."
+                f"{node} was to be in the next committee, but {what}. {_remedy(answers, lacking, node)}; "
+                "or approve all the same by --force."
             )
         await asyncio.sleep(LOOK_S)
+
+
+def _remedy(answers: Answers, lacking: Collection[object], node: NodeId) -> str:
+    if not lacking:
+        return "Restart the members, one after another, with the cluster.toml that names it"
+    if isinstance(answers.get(node), NodeStatus):
+        return "Wait until it has caught up"
+    return "Start it, and restart the members with the cluster.toml that names it"
 
 
 def lack_of(place: Place, answers: Answers, present: Present, node: NodeId) -> str:

@@ -88,7 +88,7 @@ async def _take(
 
     if node is None:
         answers = await ask_all(place)
-        leader = leader_of(answers)
+        leader = leader_of(answers, place)
         if leader is None:
             refuse_discretion(answers)
             raise no_quorum(answers, place)

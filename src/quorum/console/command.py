@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
+from unicodedata import category
 
 import click
 
@@ -212,12 +213,18 @@ def _whole(value: Any) -> Any:
     return value
 
 
+_IN_TEXT = "\t\n\r\x1b"
+
+
 def text_of(data: bytes) -> tuple[str, str]:
-    """Bytes as they are shown, and how: as text, or hexadecimal where they are no UTF-8."""
+    """Bytes as they are shown, and how: as text, or hexadecimal where they are no UTF-8, or have characters that
+    no text has. ESC is none of those: what a terminal would obey is text, and is escaped."""
     try:
-        return data.decode(), "text"
+        text = data.decode()
     except UnicodeDecodeError:
         return data.hex(), "hex"
+    is_binary = any(category(each) == "Cc" and each not in _IN_TEXT for each in text)
+    return (data.hex(), "hex") if is_binary else (text, "text")
 
 
 def bytes_of(text: str, as_hex: bool, option: str = "--hex") -> bytes:

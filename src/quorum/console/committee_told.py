@@ -45,3 +45,20 @@ def committee_told(answers: Answers) -> CommitteeTold | None:
     nobody answers."""
     told = Counter(CommitteeTold(one.epoch, one.voters, one.faults, one.writes) for one in answering(answers))
     return max(told, key=lambda committee: (told[committee], committee.epoch), default=None)
+
+
+def unlinked_warnings(answers: Answers) -> list[str]:
+    """Members that answer, but that more of the others than may lie have no link to: their votes do not arrive."""
+    told = committee_told(answers)
+    if told is None:
+        return []
+    members = [each for each in answering(answers) if each.node in told.nodes]
+    found = []
+    for member in members:
+        without = sorted(each.node for each in members if each is not member and member.node not in each.connected)
+        if len(without) > told.faults:
+            found.append(
+                f"{member.node} votes, but {', '.join(without)} have no link to it: restart them, one after "
+                "another, with the cluster.toml that names it"
+            )
+    return found

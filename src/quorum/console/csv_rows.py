@@ -69,6 +69,8 @@ def _rows(reader: Reader, columns: list[str], reading: Reading) -> Iterator[Row]
 def _row(line: int, fields: list[str], columns: list[str], reading: Reading) -> Row:
     if fields[0].startswith(_TOO_LONG):
         return Row(line, b"", f"it has more than {LINE_CHARACTERS_MAX} characters")
+    if any(_has_half(field) for field in fields):
+        return Row(line, b"", "it has bytes that are no UTF-8; save the file as UTF-8")
     if len(fields) != len(columns):
         return Row(line, b"", f"it has {len(fields)} fields for {len(columns)} columns")
     row = dict(zip(columns, fields, strict=True))
@@ -80,17 +82,28 @@ def _row(line: int, fields: list[str], columns: list[str], reading: Reading) -> 
     except KeyError as error:
         if error.args and isinstance(error.args[0], str) and error.args[0] not in columns:
             raise _lacking([error.args[0]], columns) from None
-        raise
+        return Row(line, b"", _raised(error), account)
+    except Exception as error:
+        return Row(line, b"", _raised(error), account)
     if not isinstance(transaction, bytes):
         return Row(line, b"", "the application makes no bytes of it", account)
     return Row(line, transaction, account=account)
 
 
+def _has_half(text: str) -> bool:
+    """Whether a byte that is no UTF-8 was read as half a character, which no text has."""
+    return any("\ud800" <= each <= "\udfff" for each in text)
+
+
 def _account(row: Mapping[str, str], reading: Reading) -> str:
     try:
         return str(reading.account_of(row))[:ACCOUNT_CHARACTERS_MAX]
-    except (ValueError, LookupError):  # what the row lacks is said of it when its transaction is made
+    except Exception:  # what is wrong is said of the row when its transaction is made
         return ""
+
+
+def _raised(error: Exception) -> str:
+    return f"the application's transaction_of raised {type(error).__name__}: {str(error)[:200]}"
 
 
 def _lacking(missing: list[str], columns: list[str]) -> ConfigurationError:
@@ -108,6 +121,11 @@ def _columns(reader: Iterator[list[str]]) -> list[str]:
         columns = next(reader, [])
     except csv.Error:
         columns = []
+    if any(_has_half(column) for column in columns):
+        raise ConfigurationError(
+            "a CSV file was to be imported, but its first line has bytes that are no UTF-8. Save the file as "
+            "UTF-8."
+        )
     if not columns or len(set(columns)) < len(columns) or len(columns) > COLUMNS_MAX or _TOO_LONG in columns[0]:
         raise ConfigurationError(
             f"a CSV file was to be imported, but its first line does not name its columns, 1 to {COLUMNS_MAX}, "

@@ -79,7 +79,7 @@ async def certified(place: Place, decision: Decision, timeout: float = 10.0) -> 
     deadline = asyncio.get_running_loop().time() + timeout
     while True:
         answers = await ask_all(place)
-        leader = leader_of(answers)
+        leader = leader_of(answers, place)
         problem: QuorumError = no_quorum(answers, place)
         if leader is not None:
             try:

@@ -12,6 +12,7 @@ import click
 from quorum.console.command import AnswerNo, command, print_json, seconds_option, text_of, with_cluster
 from quorum.console.inquiry import hold_client, run_client
 from quorum.console.lock import WAIT
+from quorum.console.modes import BELIEVES_ONE, crash_only
 
 if TYPE_CHECKING:
     from quorum.apps.lock import Holder
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @command("elect", "quorum elect scheduler worker-7 --ttl 5")
 @click.argument("name")
 @click.argument("value", required=False)
-@click.option("--observe", is_flag=True, help="Print who leads now and after each change, one a line.")
+@click.option("--observe", is_flag=True, help="Print who leads now and after each change. In crash mode.")
 @click.option("--changes", type=click.IntRange(min=1), help="With --observe: end after so many lines.")
 @seconds_option("--ttl", 10.0, "Seconds after which leadership is lost if this process or its network stops.")
 @WAIT
@@ -50,6 +51,7 @@ def elect(
     if changes is not None and not observe:
         raise click.UsageError("--changes was given without --observe, whose lines it counts. Add --observe.")
     if observe:
+        crash_only(config, "a leadership was to be observed", BELIEVES_ONE)
         hold_client(config, timeout, lambda client: _observe(client, name, changes, as_json))
     elif value is None:
         leader = run_client(config, timeout, lambda client: client.election(name).leader())

@@ -15,13 +15,14 @@ from quorum.certificate.conflict import blame
 from quorum.certificate.evidence import Evidence, accused
 from quorum.certificate.evidence_forms import encode_evidence
 from quorum.certificate.following import follow as follow_document
-from quorum.certificate.genesis import FILE_NAME, GENESIS_BYTES_MAX, decode_genesis
+from quorum.certificate.genesis import FILE_NAME, GENESIS_BYTES_MAX
 from quorum.certificate.light_client import Followed, Refused
 from quorum.certificate.light_forms import LIGHT_BYTES_MAX, decode_light, encode_light
 from quorum.certificate.trust import DAY_US, Trusted, TrustRules
 from quorum.certificate.witnesses import Comparison, Document, compare
 from quorum.console.command import AnswerNo, command, plain, print_json
 from quorum.console.documents import read_bounded, write_whole
+from quorum.console.genesis_read import genesis_in
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
 
@@ -121,7 +122,7 @@ def trust_of(file: Path, genesis: Path | None, light: Path) -> Trusted:
             "first. Name the committee that you trust: --genesis FILE."
         )
     path = beside if genesis is None else genesis
-    first = decode_genesis(read_bounded(path, GENESIS_BYTES_MAX, "a genesis file"))
+    first = genesis_in(path, read_bounded(path, GENESIS_BYTES_MAX, "a genesis file"))
     if known is None:
         return Trusted(first)
     if known.committee.cluster != first.cluster:

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from quorum.console.loop import run_interruptibly
-from quorum.console.need import hears_quorum, links_text, may_lie, needed_text, orderer
+from quorum.console.need import is_primary_of, links_text, may_lie, needed_text, orderer
 from quorum.errors import NoQuorum, NoSpace, NotLeader, Overloaded, QuorumError, RequestRefused
 from quorum.runtime.client import Client
 from quorum.runtime.config import find_config
@@ -82,11 +82,12 @@ def discreet(answers: Answers) -> list[Silence]:
     return [answer for answer in answers.values() if isinstance(answer, Silence) and answer.is_discreet]
 
 
-def leader_of(answers: Answers) -> NodeStatus | None:
-    """The node that leads: of several that say so, as during a partition, the one of the highest term. The primary
-    of members that may lie calls itself so even alone: without links to a quorum it orders nothing."""
+def leader_of(answers: Answers, place: Place | None = None) -> NodeStatus | None:
+    """The node that leads: of several that say so, as during a partition, the one of the highest term. Where
+    members may lie, a node is not believed alone, and orders nothing without links to a quorum."""
     leaders = [status for status in answering(answers) if status.leads]
-    leaders = [status for status in leaders if status.model != "byzantine" or hears_quorum(status)]
+    if may_lie(answers, place):
+        leaders = [status for status in leaders if is_primary_of(status, answers, place)]
     return max(leaders, key=lambda status: status.term, default=None)
 
 
@@ -132,7 +133,7 @@ async def _act(
                 raise  # whether a node leads is not told to this client
         finally:
             notice.cancel()
-    leader = leader_of(answers)
+    leader = leader_of(answers, place)
     if leader is not None and leader.no_space:
         raise NoSpace(
             f"an answer was asked for, but the disk of {leader.node}, which leads, has no space left, and no "
@@ -167,7 +168,7 @@ class Outages:
                 pause_s = NOTICE_S
                 continue
             answers = await ask_all(self._place)
-            if not self._is_cut_off() or leader_of(answers) is not None:
+            if not self._is_cut_off() or leader_of(answers, self._place) is not None:
                 pause_s = min(2 * pause_s, NOTICE_S_MAX)
                 continue
             click.echo(f"{waiting_line(answers, self._place)}; {self._outlook()}", err=True)
@@ -180,7 +181,7 @@ class Outages:
     async def _wait_for_leader(self) -> None:
         while self._is_cut_off():
             await asyncio.sleep(AGAIN_S)
-            if not self._gives_up() and leader_of(await ask_all(self._place)) is not None:
+            if not self._gives_up() and leader_of(await ask_all(self._place), self._place) is not None:
                 return  # what is held was not prolonged since, and need not yet
 
     def _gives_up(self) -> bool:

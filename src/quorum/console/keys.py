@@ -75,7 +75,8 @@ def _check_known(folder: Path, identity: str, done: str) -> None:
 def issue(name: str, role: str, days: int, out: Path | None, folder: Path | None, as_json: bool) -> None:
     """Make a key and a certificate for a client called NAME.
 
-    With --out its private key leaves the keys folder; give that folder to the client's program as tls=FOLDER.
+    With --out its private keys leave the keys folder: the one for TLS, and the one that signs requests to
+    members that may lie. Give that folder to the client's program as tls=FOLDER.
     """
     from quorum.runtime import keyring
     from quorum.runtime.key_folder import hand_out, refuse_taken

@@ -14,8 +14,9 @@ from quorum.console.inquiry import run_client
 from quorum.console.kv_lease import lease
 from quorum.console.kv_range import described, range_
 from quorum.console.kv_watch import watch
+from quorum.console.modes import BELIEVES_ONE, crash_only
 
-STALE = click.option("--stale", is_flag=True, help="Ask only the node at hand, which may be behind.")
+STALE = click.option("--stale", is_flag=True, help="Ask only the node at hand, perhaps behind. In crash mode.")
 HEX = click.option("--hex", "as_hex", is_flag=True, help="Keys and values are hexadecimal.")
 
 
@@ -49,6 +50,8 @@ def _subcommand(name: str, example: str) -> Callable[[Decorated], click.Command]
 def get(key: str, stale: bool, config: Path | None, timeout: float, as_hex: bool, as_json: bool) -> None:
     """Print the value under KEY. Exit 1 if there is none."""
     name = _bytes(key, as_hex)
+    if stale:
+        crash_only(config, "one node alone was to be asked (--stale)", BELIEVES_ONE)
     consistency = "stale" if stale else "linearizable"
     item = run_client(config, timeout, lambda client: client.kv.get(name, consistency))
     if as_json:

@@ -10,6 +10,7 @@ import click
 from quorum.apps.kv import Found, Item, prefix_end
 from quorum.console.command import bytes_of, command, print_json, with_cluster
 from quorum.console.inquiry import hold_client
+from quorum.console.modes import BELIEVES_ONE, crash_only
 
 if TYPE_CHECKING:
     from quorum.runtime.client import Client
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     "--page", type=click.IntRange(1, 10_000), help="Read so many at a time, until the end or --limit is reached."
 )
 @click.option("--one-revision", is_flag=True, help="With --page: as the store was at the first page.")
-@click.option("--stale", is_flag=True, help="Ask only the node at hand, which may be behind.")
+@click.option("--stale", is_flag=True, help="Ask only the node at hand, which may be behind. In crash mode.")
 @click.option("--hex", "as_hex", is_flag=True, help="Keys and values are hexadecimal.")
 @with_cluster
 def range_(
@@ -54,6 +55,8 @@ def range_(
     first = bytes_of(start if prefix is None else prefix, as_hex)
     stop = prefix_end(first) if prefix is not None else None if end is None else bytes_of(end, as_hex)
     last = None if after is None else bytes_of(after, as_hex)
+    if stale:
+        crash_only(config, "one node alone was to be asked (--stale)", BELIEVES_ONE)
     consistency = "stale" if stale else "linearizable"
 
     async def act(client: Client) -> None:

@@ -9,6 +9,7 @@ import click
 
 from quorum.console.command import bytes_of, command, print_json, with_cluster
 from quorum.console.inquiry import hold_client
+from quorum.console.modes import BELIEVES_ONE, crash_only
 
 if TYPE_CHECKING:
     from quorum.apps.kv_watch import Event
@@ -37,12 +38,13 @@ def watch(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Print every change of KEY, in order and once, until SIGINT or SIGTERM.
+    """Print every change of KEY, in order and once, until SIGINT or SIGTERM. In crash mode.
 
     One line for each: revision, kind, key, value; with --json one JSON object a line. It goes on when nodes fail
     or the leader changes. Exit 1 if changes from --from on are not kept any more.
     """
     name = bytes_of(key, as_hex)
+    crash_only(config, "changes were to be watched", BELIEVES_ONE)
     has_begun = False
 
     def begin(client: Client) -> KeyWatch:

@@ -10,7 +10,7 @@ import click
 
 from quorum.apps.ledger import TRANSACTION_BYTES_MAX, Block, Blocks, Checked, Found, Receipt, Value
 from quorum.certificate.committee import Committee
-from quorum.certificate.ledger_audit import judge_ledger
+from quorum.certificate.ledger_audit import LedgerAudit, judge_ledger
 from quorum.certificate.ledger_block import DONE, transaction_hash
 from quorum.certificate.ledger_forms import encode_ledger_proof
 from quorum.certificate.ledger_proof import LedgerProof
@@ -26,8 +26,9 @@ from quorum.console.ledger_shown import (
     result_fields,
     result_text,
     roots_fields,
-    value_text,
+    time_text,
 )
+from quorum.console.value_shown import Asked, value_shown
 from quorum.errors import ConfigurationError
 from quorum.runtime.client import Client
 from quorum.runtime.signing import BATCH, EACH
@@ -129,23 +130,25 @@ def query(
 ) -> None:
     """Ask the ledger's application PATH. Exit 1 if there is nothing.
 
-    What is no text is shown in hexadecimal, and what would move a cursor or set a colour is escaped.
+    The value is shown as the application says, where it does; else as text, or in hexadecimal if it is none. What
+    would move a cursor or set a colour is escaped. A proof may be of an older state than the newest: of which one
+    is said.
     """
     if proof is not None:
         if as_hex:
             raise click.UsageError("--hex was given with --proof, but a proof is a file. Leave one of them out.")
-        _give(proof, as_json, *run_client(config, timeout, lambda client: _proven(client, b"", path, certify)))
+        proven, committee, newest = run_client(config, timeout, lambda client: _answer(client, path, certify))
+        _give(proof, as_json, proven, committee, Asked(path, newest, config))
         return
     if certify:
         raise click.UsageError("--certify was given without --proof, but only proofs are signed. Name a file.")
     value: Value = run_client(config, timeout, lambda client: client.ledger.query(path))
-    data = value.value or b""
-    shown, encoding = (data.hex(), "hex") if as_hex else text_of(data)
+    shown = value_shown(config, path, value.value or b"", as_hex)
     if as_json:
-        known = {"value": None if value.value is None else shown, "encoding": encoding}
+        known = {**shown.fields(), "value": None} if value.value is None else shown.fields()
         print_json({"path": path, "key": value.key.hex(), **known, "ledger": roots_fields(value.roots)})
     elif value.value is not None:
-        click.echo(plain(shown, len(shown)))
+        click.echo(shown.line())
     else:
         click.echo(f"there is nothing under {path!r}", err=True)
     if value.value is None:
@@ -170,8 +173,10 @@ def blocks(first: int | None, limit: int, config: Path | None, timeout: float, a
         listed = [header_fields(header) for header in found.headers]
         print_json({"blocks": listed, "first_kept": found.first, "ledger": roots_fields(found.roots)})
         return
+    if found.headers:
+        click.echo("block\ttransactions\ttime (UTC)\tdigest")
     for header in found.headers:
-        click.echo(f"{header.number}\t{header.count}\t{header.time_us}\t{header.digest().hex()}")
+        click.echo(f"{header.number}\t{header.count}\t{time_text(header.time_us)}\t{header.digest().hex()}")
     kept = "" if found.first == 1 else f", kept from block {found.first} on"
     click.echo(f"{found.roots.number} blocks{kept}, root {found.roots.digest().hex()}")
 
@@ -234,7 +239,18 @@ async def _proven(client: Client, name: bytes, path: str, certify: bool) -> Prov
     return await proof, None if source is None else source.committee()
 
 
-def _give(output: Path | None, as_json: bool, proof: LedgerProof, committee: Committee | None) -> None:
+async def _answer(client: Client, path: str, certify: bool) -> tuple[LedgerProof, Committee | None, int]:
+    proof, committee = await _proven(client, b"", path, certify)
+    return proof, committee, (await client.ledger.blocks(0, 1)).roots.number
+
+
+def _give(
+    output: Path | None,
+    as_json: bool,
+    proof: LedgerProof,
+    committee: Committee | None,
+    asked: Asked | None = None,
+) -> None:
     """Write a proof, and say what it proves; standard output gets one of them."""
     document = encode_ledger_proof(proof) + b"\n"
     audit = judge_ledger(proof, committee if proof.anchor is not None else None, proof.roots.digest())
@@ -244,19 +260,19 @@ def _give(output: Path | None, as_json: bool, proof: LedgerProof, committee: Com
         return
     write_whole(output, document, "the proof")
     if as_json:
-        print_json({"proof": str(output), "signed": audit.signed, "root": audit.root, **_subject(audit)})
+        print_json({"proof": str(output), "signed": audit.signed, "root": audit.root, **_subject(audit, asked)})
         return
-    said = proven_lines(audit) if audit.subject == "transaction" else [value_text(audit), *proven_lines(audit)[1:]]
+    said = proven_lines(audit) if asked is None else asked.lines(audit)
     for line in said:
         click.echo(plain(line))
     if committee is not None and not audit.signed:
         click.echo("no state that holds it is certified yet: ask again later, or with --certify", err=True)
 
 
-def _subject(audit: Any) -> dict[str, Any]:
-    if audit.subject == "transaction":
-        return {"hash": audit.transaction, "block": audit.number, "place": audit.place, "done": audit.code == DONE}
-    return {"path": audit.question, "key": audit.key, "value": audit.value}
+def _subject(audit: LedgerAudit, asked: Asked | None) -> dict[str, Any]:
+    if asked is not None:
+        return asked.fields(audit)
+    return {"hash": audit.transaction, "block": audit.number, "place": audit.place, "done": audit.code == DONE}
 
 
 def _show_check(checked: Checked, as_json: bool) -> None:

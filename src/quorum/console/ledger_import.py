@@ -7,6 +7,7 @@ nothing has to be remembered of how far an import came.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import io
 import sys
 import time
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from types import FunctionType
 from typing import IO
 
 import click
@@ -38,7 +40,8 @@ PROGRESS_S = 1.0
 
 
 class Imported(msgspec.Struct):
-    """What became of the rows so far. `problems` has the first PROBLEMS_KEPT of those that are not done."""
+    """What became of the rows so far. `repeated` of the `known` ones this import put there itself, as rows before
+    them in the file. `problems` has the first PROBLEMS_KEPT of those that are not done."""
 
     rows: int = 0
     new: int = 0
@@ -48,6 +51,7 @@ class Imported(msgspec.Struct):
     malformed: int = 0
     last_line: int = 0
     stopped: bool = False
+    repeated: int = 0
     problems: list[Problem] = []
 
     @property
@@ -57,9 +61,10 @@ class Imported(msgspec.Struct):
 
     def line(self) -> str:
         """For people."""
+        of_file = f" ({self.repeated} of them earlier in this file)" if self.repeated else ""
         return (
-            f"{self.rows} rows: {self.new} new, {self.known} there before, {self.failed} failed, {self.refused} "
-            f"refused, {self.malformed} malformed"
+            f"{self.rows} rows: {self.new} new, {self.known} there before{of_file}, {self.failed} failed, "
+            f"{self.refused} refused, {self.malformed} malformed"
         )
 
 
@@ -109,6 +114,8 @@ class Importer:
         self._problems = RowProblems()
         self._imported = Imported(problems=self._problems.kept)
         self._told_s = time.monotonic()
+        self._first_block = 0
+        """The first block with a row of this import (0: none yet): what is in later ones repeats a row."""
 
     @property
     def note(self) -> str:
@@ -169,6 +176,8 @@ class Importer:
             self._problems.done(row)
             imported.new += outcome.first
             imported.known += not outcome.first
+            self._first_block = self._first_block or (outcome.number if outcome.first else 0)
+            imported.repeated += not outcome.first and 0 < self._first_block <= outcome.number
 
     def _tell(self, row: Row, kind: str, why: str) -> None:
         self._problems.tell(row, kind, why)
@@ -176,7 +185,13 @@ class Importer:
 
 
 def reading_of(application: type[LedgerApplication]) -> Reading:
-    """How the application reads the rows of a file."""
+    """How the application reads the rows of a file. Raises ConfigurationError where it would need an instance."""
+    for hook in ("transaction_of", "account_of"):
+        if isinstance(inspect.getattr_static(application, hook), FunctionType):
+            raise ConfigurationError(
+                f"rows were to be read by {application.__name__}.{hook}, but that is a method of an instance, and "
+                f"files are read by the class alone. Write @classmethod above it: def {hook}(cls, row)."
+            )
     columns = application.columns
     needed = tuple(columns) if isinstance(columns, (tuple, list)) else ()
     return Reading(application.transaction_of, needed, application.account_of)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from quorum.apps.ledger import Receipt
@@ -11,6 +12,14 @@ from quorum.console.command import is_code, text_of
 from quorum.console.signers import signers_text
 
 SHOWN_MAX = 200
+
+
+def time_text(time_us: int) -> str:
+    """A block's time in UTC, to the millisecond; microseconds where no calendar has it."""
+    try:
+        return datetime.fromtimestamp(time_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    except (OverflowError, OSError, ValueError):
+        return f"{time_us} us"
 
 
 def receipt_line(receipt: Receipt) -> str:

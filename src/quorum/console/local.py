@@ -26,7 +26,7 @@ from quorum.console.tolerance import NODES, check_tolerates, tolerance_of
 from quorum.console.waiting import waiting as telling
 from quorum.errors import ConfigurationError, NoQuorum
 from quorum.runtime.connect import SCHEME, Place, at_config
-from quorum.runtime.local import GRACE_S, LocalCluster
+from quorum.runtime.local import GRACE_S, LocalCluster, stop_by_files
 from quorum.runtime.setup import CLUSTER_FILE, init_cluster
 from quorum.runtime.toml import shown_path
 from quorum.systems.build import build
@@ -122,7 +122,7 @@ async def wait_until_ready(
         answers = await ask_all(place, timeout=POLL_S * 5)
         running = cluster.running()
         stopped = cluster.failures([node for node in started if node not in running])
-        leader = leader_of(answers)
+        leader = leader_of(answers, place)
         is_late = time.monotonic() >= deadline
         if leader is not None:
             goal = leader.last_index if goal is None else goal
@@ -227,12 +227,22 @@ def _report(
     tls = "" if insecure else f', tls="{cluster.folder / "keys"}"'
     click.echo(f'from Python   quorum.connect("{url}"{tls})')
     click.echo(f"stop it by    quorum down --folder {cluster.folder}")
-    for node, reason in failed.items():
-        click.echo(f"{node} was started, but it stopped. {reason}", err=True)
+    for reason, stopped in _by_reason(failed).items():
+        who = f"{', '.join(stopped)} {'was' if len(stopped) == 1 else 'were'}"
+        click.echo(f"{who} started, but stopped. {reason}", err=True)
     for node, why in waiting.items():
         click.echo(f"{node} runs, but {why}. Look with `quorum status`.", err=True)
     if failed:
-        click.echo("The other nodes run on. Repair this, then run `quorum up` again.", err=True)
+        others = "The other nodes run on" if pids else "No node runs"
+        click.echo(f"{others}. Repair this, then run `quorum up` again.", err=True)
+
+
+def _by_reason(failed: dict[str, str]) -> dict[str, list[str]]:
+    """Nodes that stopped, by what they say of it."""
+    found: dict[str, list[str]] = {}
+    for node, reason in failed.items():
+        found.setdefault(reason, []).append(node)
+    return found
 
 
 @command("down", "quorum down")
@@ -246,13 +256,22 @@ def down(folder: Path, grace: float, as_json: bool) -> None:
             f"the cluster in {shown_path(folder)} was to be stopped, but it holds no {CLUSTER_FILE}. Name its "
             "folder by --folder."
         )
-    cluster = LocalCluster(path)
-    with cluster.exclusive():
-        ended = cluster.stop_all(grace)
+    cluster_id: str | None = None
+    try:
+        cluster = LocalCluster(path)
+    except ConfigurationError as error:
+        ended = stop_by_files(path.parent, grace)
+        if not ended:
+            raise
+        click.echo(f"warning: {error} The nodes that were started there are stopped all the same.", err=True)
+    else:
+        cluster_id = cluster.config.cluster_id
+        with cluster.exclusive():
+            ended = cluster.stop_all(grace)
     if as_json:
-        print_json({"cluster": cluster.config.cluster_id, "nodes": ended})
+        print_json({"cluster": cluster_id, "nodes": ended})
     elif not ended:
-        click.echo(f"no node of the cluster in {cluster.folder} runs")
+        click.echo(f"no node of the cluster in {path.parent} runs")
     else:
         for node, how in ended.items():
             click.echo(f"{node} {how}")

@@ -21,6 +21,7 @@ from quorum.console.inquiry import (
     refuse_discretion,
     waiting_line,
 )
+from quorum.console.modes import COMMITTEE, PRIMARY, QUORUMS, crash_only
 from quorum.console.present import present_of
 from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloaded, RequestRefused
 from quorum.membership.reconfiguration import (
@@ -180,7 +181,8 @@ def admit(
     start: bool | None,
     as_json: bool,
 ) -> None:
-    """Let a new node join: it stores the log first, and votes once it has caught up.
+    """Let a new node join: it stores the log first, and votes once it has caught up. Where members may lie it
+    follows without a vote, until a quorum of members approves of a committee with it: quorum approve.
 
     A node that cluster.toml does not name is added to it, with a node.toml and keys. One that runs on another
     machine is started there by `quorum node --config NODE.toml --join`.
@@ -259,8 +261,9 @@ def evict(nodes: tuple[str, ...], config: Path | None, timeout: float, as_json: 
 @_CONFIG
 @_TIMEOUT
 def promote(node: str, config: Path | None, timeout: float, as_json: bool) -> None:
-    """Let a learner vote, once it has caught up."""
-    leader = _change(find_config(config), Promote(node), timeout)
+    """Let a learner vote, once it has caught up. In crash mode; where members may lie, quorum approve."""
+    path = crash_only(config, f"{node[:80]} was to be promoted", COMMITTEE)
+    leader = _change(path, Promote(node), timeout)
     _show(leader, as_json, f"{node} is a voter, epoch {leader.epoch}")
 
 
@@ -269,8 +272,9 @@ def promote(node: str, config: Path | None, timeout: float, as_json: bool) -> No
 @_CONFIG
 @_TIMEOUT
 def demote(node: str, config: Path | None, timeout: float, as_json: bool) -> None:
-    """Take a member's vote; it goes on storing everything."""
-    leader = _change(find_config(config), Demote(node), timeout)
+    """Take a member's vote; it goes on storing everything. In crash mode: elsewhere, quorum approve."""
+    path = crash_only(config, f"{node[:80]} was to be demoted", COMMITTEE)
+    leader = _change(path, Demote(node), timeout)
     _show(leader, as_json, f"{node} is a learner, epoch {leader.epoch}")
 
 
@@ -280,8 +284,9 @@ def demote(node: str, config: Path | None, timeout: float, as_json: bool) -> Non
 @_CONFIG
 @_TIMEOUT
 def prefer(node: str, priority: int, config: Path | None, timeout: float, as_json: bool) -> None:
-    """Say how much a voter is wanted as leader: 1 is usual, 0 means never."""
-    leader = _change(find_config(config), SetPriority(node, priority), timeout)
+    """Say how much a voter is wanted as leader: 1 is usual, 0 means never. In crash mode."""
+    path = crash_only(config, f"{node[:80]} was to be preferred as leader", PRIMARY)
+    leader = _change(path, SetPriority(node, priority), timeout)
     _show(leader, as_json, f"{node} has priority {priority}, epoch {leader.epoch}")
 
 
@@ -293,11 +298,12 @@ def prefer(node: str, priority: int, config: Path | None, timeout: float, as_jso
 @_CONFIG
 @_TIMEOUT
 def quorums(reads: str, writes: str, config: Path | None, timeout: float, as_json: bool) -> None:
-    """Let other sets of members decide.
+    """Let other sets of members decide. In crash mode: where members may lie, quorums follow from N and T.
 
     A system whose quorums can miss each other is refused, with two that do.
     """
-    leader = _change(find_config(config), SetQuorums(reads, writes), timeout)
+    path = crash_only(config, "other sets of members were to decide", QUORUMS)
+    leader = _change(path, SetQuorums(reads, writes), timeout)
     _show(leader, as_json, f"the quorums have changed, epoch {leader.epoch}")
 
 
@@ -306,11 +312,11 @@ def quorums(reads: str, writes: str, config: Path | None, timeout: float, as_jso
 @_CONFIG
 @seconds_option("--timeout", 10.0, "Seconds until another node must lead.")
 def transfer(node: str | None, config: Path | None, timeout: float, as_json: bool) -> None:
-    """Hand leadership to a node, or to the one that fits best.
+    """Hand leadership to a node, or to the one that fits best. In crash mode.
 
     Exit 1 if it does not take over.
     """
-    place = at_config(find_config(config))
+    place = at_config(crash_only(config, "leadership was to be handed over", PRIMARY))
     _show(asyncio.run(_transfer(place, node, timeout)), as_json)
 
 
@@ -372,7 +378,7 @@ async def _leader(place: Place, timeout: float) -> NodeStatus:
     told = False
     while True:
         answers = await ask_all(place)
-        leader = leader_of(answers)
+        leader = leader_of(answers, place)
         if leader is not None:
             return leader
         refuse_discretion(answers)

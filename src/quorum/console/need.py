@@ -38,10 +38,28 @@ def hears_quorum(status: NodeStatus) -> bool:
     return decide.contains(frozenset({status.node, *status.connected}) - set(status.blocked))
 
 
+def is_primary_of(status: NodeStatus, answers: Answers, place: Place | None = None) -> bool:
+    """Whether more nodes call `status` the primary than may lie, so that at least one honest node does, and it has
+    links to a quorum.
+
+    How many may lie the committee says, where more nodes name that committee than may lie by the cluster's file;
+    else the file does.
+    """
+    told = Counter((one.epoch, one.committee, one.faults) for one in _statuses(answers))
+    (_, _, faults), supporters = told.most_common(1)[0]
+    of_file = faults if place is None else place.faults
+    liars = faults if supporters > of_file else of_file
+    naming = [one for one in _statuses(answers) if one.leader == status.node]
+    return len(naming) > liars and hears_quorum(status)
+
+
 def system_of(answers: Answers, place: Place | None = None) -> QuorumSystem | None:
-    """The quorums that most of the nodes say are in force, else those of the file; None if neither tells."""
+    """The quorums that most of the nodes say are in force, else those of the file; None if neither tells. What no
+    more nodes say than may lie is not believed."""
     told = Counter((each.reads, each.writes) for each in _statuses(answers))
-    for (reads, writes), _ in told.most_common():
+    for (reads, writes), tellers in told.most_common():
+        if place is not None and tellers <= place.faults:
+            break
         try:
             return QuorumSystem(parse(reads), parse(writes))
         except ConfigurationError:  # what no honest node says

@@ -23,6 +23,7 @@ from quorum.runtime.setup import init_cluster
 @click.option("--reads", default="", help='Which nodes elect, as an expression such as "choose(2, n1, n2, n3)".')
 @click.option("--writes", default="", help="Which nodes commit; one side alone: the other follows.")
 @click.option("--zones", help="Zones to deal the nodes out to, comma-separated.")
+@click.option("--ledger", default="", metavar="MODULE:CLASS", help="The application of a ledger.")
 @click.option("--insecure", is_flag=True, help="No TLS; loopback addresses only.")
 @click.option("--allow-faults", is_flag=True, help="Let drills cut the links of the nodes.")
 def init(
@@ -36,6 +37,7 @@ def init(
     reads: str,
     writes: str,
     zones: str | None,
+    ledger: str,
     insecure: bool,
     allow_faults: bool,
     as_json: bool,
@@ -66,6 +68,7 @@ def init(
         split(addresses),
         insecure,
         allow_faults,
+        ledger=ledger,
     )
     tolerance = tolerance_of(layout.config)
     if tolerance.warning():

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
-from quorum.console.command import AnswerNo, command, print_json, seconds_option
-from quorum.console.committee_told import committee_told
+from quorum.console.command import AnswerNo, command, plain, print_json, seconds_option
+from quorum.console.committee_told import committee_told, unlinked_warnings
 from quorum.console.inquiry import Answers, ask_all, discreet, leader_of, silent
 from quorum.console.inquiry import answering as answering_nodes
 from quorum.console.lies_told import lies_told
 from quorum.console.need import may_lie, needed_text, orderer
+from quorum.console.proposals import Proposal, proposals_of
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.setup import GENESIS_FILE
@@ -45,7 +46,8 @@ class Overview(msgspec.Struct, frozen=True):
     """The cluster at one moment, and what is wrong with it. `healthy`: a leader answers and no state differs.
 
     `n` members vote, and `quorum` of them decide (None: it matters which). Where they may lie, `leader` is the
-    `primary` and `term` the `view`, and `faults` (T) may lie; these three are None elsewhere.
+    `primary` and `term` the `view`, and `faults` (T) may lie; these three are None elsewhere. `proposed`: next
+    committees of which a member's operator has approved.
     """
 
     cluster: str
@@ -63,16 +65,19 @@ class Overview(msgspec.Struct, frozen=True):
     quorum: int | None = None
     primary: str | None = None
     view: int | None = None
+    proposed: tuple[Proposal, ...] = ()
 
     @property
     def may_lie(self) -> bool:
         return self.model == "byzantine"
 
 
-def overview_of(answers: Answers, election_timeout_us: int, genesis: Path = Path(GENESIS_FILE)) -> Overview:
-    """What the answers of all nodes say together; `genesis` is where evidence is verified by."""
+def overview_of(
+    answers: Answers, election_timeout_us: int, genesis: Path = Path(GENESIS_FILE), place: Place | None = None
+) -> Overview:
+    """What the answers of all nodes of `place` say together; `genesis` is where evidence is verified by."""
     answering = answering_nodes(answers)
-    leader = leader_of(answers)
+    leader = leader_of(answers, place)
     commit = max((status.commit_index for status in answering), default=0)
     diverged = sorted({node for status in answering for node in status.diverged})
     nodes = {
@@ -93,13 +98,14 @@ def overview_of(answers: Answers, election_timeout_us: int, genesis: Path = Path
         commit_index=commit,
         healthy=leader is not None and not diverged,
         nodes=nodes,
-        warnings=_warnings(answers, diverged, leader, election_timeout_us, genesis),
+        warnings=_warnings(answers, diverged, leader, election_timeout_us, genesis, place),
         epoch=0 if told is None else told.epoch,
         n=0 if told is None else len(told.nodes),
         faults=told.faults if told is not None and lies else None,
         quorum=None if told is None else told.quorum,
         primary=leader.node if leader is not None and lies else None,
         view=(term if leader is None else leader.term) if lies else None,
+        proposed=proposals_of(answers) if lies else (),
     )
 
 
@@ -110,16 +116,22 @@ def _facts(status: NodeStatus) -> dict[str, Any]:
 
 
 def _warnings(
-    answers: Answers, diverged: list[str], leader: NodeStatus | None, election_timeout_us: int, genesis: Path
+    answers: Answers,
+    diverged: list[str],
+    leader: NodeStatus | None,
+    election_timeout_us: int,
+    genesis: Path,
+    place: Place | None,
 ) -> list[str]:
     found = [f"{silence.node} is unreachable: {silence.reason}" for silence in silent(answers)]
     found += [f"{one.node} runs, and does not tell: {one.reason}" for one in discreet(answers)]
     found += [f"{node} has diverged: its state differs from a quorum's, do not trust it" for node in diverged]
     found += lies_told(answers, genesis)
+    found += unlinked_warnings(answers) if may_lie(answers, place) else []
     if leader is None and not discreet(answers):
-        needed = needed_text(answers)
+        needed = needed_text(answers, place)
         found.append(
-            f"no {orderer(answers)} answers: nothing can be decided until a quorum of the nodes runs"
+            f"no {orderer(answers, place)} answers: nothing can be decided until a quorum of the nodes runs"
             f"{f' ({needed}, {len(answering_nodes(answers))} of {len(answers)} answer)' if needed else ''}"
         )
     for status in answering_nodes(answers):
@@ -164,7 +176,7 @@ def status(config: Path | None, watch: bool, interval: float, as_json: bool) -> 
         with suppress(KeyboardInterrupt):
             asyncio.run(_watch(place, timeout_us, genesis, max(INTERVAL_S_MIN, interval)))
         return
-    overview = overview_of(asyncio.run(ask_all(place)), timeout_us, genesis)
+    overview = overview_of(asyncio.run(ask_all(place)), timeout_us, genesis, place)
     if as_json:
         print_json(overview)
     else:
@@ -178,13 +190,14 @@ async def _watch(place: Place, timeout_us: int, genesis: Path, interval_s: float
     from rich.live import Live
 
     while not Console().is_terminal:
-        _draw(overview_of(await ask_all(place), timeout_us, genesis))
+        _draw(overview_of(await ask_all(place), timeout_us, genesis, place))
         await asyncio.sleep(interval_s)
     with Live(auto_refresh=False, screen=False) as live:
         while True:
-            overview = overview_of(await ask_all(place), timeout_us, genesis)
+            overview = overview_of(await ask_all(place), timeout_us, genesis, place)
             warnings = [f"warning: {text}" for text in overview.warnings]
-            live.update(Group(_headline(overview), _table(overview), *warnings), refresh=True)
+            proposed = [plain(each.line(overview.quorum)) for each in overview.proposed]
+            live.update(Group(_headline(overview), _table(overview), *proposed, *warnings), refresh=True)
             await asyncio.sleep(interval_s)
 
 
@@ -196,6 +209,8 @@ def _draw(overview: Overview) -> None:
         console.width = max(console.width, PLAIN_WIDTH)
     console.print(_headline(overview), soft_wrap=True)
     console.print(_table(overview))
+    for each in overview.proposed:
+        click.echo(plain(each.line(overview.quorum)))
     for text in overview.warnings:
         click.echo(f"warning: {text}", err=True)
 

@@ -21,12 +21,14 @@ from quorum.certificate.chain_forms import ChainedCertificate
 from quorum.certificate.committee import Committee
 from quorum.certificate.decision import DecisionCertificate
 from quorum.certificate.evidence_forms import EvidenceFile
-from quorum.certificate.genesis import FILE_NAME, GENESIS_BYTES_MAX, decode_genesis
+from quorum.certificate.genesis import FILE_NAME, GENESIS_BYTES_MAX
 from quorum.certificate.inclusion import INCLUSION_BYTES_MAX, decode_inclusion
 from quorum.certificate.ledger_audit import LedgerAudit, judge_ledger
+from quorum.certificate.ledger_block import HASH_BYTES
 from quorum.certificate.ledger_proof import LedgerProof, ValueProof
 from quorum.console.command import AnswerNo, bytes_of, command, plain, print_json
 from quorum.console.documents import read_bounded
+from quorum.console.genesis_read import genesis_in
 from quorum.console.ledger_shown import lines_of
 from quorum.console.signers import signers_text
 from quorum.errors import ConfigurationError
@@ -138,6 +140,11 @@ def _judge_ledger(
 ) -> LedgerAudit:
     """By the committee where somebody signed, and by the root where one is given."""
     trusted = None if root is None else bytes_of(root, as_hex=True, option="--root")
+    if trusted is not None and len(trusted) != HASH_BYTES:
+        raise ConfigurationError(
+            f"--root {str(root)[:70]!r} was given, but a ledger's root has {2 * HASH_BYTES} digits 0-9 a-f. Take "
+            "it from `quorum ledger blocks`, asked at the time."
+        )
     demanded = None if key is None else bytes_of(key, as_hex=True, option="--key")
     if demanded is not None and not isinstance(proof.subject, ValueProof):
         raise ConfigurationError(
@@ -177,7 +184,7 @@ def _committee(file: Path, genesis: Path | None) -> Committee:
             f"{file} was to be judged, but there is no {FILE_NAME} beside it that says who may sign. Name the "
             "committee that you trust: --genesis FILE."
         )
-    return decode_genesis(read_bounded(path, GENESIS_BYTES_MAX, "a genesis file"))
+    return genesis_in(path, read_bounded(path, GENESIS_BYTES_MAX, "a genesis file"))
 
 
 def _show(audit: Audit) -> None:

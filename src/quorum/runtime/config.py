@@ -260,7 +260,7 @@ def parse_cluster(text: str) -> ClusterConfig:
         check_place("ledger", raw["ledger"])
     for name, kind in (("timing", Timing), ("limits", Limits)):
         if isinstance(raw.get(name), dict):
-            toml.check_keys(raw[name], kind, f"{name}.")
+            toml.check_keys(raw[name], kind, f"{name}.", ClusterConfig)
     timing, members = raw.get("timing"), raw.get("members")
     if isinstance(timing, dict):
         raw["timing"] = {
@@ -269,7 +269,7 @@ def parse_cluster(text: str) -> ClusterConfig:
         }
     for number, member in enumerate(members if isinstance(members, list) else ()):
         if isinstance(member, dict):
-            toml.check_keys(member, Member, f"members[{number}].")
+            toml.check_keys(member, Member, f"members[{number}].", ClusterConfig)
             for key in ("listen", "advertise"):
                 if key in member:
                     member[key] = parse_address(member[key], f"members[{number}].{key}")

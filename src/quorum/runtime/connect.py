@@ -77,6 +77,11 @@ class Place:
         """Whether members may lie, so that no single one is believed."""
         return self._committee is not None
 
+    @property
+    def faults(self) -> int:
+        """T of the first committee, by the cluster's file: as many members may lie (0: none)."""
+        return 0 if self._first is None or not self.may_lie else tolerated(self._first)
+
     def system(self) -> QuorumSystem | None:
         """The quorums of the cluster's file; None where the place was given by addresses alone."""
         return None if self._first is None else build(self._first.configuration())

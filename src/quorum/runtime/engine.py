@@ -16,7 +16,7 @@ from quorum.certificate.evidence import Evidence, votes_of
 from quorum.certificate.genesis import FILE_NAME
 from quorum.errors import ConfigurationError, NotLeader
 from quorum.model import Configuration, NodeId
-from quorum.protocols.pbft.approving import approvals_seen
+from quorum.protocols.pbft.approving import approvals_seen, committees_seen
 from quorum.protocols.pbft.replica import PbftReplica
 from quorum.protocols.raft.change import DEPARTED_BEATS
 from quorum.protocols.raft.replica import RaftReplica
@@ -27,6 +27,7 @@ from quorum.runtime.driver import Driver
 from quorum.runtime.evidence_book import EvidenceBook
 from quorum.runtime.keyring import load_public_keys, load_signer
 from quorum.runtime.ports import Transport, Verifier
+from quorum.runtime.status import Proposed
 from quorum.runtime.verifying import CachingVerifier
 
 
@@ -49,6 +50,7 @@ class Seen(msgspec.Struct, frozen=True):
     faults: int = 0
     committee: str = ""
     approvals: dict[str, tuple[NodeId, ...]] = {}
+    proposed: tuple[Proposed, ...] = ()
 
 
 class RaftEngine:
@@ -162,6 +164,10 @@ class PbftEngine:
             faults=state.committee.faults,
             committee=state.committee.membership_hash.hex(),
             approvals=approvals_seen(state),
+            proposed=tuple(
+                Proposed(wanted.epoch, wanted.nodes, wanted.faults, approved)
+                for wanted, approved in committees_seen(state)
+            ),
         )
 
 

@@ -228,9 +228,15 @@ def _read_or_write_identity(files: Files, path: str, wanted: Identity) -> Identi
         return wanted
     found = _read_identity(files, path)
     if (found.cluster, found.node) != (wanted.cluster, wanted.node):
+        remedy = "Give each node its own folder"
+        if found.node == wanted.node:
+            remedy = (
+                f'If it is the same cluster, write its id back into cluster.toml, cluster_id = "{found.cluster}"; '
+                "else give this node another folder"
+            )
         raise ConfigurationError(
             f"{path} was given to node {wanted.node} of cluster {wanted.cluster}, but it belongs to node "
-            f"{found.node} of cluster {found.cluster}. Give each node its own folder."
+            f"{found.node} of cluster {found.cluster}. {remedy}."
         )
     return found
 

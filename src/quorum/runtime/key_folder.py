@@ -56,7 +56,7 @@ def _nodes_first(path: Path) -> tuple[bool, str]:
 
 def refuse_taken(target: Path, identity: str) -> None:
     """Raise ConfigurationError if `target` holds anything of `identity`."""
-    for suffix in (".crt", ".key"):
+    for suffix in (".crt", ".key", ".sign"):
         if os.path.lexists(target / f"{identity}{suffix}"):
             raise ConfigurationError(
                 f"{identity} was to be handed out to {target}, but {identity}{suffix} is there, and keys are "
@@ -66,7 +66,7 @@ def refuse_taken(target: Path, identity: str) -> None:
 
 def hand_out(folder: Path, identity: str, target: Path) -> None:
     """Put what the client `identity` needs into the folder `target`: its certificate, the authority's, and its
-    private key, which leaves `folder`. Raises ConfigurationError, nothing moved, if that cannot be.
+    private keys, which leave `folder`. Raises ConfigurationError, nothing moved, if that cannot be.
     """
     names = (f"{identity}.crt", f"{identity}.key")
     for name in names:
@@ -80,10 +80,13 @@ def hand_out(folder: Path, identity: str, target: Path) -> None:
     try:
         for name in (AUTHORITY, names[0]):
             shutil.copyfile(folder / name, target / name)
-        secret = os.open(target / names[1], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # private from the start
-        with os.fdopen(secret, "wb") as file:
-            file.write((folder / names[1]).read_bytes())
-        (folder / names[1]).unlink()
+        private = [folder / name for name in (names[1], f"{identity}.sign") if (folder / name).is_file()]
+        for each in private:
+            secret = os.open(target / each.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # from the start
+            with os.fdopen(secret, "wb") as file:
+                file.write(each.read_bytes())
+        for each in private:
+            each.unlink()
     except OSError as error:
         raise ConfigurationError(
             f"{identity} was to be handed out to {target}, but writing failed ({error.strerror}). Free space or "

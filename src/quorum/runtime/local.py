@@ -238,6 +238,31 @@ class LocalCluster:
         self._children = {pid: child for pid, child in self._children.items() if child.poll() is None}
 
 
+def stop_by_files(folder: Path, grace_s: float = GRACE_S) -> dict[NodeId, str]:
+    """End the nodes whose pid files are below `folder`, where no configuration can be read that names them. As
+    `LocalCluster.stop_all`."""
+
+    def runs(node: NodeId) -> bool:
+        return f"quorum node --config {folder / node / NODE_FILE}" in _command_of(pids[node])
+
+    folder = folder.resolve()
+    pids = {path.parent.name: _number_in(path) for path in sorted(folder.glob(f"*/{PID_FILE}"))}
+    pids = {node: pid for node, pid in pids.items() if pid > 0}
+    pids = {node: pid for node, pid in pids.items() if runs(node)}
+    for number, patience_s in ((signal.SIGCONT, 0.0), (signal.SIGTERM, grace_s), (signal.SIGKILL, grace_s)):
+        left = [node for node in pids if runs(node)]
+        for node in left:
+            with suppress(ProcessLookupError):
+                os.kill(pids[node], number)
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline and any(runs(node) for node in pids):
+            time.sleep(POLL_S)
+    killed = left
+    for node in pids:
+        (folder / node / PID_FILE).unlink(missing_ok=True)
+    return {node: "killed" if node in killed else "stopped" for node in pids}
+
+
 def _number_in(path: Path) -> int:
     """The process number that a file holds; 0 if it holds none."""
     try:

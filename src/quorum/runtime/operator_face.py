@@ -98,6 +98,7 @@ class OperatorFace:
             faults=role.faults,
             committee=role.committee,
             approvals=role.approvals,
+            proposed=role.proposed,
             sync_p50_us=syncs[len(syncs) // 2],
             sync_p99_us=syncs[len(syncs) * 99 // 100],
             model=self._cluster.model,

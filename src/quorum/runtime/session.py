@@ -39,6 +39,11 @@ from quorum.runtime.session_window import FOREVER_US, Pending, Window
 from quorum.runtime.session_wire import Wire
 from quorum.runtime.watching import OF_WATCHES, Watching
 
+_UNANSWERED = (
+    "the cluster was asked, but did not answer in time, and nothing was changed. Look whether enough of its nodes "
+    "run, and retry."
+)
+
 
 class Session:
     """Requests in, answers out, exactly once. The cluster learns of the session with its first batch, not before:
@@ -344,7 +349,7 @@ class Session:
                 "same request id, or read the state first."
             )
         if type(pending.message) is Query:
-            return NotLeader() if not self._connected else Overloaded("the read was not answered in time. Retry.")
+            return NotLeader() if not self._connected else Overloaded(_UNANSWERED)
         return NotLeader()
 
     # Connections.

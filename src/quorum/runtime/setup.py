@@ -60,12 +60,14 @@ def init_cluster(
     insecure: bool = False,
     allow_faults: bool = False,
     fill: Callable[[Path, ClusterConfig], None] | None = None,
+    ledger: str = "",
 ) -> ClusterLayout:
     """Write cluster.toml, a NAME/node.toml for each node, and all keys and certificates; start nothing.
 
     `names` (n1, n2, ... when not given) settle N where they are given. Node i listens on `addresses[i]`
     ("host:port"), else on loopback at `base_port + i`, else on a loopback port that was free. `zones` are dealt
-    out in turn. `fill` may add to the folder before it appears: it is told where the files are until then.
+    out in turn. `ledger` names the ledger's application, "MODULE:CLASS". `fill` may add to the folder before it
+    appears: it is told where the files are until then.
     Everything appears at once or, after an error, not at all.
 
     Raises ConfigurationError for what cannot run, and when the folder holds any part of a cluster: setting one up
@@ -74,7 +76,7 @@ def init_cluster(
     folder = Path(folder)
     ids = _node_ids(nodes, names)
     listening = _addresses(len(ids), base_port, addresses)
-    text = _cluster_text(f"q{secrets.token_hex(8)}", ids, listening, zones, faults, model, reads, writes)
+    text = _cluster_text(f"q{secrets.token_hex(8)}", ids, listening, zones, faults, model, reads, writes, ledger)
     config = parse_cluster(text)
     if insecure and not config.is_loopback:
         raise ConfigurationError(
@@ -174,11 +176,13 @@ def _cluster_text(
     model: str,
     reads: str,
     writes: str,
+    ledger: str,
 ) -> str:
     lies = model == "byzantine"
     words = _OF_LIARS if lies else _OF_CRASHES
     most = (len(ids) - 1) // (3 if lies else 2)
     tolerated = f"faults = {faults}" if faults is not None else f"# faults = {most}"
+    place = f"ledger = {toml.quoted(ledger)}" if ledger else '# ledger = "MODULE:CLASS"'
     members = "\n".join(
         _member_text(node, address, zones[number % len(zones)] if zones else "")
         for number, (node, address) in enumerate(zip(ids, listening, strict=True))
@@ -200,6 +204,9 @@ policy = "fixed"     # nobody is left out of the vote, or taken back into it, wi
 # {words.quorums}
 reads = {toml.quoted(reads)}
 writes = {toml.quoted(writes)}
+
+# The ledger's application, if there is one: settled before the first start, the same on every node.
+{place}
 
 [timing]
 heartbeat = "100ms"             # how often {words.heartbeat}

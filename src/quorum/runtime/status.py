@@ -7,6 +7,15 @@ import msgspec
 from quorum.model import Configuration
 
 
+class Proposed(msgspec.Struct, frozen=True):
+    """A next committee, in which `faults` of the `members` may lie, and who of the present one approves of it."""
+
+    epoch: int
+    members: tuple[str, ...]
+    faults: int
+    approved: tuple[str, ...]
+
+
 class NodeStatus(msgspec.Struct, frozen=True):
     """How a node sees itself and its cluster. Times in microseconds, sizes in bytes, indexes of the log.
 
@@ -16,7 +25,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     application's, after `applied_index`, in hexadecimal. `accused` counts what proves that members lied,
     and `evidence` has a file with such a proof for each of them, on the disk of this node.
     Where members may lie, `faults` of the voters may, `committee` is their membership hash in hexadecimal, and
-    `approvals` names who approves of next committees, by their hashes, as far as this member does.
+    `approvals` names who approves of next committees, by their hashes, as far as this member does; `proposed` has
+    all next committees of which it knows that somebody approves.
     """
 
     node: str
@@ -61,6 +71,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     committee: str = ""
     approvals: dict[str, tuple[str, ...]] = {}
     evidence: dict[str, str] = {}
+    proposed: tuple[Proposed, ...] = ()
 
     @property
     def leads(self) -> bool:

@@ -72,13 +72,22 @@ def parse(text: str) -> dict[str, Any]:
     )
 
 
-def check_keys(raw: dict[str, Any], kind: type[msgspec.Struct], place: str) -> None:
+def check_keys(
+    raw: dict[str, Any], kind: type[msgspec.Struct], place: str, whole: type[msgspec.Struct] | None = None
+) -> None:
     """Raise ConfigurationError, with the nearest known key, when `raw` has a key that `kind` does not know.
 
-    `place` is what stands before the keys, such as `timing.`.
+    `place` is what stands before the keys, such as `timing.`. A key of the `whole` file, in a section of it, is
+    said to be that.
     """
+    above = [] if whole is None else [field.encode_name for field in msgspec.structs.fields(whole)]
     known = [field.encode_name for field in msgspec.structs.fields(kind)]
     for key in raw:
+        if key not in known and key in above:
+            raise ConfigurationError(
+                f"the key {shown(place + key)} was given, but {key} is a key of the whole file, and this line "
+                "stands in a section. Move it above the first line that begins with [."
+            )
         if key not in known:
             raise ConfigurationError(
                 f"the key {shown(place + key)} was given, but there is none of that name"

@@ -47,7 +47,7 @@ from quorum.certificate.evidence import verify_evidence
 from quorum.certificate.vote import VoteKind
 from quorum.protocols.effects import Note
 from quorum.protocols.events import SnapshotMark
-from quorum.protocols.pbft.approving import APPROVED_MAX
+from quorum.protocols.pbft.approving import APPROVED_MAX, approvals_seen, committees_seen
 from quorum.protocols.pbft.blocks import make_block, make_change, read_block
 from quorum.protocols.pbft.epochs import NOTE, VIEWS_PER_EPOCH
 from quorum.protocols.pbft.messages import Accusation, Approve, Blocks, Epochs, Fetch, Offer, PrePrepare, Status
@@ -194,6 +194,17 @@ def test_row_45_a_committee_that_could_not_decide_is_refused_with_the_reason(
     assert cluster.newest.epoch == 1
     assert any("change of epoch" in what for what in complaints(cluster, "n1"))
     check_goes_on(cluster)
+
+
+def test_what_one_operator_approved_of_is_seen_at_other_members_and_forgotten_with_the_epoch() -> None:
+    cluster = started(spares=("n5",))
+    wanted = committee_after(cluster.committee, (*FOUR, "n5"))
+    approve(cluster, wanted, "n1")
+    cluster.run(2_000_000)
+    assert committees_seen(cluster["n2"].state) == [(wanted, ("n1",))]
+    assert approvals_seen(cluster["n2"].state) == {}, "n2's operator has not approved"
+    change(cluster, (*FOUR, "n5"))
+    assert committees_seen(cluster["n2"].state) == []
 
 
 def test_row_46_an_old_quorum_and_an_evicted_liar_are_ignored_in_the_next_epoch() -> None:

@@ -28,6 +28,8 @@ from quorum.protocols.pbft.messages import Approve
 from quorum.protocols.pbft.state import PbftState
 
 APPROVED_NOTE = "approved"
+SEEN_MAX = 16
+"""So many next committees are told to operators."""
 APPROVED_MAX = 8
 """A member may approve of so many committees for one epoch: what others keep for it is bounded."""
 TICKS = 10
@@ -95,6 +97,12 @@ def approvals_seen(state: PbftState) -> dict[str, tuple[NodeId, ...]]:
     hexadecimal."""
     own = (box for box in state.gathered.boxes.values() if state.node in box.approvals)
     return {box.committee.membership_hash.hex(): tuple(sorted(box.approvals)) for box in own}
+
+
+def committees_seen(state: PbftState) -> list[tuple[Committee, tuple[NodeId, ...]]]:
+    """The next committees of which somebody approves, and who, as far as this node knows; SEEN_MAX at most."""
+    boxes = [box for _, box in sorted(state.gathered.boxes.items()) if box.approvals][:SEEN_MAX]
+    return [(box.committee, tuple(sorted(box.approvals))) for box in boxes]
 
 
 # Between members.
