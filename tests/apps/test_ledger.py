@@ -227,8 +227,8 @@ class Gives(LedgerApplication):
     [
         (Register(), [b"PREPARE", b"a"], "chose a transaction twice"),
         (Register(), [b"STRANGE"], "chose transactions that are not there"),
-        (Register(), [b"omit"], "prepare left it out"),
-        (Register(), [b"omit", b"a=1"], "prepare left it out"),
+        (Register(), [b"omit"], "left it out of the block"),
+        (Register(), [b"omit", b"a=1"], "left it out of the block"),
         (Register(), [b"x" * (TRANSACTION_BYTES_MAX + 1)], "Record the digest"),
         (Register(), [b"%d=1" % number for number in range(1025)], "more than the 1024"),
         (Gives(["done"]), [b"a"], "no TransactionResult"),
