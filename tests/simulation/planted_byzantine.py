@@ -22,8 +22,9 @@ from quorum.model import NodeId
 from quorum.protocols.effects import Effect, Persist
 from quorum.protocols.pbft import catch_up, replica, view_change
 from quorum.protocols.pbft.messages import NewView, ViewChange
+from quorum.protocols.pbft.notes import HeldClaim, ViewMark, VotedMark
 from quorum.protocols.pbft.replica import PbftReplica
-from quorum.protocols.pbft.state import NO_CLAIM, HeldClaim, PbftState, ViewMark, VotedMark
+from quorum.protocols.pbft.state import NO_CLAIM, PbftState
 from quorum.runtime.driver import Driver
 from quorum.runtime.fan_out import FanOut
 from quorum.sim.byzantine_campaign import ByzantinePlan, run_byzantine_seed

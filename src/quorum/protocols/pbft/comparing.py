@@ -10,8 +10,9 @@ from quorum.certificate.evidence import Equivocation, SignedVote
 from quorum.certificate.vote import VoteKind
 from quorum.errors import RemoteProtocolError
 from quorum.model import NodeId
+from quorum.protocols.pbft.in_view import FromPrimary
 from quorum.protocols.pbft.messages import Shown
-from quorum.protocols.pbft.state import FromPrimary, PbftState
+from quorum.protocols.pbft.state import PbftState
 
 
 def remember(state: PbftState, vote: SignedVote) -> None:

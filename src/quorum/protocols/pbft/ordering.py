@@ -22,8 +22,10 @@ from quorum.protocols.pbft import comparing, progress
 from quorum.protocols.pbft.blocks import Block, make_block, make_change, read_block
 from quorum.protocols.pbft.chain import Link, check_follows
 from quorum.protocols.pbft.changes import approval_checks, why_not
+from quorum.protocols.pbft.in_view import OwnVote
 from quorum.protocols.pbft.messages import Commit, Prepare, PrePrepare, Signatures
-from quorum.protocols.pbft.state import HeldClaim, OwnVote, PbftState
+from quorum.protocols.pbft.notes import HeldClaim
+from quorum.protocols.pbft.state import PbftState
 from quorum.protocols.pbft.votes import PlaceVotes
 
 SLACK = 2

@@ -7,7 +7,8 @@ from quorum.certificate.vote import VoteKind
 from quorum.protocols.effects import Checkpoint, Compacted, Note
 from quorum.protocols.events import SnapshotMark
 from quorum.protocols.pbft.epochs import configuration_of, ended_by, note_of
-from quorum.protocols.pbft.state import VIEW_TIMER, HeldClaim, PbftState
+from quorum.protocols.pbft.notes import HeldClaim
+from quorum.protocols.pbft.state import VIEW_TIMER, PbftState
 
 ROOTS_KEPT = 8
 """Digests of own states that are kept. A block names the newest state that its primary had, which is one or two

@@ -46,22 +46,20 @@ from quorum.protocols.pbft.messages import (
     ViewChange,
     Votes,
 )
-from quorum.protocols.pbft.quotas import weight_of
-from quorum.protocols.pbft.settings import Settings
-from quorum.protocols.pbft.state import (
+from quorum.protocols.pbft.notes import (
     ASIDE_NOTE,
     CLAIM_NOTE,
     LOST_NOTE,
-    STATUS_TIMER,
     VIEW_NOTE,
-    VIEW_TIMER,
     VOTED_NOTE,
     HeldClaim,
     LostMark,
-    PbftState,
     ViewMark,
     VotedMark,
 )
+from quorum.protocols.pbft.quotas import weight_of
+from quorum.protocols.pbft.settings import Settings
+from quorum.protocols.pbft.state import STATUS_TIMER, VIEW_TIMER, PbftState
 
 _DEFAULT_SETTINGS = Settings()
 _ENCODE = msgspec.msgpack.Encoder()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -31,12 +31,21 @@ from quorum.protocols.pbft.chain import Chain
 from quorum.protocols.pbft.commits_seen import CommitsSeen
 from quorum.protocols.pbft.epochs import NO_CLAIM, Epochs, configuration_of
 from quorum.protocols.pbft.gathered import Gathered
+from quorum.protocols.pbft.in_view import InView
 from quorum.protocols.pbft.messages import Accusation, NewView, Signatures, Status, ViewChange
+from quorum.protocols.pbft.notes import (
+    ASIDE_NOTE,
+    CLAIM_NOTE,
+    LOST_NOTE,
+    VOTED_NOTE,
+    HeldClaim,
+    LostMark,
+    VotedMark,
+)
 from quorum.protocols.pbft.pace import Pace
 from quorum.protocols.pbft.pending import Pending
 from quorum.protocols.pbft.quotas import Quotas
 from quorum.protocols.pbft.settings import Settings
-from quorum.protocols.pbft.votes import PlaceVotes
 
 PRIMARY: Final = "primary"
 BACKUP: Final = "backup"
@@ -47,105 +56,6 @@ VIEW_TIMER: Final = "view"
 STATUS_TIMER: Final = "status"
 
 PAST_VIEWS: Final = 3
-CLAIM_NOTE: Final = "claim"
-VIEW_NOTE: Final = "view"
-ASIDE_NOTE: Final = "aside"
-VOTED_NOTE: Final = "voted"
-LOST_NOTE: Final = "lost"
-
-
-class HeldClaim(msgspec.Struct, frozen=True, array_like=True):
-    """A claim with its proof: the votes, of the kind `vote`, of a quorum. Where the epoch begins needs none."""
-
-    claim: Claim
-    vote: int
-    signatures: Signatures
-
-    @property
-    def order(self) -> tuple[int, int]:
-        """The newer claim has the greater one."""
-        return self.claim.view, self.claim.sequence
-
-
-class ViewMark(msgspec.Struct, frozen=True, array_like=True):
-    """What is durable of a view that began here: where it began, and the NEW-VIEW that says so (None: view 0)."""
-
-    view: int
-    base_sequence: int
-    base_digest: bytes
-    new_view: NewView | None
-
-
-class VotedMark(msgspec.Struct, frozen=True, array_like=True):
-    """What this node prepared in `view` and its disk does not show any more, as (sequence, digest)."""
-
-    view: int
-    places: tuple[tuple[int, bytes], ...]
-
-
-class LostMark(msgspec.Struct, frozen=True, array_like=True):
-    """This disk lost what its node had signed with `public_key`. Up to view `silent_through` nothing is signed by
-    it since; -1: that is not known yet."""
-
-    public_key: bytes
-    silent_through: int
-
-
-class OwnVote(NamedTuple):
-    """A vote of this node, which may leave once the record `by` is durable."""
-
-    vote: SignedVote
-    by: int
-
-
-class FromPrimary(NamedTuple):
-    """The primary's vote for a block accepted here; whom it was shown to, and who showed another."""
-
-    vote: SignedVote
-    shown: set[NodeId]
-    compared: set[NodeId]
-
-
-class InView:
-    """What counts in one view only, and is forgotten with it (PBFT, section 4.4)."""
-
-    __slots__ = (
-        "checking",
-        "commits",
-        "early",
-        "from_primary",
-        "on_base",
-        "own_votes",
-        "prepared_sequence",
-        "prepares",
-        "refused",
-        "voted_before",
-        "voted_last",
-        "voted_noted",
-    )
-
-    def __init__(self) -> None:
-        self.prepares: dict[int, PlaceVotes] = {}
-        self.commits: dict[int, PlaceVotes] = {}
-        self.prepared_sequence = 0
-        self.own_votes: dict[tuple[int, int], OwnVote] = {}
-        """This node's votes, by kind and place."""
-        self.voted_last = 0
-        """The highest place at which this node prepared something, or may have."""
-        self.voted_before: dict[int, bytes] = {}
-        """Places at which this node may have prepared what is not in its chain, in this life or an earlier one."""
-        self.voted_noted: dict[int, bytes] = {}
-        """What was prepared here and is durable beside the chain, which holds other blocks there."""
-        self.early: dict[int, tuple[bytes, bytes]] = {}
-        """Blocks that came before their turn: the primary's signature, and the entry."""
-        self.checking: int | None = None
-        """The block whose requests are being verified."""
-        self.on_base = 0
-        """Up to this block the chain is known to lead to the base of the view."""
-        self.from_primary: dict[int, FromPrimary] = {}
-        """What the primary signed for this node, decided or not."""
-        self.refused = False
-        """The primary sent a block that no honest one sends."""
 
 
 class PbftState:

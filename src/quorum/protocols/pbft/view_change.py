@@ -19,7 +19,8 @@ from quorum.model import NodeId
 from quorum.protocols.effects import HardState, Note, Signed
 from quorum.protocols.pbft import aside, ordering, progress
 from quorum.protocols.pbft.messages import Accusation, NewView, ViewChange
-from quorum.protocols.pbft.state import VIEW_NOTE, HeldClaim, PbftState, ViewMark
+from quorum.protocols.pbft.notes import VIEW_NOTE, HeldClaim, ViewMark
+from quorum.protocols.pbft.state import PbftState
 
 BASE_SHARE = 4
 """A primary waits for this part of its time for VIEW-CHANGEs of which it can give the newest block."""
