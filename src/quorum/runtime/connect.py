@@ -15,7 +15,7 @@ from quorum.apps.decide import Decision
 from quorum.apps.ledger import GetTransaction, Look
 from quorum.certificate.committee import Committee
 from quorum.errors import ConfigurationError, LocalProtocolError, OutcomeUnknown, QuorumError
-from quorum.runtime.byzantine_config import committee_of, members_dialled, tolerated
+from quorum.runtime.byzantine_config import genesis_for, trusted_by
 from quorum.runtime.client import Client
 from quorum.runtime.committee_dialler import EVERYBODY, CommitteeDialler
 from quorum.runtime.config import Address, ClusterConfig, find_config, load_cluster, load_node, parse_address
@@ -41,8 +41,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-CommitteeAccess = tuple[dict[str, str], int, Signer]
-"""T, and the key with which requests are signed."""
+CommitteeAccess = tuple[Callable[[], Committee], Signer]
+"""The committee to begin with, and the key with which requests are signed."""
 
 
 class Place:
@@ -56,11 +56,11 @@ class Place:
         tls: TlsContexts | None,
         discover: bool = True,
         committee: CommitteeAccess | None = None,
-        trusted: Callable[[], Committee] | None = None,
+        are_named: bool = True,
     ) -> None:
         self.endpoints = endpoints
-        self._trusted = trusted
         self._committee = committee
+        self._are_named = are_named
         self.discover = discover
         self.cluster_id = cluster_id
         self._tls = tls
@@ -73,8 +73,9 @@ class Place:
     def client(self, timeout: float = TIMEOUT_S, only: Sequence[str] = ()) -> Client:
         """A session with the cluster, on the running loop; with `only` it dials these nodes and no other."""
         if self._committee is not None:
-            members, faults, signer = self._committee
-            dialler = CommitteeDialler(self.cluster_id, members, faults, signer, self._tls)
+            trusted, signer = self._committee
+            given, unnamed = (self.endpoints, ()) if self._are_named else ({}, tuple(self.endpoints))
+            dialler = CommitteeDialler(trusted(), given, signer, self._tls, unnamed, self.discover)
             client = Client((EVERYBODY,), dialler, timeout, discover=False)
         else:
             found = [self.endpoints[name] for name in only or self.endpoints]
@@ -95,7 +96,7 @@ class Place:
     def committee(self) -> Committee | None:
         """The members whose signatures count, by the keys folder; None where nobody signs. Raises
         ConfigurationError."""
-        return None if self._trusted is None else self._trusted()
+        return None if self._committee is None else self._committee[0]()
 
     async def proofs(self, wanted: GetTransaction | Look, timeout: float) -> AsyncGenerator[Given, None]:
         """What each node proves of its ledger, or why it does not: all are asked at once, and told as they
@@ -290,7 +291,8 @@ def connect(
     beside it, when not given) and `identity` the client in it (not given: the one that QUORUM_IDENTITY names, else
     client.admin, else the only one there). `timeout` bounds each request, in seconds; 0 or less: never. The
     members are learned from the cluster, and followed as they change; without `discover` only the addresses given
-    are dialled, as proxies need it. Raises ConfigurationError.
+    are dialled, as proxies need it. Where members may lie, a URL takes a keys folder with the client's signing key
+    and, in it or beside it, genesis.json: the committee that is trusted. Raises ConfigurationError.
     """
     if url is not None and config is not None:
         raise ConfigurationError(
@@ -315,8 +317,15 @@ def at_url(url: str, tls: Path | str | None = None, identity: str | None = None)
     addresses = [parse_address(part.strip(), "an address") for part in url.removeprefix(SCHEME).split(",")]
     if tls is None:
         _check_loopback(addresses)
-    contexts = None if tls is None else _contexts(Path(tls), identity)
-    return Place({str(address): str(address) for address in addresses}, "", contexts)
+    endpoints = {str(address): str(address) for address in addresses}
+    if tls is None:
+        return Place(endpoints, "", None)
+    keys = Path(tls)
+    contexts, genesis = _contexts(keys, identity), genesis_for(keys)
+    if genesis is None:
+        return Place(endpoints, "", contexts)
+    signer = load_client_signer(keys, _client_of(keys, identity))
+    return Place(endpoints, genesis.cluster, contexts, committee=(lambda: genesis, signer), are_named=False)
 
 
 def at_config(cluster: Path, tls: Path | str | None = None, identity: str | None = None) -> Place:
@@ -346,13 +355,12 @@ def place_of(
     members = sorted(cluster.members, key=lambda member: member.id != first)
     endpoints = {member.id: str(member.advertise) for member in members}
     contexts = None if keys is None else _contexts(keys, identity)
-    committee, trusted = None, None
+    committee = None
     folder = keys or signing_keys
     if cluster.model == "byzantine" and folder is not None:
         signer = load_client_signer(folder, _client_of(folder, identity))
-        committee = members_dialled(cluster), tolerated(cluster), signer
-        trusted = partial(committee_of, cluster, folder)
-    return Place(endpoints, cluster.cluster_id, contexts, committee=committee, trusted=trusted)
+        committee = partial(trusted_by, cluster, folder), signer
+    return Place(endpoints, cluster.cluster_id, contexts, committee=committee)
 
 
 def _is_insecure(cluster: Path, nodes: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from quorum.errors import ConfigurationError
 from quorum.runtime import pki
 from quorum.runtime.keyring import CLIENT_PREFIX, make_private_folder, parse, revoked_serials
 
-AUTHORITY, REVOKED = "ca.crt", "ca.crl"
+AUTHORITY, REVOKED, GENESIS = "ca.crt", "ca.crl", "genesis.json"
 
 
 class KeyEntry(msgspec.Struct, frozen=True):
@@ -66,7 +66,8 @@ def refuse_taken(target: Path, identity: str) -> None:
 
 def hand_out(folder: Path, identity: str, target: Path) -> None:
     """Put what the client `identity` needs into the folder `target`: its certificate, the authority's, and its
-    private key, which leaves `folder`. Raises ConfigurationError, nothing moved, if that cannot be.
+    private key, which leaves `folder`. Where a genesis file is beside that, so that members may lie, also that
+    file, and the key with which the client signs. Raises ConfigurationError, nothing moved, if that cannot be.
     """
     names = (f"{identity}.crt", f"{identity}.key")
     for name in names:
@@ -80,10 +81,16 @@ def hand_out(folder: Path, identity: str, target: Path) -> None:
     try:
         for name in (AUTHORITY, names[0]):
             shutil.copyfile(folder / name, target / name)
-        secret = os.open(target / names[1], os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # private from the start
-        with os.fdopen(secret, "wb") as file:
-            file.write((folder / names[1]).read_bytes())
-        (folder / names[1]).unlink()
+        genesis = folder.resolve().parent / GENESIS
+        secrets = [names[1]]
+        if genesis.is_file():  # members may lie: clients sign, and trust the committee in it
+            shutil.copyfile(genesis, target / GENESIS)
+            secrets.append(f"{identity}.sign")
+        for name in secrets:
+            secret = os.open(target / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # private from the start
+            with os.fdopen(secret, "wb") as file:
+                file.write((folder / name).read_bytes())
+            (folder / name).unlink()
     except OSError as error:
         raise ConfigurationError(
             f"{identity} was to be handed out to {target}, but writing failed ({error.strerror}). Free space or "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from quorum.certificate.requests import SignedRequest
 from quorum.protocols.pbft.settings import Settings
@@ -16,13 +17,13 @@ COST_BYTES = 256
 class Waiting:
     """One request, and since when it waits here."""
 
-    __slots__ = ("data", "forwarded", "proposed", "request", "since_us")
+    __slots__ = ("data", "forwarded", "proposed", "request", "since_us", "told_all")
 
     def __init__(self, request: SignedRequest, data: bytes, since_us: int) -> None:
         self.request = request
         self.data = data
         self.since_us = since_us
-        self.proposed = False
+        self.proposed = self.told_all = False
         self.forwarded = False
 
 
@@ -96,6 +97,7 @@ class Pending:
         kept = frozenset(held)
         for name, waiting in self._waiting.items():
             waiting.proposed = name in kept
+            waiting.told_all = False
             waiting.forwarded = False
 
     def proposed(self, names: Iterable[bytes]) -> None:
@@ -119,6 +121,15 @@ class Pending:
             if not waiting.proposed and not waiting.forwarded:
                 found.append(waiting)
         return found
+
+    def unheard(self, now_us: int, after_us: int, most: int) -> list[Waiting]:
+        """Of the oldest `most` requests those that no block holds after `after_us`, and that not all were told."""
+        oldest = islice(self._waiting.values(), most)
+        return [
+            waiting
+            for waiting in oldest
+            if not (waiting.proposed or waiting.told_all) and now_us - waiting.since_us >= after_us
+        ]
 
     @property
     def oldest_us(self) -> int | None:
