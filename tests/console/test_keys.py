@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import quorum
-from quorum.errors import QuorumError
+from quorum.errors import ConfigurationError, QuorumError
+from quorum.runtime.connect import at_config
 
 
 @pytest.fixture
@@ -45,13 +46,30 @@ def test_a_certificate_is_issued_listed_renewed_and_revoked(run, run_json, made)
 def test_a_key_that_is_handed_out_leaves_the_keys_folder_and_is_private(run, run_json, made, tmp_path):
     out = tmp_path / "app"
     assert run("keys", "issue", "app", "--out", out, "--folder", made).exit_code == 0
-    assert sorted(path.name for path in out.iterdir()) == ["ca.crt", "client.app.crt", "client.app.key"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "ca.crt",
+        "client.app.crt",
+        "client.app.key",
+        "client.app.sign",
+    ]
     assert out.stat().st_mode & 0o777 == 0o700
-    assert (out / "client.app.key").stat().st_mode & 0o777 == 0o600
-    assert not (made / "client.app.key").exists() and (made / "client.app.crt").exists()
+    for secret in ("client.app.key", "client.app.sign"):
+        assert (out / secret).stat().st_mode & 0o777 == 0o600
+        assert not (made / secret).exists()
+    assert (made / "client.app.crt").exists()
     assert run("keys", "revoke", "client.app", "--folder", made).exit_code == 0, "that needs no private key"
     again = run("keys", "issue", "app", "--out", out, "--folder", made)
     assert again.exit_code == 2 and "never overwritten" in again.stderr
+
+
+def test_a_client_that_was_handed_out_can_sign_for_members_that_may_lie(run, tmp_path):
+    folder, out = tmp_path / "c", tmp_path / "app"
+    assert run("init", "--folder", folder, "--nodes", 4, "--model", "byzantine").exit_code == 0
+    assert run("keys", "issue", "app", "--out", out, "--folder", folder / "keys").exit_code == 0
+    assert at_config(folder / "cluster.toml", out).may_lie
+    (out / "client.app.sign").unlink()
+    with pytest.raises(ConfigurationError, match=r"signed as client\.app, .* is not there\. Copy it"):
+        at_config(folder / "cluster.toml", out)
 
 
 @pytest.mark.parametrize(

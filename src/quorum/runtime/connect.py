@@ -41,10 +41,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-CommitteeAccess = tuple[Callable[[], Committee], Signer]
-"""The committee to begin with, and the key with which requests are signed."""
-
-
 class Place:
     """Where a cluster is and how to prove who we are: `endpoints` by name, cluster id ("" unknown), TLS; and
     whether clients `discover` its other members."""
@@ -55,11 +51,13 @@ class Place:
         cluster_id: str,
         tls: TlsContexts | None,
         discover: bool = True,
-        committee: CommitteeAccess | None = None,
+        signer: Signer | None = None,
+        trusted: Callable[[], Committee] | None = None,
         are_named: bool = True,
     ) -> None:
         self.endpoints = endpoints
-        self._committee = committee
+        self._trusted = trusted
+        self._signer = signer
         self._are_named = are_named
         self.discover = discover
         self.cluster_id = cluster_id
@@ -68,14 +66,13 @@ class Place:
     @property
     def may_lie(self) -> bool:
         """Whether members may lie, so that no single one is believed."""
-        return self._committee is not None
+        return self._signer is not None
 
     def client(self, timeout: float = TIMEOUT_S, only: Sequence[str] = ()) -> Client:
         """A session with the cluster, on the running loop; with `only` it dials these nodes and no other."""
-        if self._committee is not None:
-            trusted, signer = self._committee
+        if self._signer is not None and self._trusted is not None:
             given, unnamed = (self.endpoints, ()) if self._are_named else ({}, tuple(self.endpoints))
-            dialler = CommitteeDialler(trusted(), given, signer, self._tls, unnamed, self.discover)
+            dialler = CommitteeDialler(self._trusted(), given, self._signer, self._tls, unnamed, self.discover)
             client = Client((EVERYBODY,), dialler, timeout, discover=False)
         else:
             found = [self.endpoints[name] for name in only or self.endpoints]
@@ -96,7 +93,7 @@ class Place:
     def committee(self) -> Committee | None:
         """The members whose signatures count, by the keys folder; None where nobody signs. Raises
         ConfigurationError."""
-        return None if self._committee is None else self._committee[0]()
+        return None if self._trusted is None else self._trusted()
 
     async def proofs(self, wanted: GetTransaction | Look, timeout: float) -> AsyncGenerator[Given, None]:
         """What each node proves of its ledger, or why it does not: all are asked at once, and told as they
@@ -325,7 +322,7 @@ def at_url(url: str, tls: Path | str | None = None, identity: str | None = None)
     if genesis is None:
         return Place(endpoints, "", contexts)
     signer = load_client_signer(keys, _client_of(keys, identity))
-    return Place(endpoints, genesis.cluster, contexts, committee=(lambda: genesis, signer), are_named=False)
+    return Place(endpoints, genesis.cluster, contexts, signer=signer, trusted=lambda: genesis, are_named=False)
 
 
 def at_config(cluster: Path, tls: Path | str | None = None, identity: str | None = None) -> Place:
@@ -355,12 +352,12 @@ def place_of(
     members = sorted(cluster.members, key=lambda member: member.id != first)
     endpoints = {member.id: str(member.advertise) for member in members}
     contexts = None if keys is None else _contexts(keys, identity)
-    committee = None
+    signer, trusted = None, None
     folder = keys or signing_keys
     if cluster.model == "byzantine" and folder is not None:
         signer = load_client_signer(folder, _client_of(folder, identity))
-        committee = partial(trusted_by, cluster, folder), signer
-    return Place(endpoints, cluster.cluster_id, contexts, committee=committee)
+        trusted = partial(trusted_by, cluster, folder)
+    return Place(endpoints, cluster.cluster_id, contexts, signer=signer, trusted=trusted)
 
 
 def _is_insecure(cluster: Path, nodes: Sequence[str]) -> bool:

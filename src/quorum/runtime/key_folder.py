@@ -56,7 +56,7 @@ def _nodes_first(path: Path) -> tuple[bool, str]:
 
 def refuse_taken(target: Path, identity: str) -> None:
     """Raise ConfigurationError if `target` holds anything of `identity`."""
-    for suffix in (".crt", ".key"):
+    for suffix in (".crt", ".key", ".sign"):
         if os.path.lexists(target / f"{identity}{suffix}"):
             raise ConfigurationError(
                 f"{identity} was to be handed out to {target}, but {identity}{suffix} is there, and keys are "
@@ -66,8 +66,9 @@ def refuse_taken(target: Path, identity: str) -> None:
 
 def hand_out(folder: Path, identity: str, target: Path) -> None:
     """Put what the client `identity` needs into the folder `target`: its certificate, the authority's, and its
-    private key, which leaves `folder`. Where a genesis file is beside that, so that members may lie, also that
-    file, and the key with which the client signs. Raises ConfigurationError, nothing moved, if that cannot be.
+    private keys, which leave `folder`. Raises ConfigurationError, nothing moved, if that cannot be.
+
+    Where members may lie, a genesis file is beside `folder`: that is what the client trusts, and is copied.
     """
     names = (f"{identity}.crt", f"{identity}.key")
     for name in names:
@@ -82,15 +83,15 @@ def hand_out(folder: Path, identity: str, target: Path) -> None:
         for name in (AUTHORITY, names[0]):
             shutil.copyfile(folder / name, target / name)
         genesis = folder.resolve().parent / GENESIS
-        secrets = [names[1]]
-        if genesis.is_file():  # members may lie: clients sign, and trust the committee in it
+        if genesis.is_file():
             shutil.copyfile(genesis, target / GENESIS)
-            secrets.append(f"{identity}.sign")
-        for name in secrets:
-            secret = os.open(target / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # private from the start
+        private = [folder / name for name in (names[1], f"{identity}.sign") if (folder / name).is_file()]
+        for each in private:
+            secret = os.open(target / each.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # from the start
             with os.fdopen(secret, "wb") as file:
-                file.write((folder / name).read_bytes())
-            (folder / name).unlink()
+                file.write(each.read_bytes())
+        for each in private:
+            each.unlink()
     except OSError as error:
         raise ConfigurationError(
             f"{identity} was to be handed out to {target}, but writing failed ({error.strerror}). Free space or "

@@ -248,6 +248,12 @@ def _signer(owner: str, path: Path) -> Signer:
 def load_client_signer(folder: Path | str, identity: str) -> Signer:
     """The signing key of a client, whose identity is `client.NAME`. Raises ConfigurationError as `load_signer`."""
     path = Path(folder) / f"{_stem(identity)}.sign"
+    if not path.exists():
+        raise ConfigurationError(
+            f"requests were to be signed as {identity}, since members may lie, but {path} is not there. Copy it "
+            "from the keys folder where the client was issued, or have a client of another name handed out there: "
+            "quorum keys issue NAME --out DIR."
+        )
     return _signer(identity, path)
 
 
