@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from quorum.console.loop import run_interruptibly
+from quorum.console.voters import quorum_runs
 from quorum.errors import NoQuorum, NoSpace, NotLeader, Overloaded, QuorumError, RequestRefused
 from quorum.runtime.client import Client
 from quorum.runtime.config import find_config
@@ -226,6 +227,9 @@ def no_quorum(answers: Answers) -> NoQuorum:
     remedy = "Start the missing nodes (a local cluster: `quorum up`) and retry."
     if reticent and not missing:
         remedy = "Retry, or let an admin look at `quorum status`."
+    elif quorum_runs(answers):
+        answer += ", a quorum of those who vote among them"
+        remedy = "Retry in a moment: they agree on one; `quorum status` shows how they are."
     return NoQuorum(
         f"a quorum was asked for, but no leader is known: {answer}, missing: {who}. Nothing was changed. {remedy}",
         tuple(silence.node for silence in missing),

@@ -13,6 +13,7 @@ import msgspec
 from quorum.console.command import AnswerNo, command, print_json, seconds_option
 from quorum.console.inquiry import Answers, ask_all, discreet, leader_of, silent
 from quorum.console.inquiry import answering as answering_nodes
+from quorum.console.voters import quorum_runs
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.status import NodeStatus
@@ -84,7 +85,8 @@ def _warnings(
     liars = sorted({node for status in answering_nodes(answers) for node in status.accused})
     found += [f"{node} lied: the proof is in the data folders of those that caught it" for node in liars]
     if leader is None and not discreet(answers):
-        found.append("no leader answers: nothing can be decided until a quorum of the nodes runs")
+        until = "those who vote agree on one" if quorum_runs(answers) else "a quorum of the nodes runs"
+        found.append(f"no leader answers: nothing can be decided until {until}")
     for status in answering_nodes(answers):
         if status.sync_p99_us > election_timeout_us / 10:
             found.append(

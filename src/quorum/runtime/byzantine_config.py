@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quorum.errors import ConfigurationError
-from quorum.model import NodeId, check_fault_budget
+from quorum.model import check_fault_budget
 from quorum.runtime import keyring
 
 if TYPE_CHECKING:
@@ -124,8 +124,3 @@ def settings_of(cluster: ClusterConfig) -> Settings:
         status_us=cluster.timing.heartbeat_us,
         pending_bytes_max=cluster.limits.uncommitted_bytes,
     )
-
-
-def members_dialled(cluster: ClusterConfig) -> dict[NodeId, str]:
-    """Where each member of the first committee is reached."""
-    return {member.id: str(member.advertise) for member in voters_of(cluster)}
