@@ -136,6 +136,7 @@ def test_told_addresses_are_tried_after_the_given_one_and_only_where_nodes_prove
         addresses.learn("n1", [("n5", "a:2"), ("n9", "a:9"), ("n1", "a:7")], members)
         addresses.learn("n2", [("n5", "a:3"), ("n1", "a:1")], members)
         addresses.learn("n2", [("n5", "a:3")], members)
+        addresses.learn("n3", [("n5", "a:99999"), ("n5", "no address"), ("n5", ":7")], members)
         assert addresses.of("n5") == expected and addresses.of("n9") == ()
         assert addresses.of("n1") == (("a:1", "a:7") if follows else ("a:1",))
     addresses.keep(frozenset())

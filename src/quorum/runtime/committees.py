@@ -14,6 +14,7 @@ from quorum.certificate.committee import Committee
 from quorum.certificate.epochs import EpochChange, verify_epochs
 from quorum.certificate.keys import CheckSignature, is_signed
 from quorum.model import NodeId
+from quorum.runtime.directory import is_address
 from quorum.runtime.messages import EpochsReply, EpochsRequest
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Addresses:
         """What one node tells of the members that are wanted."""
         if self._follows:
             for node, address in addresses:
-                if node in members:
+                if node in members and is_address(address):
                     self._told.setdefault(node, {})[teller] = address
 
     def keep(self, members: AbstractSet[NodeId]) -> None:
