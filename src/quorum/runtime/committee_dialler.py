@@ -88,10 +88,11 @@ class CommitteeDialler(Dialler):
             why = "; ".join(
                 f"{node}: {reason}" for node, reason in sorted(self._refusals.items()) if self._matters(node)
             )
+            needed, members = self.newest.faults + 1, len(self.newest.members)
             raise ConfigurationError(
-                f"a committee was called of which {self.newest.faults + 1} members must answer, but too few do "
-                f"({why or 'no reason is known'}). Look whether they run, and whether the cluster.toml or URL "
-                "that is used here names nodes that do."
+                f"a committee was called of which {needed} of {members} members must answer, but "
+                f"{self._fan_out.reached} do ({why or 'not all say of which epoch they are'}). Look whether they run, "
+                "and whether the cluster.toml or URL that is used here names nodes that do."
             ) from None
 
     def _task(self, act: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

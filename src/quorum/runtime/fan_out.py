@@ -84,6 +84,11 @@ class FanOut:
         self._oldest: _Open | None = None
 
     @property
+    def reached(self) -> int:
+        """How many members are connected."""
+        return len(self._reached)
+
+    @property
     def is_usable(self) -> bool:
         """Whether enough members are connected for an answer to come, and have said that no later committee is."""
         return self.reaches_enough and self.committees.is_settled
