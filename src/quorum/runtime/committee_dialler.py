@@ -91,8 +91,8 @@ class CommitteeDialler(Dialler):
             needed, members = self.newest.faults + 1, len(self.newest.members)
             raise ConfigurationError(
                 f"a committee was called of which {needed} of {members} members must answer, but "
-                f"{self._fan_out.reached} do ({why or 'not all say of which epoch they are'}). Look whether they run, "
-                "and whether the cluster.toml or URL that is used here names nodes that do."
+                f"{self._fan_out.reached} do ({why or 'not all say of which epoch they are'}). Look whether they "
+                "run, and whether the cluster.toml or URL that is used here names nodes that do."
             ) from None
 
     def _task(self, act: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
