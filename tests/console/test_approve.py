@@ -38,7 +38,7 @@ def test_a_liar_cannot_name_the_epoch_that_all_others_are_in():
         "nor do others"
     )
     few = statuses({"n1": 2}) | {node: Silence(node, "does not answer") for node in ("n2", "n3", "n4")}
-    with pytest.raises(ConfigurationError, match="1 members of the first one say theirs, and 2 are needed"):
+    with pytest.raises(ConfigurationError, match="1 of its members say theirs, and 2 are needed"):
         newest_epoch(few, FOUR, 1)
 
 

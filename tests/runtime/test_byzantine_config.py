@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quorum.errors import ConfigurationError
-from quorum.runtime.byzantine_config import committee_of, members_dialled, system_of, tolerated
+from quorum.runtime.byzantine_config import committee_of, system_of, tolerated, voters_of
 from quorum.runtime.config import load_cluster, load_node, parse_cluster
 from quorum.runtime.engine import PbftEngine
 from quorum.runtime.keyring import load_client_signer, load_public_keys
@@ -93,6 +93,6 @@ def test_a_learner_is_in_no_committee_and_believed_by_no_client_before_one_names
     fifth = '[[members]]\nid = "n5"\nlisten = "127.0.0.1:7005"\nrole = "learner"\n'
     cluster = parse_cluster(FOUR + members(4) + fifth)
     assert cluster.configuration().members == ("n1", "n2", "n3", "n4")
-    assert tuple(members_dialled(cluster)) == ("n1", "n2", "n3", "n4")
+    assert tuple(member.id for member in voters_of(cluster)) == ("n1", "n2", "n3", "n4")
     with pytest.raises(ConfigurationError, match=r"3T.1 = 7"):
         parse_cluster(FOUR + "faults = 2\n" + members(6) + fifth.replace("n5", "n7").replace("7005", "7007"))

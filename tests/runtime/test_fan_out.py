@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
+from certificate.committees import committee_of
+from certificate.test_epochs import change
 from quorum.apps.host import OPEN, SESSIONS
+from quorum.certificate.epochs import EpochChange
 from quorum.certificate.keys import is_signed
 from quorum.certificate.requests import decode_request, request_statement
 from quorum.certificate.vote import SigningDomain
@@ -18,6 +21,8 @@ from quorum.runtime.messages import (
     REFUSED,
     ApproveRequest,
     CertificateRequest,
+    EpochsReply,
+    EpochsRequest,
     Failure,
     MembersRequest,
     ProofRequest,
@@ -32,9 +37,10 @@ from quorum.runtime.messages import (
     Watch,
 )
 
-MEMBERS = ("n1", "n2", "n3", "n4")
+FIRST = committee_of(4, epoch=1)
+MEMBERS = FIRST.nodes
 KEY = SigningKey(b"c" * 32)
-DOMAIN = SigningDomain("tests", 0)
+DOMAIN = SigningDomain(FIRST.cluster, 0)
 
 
 class Ends:
@@ -42,17 +48,33 @@ class Ends:
 
     def __init__(self, nonce: int = 1000) -> None:
         self.sent: list[tuple[str, SubmitSigned, bytes]] = []
+        self.asked: list[tuple[str, EpochsRequest]] = []
+        self.changes = 0
         self.told: list[tuple[object, bytes]] = []
         self.fan_out = FanOut(
-            MEMBERS,
-            1,
-            DOMAIN,
+            FIRST,
             bytes(KEY.verify_key),
             lambda data: KEY.sign(data).signature,
             nonce,
-            lambda member, message, body: self.sent.append((member, message, body)),
+            self.send,
             lambda message, body: self.told.append((message, body)),
+            self.change,
         )
+
+    def send(self, member: str, message: SubmitSigned | EpochsRequest, body: bytes) -> None:
+        if isinstance(message, EpochsRequest):
+            self.asked.append((member, message))
+        else:
+            self.sent.append((member, message, body))
+
+    def change(self) -> None:
+        self.changes += 1
+
+    def know(self, *members: str, changes: tuple[EpochChange, ...] = ()) -> None:
+        """These answer the question they were asked last: so it went on."""
+        for member in members:
+            question = [asked for node, asked in self.asked if node == member][-1]
+            self.fan_out.received(member, EpochsReply(question.request, changes, ()), b"")
 
     def connect(self, *members: str) -> None:
         for member in members:
@@ -191,8 +213,11 @@ def test_it_is_usable_with_t_plus_1_members():
     ends = Ends()
     assert not ends.fan_out.is_usable
     ends.connect("n1")
+    ends.know("n1")
     assert not ends.fan_out.is_usable
     ends.connect("n2")
+    assert not ends.fan_out.is_usable, "n1 may lie: n2 may know a later committee"
+    ends.know("n2")
     assert ends.fan_out.is_usable
     ends.fan_out.lost("n2")
     assert not ends.fan_out.is_usable
@@ -239,3 +264,90 @@ def test_a_stale_read_is_refused_and_nobody_is_asked():
     ends.fan_out.transmit(Query(7, 1, True), b"get")
     ((message, _),) = ends.told
     assert message.code == REFUSED and "stale read" in message.text and ends.sent == []
+
+
+# Another committee.
+
+SECOND = committee_of(4, epoch=2, first=2)  # n2 to n5
+THIRD = committee_of(4, epoch=3, first=6)  # n6 to n9
+TO_SECOND, TO_THIRD = change(FIRST, SECOND), change(SECOND, THIRD)
+
+
+def following(*members: str) -> Ends:
+    """A client of the second committee, connected to nodes; the change was told by the last of the first."""
+    ends = connected(*(members or (*MEMBERS, "n5")))
+    ends.know("n4", changes=(TO_SECOND,))
+    assert ends.fan_out.committees.newest == SECOND and ends.changes == 1
+    return ends
+
+
+def test_requests_go_to_the_members_of_the_newest_committee():
+    ends = connected(*MEMBERS, "n5")
+    ends.fan_out.transmit(Submit(7, 1, 55, 3, 2, 1), b"put")
+    assert ends.take() == list(MEMBERS)
+    ends = following()
+    ends.fan_out.transmit(Submit(7, 1, 55, 3, 2, 1), b"put")
+    assert ends.take() == list(SECOND.nodes)
+
+
+def test_a_request_on_its_way_is_sent_to_whoever_is_a_member_by_now():
+    ends = connected(*MEMBERS, "n5")
+    ends.fan_out.transmit(Submit(7, 1, 55, 3, 2, 1), b"put")
+    ends.take()
+    ends.know("n4", changes=(TO_SECOND,))
+    assert set(ends.take()) == set(SECOND.nodes)
+
+
+def test_t_plus_1_of_the_old_or_of_the_new_committee_answer_what_was_sent_before_the_change():
+    for members in (("n1", "n2"), ("n4", "n5")):
+        ends = connected(*MEMBERS, "n5")
+        ends.fan_out.transmit(Submit(7, 1, 55, 3, 2, 1), b"put")
+        ends.know("n4", changes=(TO_SECOND,))
+        for member in members:
+            assert ends.told == []
+            ends.fan_out.received(member, Result(7, 0), b"true")
+        assert len(ends.told) == 1
+
+
+def test_one_of_the_old_and_one_of_the_new_committee_are_not_enough():
+    """Each may be the one liar of its committee."""
+    ends = connected(*MEMBERS, "n5")
+    ends.fan_out.transmit(Submit(7, 1, 55, 3, 2, 1), b"put")
+    ends.know("n4", changes=(TO_SECOND,))
+    for member in ("n1", "n5"):
+        ends.fan_out.received(member, Result(7, 0), b"forged")
+    assert ends.told == []
+
+
+def test_departed_members_are_not_believed_in_what_was_asked_after_the_change():
+    ends = connected(*MEMBERS, "n5", *THIRD.nodes)
+    ends.know("n4", changes=(TO_SECOND, TO_THIRD))
+    ends.fan_out.transmit(Submit(7, 1, 55, 3, 2, 1), b"put")
+    assert ends.take() == list(THIRD.nodes)
+    for member in (*MEMBERS, "n5"):
+        ends.fan_out.received(member, Result(7, 0), b"forged")
+    assert ends.told == []
+    for member in THIRD.nodes:
+        ends.fan_out.received(member, Result(7, 0), b"true")
+    assert ends.told == [(Result(7, 0), b"true")]
+
+
+def test_it_is_usable_once_members_of_the_newest_committee_know_no_later_one():
+    ends = following()
+    assert ends.fan_out.reaches_enough and not ends.fan_out.is_usable
+    ends.know("n1")
+    ends.know("n2")
+    assert not ends.fan_out.is_usable, "n1 is no member any more"
+    ends.know("n5")
+    assert ends.fan_out.is_usable
+
+
+def test_while_a_request_waits_every_node_is_asked_for_a_later_committee():
+    ends = connected(*MEMBERS, "n5")
+    ends.know(*MEMBERS)
+    ends.asked.clear()
+    ends.fan_out.transmit(Submit(7, 1, 55, 3, 2, 1), b"put")
+    ends.fan_out.tick()
+    assert ends.asked == [], "it has not waited for a second yet"
+    ends.fan_out.tick()
+    assert {node for node, _ in ends.asked} == {*MEMBERS, "n5"}

@@ -24,6 +24,7 @@ from quorum.runtime.messages import (
     CertificateRequest,
     ChangeRequest,
     ClientMessage,
+    EpochsRequest,
     Failure,
     LinkFaultRequest,
     MembersRequest,
@@ -53,7 +54,7 @@ OPERATIONS = {
     BackupRequest(1): b"",
     BackupChunkRequest(1, 1, 0): b"",
 }
-USES = (Submit, SubmitSigned, Query, ProofRequest, MembersRequest, Watch, Unwatch, Pulse)
+USES = (Submit, SubmitSigned, Query, ProofRequest, MembersRequest, EpochsRequest, Watch, Unwatch, Pulse)
 
 
 def on_cluster(folder: Path, scenario: Callable[[Cluster], Awaitable[None]]) -> None:

@@ -9,6 +9,7 @@ from quorum.sim import byzantine_branches as branches
 from quorum.sim.adversary import DRAWN
 from quorum.sim.byzantine_campaign import ByzantinePlan, run_byzantine_seed
 from quorum.sim.byzantine_churn import APPROVED, KEY_RENEWED, REFUSED
+from quorum.sim.byzantine_client import FOLLOWED
 from quorum.sim.campaign import Outcome
 from quorum.sim.faults import ALL_FAULTS, USUAL_FAULTS
 
@@ -49,6 +50,7 @@ EXPECTED = (
     KEY_RENEWED,
     APPROVED,
     REFUSED,
+    FOLLOWED,
     "evidence found",
     *(f"fault {kind}" for kind in USUAL_FAULTS),
 )

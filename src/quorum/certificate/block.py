@@ -15,7 +15,7 @@ import msgspec
 from quorum.certificate.committee import Committee
 from quorum.certificate.decision import Verdict
 from quorum.certificate.evidence import SignedVote, is_signed_vote
-from quorum.certificate.keys import SIGNATURE_BYTES
+from quorum.certificate.keys import SIGNATURE_BYTES, CheckSignature, is_signed
 from quorum.certificate.merkle import ROOT_BYTES
 from quorum.certificate.vote import DIGEST_BYTES, NUMBER_MAX, VoteKind
 from quorum.model import NodeId
@@ -88,9 +88,12 @@ def certify(
     return BlockCertificate(committee.cluster, committee.epoch, view, header, tuple(sorted(signatures.items())))
 
 
-def verify_block(certificate: BlockCertificate, committee: Committee) -> Verdict:
+def verify_block(
+    certificate: BlockCertificate, committee: Committee, check: CheckSignature = is_signed
+) -> Verdict:
     """Judge a certificate by the committee that the caller trusts: the one way in which any code does so.
 
+    `check` says whether a key signed a message; a simulator may have tokens in place of Ed25519.
     Nothing of the certificate is used before it is checked. Every signature given must be right, also beyond the
     quorum: a certificate with a wrong one in it was put together by somebody who does not check.
     """
@@ -100,7 +103,7 @@ def verify_block(certificate: BlockCertificate, committee: Committee) -> Verdict
     reasons = [
         f"the signature of {vote.member} is wrong."
         for vote in commit_votes(certificate)
-        if not is_signed_vote(vote, committee)
+        if not is_signed_vote(vote, committee, check)
     ]
     signed = not reasons
     reasons += _flaws_of_quorum(certificate, committee)

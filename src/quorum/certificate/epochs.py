@@ -9,6 +9,7 @@ import msgspec
 from quorum.certificate.block import BlockCertificate, flaws_of_block, verify_block
 from quorum.certificate.committee import Committee, check_committee
 from quorum.certificate.decision import Verdict
+from quorum.certificate.keys import CheckSignature, is_signed
 from quorum.certificate.merkle import is_under, leaf_of
 from quorum.certificate.requests import EPOCH_TAG
 from quorum.errors import ConfigurationError
@@ -30,14 +31,16 @@ def epoch_request(committee: Committee) -> bytes:
     return EPOCH_TAG + _ENCODE.encode(committee)
 
 
-def verify_epochs(genesis: Committee, changes: Sequence[EpochChange]) -> tuple[Committee, Verdict]:
+def verify_epochs(
+    genesis: Committee, changes: Sequence[EpochChange], check: CheckSignature = is_signed
+) -> tuple[Committee, Verdict]:
     """Follow the changes from a committee that the caller trusts; return the last one reached, and the verdict.
 
     The verdict's reasons say at which epoch the chain breaks; the committee is then the last good one.
     """
     trusted = genesis
     for change in changes:
-        reasons = _flaws(trusted, change)
+        reasons = _flaws(trusted, change, check)
         if reasons:
             where = f"the change from epoch {trusted.epoch} does not hold: "
             return trusted, Verdict(False, False, tuple(where + reason for reason in reasons))
@@ -55,8 +58,8 @@ def flaws_of_change(trusted: Committee, change: EpochChange) -> list[str]:
     return flaws_of_block(change.certificate, trusted) or _flaws_of_place(trusted, change)
 
 
-def _flaws(trusted: Committee, change: EpochChange) -> list[str]:
-    verdict = verify_block(change.certificate, trusted)
+def _flaws(trusted: Committee, change: EpochChange, check: CheckSignature) -> list[str]:
+    verdict = verify_block(change.certificate, trusted, check)
     if not verdict.valid:
         return list(verdict.reasons)
     flaws = _flaws_of_place(trusted, change)

@@ -14,7 +14,7 @@ import msgspec
 
 from quorum.certificate.committee import Committee
 from quorum.certificate.decision import Verdict
-from quorum.certificate.keys import is_signed
+from quorum.certificate.keys import CheckSignature, is_signed
 from quorum.certificate.vote import DIGEST_BYTES, NUMBER_MAX, VoteKind
 from quorum.model import NodeId
 
@@ -72,14 +72,15 @@ class HiddenVote(msgspec.Struct, frozen=True, array_like=True, tag=True):
 Evidence = Equivocation | HiddenVote
 
 
-def is_signed_vote(vote: SignedVote, committee: Committee) -> bool:
-    """Whether a member of the committee made this vote. Never raises: nobody made one that cannot be stated."""
+def is_signed_vote(vote: SignedVote, committee: Committee, check: CheckSignature = is_signed) -> bool:
+    """Whether a member of the committee made this vote. Never raises: nobody made one that cannot be stated.
+    `check` says whether a key signed a message."""
     numbers_fit = 0 <= vote.view <= NUMBER_MAX and 0 <= vote.sequence <= NUMBER_MAX
     key = committee.keys.get(vote.member)
     if key is None or not numbers_fit or len(vote.digest) != DIGEST_BYTES:
         return False
     statement = committee.domain.statement(vote.kind, vote.view, vote.sequence, vote.digest)
-    return is_signed(key, statement, vote.signature)
+    return check(key, statement, vote.signature)
 
 
 def accused(evidence: Evidence) -> NodeId:

@@ -7,6 +7,7 @@ is admitted. Source: Chalkias, Garillot and Nikolaenko, "Taming the Many EdDSAs"
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from quorum.certificate.speccheck import CASES
@@ -14,6 +15,8 @@ from quorum.errors import ConfigurationError
 
 PUBLIC_KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
+CheckSignature = Callable[[bytes, bytes, bytes], bool]
+"""Whether the holder of a public key signed a message so: key, message, signature."""
 
 GROUP_ORDER: Final = 2**252 + 27742317777372353535851937790883648493
 """Order of the group that honest keys lie in. Source: RFC 8032, section 5.1."""

@@ -21,13 +21,13 @@ from quorum.console.approval_checks import (
     needed,
 )
 from quorum.console.command import AnswerNo, command, print_json, seconds_option
-from quorum.console.inquiry import Answers, ask_all, refuse_discretion
+from quorum.console.inquiry import Answers, ask_all
 from quorum.console.present import Present, present_of
 from quorum.errors import ConfigurationError
-from quorum.runtime.byzantine_config import members_dialled, tolerated
 from quorum.runtime.config import ClusterConfig, find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.keyring import load_public_keys
+from quorum.runtime.newest_committee import newest_committee
 from quorum.runtime.setup import KEYS_FOLDER
 from quorum.runtime.status import NodeStatus
 
@@ -99,7 +99,7 @@ async def _approve(
     place = at_config(path)
     check_named(nodes, at, place.endpoints)
     committee = await _committee(path, cluster, place, nodes, faults)
-    present = present_of(await ask_all(place), cluster)
+    present = present_of(await ask_all(place), cluster, await newest_committee(place))
     if present is not None:
         if acts_already(present, committee, cluster.writes):
             return Approval(present.epoch, committee.nodes, committee.faults, (), {}, True, already=True)
@@ -185,22 +185,21 @@ async def _committee(
                 "it. Copy signing-keys.json from where its key was made."
             )
         members.append(Member(node, known[node], weight))
-    answers = await ask_all(place)
-    refuse_discretion(answers)
-    epoch = newest_epoch(answers, members_dialled(cluster), tolerated(cluster))
+    proven = await newest_committee(place)
+    epoch = newest_epoch(await ask_all(place), proven.nodes, proven.faults)
     may_lie = (len(members) - 1) // 3 if faults is None else faults
     committee = Committee(cluster.cluster_id, epoch + 1, tuple(members), may_lie)
     check_committee(committee)
     return committee
 
 
-def newest_epoch(answers: Answers, first: Collection[str], faults: int) -> int:
-    """The highest epoch that more than `faults` of the `first` committee say they have reached, so that one honest
-    member has. Raises ConfigurationError where no more than that answer."""
-    found = [answer.epoch for node, answer in answers.items() if node in first and isinstance(answer, NodeStatus)]
+def newest_epoch(answers: Answers, proven: Collection[str], faults: int) -> int:
+    """The highest epoch that more than `faults` of the newest `proven` committee say they have reached, so that
+    one honest member has. Raises ConfigurationError where no more than that answer."""
+    found = [answer.epoch for node, answer in answers.items() if node in proven and isinstance(answer, NodeStatus)]
     if len(found) <= faults:
         raise ConfigurationError(
-            f"the epoch of the committee was asked for, but {len(found)} members of the first one say theirs, and "
+            f"the epoch of the committee was asked for, but {len(found)} of its members say theirs, and "
             f"{faults + 1} are needed where {faults} may lie. Look whether they run."
         )
     return sorted(found, reverse=True)[faults]

@@ -12,11 +12,12 @@ from quorum.console.command import print_json
 from quorum.console.inquiry import ask_all
 from quorum.console.present import present_of
 from quorum.errors import ConfigurationError
-from quorum.runtime.byzantine_config import tolerated, voters_of
+from quorum.runtime.byzantine_config import voters_of
 from quorum.runtime.config import load_cluster
 from quorum.runtime.connect import at_config
 from quorum.runtime.enrol import add_member, remove_member
 from quorum.runtime.local import LocalCluster
+from quorum.runtime.newest_committee import newest_committee
 from quorum.runtime.setup import NODE_FILE
 
 LOOK_S = 0.03
@@ -82,12 +83,13 @@ def evict_followers(path: Path, nodes: tuple[str, ...], as_json: bool) -> None:
 def acting(path: Path) -> tuple[str, ...]:
     """The members that act now. Raises ConfigurationError where they do not tell."""
     cluster = load_cluster(path)
-    present = present_of(asyncio.run(ask_all(at_config(path))), cluster)
+    place = at_config(path)
+    proven = asyncio.run(newest_committee(place))
+    present = present_of(asyncio.run(ask_all(place)), cluster, proven)
     if present is None:
         raise ConfigurationError(
-            f"the members that act in {cluster.cluster_id} were asked for, but too few of the first committee "
-            f"tell the same: {tolerated(cluster) + 1} of {len(voters_of(cluster))} must. "
-            "Look with quorum status whether they run, then retry."
+            f"the members that act in {cluster.cluster_id} were asked for, but too few of "
+            f"{', '.join(proven.nodes)} tell the same. Look with quorum status whether they run, then retry."
         )
     return present.nodes
 

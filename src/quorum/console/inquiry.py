@@ -12,6 +12,7 @@ import msgspec
 
 from quorum.console.loop import run_interruptibly
 from quorum.console.need import is_primary_of, links_text, may_lie, needed_text, orderer
+from quorum.console.voters import quorum_runs
 from quorum.errors import NoQuorum, NoSpace, NotLeader, Overloaded, QuorumError, RequestRefused
 from quorum.runtime.client import Client
 from quorum.runtime.config import find_config
@@ -237,6 +238,9 @@ def no_quorum(answers: Answers, place: Place | None = None) -> NoQuorum:
         remedy = "Retry, or let an admin look at `quorum status`."
     elif links and not missing:
         remedy = "Look whether the addresses in cluster.toml reach the nodes, and what their logs say, and retry."
+    elif quorum_runs(answers):
+        answer += ", a quorum of those who vote among them"
+        remedy = "Retry in a moment: they agree on one; `quorum status` shows how they are."
     elif not missing:
         remedy = "Retry in a moment; `quorum status` shows how they are."
     known = "no primary that reaches a quorum" if may_lie(answers, place) else "no leader"

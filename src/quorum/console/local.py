@@ -225,7 +225,8 @@ def _report(
         click.echo(f"  {node:<6} {config.member(node).advertise!s:<22} {state:<20} {local.pid_file}")
     click.echo(f"reach it by   --config {cluster.path} (or QUORUM_CONFIG; in this folder nothing is needed)")
     tls = "" if insecure else f', tls="{cluster.folder / "keys"}"'
-    click.echo(f'from Python   quorum.connect("{url}"{tls})')
+    place = f'"{url}"{tls}' if not insecure or config.model == "crash" else f'config="{cluster.path}"'
+    click.echo(f"from Python   quorum.connect({place})")
     click.echo(f"stop it by    quorum down --folder {cluster.folder}")
     for reason, stopped in _by_reason(failed).items():
         who = f"{', '.join(stopped)} {'was' if len(stopped) == 1 else 'were'}"

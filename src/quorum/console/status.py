@@ -17,6 +17,7 @@ from quorum.console.inquiry import answering as answering_nodes
 from quorum.console.lies_told import lies_told
 from quorum.console.need import may_lie, needed_text, orderer
 from quorum.console.proposals import Proposal, proposals_of
+from quorum.console.voters import quorum_runs
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.setup import GENESIS_FILE
@@ -130,8 +131,9 @@ def _warnings(
     found += unlinked_warnings(answers) if may_lie(answers, place) else []
     if leader is None and not discreet(answers):
         needed = needed_text(answers, place)
+        until = "those who vote agree on one" if quorum_runs(answers) else "a quorum of the nodes runs"
         found.append(
-            f"no {orderer(answers, place)} answers: nothing can be decided until a quorum of the nodes runs"
+            f"no {orderer(answers, place)} answers: nothing can be decided until {until}"
             f"{f' ({needed}, {len(answering_nodes(answers))} of {len(answers)} answer)' if needed else ''}"
         )
     for status in answering_nodes(answers):

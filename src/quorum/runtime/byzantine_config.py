@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quorum.errors import ConfigurationError
-from quorum.model import NodeId, check_fault_budget
+from quorum.model import check_fault_budget
 from quorum.runtime import keyring
 
 if TYPE_CHECKING:
@@ -89,6 +89,31 @@ def committee_of(cluster: ClusterConfig, keys: Path) -> Committee:
     return committee
 
 
+def genesis_for(keys: Path) -> Committee | None:
+    """The committee that a keys folder says to trust: of the genesis file in it, else of the one beside it, where
+    `quorum init` writes it; None where neither is. Raises ConfigurationError for a file that is no such thing."""
+    from quorum.certificate.genesis import FILE_NAME, decode_genesis
+
+    for path in (keys / FILE_NAME, keys.resolve().parent / FILE_NAME):
+        if path.is_file():
+            return keyring.parse(path, "a genesis file", decode_genesis)
+    return None
+
+
+def trusted_by(cluster: ClusterConfig, keys: Path) -> Committee:
+    """The committee with which a client of the cluster begins: the first one, or where its keys folder has no list
+    of the members' keys, that of the genesis file. Raises ConfigurationError."""
+    genesis = None if keyring.has_public_keys(keys) else genesis_for(keys)
+    if genesis is None:
+        return committee_of(cluster, keys)
+    if genesis.cluster != cluster.cluster_id:
+        raise ConfigurationError(
+            f"the genesis file of cluster {genesis.cluster[:40]} is with the keys in {keys}, but cluster "
+            f"{cluster.cluster_id} was asked for. Put the genesis.json of that cluster there."
+        )
+    return genesis
+
+
 def settings_of(cluster: ClusterConfig) -> Settings:
     """Timing and limits as the replica takes them: a view is given the election timeout, and members say where
     they are at every heartbeat."""
@@ -99,8 +124,3 @@ def settings_of(cluster: ClusterConfig) -> Settings:
         status_us=cluster.timing.heartbeat_us,
         pending_bytes_max=cluster.limits.uncommitted_bytes,
     )
-
-
-def members_dialled(cluster: ClusterConfig) -> dict[NodeId, str]:
-    """Where clients reach each member of the first committee, of which T at most lie, for ever."""
-    return {member.id: str(member.advertise) for member in voters_of(cluster)}

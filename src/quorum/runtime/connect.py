@@ -15,7 +15,7 @@ from quorum.apps.decide import Decision
 from quorum.apps.ledger import GetTransaction, Look
 from quorum.certificate.committee import Committee
 from quorum.errors import ConfigurationError, LocalProtocolError, OutcomeUnknown, QuorumError
-from quorum.runtime.byzantine_config import committee_of, members_dialled, tolerated
+from quorum.runtime.byzantine_config import genesis_for, tolerated, trusted_by
 from quorum.runtime.client import Client
 from quorum.runtime.committee_dialler import EVERYBODY, CommitteeDialler
 from quorum.runtime.config import Address, ClusterConfig, find_config, load_cluster, load_node, parse_address
@@ -44,10 +44,6 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-CommitteeAccess = tuple[dict[str, str], int, Signer]
-"""T, and the key with which requests are signed."""
-
-
 class Place:
     """Where a cluster is and how to prove who we are: `endpoints` by name, cluster id ("" unknown), TLS; and
     whether clients `discover` its other members."""
@@ -58,14 +54,16 @@ class Place:
         cluster_id: str,
         tls: TlsContexts | None,
         discover: bool = True,
-        committee: CommitteeAccess | None = None,
+        signer: Signer | None = None,
         trusted: Callable[[], Committee] | None = None,
         first: ClusterConfig | None = None,
+        are_named: bool = True,
     ) -> None:
         self.endpoints = endpoints
         self._first = first
         self._trusted = trusted
-        self._committee = committee
+        self._signer = signer
+        self._are_named = are_named
         self.discover = discover
         self.sign_each = False
         """Whether clients sign each command alone."""
@@ -75,7 +73,7 @@ class Place:
     @property
     def may_lie(self) -> bool:
         """Whether members may lie, so that no single one is believed."""
-        return self._committee is not None
+        return self._signer is not None
 
     @property
     def faults(self) -> int:
@@ -89,13 +87,13 @@ class Place:
     @property
     def signs(self) -> bool:
         """Whether requests are signed with the client's key."""
-        return self._committee is not None
+        return self._signer is not None
 
     def client(self, timeout: float = TIMEOUT_S, only: Sequence[str] = ()) -> Client:
         """A session with the cluster, on the running loop; with `only` it dials these nodes and no other."""
-        if self._committee is not None:
-            members, faults, signer = self._committee
-            dialler = CommitteeDialler(self.cluster_id, members, faults, signer, self._tls)
+        if self._signer is not None and self._trusted is not None:
+            given, unnamed = (self.endpoints, ()) if self._are_named else ({}, tuple(self.endpoints))
+            dialler = CommitteeDialler(self._trusted(), given, self._signer, self._tls, unnamed, self.discover)
             client = Client((EVERYBODY,), dialler, timeout, discover=False, sign_each=self.sign_each)
         else:
             found = [self.endpoints[name] for name in only or self.endpoints]
@@ -312,11 +310,12 @@ def connect(
     beside it, when not given) and `identity` the client in it (not given: the one that QUORUM_IDENTITY names, else
     client.admin, else the only one there). `timeout` bounds each request, in seconds; 0 or less: never. The
     members are learned from the cluster, and followed as they change; without `discover` only the addresses given
-    are dialled, as proxies need it.
+    are dialled, as proxies need it. Where members may lie, a URL takes a keys folder with the client's signing key
+    and, in it or beside it, genesis.json: the committee that is trusted.
 
-    Where members may lie the client signs what it asks: all that waits together at once, or with sign="each" each
-    command alone, as a request that can be shown to others by itself, at a price (docs/pbft.md). Commands that are
-    made together may then be executed in any order.
+    There the client signs what it asks: all that waits together at once, or with sign="each" each command alone,
+    as a request that can be shown to others by itself, at a price (docs/pbft.md). Commands that are made together
+    may then be executed in any order.
 
     Raises ConfigurationError.
     """
@@ -344,8 +343,15 @@ def at_url(url: str, tls: Path | str | None = None, identity: str | None = None)
     addresses = [parse_address(part.strip(), "an address") for part in url.removeprefix(SCHEME).split(",")]
     if tls is None:
         _check_loopback(addresses)
-    contexts = None if tls is None else _contexts(Path(tls), identity)
-    return Place({str(address): str(address) for address in addresses}, "", contexts)
+    endpoints = {str(address): str(address) for address in addresses}
+    if tls is None:
+        return Place(endpoints, "", None)
+    keys = Path(tls)
+    contexts, genesis = _contexts(keys, identity), genesis_for(keys)
+    if genesis is None:
+        return Place(endpoints, "", contexts)
+    signer = load_client_signer(keys, _client_of(keys, identity))
+    return Place(endpoints, genesis.cluster, contexts, signer=signer, trusted=lambda: genesis, are_named=False)
 
 
 def at_config(cluster: Path, tls: Path | str | None = None, identity: str | None = None) -> Place:
@@ -375,13 +381,12 @@ def place_of(
     members = sorted(cluster.members, key=lambda member: member.id != first)
     endpoints = {member.id: str(member.advertise) for member in members}
     contexts = None if keys is None else _contexts(keys, identity)
-    committee, trusted = None, None
+    signer, trusted = None, None
     folder = keys or signing_keys
     if cluster.model == "byzantine" and folder is not None:
         signer = load_client_signer(folder, _client_of(folder, identity))
-        committee = members_dialled(cluster), tolerated(cluster), signer
-        trusted = partial(committee_of, cluster, folder)
-    return Place(endpoints, cluster.cluster_id, contexts, committee=committee, trusted=trusted, first=cluster)
+        trusted = partial(trusted_by, cluster, folder)
+    return Place(endpoints, cluster.cluster_id, contexts, signer=signer, trusted=trusted, first=cluster)
 
 
 def _is_insecure(cluster: Path, nodes: Sequence[str]) -> bool:

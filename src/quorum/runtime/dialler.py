@@ -43,6 +43,11 @@ class Dialler:
         """Whether nodes prove who they are."""
         return self._tls is not None
 
+    @property
+    def node(self) -> NodeId:
+        """Who answers at the connection; "" where there is none."""
+        return self._connection.node if self._connection is not None else ""
+
     async def open(
         self,
         endpoint: str,
@@ -106,11 +111,12 @@ class _Session:
         self._on_closed = on_closed
         self.connection: FrameConnection | None = None
         self.cluster = ""
+        self.node = ""
         self.tag = NO_CLUSTER
         self.is_abandoned = False
 
     def welcome(self, connection: FrameConnection, welcome: Welcome) -> _Session:
-        self.cluster, self.tag = welcome.cluster, connection.cluster_tag
+        self.cluster, self.node, self.tag = welcome.cluster, welcome.node, connection.cluster_tag
         return self
 
     def on_frames(self, connection: FrameConnection, frames: list[Frame]) -> None:

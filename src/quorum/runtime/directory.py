@@ -32,6 +32,15 @@ def nowhere(_: str) -> bool:
     return False
 
 
+def is_address(endpoint: str) -> bool:
+    """Whether what a node told can be dialled."""
+    try:
+        parse_address(endpoint, "an address")
+    except ConfigurationError:
+        return False
+    return True
+
+
 class Directory:
     """The addresses of a cluster, in the order in which they are tried.
 
@@ -108,10 +117,4 @@ class Directory:
         return all(node != reply.node for node, _ in reply.members)
 
     def _is_usable(self, endpoint: str) -> bool:
-        if not self._follows(endpoint):
-            return False
-        try:
-            parse_address(endpoint, "an address")
-        except ConfigurationError:
-            return False
-        return True
+        return self._follows(endpoint) and is_address(endpoint)

@@ -18,6 +18,7 @@ from quorum.model import Configuration, NodeId
 from quorum.protocols.pbft.replica import PbftReplica
 from quorum.runtime import messages
 from quorum.runtime.backup_offer import BackupOffer, encode_offer
+from quorum.runtime.committees import changes_after
 from quorum.runtime.config import EXPRESSION_CHARACTERS_MAX, parse_address
 from quorum.runtime.driver import Driver
 from quorum.runtime.member_board import MemberBoard
@@ -27,6 +28,8 @@ from quorum.runtime.messages import (
     BackupRequest,
     CertificateRequest,
     ChangeRequest,
+    EpochsReply,
+    EpochsRequest,
     Failure,
     LinkFaultRequest,
     MembersRequest,
@@ -120,6 +123,7 @@ class Gateway:
             BackupRequest: self._on_backup,
             BackupChunkRequest: self._on_backup_chunk,
             MembersRequest: self._on_members,
+            EpochsRequest: self._on_epochs,
             Watch: self._on_watch,
             Unwatch: self._on_unwatch,
             Pulse: self._on_pulse,
@@ -167,6 +171,9 @@ class Gateway:
             client.answer(Failure(submit.request, messages.REFUSED, text), ())
             return
         driver = self._running()
+        if isinstance(driver.replica, PbftReplica):
+            client.answer(self._failure(submit.request, _unsigned()), ())
+            return
         if submit.app == SESSIONS and body.startswith(OPEN):
             body = opening(client.identity)
         elif submit.client:
@@ -218,6 +225,9 @@ class Gateway:
         if query.stale:
             self._answer_read(read)
             return
+        if isinstance(self._running().replica, PbftReplica):
+            client.answer(self._failure(query.request, _unsigned()), ())
+            return
         token = self._token()
         self._reads[token] = read
         self._running().read(token, query.here)
@@ -241,6 +251,21 @@ class Gateway:
 
     def _on_members(self, client: Client, request: MembersRequest, body: bytes) -> None:
         self.members.ask(client, request.request)
+
+    def _on_epochs(self, client: Client, request: EpochsRequest, body: bytes) -> None:
+        """How the committees went on, for whoever trusts an earlier one."""
+        replica = self._running().replica
+        if not isinstance(replica, PbftReplica):
+            text = (
+                "the committees of a cluster were asked for, but members of crash mode are in none. Ask for its "
+                "members."
+            )
+            client.answer(Failure(request.request, messages.REFUSED, text), ())
+            return
+        changes = changes_after(replica.state.epochs, request.epoch)
+        members = changes[-1].committee.nodes if changes else replica.state.epochs.newest.nodes
+        places = tuple((node, self._addresses[node]) for node in members if node in self._addresses)
+        client.answer(EpochsReply(request.request, changes, places), ())
 
     def _on_status(self, client: Client, request: StatusRequest, body: bytes) -> None:
         self._operating().status(lambda status: client.answer(StatusReply(request.request, status), ()))
@@ -407,6 +432,14 @@ class Gateway:
     def _operating(self) -> Operator:
         assert self._operator is not None, "a gateway is attached before requests arrive"
         return self._operator
+
+
+def _unsigned() -> ConfigurationError:
+    return ConfigurationError(
+        "an unsigned request was sent, but members of this cluster may lie, and order what clients sign. Connect "
+        "by cluster.toml (config=PATH), or by a URL with a keys folder (tls=FOLDER) that has the client's signing "
+        "key, and genesis.json in it or beside it."
+    )
 
 
 def _unchangeable(what: str) -> ConfigurationError:

@@ -12,7 +12,7 @@ from quorum.errors import ConfigurationError
 from quorum.runtime import pki
 from quorum.runtime.keyring import CLIENT_PREFIX, make_private_folder, parse, revoked_serials
 
-AUTHORITY, REVOKED = "ca.crt", "ca.crl"
+AUTHORITY, REVOKED, GENESIS = "ca.crt", "ca.crl", "genesis.json"
 
 
 class KeyEntry(msgspec.Struct, frozen=True):
@@ -67,6 +67,8 @@ def refuse_taken(target: Path, identity: str) -> None:
 def hand_out(folder: Path, identity: str, target: Path) -> None:
     """Put what the client `identity` needs into the folder `target`: its certificate, the authority's, and its
     private keys, which leave `folder`. Raises ConfigurationError, nothing moved, if that cannot be.
+
+    Where members may lie, a genesis file is beside `folder`: that is what the client trusts, and is copied.
     """
     names = (f"{identity}.crt", f"{identity}.key")
     for name in names:
@@ -80,6 +82,9 @@ def hand_out(folder: Path, identity: str, target: Path) -> None:
     try:
         for name in (AUTHORITY, names[0]):
             shutil.copyfile(folder / name, target / name)
+        genesis = folder.resolve().parent / GENESIS
+        if genesis.is_file():
+            shutil.copyfile(genesis, target / GENESIS)
         private = [folder / name for name in (names[1], f"{identity}.sign") if (folder / name).is_file()]
         for each in private:
             secret = os.open(target / each.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # from the start

@@ -257,6 +257,11 @@ def load_client_signer(folder: Path | str, identity: str) -> Signer:
     return _signer(identity, path)
 
 
+def has_public_keys(folder: Path | str) -> bool:
+    """Whether the list that `load_public_keys` reads is there."""
+    return (Path(folder) / _PUBLIC_KEYS).exists()
+
+
 def load_public_keys(folder: Path | str) -> dict[NodeId, bytes]:
     """Every node's Ed25519 public key, 32 bytes, by node id.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from quorum.certificate.epochs import EpochChange
 from quorum.certificate.state_pieces import PieceProof
 from quorum.protocols.pbft.messages import Blocks, PbftMessage, PrePrepare
 from quorum.protocols.raft.messages import Append, RaftMessage
@@ -187,8 +188,16 @@ class ProofRequest(Wire, frozen=True, gc=False, array_like=True, tag=55):
     request: int
 
 
+class EpochsRequest(Wire, frozen=True, gc=False, array_like=True, tag=56):
+    """Which committees followed that of `epoch`? Any node answers whose members may lie, with EpochsReply."""
+
+    request: int
+    epoch: int
+
+
 ClientMessage = (
     ApproveRequest
+    | EpochsRequest
     | Submit
     | SubmitSigned
     | ProofRequest
@@ -241,6 +250,16 @@ class MembersReply(Wire, frozen=True, gc=False, array_like=True, tag=63):
     node: str
     epoch: int
     members: tuple[tuple[str, str], ...]
+
+
+class EpochsReply(Wire, frozen=True, gc=False, array_like=True, tag=64):
+    """The changes behind the epoch that was asked for, 16 at most; none: I know no later one. Each proves itself
+    to whoever knows the committee before. `addresses` ("host:port", by node) of the members of the last of them,
+    or the newest, are one node's word."""
+
+    request: int
+    changes: tuple[EpochChange, ...]
+    addresses: tuple[tuple[str, str], ...]
 
 
 class Noticed(Wire, frozen=True, gc=False, array_like=True, tag=70):
@@ -298,4 +317,6 @@ OUTCOME_UNKNOWN = 3
 REFUSED = 4
 """Definite: asked wrongly; retrying changes nothing."""
 
-NodeMessage = Result | Failure | StatusReply | MembersReply | Noticed | Pulsed | Changed | Watched | Forgotten
+NodeMessage = (
+    Result | Failure | StatusReply | MembersReply | EpochsReply | Noticed | Pulsed | Changed | Watched | Forgotten
+)

@@ -38,6 +38,7 @@ from quorum.runtime.messages import (
     REFUSED,
     WITH_ENTRIES,
     ClientMessage,
+    EpochsRequest,
     Failure,
     MembersRequest,
     NodeMessage,
@@ -63,7 +64,9 @@ log = logging.getLogger("quorum.node")
 CHANNEL = 0
 SYNCS_KEPT = 512
 _WITH_ENTRIES = frozenset(WITH_ENTRIES)
-_USES = frozenset((Submit, SubmitSigned, Query, ProofRequest, MembersRequest, Watch, Unwatch, Pulse))
+_USES = frozenset(
+    (Submit, SubmitSigned, Query, ProofRequest, MembersRequest, EpochsRequest, Watch, Unwatch, Pulse)
+)
 """What a client of any role may ask. For everything else its certificate must have the role admin."""
 _PEER_CODEC: MessageCodec[PeerMessage] = MessageCodec(PeerMessage)
 _CLIENT_CODEC: MessageCodec[ClientMessage] = MessageCodec(ClientMessage)

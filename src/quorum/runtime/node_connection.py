@@ -9,6 +9,7 @@ from typing import Any
 from quorum.apps import kv, ledger, objects
 from quorum.apps.answer import Answer, reply_of
 from quorum.apps.catalogue import KV_APP, OBJECTS_APP
+from quorum.certificate.epochs import EpochChange
 from quorum.errors import NotLeader, OutcomeUnknown, Overloaded, QuorumError, RequestRefused
 from quorum.membership.reconfiguration import Change, encode_change
 from quorum.runtime import messages
@@ -19,6 +20,8 @@ from quorum.runtime.messages import (
     BackupRequest,
     CertificateRequest,
     ChangeRequest,
+    EpochsReply,
+    EpochsRequest,
     Failure,
     LinkFaultRequest,
     NodeMessage,
@@ -111,6 +114,12 @@ class NodeConnection:
         is durable there."""
         await self._ask(ApproveRequest(self._take()), committee, changes=True)
 
+    async def epochs(self, epoch: int) -> tuple[EpochChange, ...]:
+        """How the committees went on after this epoch, as far as one message holds it; unverified."""
+        reply, _ = await self._ask(EpochsRequest(self._take(), epoch))
+        assert isinstance(reply, EpochsReply)
+        return reply.changes
+
     async def transfer(self, target: str | None = None, timeout: float = WORK_S) -> None:
         """Let this node, which must lead, hand leadership over; returns once it leads no more."""
         await self._ask(TransferRequest(self._take(), target), within_s=timeout, changes=True)
@@ -151,7 +160,7 @@ class NodeConnection:
                 case messages.NOT_LEADER:
                     raise NotLeader(reply.leader)
             raise RequestRefused(reply.text)
-        assert isinstance(reply, Result | StatusReply)
+        assert isinstance(reply, Result | StatusReply | EpochsReply)
         return reply, body
 
     def _on_messages(self, received: Sequence[tuple[NodeMessage, bytes]]) -> None:

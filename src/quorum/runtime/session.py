@@ -322,9 +322,18 @@ class Session:
             self._schedule()
         elif type(message) is Failure and message.code == messages.NOT_LEADER:
             self._redirect(message.leader)
+        elif type(message) is Failure and message.code == messages.REFUSED:
+            self._refuse_batches(message.text)
         else:
             self._connected = False
             self._rotate()
+
+    def _refuse_batches(self, text: str) -> None:
+        """No session is opened for this client: nothing that needs one will be done."""
+        for request, pending in list(self.window.pending.items()):
+            if type(pending.message) is Submit:
+                self.window.forget(request, pending)
+                self._wire.failed(request, self._refusal(pending, text))
 
     def _expire(self) -> None:
         """The cluster forgot this session: what was sent may have been applied, and is not sent again."""

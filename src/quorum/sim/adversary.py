@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from quorum.certificate.block import BlockHeader
 from quorum.certificate.committee import Committee
+from quorum.certificate.epochs import EpochChange
 from quorum.certificate.evidence import Claim
 from quorum.certificate.requests import SignedRequest, decode_request, sign_request, unpack_block
 from quorum.certificate.vote import DIGEST_BYTES, SigningDomain, VoteKind
@@ -37,7 +38,7 @@ from quorum.protocols.pbft.messages import (
     ViewChange,
     Votes,
 )
-from quorum.runtime.messages import Result
+from quorum.runtime.messages import EpochsReply, Result
 
 Sent = tuple[object, tuple[Buffer, ...]]
 Sign = Callable[[bytes], bytes]
@@ -267,7 +268,7 @@ class Garbles(Liar):
 
 
 class ForgesReplies(Liar):
-    """Tells clients that something else happened."""
+    """Tells clients that something else happened, of committees that nobody decided, or of none."""
 
     name = "forge-replies"
 
@@ -279,7 +280,17 @@ class ForgesReplies(Liar):
                 damaged[self.random.randrange(len(damaged))] ^= 1 << self.random.randrange(8)
                 return [(message, (bytes(damaged),))]
             return [(replace(message, status=message.status ^ 1), attached)]
+        if isinstance(message, EpochsReply) and message.changes and self.random.random() < 0.7:
+            return [(replace(message, changes=self._made_up(message.changes)), attached)]
         return super().tells(message, attached)
+
+    def _made_up(self, changes: tuple[EpochChange, ...]) -> tuple[EpochChange, ...]:
+        """No change at all; or itself in the place of another, under the signatures for those who were decided."""
+        last = changes[-1].committee
+        if self.random.random() < 0.3:
+            return ()
+        alone = replace(last, members=last.members[:1], faults=0)
+        return (*changes[:-1], replace(changes[-1], committee=alone))
 
 
 class AltersRequests(MakesOthers):

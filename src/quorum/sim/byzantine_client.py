@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from quorum.entry import Buffer
 from quorum.model import NodeId
+from quorum.protocols.effects import Signed
 from quorum.runtime.fan_out import NONCE_BITS, FanOut
-from quorum.runtime.messages import NodeMessage, SubmitSigned
+from quorum.runtime.messages import EpochsRequest, NodeMessage, SubmitSigned
 from quorum.runtime.session import Session
 from quorum.runtime.session_settings import SessionSettings
 from quorum.sim.client import CONNECT_US, Connection, SimClient
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from quorum.sim.node import SimNode
 
 RECONNECT_US = 200_000
+TICK_US = 1_000_000
+FOLLOWED = "client follows another committee"
 EVERYBODY = "everybody"
 """The one endpoint that the session knows."""
 
@@ -32,7 +35,7 @@ class LyingConnection(Connection):
 
 
 class ByzantineSimClient(SimClient):
-    """As SimClient, with one connection to each member."""
+    """As SimClient, with one connection to each node; it trusts the first committee, and follows the changes."""
 
     def __init__(
         self,
@@ -44,16 +47,15 @@ class ByzantineSimClient(SimClient):
         super().__init__(world, name, on_answer, settings)
         self.session = Session((EVERYBODY,), self, settings)
         key = world.client_key(name)
-        committee = world.committee
         self.fan_out = FanOut(
-            world.nodes,
-            committee.faults,
-            world.request_domain,
+            world.committee,
             key.public,
             key.sign,
             self.random.getrandbits(NONCE_BITS),
             self._send,
             self._on_agreed,
+            self._on_followed,
+            lambda *signed: world.verifier.is_right(Signed(*signed)),
         )
         self._connections: dict[NodeId, Connection] = {}
         self._told = False
@@ -62,6 +64,15 @@ class ByzantineSimClient(SimClient):
         self.session.start(self.world.now_us)
         for node in self.world.nodes.values():
             self._dial(node)
+        self.world.schedule(TICK_US, self._tick_epochs)
+
+    def _tick_epochs(self) -> None:
+        self.fan_out.tick()
+        self._look()
+        self.world.schedule(TICK_US, self._tick_epochs)
+
+    def _on_followed(self) -> None:
+        self.world.sometimes.reached(FOLLOWED)
 
     def connect(self, endpoint: str, delay_us: int) -> None:
         """The session wants another connection, but there are no others: what is open goes out again."""
@@ -85,7 +96,7 @@ class ByzantineSimClient(SimClient):
         self.fan_out.connected(node.node)
         self._look()
 
-    def _send(self, member: NodeId, message: SubmitSigned, body: bytes) -> None:
+    def _send(self, member: NodeId, message: SubmitSigned | EpochsRequest, body: bytes) -> None:
         self._connections[member].ask(message, body)
 
     def transmit(self, message: object, body: bytes) -> None:
@@ -99,6 +110,7 @@ class ByzantineSimClient(SimClient):
         if self._connections.get(name) is connection:
             self.world.count(("hear", self.name, name, message))
             self.fan_out.received(name, message, body)  # type: ignore[arg-type]
+            self._look()
 
     def lose(self, connection: Connection) -> None:
         name = connection.node.node

@@ -16,7 +16,7 @@ from quorum.errors import RemoteProtocolError
 from quorum.model import NodeId
 from quorum.protocols.effects import FetchSnapshot, Persist, Reset, Send, Signed
 from quorum.protocols.events import SnapshotMark
-from quorum.protocols.pbft import approving, ordering, progress, view_change
+from quorum.protocols.pbft import approving, multicast, ordering, progress, view_change
 from quorum.protocols.pbft.aside import blocks_to, drop_after
 from quorum.protocols.pbft.blocks import Block, read_headers, read_past_block
 from quorum.protocols.pbft.chain import Link, check_follows
@@ -84,6 +84,7 @@ def _look_at_primary(state: PbftState) -> None:
         for waiting in late:
             waiting.forwarded_us = state.now_us
         state.send(state.primary, Forward(state.view, tuple(waiting.data for waiting in late)))
+    multicast.tell_all(state, timeout_us)
 
 
 def on_status(state: PbftState, sender: NodeId, status: Status) -> None:
@@ -95,15 +96,17 @@ def on_status(state: PbftState, sender: NodeId, status: Status) -> None:
             _remember_view(state, sender, status.view)
     if not is_heeded:
         return
-    if sender not in state.committee.keys and status.committed < state.commit_sequence:
-        state.send(sender, status_of(state))  # members tell each other; whoever follows without a vote has to ask
+    if sender not in state.committee.keys:  # members tell each other; whoever follows without a vote has to ask
+        if status.committed < state.commit_sequence:
+            state.send(sender, status_of(state))
+        if state.active and sender not in state.holders:
+            _give_current_view(state, sender, status)
     if sender in state.holders:
         _compare(state, sender, status, before)
 
 
 def _compare(state: PbftState, sender: NodeId, status: Status, before: Status | None) -> None:
-    if status.view < state.view or (status.view == state.view and not status.active):
-        _give_view(state, sender)
+    _give_current_view(state, sender, status)
     if status.committed > state.commit_sequence and (
         (before is not None and before.committed > state.commit_sequence)
         or status.committed > state.commit_sequence + state.settings.window
@@ -113,6 +116,11 @@ def _compare(state: PbftState, sender: NodeId, status: Status, before: Status | 
     if same_view and before is not None and before.committed == status.committed:
         _give_votes(state, sender, status)
         _pass_on(state, sender, status, before)
+
+
+def _give_current_view(state: PbftState, sender: NodeId, status: Status) -> None:
+    if status.view < state.view or (status.view == state.view and not status.active):
+        _give_view(state, sender)
 
 
 def _give_view(state: PbftState, to: NodeId) -> None:

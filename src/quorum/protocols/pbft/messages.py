@@ -109,7 +109,8 @@ class Offer(Message, frozen=True, gc=False, array_like=True, tag=68):
 
 
 class Forward(Message, frozen=True, gc=False, array_like=True, tag=69):
-    """Backup to primary: signed requests that wait here and that you do not propose."""
+    """Backup to primary: signed requests that wait here and that you do not propose. To other members: the primary
+    was told in vain."""
 
     requests: tuple[bytes, ...]
 

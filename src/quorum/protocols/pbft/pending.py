@@ -9,6 +9,7 @@ orders differ by unless the network is so slow that another primary is wanted an
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from quorum.certificate.requests import SignedRequest
 from quorum.model import NodeId
@@ -26,14 +27,14 @@ COST_BYTES = 256
 class Waiting:
     """One request, and since when it waits here."""
 
-    __slots__ = ("by", "data", "forwarded_us", "proposed", "request", "since_us")
+    __slots__ = ("by", "data", "forwarded_us", "proposed", "request", "since_us", "told_all")
 
     def __init__(self, request: SignedRequest, data: bytes, since_us: int, by: NodeId = "") -> None:
         self.by = by
         self.request = request
         self.data = data
         self.since_us = since_us
-        self.proposed = False
+        self.proposed = self.told_all = False
         self.forwarded_us = 0
         """When it was last passed on to the primary of this view; 0: not yet."""
 
@@ -114,6 +115,7 @@ class Pending:
         kept = frozenset(held)
         for name, waiting in self._waiting.items():
             waiting.proposed = name in kept
+            waiting.told_all = False
             waiting.forwarded_us = 0
 
     def proposed(self, names: Iterable[bytes]) -> None:
@@ -138,6 +140,15 @@ class Pending:
             if not waiting.proposed and now_us - waiting.forwarded_us >= again_us:
                 found.append(waiting)
         return found
+
+    def unheard(self, now_us: int, after_us: int, most: int) -> list[Waiting]:
+        """Of the oldest `most` requests those that no block holds after `after_us`, and that not all were told."""
+        oldest = islice(self._waiting.values(), most)
+        return [
+            waiting
+            for waiting in oldest
+            if not (waiting.proposed or waiting.told_all) and now_us - waiting.since_us >= after_us
+        ]
 
     def is_censored(self, now_us: int, after_us: int) -> bool:
         """Whether the oldest request has waited for `after_us`, is in no block, and another that came here half of
