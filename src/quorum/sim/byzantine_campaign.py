@@ -22,6 +22,8 @@ from quorum.sim.campaign import CALM_US, Outcome, Refuted, outcome_of, set_disks
 from quorum.sim.faults import ALL_FAULTS, SECOND_US, Nemesis
 from quorum.sim.workload import Worker
 
+UNDER_WAY_US = 2 * SECOND_US
+"""A liar has old requests ordered again now and then, also in the calm: what is under way at the end may end."""
 CALM_BYZANTINE_US = CALM_US + 12 * SECOND_US
 """Views that failed one after the other have doubled the patience for the next."""
 
@@ -168,6 +170,7 @@ def run_byzantine_seed(
         if plan.spares:
             Operators(world, stop_us, plan.churn_ms * 1000).start()
         world.run(plan.seconds * SECOND_US)
+        world.run_until(lambda: len(set(applied_by(world).values())) == 1, UNDER_WAY_US)
         check_ending(world, workers)
         verdict = check_linearizable(history)
         if not verdict:
@@ -180,10 +183,15 @@ def run_byzantine_seed(
     return outcome_of(plan, failure, refuted, world, workers), history, world
 
 
+def applied_by(world: ByzantineWorld) -> dict[NodeId, int]:
+    """How far each honest member that runs has applied."""
+    drivers = {name: world.nodes[name].driver for name in world.honest}
+    return {name: driver.applied_index for name, driver in drivers.items() if driver is not None}
+
+
 def check_ending(world: ByzantineWorld, workers: list[Worker]) -> None:
     """After the calm: every honest member runs and has applied the same, every client was answered."""
-    honest = {name: world.nodes[name] for name in world.honest}
-    applied = {name: node.driver.applied_index for name, node in honest.items() if node.driver is not None}
+    honest, applied = {name: world.nodes[name] for name in world.honest}, applied_by(world)
     if len(applied) < len(honest) or len(set(applied.values())) > 1:
         raise Violation("progress: every honest member catches up in the calm", f"applied blocks {applied}")
     digests = {name: node.host.digest() for name, node in honest.items() if node.host is not None}

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from protocols.pbft.cluster import SETTINGS
-from protocols.pbft.scene import block_after, check_progress, lie, propose_as, request_of, requests, started, views
+from protocols.pbft.scene import (
+    block_after,
+    check_progress,
+    lie,
+    order,
+    propose_as,
+    request_of,
+    requests,
+    started,
+    views,
+)
 from quorum.protocols.pbft import view_change
 from quorum.protocols.pbft.messages import Forward
 from quorum.protocols.pbft.state import PAST_VIEWS
@@ -14,7 +24,7 @@ def test_a_request_whose_forward_was_lost_is_forwarded_again_before_the_view_is_
     told: list[int] = []
 
     def lost_once(source: str, to: str, message: object, attached: tuple[bytes, ...]) -> list:  # type: ignore[type-arg]
-        if isinstance(message, Forward):
+        if isinstance(message, Forward) and to == "n1":
             told.append(cluster.now_us)
             if len(told) == 1:
                 return []
@@ -27,6 +37,21 @@ def test_a_request_whose_forward_was_lost_is_forwarded_again_before_the_view_is_
     assert request in cluster.requests_decided()
     assert views(cluster) == {0}
     assert len(told) == 2, "no more often than that"
+    check_progress(cluster)
+
+
+def test_what_came_before_the_state_that_a_member_fetches_waits_there_no_more() -> None:
+    """It cannot tell which of it was decided, and would have all of it ordered again, one after the other."""
+    cluster = started()
+    cluster.cut = {pair for other in ("n1", "n2", "n3") for pair in (("n4", other), (other, "n4"))}
+    order(cluster, 3 * SETTINGS.state_blocks)
+    node = cluster["n4"]
+    assert len(node.state.pending) == 3 * SETTINGS.state_blocks
+    cluster.cut.clear()
+    cluster.run(2 * SETTINGS.view_timeout_us)
+    assert node.base > 0, "it fetched a state"
+    assert len(node.state.pending) == 0
+    assert len(cluster.requests_decided()) == len(set(cluster.requests_decided()))
     check_progress(cluster)
 
 

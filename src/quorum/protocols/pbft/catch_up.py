@@ -490,6 +490,7 @@ def on_installed(state: PbftState, mark: SnapshotMark) -> None:
     state.commit_sequence = mark.index
     state.snapshot = mark
     state.certificates.clear()
+    state.pending.forget_until(place.time_us)
     state.here.prepares.clear()
     state.here.commits.clear()
     state.here.early.clear()

@@ -27,13 +27,13 @@ COST_BYTES = 256
 class Waiting:
     """One request, and since when it waits here."""
 
-    __slots__ = ("by", "data", "forwarded_us", "proposed", "request", "since_us", "told_all")
+    __slots__ = ("by", "came_us", "data", "forwarded_us", "proposed", "request", "since_us", "told_all")
 
     def __init__(self, request: SignedRequest, data: bytes, since_us: int, by: NodeId = "") -> None:
         self.by = by
         self.request = request
         self.data = data
-        self.since_us = since_us
+        self.came_us = self.since_us = since_us
         self.proposed = self.told_all = False
         self.forwarded_us = 0
         """When it was last passed on to the primary of this view; 0: not yet."""
@@ -94,6 +94,13 @@ class Pending:
                 self._count(waiting, -(len(waiting.data) + COST_BYTES))
                 ended.append(waiting)
         return ended
+
+    def forget_until(self, time_us: int) -> None:
+        """A state was fetched that knows what was decided until then, and not which requests that were: what came
+        here earlier may be among them. Who is not answered asks again."""
+        for name in [name for name, waiting in self._waiting.items() if waiting.came_us <= time_us]:
+            waiting = self._waiting.pop(name)
+            self._count(waiting, -(len(waiting.data) + COST_BYTES))
 
     def to_propose(self) -> list[Waiting]:
         """The next block's requests, oldest first: all that fit and are in no block of this view yet."""
