@@ -181,8 +181,7 @@ def test_up_refuses_to_describe_another_cluster_than_the_folder_holds(
 def test_a_committee_that_cannot_be_reached_says_how_many_must_answer_and_how_many_do(monkeypatch, tmp_path):
     monkeypatch.setattr(committee_dialler, "FIRST_S", 0.2)
     place = at_config(init_cluster(tmp_path / "c", nodes=4, model="byzantine").cluster)
-    members, faults, signer = place._committee
-    dialler = committee_dialler.CommitteeDialler("c", members, faults, signer, None)
+    dialler = committee_dialler.CommitteeDialler(place.committee(), place.endpoints, place._signer, None)
 
     async def call():
         try:

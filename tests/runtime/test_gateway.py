@@ -120,6 +120,7 @@ def test_a_signed_request_is_refused_where_no_protocol_orders_it() -> None:
 
 def test_a_signed_request_for_which_there_is_no_room_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signed_requests, "WAITING_MAX", 1)
+    monkeypatch.setattr(signed_requests, "CLIENT_SHARE", 1)
     node = Node()
     node.world.driver.replica = PbftReplica("n1", committee_of(4), lambda message: bytes(64))
     assert node.ask(SubmitSigned(1), b"a" * 300) == []

@@ -13,6 +13,7 @@ from quorum.apps.catalogue import LEDGER_APP, new_host
 from quorum.apps.host import SESSIONS
 from quorum.apps.ledger import Receipt
 from quorum.apps.ledger_application import LedgerApplication
+from quorum.certificate.committee import Committee, Member
 from quorum.certificate.keys import is_signed
 from quorum.certificate.requests import decode_request, request_statement
 from quorum.certificate.vote import SigningDomain
@@ -20,6 +21,7 @@ from quorum.errors import ConfigurationError
 from quorum.runtime.client import Client
 from quorum.runtime.connect import at_config
 from quorum.runtime.fan_out import FanOut
+from quorum.runtime.messages import SubmitSigned
 from quorum.runtime.setup import init_cluster
 from quorum.sim.byzantine_world import Key
 from runtime.test_client import OneNode
@@ -42,13 +44,13 @@ class Signed(OneNode):
         super().__init__()
         self.host = new_host(ledger=Register)
         self.requests: list[bytes] = []
-        self._fan_out = FanOut(
-            ["n1"], 0, SigningDomain("c", 0), KEY.public, KEY.sign, 1, self._sent, lambda message, body: None
-        )
+        alone = Committee("c", 1, (Member("n1", KEY.public),), 0)
+        self._fan_out = FanOut(alone, KEY.public, KEY.sign, 1, self._sent, lambda message, body: None)
         self._fan_out.connected("n1")
 
     def _sent(self, member, message, data) -> None:
-        self.requests.append(data)
+        if isinstance(message, SubmitSigned):
+            self.requests.append(data)
 
     def send(self, message: object, body: bytes) -> None:
         super().send(message, body)

@@ -21,7 +21,7 @@ from quorum.console.approval_checks import (
     needed,
 )
 from quorum.console.command import AnswerNo, command, print_json, seconds_option
-from quorum.console.inquiry import Answers, ask_all
+from quorum.console.inquiry import Answers, ask_all, refuse_discretion
 from quorum.console.present import Present, present_of
 from quorum.errors import ConfigurationError
 from quorum.runtime.config import ClusterConfig, find_config, load_cluster
@@ -186,7 +186,9 @@ async def _committee(
             )
         members.append(Member(node, known[node], weight))
     proven = await newest_committee(place)
-    epoch = newest_epoch(await ask_all(place), proven.nodes, proven.faults)
+    answers = await ask_all(place)
+    refuse_discretion(answers)
+    epoch = newest_epoch(answers, proven.nodes, proven.faults)
     may_lie = (len(members) - 1) // 3 if faults is None else faults
     committee = Committee(cluster.cluster_id, epoch + 1, tuple(members), may_lie)
     check_committee(committee)
