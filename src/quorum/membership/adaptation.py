@@ -1,0 +1,134 @@
+"""From observations to at most one change of the committee: what the leader runs, turn by turn.
+
+A proposal is no change: it goes through the log, by joint consensus, and counts once it is committed. So the base
+is always the committee that was committed last, a change is decided by a quorum of the old committee and one of
+the new, and nobody leaves before who takes its seat is in.
+
+I1  no proposal while a change is under way.
+I2  no proposal whose committee could not decide with those who are fit, or on which those in force could not.
+I3  no proposal to become smaller while changes take longer than repairs: that would lose more than it gains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from quorum.errors import ConfigurationError
+from quorum.membership.health import HealthBook
+from quorum.membership.observation import Limits, Observation, Situation
+from quorum.membership.policy import Policy
+from quorum.model import Configuration, NodeId
+from quorum.systems.build import build
+
+REPAIRS_KEPT = 16
+BREAK_EVEN = 1.2
+"""A change must be so much faster than a repair: below about 1.1, with 5 nodes, a committee that adapts is up less
+than a fixed one (systems.participation computes it)."""
+
+
+class Proposal(msgspec.Struct, frozen=True):
+    """Who should be put in and out of the committee, in one change, and why each."""
+
+    promote: tuple[NodeId, ...]
+    demote: tuple[NodeId, ...]
+    reasons: tuple[tuple[NodeId, str], ...]
+
+
+class Adaptation:
+    """Holds what was observed of the members, and asks a policy each turn."""
+
+    def __init__(
+        self, policy: Policy, nodes: int, faults: int, floor: int = 3, limits: Limits | None = None
+    ) -> None:
+        self._policy = policy
+        self._nodes, self._faults, self._floor = nodes, faults, floor
+        self.health = HealthBook(limits)
+        self.refused = ""
+        """Why the last turn that wanted a change proposed none."""
+        self._changing_since_us: int | None = None
+        self._changes_us: list[int] = []
+        self._repairs_us: list[int] = []
+        self._out_since_us: dict[NodeId, int] = {}
+
+    def step(
+        self, configuration: Configuration, leader: NodeId, observed: Iterable[Observation], now_us: int
+    ) -> Proposal | None:
+        """Take in what the leader observes; return what should change now, if anything."""
+        self.health.see(observed, configuration.voters, now_us)
+        self._time_repairs(now_us)
+        self._time_changes(configuration, now_us)
+        self.refused = ""
+        if configuration.outgoing is not None:
+            return None  # I1
+        situation = self.situation(configuration, leader)
+        try:
+            wanted = tuple(self._policy(situation))
+        except ConfigurationError as error:
+            self.refused = str(error)
+            return None
+        if frozenset(wanted) == frozenset(configuration.voters):
+            return None
+        self.refused = self._why_not(situation, frozenset(wanted))
+        return None if self.refused else self._proposal(situation, wanted)
+
+    def situation(self, configuration: Configuration, leader: NodeId) -> Situation:
+        """What the policy is told."""
+        members = frozenset({*configuration.voters, *configuration.learners})
+        fit = tuple(node for node in self.health.fit if node in members)
+        unfit = tuple(pair for pair in self.health.unfit if pair[0] in members)
+        return Situation(configuration, leader, fit, unfit, self._nodes, self._faults, self._floor)
+
+    def _why_not(self, situation: Situation, wanted: frozenset[NodeId]) -> str:
+        configuration, fit = situation.configuration, frozenset(situation.fit)
+        if not build(configuration).writes.contains(fit):
+            missing = ", ".join(f"{node} ({reason})" for node, reason in situation.unfit)
+            return f"no quorum of the committee is fit to decide on a change. Missing: {missing}."
+        if 2 * len(wanted & fit) <= len(wanted):
+            return "too few of the committee that is wanted are fit to decide."
+        if len(wanted) < len(configuration.voters) and not self.is_change_faster_than_repair:
+            return (
+                "changes of the committee take longer than repairs here, so a smaller one would be up less than "
+                "the present one."
+            )
+        return ""
+
+    @property
+    def is_change_faster_than_repair(self) -> bool:
+        """Whether changing the committee pays, by what was seen so far; it does where nothing was seen."""
+        if not self._changes_us or not self._repairs_us:
+            return True
+        change = sum(self._changes_us) / len(self._changes_us)
+        repair = sum(self._repairs_us) / len(self._repairs_us)
+        return BREAK_EVEN * change < repair
+
+    def _proposal(self, situation: Situation, wanted: tuple[NodeId, ...]) -> Proposal:
+        voters, reasons = situation.configuration.voters, dict(situation.unfit)
+        promote = tuple(sorted(set(wanted) - set(voters)))
+        demote = tuple(sorted(set(voters) - set(wanted)))
+        why = [(node, "well for long enough") for node in promote]
+        why += [
+            (node, reasons.get(node, "an even committee survives no more than the odd one below"))
+            for node in demote
+        ]
+        return Proposal(promote, demote, tuple(sorted(why)))
+
+    def _time_repairs(self, now_us: int) -> None:
+        """How long nodes were badly seen before they were well again."""
+        for node, health in self.health.items():
+            is_bad = health.bad_since_us is not None or (not health.is_fit and health.good_since_us is None)
+            if is_bad:
+                self._out_since_us.setdefault(node, now_us)
+            elif (since_us := self._out_since_us.pop(node, None)) is not None:
+                self._repairs_us = [*self._repairs_us, now_us - since_us][-REPAIRS_KEPT:]
+        self._out_since_us = {node: at for node, at in self._out_since_us.items() if self.health.of(node)}
+
+    def _time_changes(self, configuration: Configuration, now_us: int) -> None:
+        """How long a change was under way, from when it was first seen until it was no more."""
+        if configuration.outgoing is not None:
+            if self._changing_since_us is None:
+                self._changing_since_us = now_us
+        elif self._changing_since_us is not None:
+            self._changes_us = [*self._changes_us, now_us - self._changing_since_us][-REPAIRS_KEPT:]
+            self._changing_since_us = None

@@ -1,0 +1,136 @@
+"""Who is fit to vote: suspicions that last, and returns that last. A flapping node waits longer each time.
+
+I1  a node is never unfit for less than `hold_us` of being badly seen, unless it is proven to lie.
+I2  the wait before a return doubles with each return that did not last, and never exceeds `stable_max_us`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from quorum.membership.observation import Limits, Observation
+from quorum.model import NodeId
+
+UNREACHABLE = "unreachable"
+BEHIND = "behind"
+LATE = "late"
+LIED = "lied"
+
+
+class Health:
+    """What is remembered of one node."""
+
+    __slots__ = ("bad_since_us", "flaps", "good_since_us", "is_fit", "reason", "returned_us", "since_us")
+
+    def __init__(self, now_us: int, is_fit: bool) -> None:
+        self.is_fit = is_fit
+        self.reason = "" if is_fit else "new"
+        self.since_us = now_us
+        self.bad_since_us: int | None = None
+        self.good_since_us: int | None = None
+        self.returned_us: int | None = None
+        self.flaps = 0
+
+    def wait_us(self, limits: Limits) -> int:
+        """How long the node must be well before it returns."""
+        return min(limits.stable_max_us, limits.stable_us << min(self.flaps, 20))
+
+    def see(self, trouble: str, now_us: int, limits: Limits) -> None:
+        """The node was seen: `trouble` says what is wrong with it; empty: nothing."""
+        if self.is_fit:
+            self._see_fit(trouble, now_us, limits)
+        elif trouble:
+            self.good_since_us = None
+            self.reason = trouble
+        elif self.reason != LIED:
+            if self.good_since_us is None:
+                self.good_since_us = now_us
+            if now_us - self.good_since_us >= self.wait_us(limits):
+                self._become(True, "", now_us)
+                self.returned_us = now_us
+
+    def _see_fit(self, trouble: str, now_us: int, limits: Limits) -> None:
+        if self.returned_us is not None and now_us - self.returned_us >= limits.forgive_us:
+            self.returned_us, self.flaps = None, 0
+        if not trouble:
+            self.bad_since_us = None
+            return
+        if self.bad_since_us is None:
+            self.bad_since_us = now_us
+        if trouble == LIED or now_us - self.bad_since_us >= limits.hold_us:
+            self.flaps += self.returned_us is not None
+            self.returned_us = None
+            self._become(False, trouble, now_us)
+
+    def _become(self, is_fit: bool, reason: str, now_us: int) -> None:
+        self.is_fit, self.reason, self.since_us = is_fit, reason, now_us
+        self.bad_since_us = self.good_since_us = None
+
+
+class HealthBook:
+    """The health of every member."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._known: dict[NodeId, Health] = {}
+
+    def see(self, observations: Iterable[Observation], voters: Iterable[NodeId], now_us: int) -> None:
+        """Take in what was observed. Whoever is seen for the first time is fit if it votes already; a standby has
+        to show first that it is well. Who is not observed any more is forgotten."""
+        voting, known = frozenset(voters), self._known
+        self._known = {}
+        for seen in sorted(observations, key=lambda each: each.node):
+            health = known.get(seen.node) or Health(now_us, seen.node in voting)
+            health.see(self._trouble(seen), now_us, self.limits)
+            self._known[seen.node] = health
+
+    def of(self, node: NodeId) -> Health | None:
+        """What is known of a node; None: nothing."""
+        return self._known.get(node)
+
+    def items(self) -> Iterable[tuple[NodeId, Health]]:
+        """Every member and its health, by name."""
+        return self._known.items()
+
+    @property
+    def fit(self) -> tuple[NodeId, ...]:
+        """Who may vote, by name."""
+        return tuple(node for node, health in self._known.items() if health.is_fit)
+
+    @property
+    def unfit(self) -> tuple[tuple[NodeId, str], ...]:
+        """Who may not, and why, by name."""
+        return tuple((node, health.reason) for node, health in self._known.items() if not health.is_fit)
+
+    def explain(self, node: NodeId, now_us: int) -> str:
+        """Why a node is in or out, since when, and what would change that."""
+        health = self._known.get(node)
+        if health is None:
+            return f"{node} is not observed: it is no member, or this node does not lead."
+        since = f"for {_seconds(now_us - health.since_us)}"
+        if health.is_fit and health.bad_since_us is not None:
+            left_us = self.limits.hold_us - (now_us - health.bad_since_us)
+            return f"{node} is fit to vote {since}, but is badly seen, and will be out in {_seconds(left_us)}."
+        if health.is_fit:
+            return f"{node} is fit to vote {since}."
+        if health.reason == LIED:
+            return f"{node} is out {since}: it is proven to lie. Only another key brings it back."
+        wait = _seconds(health.wait_us(self.limits))
+        if health.good_since_us is None:
+            return f"{node} is out {since}: {health.reason}. It may return after {wait} of being well."
+        left_us = health.wait_us(self.limits) - (now_us - health.good_since_us)
+        return f"{node} is out {since}, is well again, and may return in {_seconds(left_us)}."
+
+    def _trouble(self, seen: Observation) -> str:
+        limits = self.limits
+        if seen.lied:
+            return LIED
+        if seen.phi >= limits.suspect_phi:
+            return UNREACHABLE
+        if seen.lag_entries > limits.lag_entries_max:
+            return BEHIND
+        return LATE if seen.missed > limits.missed_max else ""
+
+
+def _seconds(time_us: int) -> str:
+    return f"{time_us / 1_000_000:.0f} s"

@@ -1,0 +1,100 @@
+"""Which committee should be in force: pure functions from a situation to the voters wanted.
+
+None of them acts, and none looks at time: who is fit has been judged before (membership.health), and whether the
+change may be made now is judged after (membership.adaptation).
+Sources: Elasticsearch reference, "Voting configurations" (auto-shrink), for odd sizes and who is given a seat
+first; Jajodia and Mutchler (1990), section 4, for the floor of three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias
+
+from quorum.errors import ConfigurationError
+from quorum.membership.observation import Situation
+from quorum.model import NodeId
+
+Policy: TypeAlias = Callable[[Situation], Iterable[NodeId]]
+"""The voters that a situation asks for; those in force mean that nothing should change."""
+
+FLOOR: Final = 3
+ADAPTIVE_FROM: Final = 5
+"""From so many members on, adapting the committee is worth something."""
+
+
+def fixed(situation: Situation) -> tuple[NodeId, ...]:
+    """Nobody is put in or out but by an operator."""
+    return situation.configuration.voters
+
+
+def adaptive(situation: Situation) -> tuple[NodeId, ...]:
+    """All who are fit, but an odd number of them, and the floor at least; a seat that nobody fit is there for
+    stays with who has it."""
+    fit = _by_preference(situation)
+    size = len(fit) - (len(fit) % 2 == 0)
+    size = max(size, min(floor_of(situation), situation.nodes))
+    return _filled(situation, fit[:size], size)
+
+
+def participation(situation: Situation) -> tuple[NodeId, ...]:
+    """A committee of n = N-T+1, agreed through the log: who is in it stays while it is fit, and is replaced by a
+    standby that is. The majority of n decides (`quorum check --rule participation` says what that is worth)."""
+    size = min(situation.nodes, max(1, situation.nodes - situation.faults + 1))
+    return _filled(situation, _by_preference(situation)[:size], size)
+
+
+def custom(function: Policy) -> Policy:
+    """A policy of the user's own, whose answers are checked: members alone, each once, and the floor at least.
+    The result raises ConfigurationError for an answer that is none."""
+
+    def checked(situation: Situation) -> tuple[NodeId, ...]:
+        try:
+            wanted = tuple(function(situation))
+        except Exception as error:
+            raise ConfigurationError(
+                f"the custom policy was asked for a committee, but it raised {type(error).__name__}: {error}. "
+                "Correct it; the committee stays as it is."
+            ) from error
+        members = {*situation.configuration.voters, *situation.configuration.learners}
+        strangers = [node for node in wanted if node not in members]
+        if strangers or len(set(wanted)) < len(wanted):
+            what = f"{strangers[0]!r}, which is no member" if strangers else "a member twice"
+            raise ConfigurationError(
+                f"the custom policy was asked for a committee, but it named {what}. Correct it; the committee "
+                "stays as it is."
+            )
+        if len(wanted) < floor_of(situation):
+            raise ConfigurationError(
+                f"the custom policy was asked for a committee, but it named {len(wanted)} members, and the floor "
+                f"is {floor_of(situation)}. Correct it, or lower the floor; the committee stays as it is."
+            )
+        return tuple(sorted(wanted))
+
+    return checked
+
+
+BY_NAME: Final[dict[str, Policy]] = {"fixed": fixed, "adaptive": adaptive, "participation": participation}
+
+
+def usual(nodes: int) -> str:
+    """The policy of a cluster of N for which none is named."""
+    return "adaptive" if nodes >= ADAPTIVE_FROM else "fixed"
+
+
+def floor_of(situation: Situation) -> int:
+    """The fewest voters: what was configured, and never under three where there are three."""
+    return min(situation.nodes, max(FLOOR, situation.floor))
+
+
+def _by_preference(situation: Situation) -> list[NodeId]:
+    """Who is fit: the leader, then who votes already, then standbys, each by name."""
+    voting = frozenset(situation.configuration.voters)
+    return sorted(situation.fit, key=lambda node: (node != situation.leader, node not in voting, node))
+
+
+def _filled(situation: Situation, chosen: list[NodeId], size: int) -> tuple[NodeId, ...]:
+    """The chosen, and as many of the present voters as are missing; those who are worst stay out first."""
+    reasons = dict(situation.unfit)
+    left = sorted(set(situation.configuration.voters) - set(chosen), key=lambda node: (node in reasons, node))
+    return tuple(sorted([*chosen, *left[: max(0, size - len(chosen))]]))
