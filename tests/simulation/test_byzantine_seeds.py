@@ -64,7 +64,8 @@ def test_a_seed_whose_liar_floods_takes_twice_the_events_of_another_at_most(node
         run_byzantine_seed(msgspec.structs.replace(plan, lies=(lie,)))[0] for lie in ("vote-twice", "flood")
     )
     assert usual.failure == flooded.failure == ""
-    assert flooded.events / flooded.operations <= 2 * usual.events / usual.operations
+    assert flooded.events <= 2 * usual.events
+    assert flooded.operations >= usual.operations / 3
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ class FanOut:
             case Submit(request, app, client, first, acked_below, count):
                 first = first if client else self._nonce + request
                 batch = Batch(app, client, first, acked_below, count, body)
-            case Query(request, app, stale=False):
+            case Query(request, app):  # also one that may be stale: a newer answer is as good
                 batch = Batch(SESSIONS, 0, self._nonce + request, 0, 1, query_body(app, body))
             case _:
                 request = getattr(message, "request", 0)
@@ -193,11 +193,6 @@ def _why_not(message: object) -> str:
         return (
             "a watch was asked of a cluster whose members may lie, but what one of them alone tells is not "
             "believed, and no T+1 tell the same at one time. Read it again, now and then."
-        )
-    if isinstance(message, Query):
-        return (
-            "a stale read was asked of a cluster whose members may lie, but what one of them alone tells is not "
-            "believed. Read without it: every read is ordered, and T+1 members answer."
         )
     what = _ASKED.get(type(message), type(message).__name__)
     return (
