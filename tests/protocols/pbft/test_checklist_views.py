@@ -290,6 +290,20 @@ def test_row_40_a_view_built_on_messages_of_an_earlier_one_is_refused(count: int
     check_progress(cluster, made, within_us=2 * TIMEOUTS_US)
 
 
+def test_row_18_who_passes_on_a_block_from_before_the_base_of_a_view_is_not_blamed() -> None:
+    """A primary that began its view twice may have told that member of an earlier base (Twins 12520, 14478)."""
+    cluster = started()
+    order(cluster, 3)
+    cluster["n1"].crash()
+    cluster.submit(request_of("late", 1))
+    cluster.run(2 * cluster.settings.view_timeout_us)
+    node = cluster["n3"]
+    view, base = node.state.view, node.state.base.sequence
+    assert base > 0 and node.state.primary != "n4"
+    receive(cluster, "n3", "n4", PrePrepare(view, base, bytes(64)), node.seen[base - 1])
+    assert not cluster.errors and not complaints(cluster, "n4")
+
+
 @pytest.mark.parametrize("vote", [99, -1, 0, int(VoteKind.VIEW_CHANGE)])
 @pytest.mark.parametrize("sender", ["n4", "n5"])
 def test_row_26_a_claim_by_votes_of_no_known_kind_is_refused(sender: str, vote: int) -> None:

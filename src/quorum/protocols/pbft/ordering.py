@@ -99,6 +99,8 @@ def on_pre_prepare(state: PbftState, sender: NodeId, message: PrePrepare, attach
         raise RemoteProtocolError(sender, f"sent a pre-prepare with {len(attached)} blocks")
     sequence, entry = message.sequence, bytes(attached[0])
     if not state.base.sequence < sequence:
+        if sender != state.primary:
+            return  # a primary that began its view twice may have told it of an earlier base
         raise RemoteProtocolError(
             sender, f"sent block {sequence} in a view that begins after {state.base.sequence}"
         )
