@@ -56,6 +56,16 @@ def folder(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
 
 
 @pytest.fixture
+def committee(run: Run, tmp_path: Path) -> Iterator[Path]:
+    """The folder of a running committee of four, of whom one may lie."""
+    made = tmp_path / ".quorum"
+    assert run("init", "--folder", made, "--nodes", 4, "--model", "byzantine").exit_code == 0
+    assert run("up", "--folder", made).exit_code == 0
+    yield made
+    run("down", "--folder", made)
+
+
+@pytest.fixture
 def at(folder: Path) -> tuple[str, str]:
     """The options by which a command finds the cluster in `folder`."""
     return ("--config", str(folder / "cluster.toml"))

@@ -6,7 +6,6 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,58 +22,48 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 PATIENCE_S = 40.0
 
 
-@pytest.fixture
-def folder(run, tmp_path) -> Iterator[Path]:
-    """The folder of a running committee of four."""
-    made = tmp_path / ".quorum"
-    assert run("init", "--folder", made, "--nodes", 4, "--model", "byzantine").exit_code == 0
-    assert run("up", "--folder", made).exit_code == 0
-    yield made
-    run("down", "--folder", made)
-
-
-def primary_of(folder: Path, run_json) -> str:
+def primary_of(committee: Path, run_json) -> str:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        _, seen = run_json("status", "--config", folder / "cluster.toml")
+        _, seen = run_json("status", "--config", committee / "cluster.toml")
         if seen["leader"] is not None:
             return seen["leader"]
         time.sleep(0.1)
     raise AssertionError("nobody orders")
 
 
-def test_a_committee_decides_loses_its_primary_and_goes_on(run, run_json, folder):
-    config = ("--config", folder / "cluster.toml")
+def test_a_committee_decides_loses_its_primary_and_goes_on(run, run_json, committee):
+    config = ("--config", committee / "cluster.toml")
     assert run("kv", "put", *config, "a", "1").exit_code == 0
-    first = primary_of(folder, run_json)
-    cluster = LocalCluster(folder / "cluster.toml")
+    first = primary_of(committee, run_json)
+    cluster = LocalCluster(committee / "cluster.toml")
     assert cluster.signal(first, signal.SIGKILL)
     assert run("kv", "put", *config, "b", "2").exit_code == 0
     assert run("kv", "get", *config, "a").output.strip() == "1"
     assert run("kv", "get", *config, "b").output.strip() == "2"
-    assert primary_of(folder, run_json) != first
-    assert run("up", "--folder", folder).exit_code == 0
+    assert primary_of(committee, run_json) != first
+    assert run("up", "--folder", committee).exit_code == 0
     assert run("kv", "cas", *config, "b", "2", "3").exit_code == 0
     code, seen = run_json("status", *config)
     assert (code, seen["healthy"]) == (0, True)
     assert {node["accused"] == {} for node in seen["nodes"].values()} == {True}
 
 
-def test_everything_is_there_after_all_of_them_were_killed_at_once(run, folder):
-    config = ("--config", folder / "cluster.toml")
+def test_everything_is_there_after_all_of_them_were_killed_at_once(run, committee):
+    config = ("--config", committee / "cluster.toml")
     for number in range(5):
         assert run("kv", "put", *config, f"key{number}", number).exit_code == 0
-    cluster = LocalCluster(folder / "cluster.toml")
+    cluster = LocalCluster(committee / "cluster.toml")
     for node in cluster.nodes:
         cluster.signal(node, signal.SIGKILL)
-    started = run("up", "--folder", folder)
+    started = run("up", "--folder", committee)
     assert started.exit_code == 0, started.output
     for number in range(5):
         assert run("kv", "get", *config, f"key{number}").output.strip() == str(number)
 
 
-def test_the_newest_certificate_verifies_with_the_genesis_file_alone(run, folder):
-    config = folder / "cluster.toml"
+def test_the_newest_certificate_verifies_with_the_genesis_file_alone(run, committee):
+    config = committee / "cluster.toml"
     assert run("kv", "put", "--config", config, "a", "1").exit_code == 0
 
     async def certificate() -> bytes:
@@ -85,21 +74,21 @@ def test_the_newest_certificate_verifies_with_the_genesis_file_alone(run, folder
         raise AssertionError("no node")
 
     document = asyncio.run(certificate())
-    genesis = decode_genesis((folder / "genesis.json").read_bytes())
+    genesis = decode_genesis((committee / "genesis.json").read_bytes())
     assert judge_block(decode_json(document), genesis).valid
-    file = folder / "newest.json"
+    file = committee / "newest.json"
     file.write_bytes(document)
-    assert run("verify", file, "--genesis", folder / "genesis.json").exit_code == 0
+    assert run("verify", file, "--genesis", committee / "genesis.json").exit_code == 0
     altered = json.loads(document)
     altered["view"] = altered["view"] + 1
     file.write_text(json.dumps(altered))
-    assert run("verify", file, "--genesis", folder / "genesis.json").exit_code == 1
+    assert run("verify", file, "--genesis", committee / "genesis.json").exit_code == 1
 
 
-def test_commands_write_certificates_that_verify_and_follow_take(run, run_json, folder, monkeypatch, tmp_path):
+def test_commands_write_certificates_that_verify_and_follow_take(run, run_json, committee, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    config = ("--config", folder / "cluster.toml")
-    decided, newest = folder / "colour.json", folder / "cert.json"
+    config = ("--config", committee / "cluster.toml")
+    decided, newest = committee / "colour.json", committee / "cert.json"
     code, told = run_json("decide", "colour", "green", "--certificate", decided, *config)
     assert (code, told["value"]) == (0, "green") and told["certified_block"] >= told["index"]
     text = run("decide", "colour", "--certificate", decided, *config)
@@ -111,8 +100,8 @@ def test_commands_write_certificates_that_verify_and_follow_take(run, run_json, 
     for command in ("verify", "follow"):
         assert run(command, newest).exit_code == 0, command
     assert json.loads(run("certificate", *config).stdout)["format"] == "quorum-block-1"
-    assert run("certificate", "-o", folder, *config).exit_code == 2
-    code, said = run_command(f"python {ROOT}/examples/decision_certificate.py {folder}/cluster.toml")
+    assert run("certificate", "-o", committee, *config).exit_code == 2
+    code, said = run_command(f"python {ROOT}/examples/decision_certificate.py {committee}/cluster.toml")
     assert code == 1 and "Run `quorum certificate -o cert.json`" in said and "Traceback" not in said
 
 
@@ -162,8 +151,8 @@ def test_the_demo_catches_its_liar(run_json):
     assert found["trial"]["evidence_valid"] and found["trial"]["certificate_valid"]
 
 
-def test_what_one_member_alone_would_vouch_for_is_refused_with_what_to_do_instead(run, folder, tmp_path):
-    config = ("--config", folder / "cluster.toml")
+def test_what_one_member_alone_would_vouch_for_is_refused_with_what_to_do_instead(run, committee, tmp_path):
+    config = ("--config", committee / "cluster.toml")
     result = run("backup", tmp_path / "all.backup", *config)
     assert result.exit_code == 2 and "may lie" in result.output and "quorum kv range" in result.output
     assert not (tmp_path / "all.backup").exists()
@@ -171,8 +160,8 @@ def test_what_one_member_alone_would_vouch_for_is_refused_with_what_to_do_instea
     assert result.exit_code == 2 and "Read it again" in result.output
 
 
-def test_locks_exclude_each_other_and_are_passed_on_by_commands(run, folder):
-    config = ("--config", folder / "cluster.toml")
+def test_locks_exclude_each_other_and_are_passed_on_by_commands(run, committee):
+    config = ("--config", committee / "cluster.toml")
     assert run("lock", "--help").exit_code == 0
     result = run("lock", *config, "door", "--", "true")
     assert result.exit_code == 0, result.output

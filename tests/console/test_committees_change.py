@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,35 +20,25 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 PATIENCE_S = 40.0
 
 
-@pytest.fixture
-def folder(run, tmp_path) -> Iterator[Path]:
-    """The folder of a running committee of four."""
-    made = tmp_path / ".quorum"
-    assert run("init", "--folder", made, "--nodes", 4, "--model", "byzantine").exit_code == 0
-    assert run("up", "--folder", made).exit_code == 0
-    yield made
-    run("down", "--folder", made)
-
-
-def restart(run, folder: Path) -> None:
-    assert run("down", "--folder", folder).exit_code == 0
-    started = run("up", "--folder", folder)
+def restart(run, committee: Path) -> None:
+    assert run("down", "--folder", committee).exit_code == 0
+    started = run("up", "--folder", committee)
     assert started.exit_code == 0, started.output
 
 
-def approve(run_json, folder: Path, *members: str) -> None:
+def approve(run_json, committee: Path, *members: str) -> None:
     """The operators want these, as soon as they follow."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        code, done = run_json("approve", *members, "--config", folder / "cluster.toml")
+        code, done = run_json("approve", *members, "--config", committee / "cluster.toml")
         if (code == 0 and done["in_force"]) or time.monotonic() > deadline:
             assert code == 0 and done["in_force"], json.dumps(done)
             return
         time.sleep(0.2)
 
 
-def status_of(run_json, folder: Path) -> dict[str, dict]:
-    return run_json("status", "--config", folder / "cluster.toml")[1]["nodes"]
+def status_of(run_json, committee: Path) -> dict[str, dict]:
+    return run_json("status", "--config", committee / "cluster.toml")[1]["nodes"]
 
 
 def until(holds, what: str) -> None:
@@ -64,29 +53,29 @@ def put_by_url(url: str, keys: Path, key: bytes) -> None:
         client.kv.put(key, b"by url")
 
 
-def test_clients_go_on_although_two_founders_left_and_the_primary_dies(run, run_json, folder, tmp_path):
-    config = ("--config", folder / "cluster.toml")
+def test_clients_go_on_although_two_founders_left_and_the_primary_dies(run, run_json, committee, tmp_path):
+    config = ("--config", committee / "cluster.toml")
     assert run("kv", "put", *config, "a", "1").exit_code == 0
     old = tmp_path / "old"
     old.mkdir()
-    shutil.copy(folder / "cluster.toml", old / "cluster.toml")
-    shutil.copytree(folder / "keys", old / "keys")
+    shutil.copy(committee / "cluster.toml", old / "cluster.toml")
+    shutil.copytree(committee / "keys", old / "keys")
     assert run("admit", "n5", *config).exit_code == 0
-    restart(run, folder)
-    approve(run_json, folder, "n1", "n2", "n3", "n4", "n5")
-    approve(run_json, folder, "n2", "n3", "n4", "n5")
+    restart(run, committee)
+    approve(run_json, committee, "n1", "n2", "n3", "n4", "n5")
+    approve(run_json, committee, "n2", "n3", "n4", "n5")
     assert run("admit", "n6", *config).exit_code == 0
-    restart(run, folder)
-    approve(run_json, folder, "n3", "n4", "n5", "n6")
+    restart(run, committee)
+    approve(run_json, committee, "n3", "n4", "n5", "n6")
     assert run("kv", "put", *config, "b", "2").exit_code == 0
     until(
-        lambda: all(each["leader"] is not None for each in status_of(run_json, folder).values()),
+        lambda: all(each["leader"] is not None for each in status_of(run_json, committee).values()),
         "n1, which left two epochs ago, learns the view",
     )
-    cluster = LocalCluster(folder / "cluster.toml")
+    cluster = LocalCluster(committee / "cluster.toml")
     for departed in ("n1", "n2"):
         assert cluster.signal(departed, signal.SIGKILL)
-    primary = status_of(run_json, folder)["n5"]["leader"]
+    primary = status_of(run_json, committee)["n5"]["leader"]
     assert primary in ("n3", "n4", "n5", "n6")
     assert cluster.signal(primary, signal.SIGKILL)
     result = run("kv", "put", *config, "c", "3", "--timeout", PATIENCE_S)
@@ -95,8 +84,10 @@ def test_clients_go_on_although_two_founders_left_and_the_primary_dies(run, run_
         assert run("kv", "get", *config, key).output.strip() == value
     # One node of the newest committee is enough to find the others, by a URL or an older file.
     alive = next(name for name in ("n5", "n6") if name != primary)
-    put_by_url(f"quorum://{load_cluster(folder / 'cluster.toml').member(alive).advertise}", folder / "keys", b"d")
-    assert run("up", "--folder", folder).exit_code == 0
+    put_by_url(
+        f"quorum://{load_cluster(committee / 'cluster.toml').member(alive).advertise}", committee / "keys", b"d"
+    )
+    assert run("up", "--folder", committee).exit_code == 0
     for departed in ("n1", "n2"):
         assert cluster.signal(departed, signal.SIGTERM)
     result = run("kv", "put", "--config", old / "cluster.toml", "e", "5", "--timeout", PATIENCE_S)
@@ -104,10 +95,12 @@ def test_clients_go_on_although_two_founders_left_and_the_primary_dies(run, run_
     assert run("kv", "get", *config, "e").output.strip() == "5"
 
 
-def test_a_url_needs_the_genesis_file_and_the_clients_signing_key(run, folder, tmp_path):
-    addresses = ",".join(str(member.advertise) for member in load_cluster(folder / "cluster.toml").members)
-    put_by_url(f"quorum://{addresses}", folder / "keys", b"a")
-    issued = run("keys", "issue", "app", "--role", "data", "--out", tmp_path / "app", "--folder", folder / "keys")
+def test_a_url_needs_the_genesis_file_and_the_clients_signing_key(run, committee, tmp_path):
+    addresses = ",".join(str(member.advertise) for member in load_cluster(committee / "cluster.toml").members)
+    put_by_url(f"quorum://{addresses}", committee / "keys", b"a")
+    issued = run(
+        "keys", "issue", "app", "--role", "data", "--out", tmp_path / "app", "--folder", committee / "keys"
+    )
     assert issued.exit_code == 0
     put_by_url(f"quorum://{addresses}", tmp_path / "app", b"b")
     (tmp_path / "app" / "genesis.json").unlink()
@@ -122,19 +115,19 @@ def test_a_url_needs_the_genesis_file_and_the_clients_signing_key(run, folder, t
     assert time.monotonic() - began < PATIENCE_S / 2, "at once, not after its time is over"
 
 
-def test_a_client_that_stays_follows_two_changes_while_it_writes(run, run_json, folder):
-    config = ("--config", folder / "cluster.toml")
+def test_a_client_that_stays_follows_two_changes_while_it_writes(run, run_json, committee):
+    config = ("--config", committee / "cluster.toml")
     for node in ("n5", "n6"):
         assert run("admit", node, *config).exit_code == 0
-    restart(run, folder)
-    cluster = LocalCluster(folder / "cluster.toml")
+    restart(run, committee)
+    cluster = LocalCluster(committee / "cluster.toml")
 
     async def work() -> int:
         done = 0
 
         async def write(stop: asyncio.Event) -> None:
             nonlocal done
-            async with connect(config=folder / "cluster.toml", timeout=PATIENCE_S) as client:
+            async with connect(config=committee / "cluster.toml", timeout=PATIENCE_S) as client:
                 while not stop.is_set():
                     await client.kv.put(b"key", b"%d" % done)
                     done += 1
@@ -143,7 +136,7 @@ def test_a_client_that_stays_follows_two_changes_while_it_writes(run, run_json, 
         stop = asyncio.Event()
         writing = asyncio.create_task(write(stop))
         for members in (("n2", "n3", "n4", "n5"), ("n3", "n4", "n5", "n6")):
-            await asyncio.to_thread(approve, run_json, folder, *members)
+            await asyncio.to_thread(approve, run_json, committee, *members)
         for departed in ("n1", "n2"):
             assert cluster.signal(departed, signal.SIGKILL)
         before = done

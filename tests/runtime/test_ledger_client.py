@@ -219,28 +219,24 @@ def test_which_key_answers_a_question_is_not_one_node_s_word():
         ask(Source(lies), node)
 
 
-def test_an_old_signed_state_does_not_pass_for_the_newest():
+def overtaken():
+    """A node, and one that lies: it answers with a signed state from before "b" was added."""
     node = signed_node()
     old = node.prove(Look("b"))
     node.add(b"b")
     node.certify()
+    return node, lambda wanted: old
 
-    def lies(wanted):
-        return old
 
+def test_an_old_signed_state_does_not_pass_for_the_newest():
+    node, lies = overtaken()
     for nodes in ((lies, node.prove, node.prove, node.prove), (node.prove, node.prove, lies)):
         assert ask(Source(*nodes), node, "b").subject.value == b"here"
         assert ask(Source(*nodes), node, "b", certify=True).subject.value == b"here"
 
 
 def test_an_old_signed_state_does_not_pass_where_others_fail_or_have_no_vote():
-    node = signed_node()
-    old = node.prove(Look("b"))
-    node.add(b"b")
-    node.certify()
-
-    def lies(wanted):
-        return old
+    node, lies = overtaken()
 
     def fails(wanted):
         raise QuorumError("does not answer")

@@ -124,8 +124,12 @@ class Cluster:
         message, attached = self.links[source, to].popleft()
         node = self.nodes[to]
         if node.replica is not None and (source, to) not in self.cut:
-            node.step(events.Received(node.now_us, source, message, attached))
+            node.step(events.Received(node.now_us, self.name_of(source), message, attached))
         return True
+
+    def name_of(self, source: str) -> str:
+        """As whom a node is known to those who hear of it."""
+        return source
 
     def run(self, for_us: int) -> None:
         """Messages take no time; when none is left, the next timer fires."""

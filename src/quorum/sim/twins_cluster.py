@@ -75,17 +75,8 @@ class TwinCluster(Cluster):
             if (source, copy) not in self.cut:
                 self.links.setdefault((source, copy), deque()).append((message, attached))
 
-    def deliver(self) -> bool:
-        ready = [link for link in sorted(self.links) if self.links[link]]
-        if not ready:
-            return False
-        source, to = ready[self.random.randrange(len(ready))]
-        message, attached = self.links[source, to].popleft()
-        node = self.nodes[to]
-        if node.replica is not None and (source, to) not in self.cut:
-            name = self.member if source == self.twin else source
-            node.step(events.Received(node.now_us, name, message, attached))
-        return True
+    def name_of(self, source: str) -> str:
+        return self.member if source == self.twin else source
 
     def submit(self, *requests: bytes, to: tuple[str, ...] = ()) -> None:
         super().submit(*requests, to=to or tuple(self.nodes))
