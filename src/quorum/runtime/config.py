@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 
 from quorum.errors import ConfigurationError
+from quorum.membership.policy import POLICIES
 from quorum.model import Configuration, NodeId, check_fault_budget, check_node_id
 from quorum.runtime import toml
 from quorum.runtime.byzantine_config import check_byzantine_cluster, system_of
 from quorum.runtime.object_names import check_place, named_objects
+from quorum.runtime.participation_config import DURATIONS, Participation, check_function, check_participation
 
 if TYPE_CHECKING:
     from quorum.protocols.raft.settings import Settings
@@ -115,6 +117,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     faults: Annotated[int, msgspec.Meta(ge=0, le=10_000)] | None = None
     timing: Timing = Timing()
     limits: Limits = Limits()
+    participation: Participation = Participation()
     objects: dict[str, str] = {}
     ledger: str = ""
 
@@ -139,7 +142,14 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             reads=self.reads,
             writes=self.writes,
             weights=tuple(sorted((member.id, member.weight) for member in self.members if member.weight != 1)),
+            policy=self.policy,
+            floor=self.participation.floor,
+            faults=self._tolerated(),
         )
+
+    def _tolerated(self) -> int:
+        """T: what was given, or as many crashes as the voters survive."""
+        return (len(self._with_role("voter")) - 1) // 2 if self.faults is None else self.faults
 
     def _with_role(self, role: str) -> tuple[NodeId, ...]:
         return tuple(sorted(member.id for member in self.members if member.role == role))
@@ -258,10 +268,16 @@ def parse_cluster(text: str) -> ClusterConfig:
         raw["objects"] = named_objects(raw["objects"])
     if "ledger" in raw:
         check_place("ledger", raw["ledger"])
-    for name, kind in (("timing", Timing), ("limits", Limits)):
+    check_function(raw.get("participation"))
+    for name, kind in (("timing", Timing), ("limits", Limits), ("participation", Participation)):
         if isinstance(raw.get(name), dict):
             toml.check_keys(raw[name], kind, f"{name}.", ClusterConfig)
-    timing, members = raw.get("timing"), raw.get("members")
+    timing, members, participation = raw.get("timing"), raw.get("members"), raw.get("participation")
+    if isinstance(participation, dict):
+        raw["participation"] = {
+            key: parse_duration(value, f"participation.{key}") if key in DURATIONS else value
+            for key, value in participation.items()
+        }
     if isinstance(timing, dict):
         raw["timing"] = {
             key: value if key in ("lease_reads", "clock_drift_ppm") else parse_duration(value, f"timing.{key}")
@@ -387,7 +403,7 @@ def _check_choices(cluster: ClusterConfig) -> None:
             f'engine = "{cluster.engine}" was asked for with model = "crash", but it is for members that may lie. '
             'Set engine = "raft", or model = "byzantine".'
         )
-    _check_one_of("policy", cluster.policy, ("fixed",))
+    _check_one_of("policy", cluster.policy, ("fixed",) if cluster.model == "byzantine" else POLICIES)
 
 
 def _check_members(cluster: ClusterConfig) -> None:
@@ -445,7 +461,9 @@ def _check_quorums(cluster: ClusterConfig) -> None:
         check_byzantine_cluster(cluster)
         return
     check_fault_budget(len(cluster.members), cluster.faults or 0, "crash")
-    system = build(cluster.configuration())
+    first = cluster.configuration()
+    check_participation(cluster.policy, cluster.participation, len(cluster.members), first.faults)
+    system = build(first)
     check_raft(system)
     if cluster.faults and (
         cluster.reads or cluster.writes or any(member.weight != 1 for member in cluster.members)

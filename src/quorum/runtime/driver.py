@@ -23,7 +23,7 @@ from quorum.protocols.replica import Replica
 from quorum.runtime.comparison import Comparison
 from quorum.runtime.digests import Done
 from quorum.runtime.messages import Chunk, ChunkRequest, PieceRequest, Pieces, StateDigest
-from quorum.runtime.ports import Application, Observer, Ports, Requests
+from quorum.runtime.ports import Application, Observer, Ports, Requests, Steward
 from quorum.runtime.snapshot_keeper import SnapshotKeeper
 from quorum.runtime.stragglers import Stragglers
 from quorum.runtime.ticks import TICK, Ticks
@@ -35,6 +35,10 @@ ENTRY_BYTES = 1024
 SPACE = "space"
 """The driver's own timer: a full disk is tried again."""
 SPACE_RETRY_US = 1_000_000
+STEWARD = "steward"
+"""The driver's own timer: whoever looks after the members has a turn."""
+STEWARDS_TOKEN = -1
+"""Under it the steward's changes are proposed; requests of others have tokens from 1."""
 TAIL_BLOCKS = 64
 LOT_BYTES_MAX = 256 * 1024
 LOT_ENTRIES_MAX = 512
@@ -58,6 +62,7 @@ class Driver:
         requests: Requests,
         observer: Observer,
         digest_entries: int = 50_000,
+        steward: Steward | None = None,
     ) -> None:
         self.node = replica.node
         self.replica = replica
@@ -95,6 +100,7 @@ class Driver:
             self.node, ports, application, requests, observer, self.comparison, self._events.append, self._fail
         )
         self._ticks = Ticks(application, ports.timers, ports.clock)
+        self.steward = steward
         self.stopped = False
         self._perform_by_type = {
             effects.Send: self._send,
@@ -112,6 +118,11 @@ class Driver:
             effects.Verify: self._verify,
             effects.Completed: self._complete,
         }
+
+    @property
+    def now_us(self) -> int:
+        """This node's time."""
+        return self._clock.now_us()
 
     @property
     def is_idle(self) -> bool:
@@ -195,6 +206,8 @@ class Driver:
     def timer_fired(self, name: str) -> None:
         if name == SPACE:
             self._waits_for_space = False
+        elif name == STEWARD:
+            self._look_after()
         elif name != TICK:
             self._events.append(events.TimerFired(self._clock.now_us(), name))
         elif self._ticks.fired():
@@ -202,6 +215,15 @@ class Driver:
             failure = self.application.expiry_failure
             if failure is not None:
                 self._observer.degraded(f"what is due does not expire: {failure.kind}: {failure.message}")
+
+    def _look_after(self) -> None:
+        """Let the steward look at the members; what it wants is an event like an operator's."""
+        if self.steward is not None:
+            target = self.steward.turn(self._clock.now_us())
+            if target is not None:
+                self.change(STEWARDS_TOKEN, target)
+            if self.steward.leads:
+                self._timers.set(STEWARD, self.steward.period_us)
 
     def peer_lost(self, node: NodeId) -> None:
         self._events.append(events.PeerLost(self._clock.now_us(), node))
@@ -383,10 +405,16 @@ class Driver:
             index += 1
 
     def _complete(self, effect: effects.Completed) -> None:
-        self._requests.completed(effect.tokens)
+        if self.steward is not None and effect.tokens == (STEWARDS_TOKEN,):
+            self.steward.done(None)
+        else:
+            self._requests.completed(effect.tokens)
 
     def _refuse(self, effect: effects.Refused) -> None:
-        self._requests.refused(effect.tokens, effect.error)
+        if self.steward is not None and effect.tokens == (STEWARDS_TOKEN,):
+            self.steward.done(effect.error)
+        else:
+            self._requests.refused(effect.tokens, effect.error)
 
     def _read_ready(self, effect: effects.ReadReady) -> None:
         if effect.index <= self.applied_index:
@@ -407,6 +435,8 @@ class Driver:
     def _role_changed(self, effect: effects.RoleChanged) -> None:
         if effect.leader != self.node:
             self._forget_admitted()
+        if self.steward is not None and self.steward.lead(effect.leader == self.node, self._clock.now_us()):
+            self._timers.set(STEWARD, self.steward.period_us)
         self._observer.role_changed(effect.role, effect.term, effect.leader)
 
     def _report(self, effect: effects.Report) -> None:

@@ -26,8 +26,10 @@ from quorum.runtime.config import ClusterConfig, NodeConfig
 from quorum.runtime.driver import Driver
 from quorum.runtime.evidence_book import EvidenceBook
 from quorum.runtime.keyring import load_public_keys, load_signer
+from quorum.runtime.participation_config import load_policy
 from quorum.runtime.ports import Transport, Verifier
 from quorum.runtime.status import Proposed
+from quorum.runtime.steward import RaftSteward
 from quorum.runtime.verifying import CachingVerifier
 
 
@@ -67,6 +69,9 @@ class RaftEngine:
     def __init__(self, config: NodeConfig, cluster: ClusterConfig) -> None:
         settings = cluster.raft_settings()
         self.replica = RaftReplica(config.node, Random(SystemRandom().getrandbits(256)), settings)
+        function = load_policy(cluster.participation.function, config.cluster.parent)
+        limits = cluster.participation.limits()
+        self.steward: RaftSteward | None = RaftSteward(self.replica, settings.heartbeat_us, limits, function)
         self.digest_entries = cluster.limits.digest_entries
         self.farewell_us = DEPARTED_BEATS * settings.election_timeout_us
         self.followers: frozenset[NodeId] = frozenset()
@@ -125,6 +130,7 @@ class PbftEngine:
         self.evidence = EvidenceBook(config.data, self._committee_of, genesis)
         self.verifier: Verifier | None = CachingVerifier()
         self.is_eager = False
+        self.steward: RaftSteward | None = None
         self.digest_entries = settings.state_blocks
         self.farewell_us = 0
         self.followers = frozenset(member.id for member in cluster.members)

@@ -294,7 +294,7 @@ class Gateway:
             return
         try:
             present = driver.replica.configuration
-            target = decode_change(body)(present)
+            target = decode_change(body, driver.now_us)(present)
             _check_target(present, target, self._addresses)
         except ConfigurationError as error:
             client.answer(self._failure(request.request, error), ())

@@ -271,8 +271,10 @@ class Node:
             verifier.woken = self._wake
         transport = self._lie(_Transport(self.network), self.engine)
         ports = Ports(self.log, self.snapshots, transport, self.timers, self.clock, verifier)
-        digest_entries = self.engine.digest_entries
-        self.driver = Driver(self.replica, ports, self.host, self.gateway, self, digest_entries=digest_entries)
+        engine = self.engine
+        self.driver = Driver(
+            self.replica, ports, self.host, self.gateway, self, engine.digest_entries, engine.steward
+        )
         of_node = (self.driver, self.host, self.network, self._addresses, self._diverged, sync_us)
         self.gateway.attach(self.driver, OperatorFace(cluster, self.engine, *of_node))
 

@@ -313,6 +313,32 @@ class Observer(Protocol):
         ...
 
 
+class Steward(Protocol):
+    """Whoever puts members in and out of the vote while this node leads, as a policy wants it."""
+
+    @property
+    def period_us(self) -> int:
+        """How long after a turn the next one is due."""
+        ...
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node leads, as far as it was told."""
+        ...
+
+    def lead(self, leads: bool, now_us: int) -> bool:
+        """This node leads, or does not. Returns whether turns should begin now."""
+        ...
+
+    def turn(self, now_us: int) -> Configuration | None:
+        """A turn is due: what should be in force instead, if anything."""
+        ...
+
+    def done(self, error: QuorumError | None) -> None:
+        """What `turn` wanted is done, or why not."""
+        ...
+
+
 class Verifier(Protocol):
     """Checks signatures, on the loop or off it."""
 

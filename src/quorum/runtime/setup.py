@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from quorum.errors import ConfigurationError
+from quorum.membership.policy import usual
 from quorum.model import NodeId, check_fault_budget, check_node_id
 from quorum.runtime import keyring, toml
 from quorum.runtime.config import Address, ClusterConfig, load_cluster, load_node, parse_address, parse_cluster
@@ -179,6 +180,7 @@ def _cluster_text(
     ledger: str,
 ) -> str:
     lies = model == "byzantine"
+    policy = "fixed" if lies or reads or writes else usual(len(ids))
     words = _OF_LIARS if lies else _OF_CRASHES
     most = (len(ids) - 1) // (3 if lies else 2)
     tolerated = f"faults = {faults}" if faults is not None else f"# faults = {most}"
@@ -195,7 +197,7 @@ cluster_id = {toml.quoted(cluster_id)}
 
 model = {toml.quoted(model)}      # {words.model}
 engine = {toml.quoted(words.engine)}
-policy = "fixed"     # nobody is left out of the vote, or taken back into it, without a command
+policy = {toml.quoted(policy)}  # {_POLICIES[policy]}
 
 # T, the {words.faults}T + 1. Left out: as many as N allows.
 {tolerated}
@@ -212,7 +214,7 @@ writes = {toml.quoted(writes)}
 heartbeat = "100ms"             # how often {words.heartbeat}
 election_timeout = {words.timeout}
 
-[limits]
+{_participation_text(lies)}[limits]
 snapshot_entries = 100_000      # so many applied entries make a snapshot,
 snapshot_bytes = 268_435_456    # or so many bytes of them
 log_kept_entries = 5_000        # stay in the log after it, for nodes that are a little behind
@@ -223,6 +225,25 @@ digest_entries = 50_000         # after so many, nodes compare the digests of th
 # `weight` (1) counts votes in a majority; `zone` says what fails together.
 
 {members}"""
+
+
+_POLICIES = {
+    "fixed": "nobody is put out of the vote, or taken back into it, without a command",
+    "adaptive": "who is lost for a while is put out of the vote, and taken back once it is well",
+}
+
+
+def _participation_text(lies: bool) -> str:
+    """The table of what a policy is told, where one can act."""
+    if lies:
+        return ""
+    return """\
+[participation]                 # for every policy but "fixed"
+floor = 3                       # never fewer voters
+hold = "10s"                    # so long a member must be badly seen to be put out
+stable = "10s"                  # so long it must be well to return; each time that it flaps, twice as long
+
+"""
 
 
 class _Words(NamedTuple):
