@@ -28,6 +28,8 @@ _COMMANDS = {
     "prefer": ("members:prefer", "Say how much a voter is wanted as leader: 1 is usual, 0 means never."),
     "quorums": ("members:quorums", "Let other sets of members decide."),
     "transfer": ("members:transfer", "Hand leadership to a node, or to the one that fits best."),
+    "policy": ("policy:policy", "Show or change how members are put out of the vote, and taken back."),
+    "explain": ("explain:explain", "Say why a member votes or not, since when, and what would change that."),
     "approve": ("approve:approve", "Approve of the next committee, where members may lie."),
     "kv": ("kv:kv", "Use the key-value store."),
     "lock": ("lock:lock", "Hold a lock while a command runs, or until told to stop."),

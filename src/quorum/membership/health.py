@@ -122,8 +122,8 @@ class HealthBook:
         """Who may not, and why, by name."""
         return tuple((node, health.reason) for node, health in self._known.items() if not health.is_fit)
 
-    def explain(self, node: NodeId, now_us: int) -> str:
-        """Why a node is in or out, since when, and what would change that."""
+    def explain(self, node: NodeId, now_us: int, votes: bool = True) -> str:
+        """Why a node is in or out, since when, and what would change that. `votes`: whether it has a seat now."""
         health = self._known.get(node)
         if health is None:
             return f"{node} is not observed: it is no member, or this node does not lead."
@@ -131,6 +131,11 @@ class HealthBook:
         if health.is_fit and health.bad_since_us is not None:
             left_us = self.limits.hold_us - (now_us - health.bad_since_us)
             return f"{node} is fit to vote {since}, but is badly seen, and will be out in {_seconds(left_us)}."
+        if health.is_fit and not votes:
+            return (
+                f"{node} is well {since}, and has no vote: the committee is as large as the policy wants it. "
+                "It votes once one of the voters is out."
+            )
         if health.is_fit:
             return f"{node} is fit to vote {since}."
         if health.reason == LIED:

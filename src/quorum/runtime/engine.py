@@ -53,6 +53,9 @@ class Seen(msgspec.Struct, frozen=True):
     committee: str = ""
     approvals: dict[str, tuple[NodeId, ...]] = {}
     proposed: tuple[Proposed, ...] = ()
+    policy: str = ""
+    explained: dict[NodeId, str] = {}
+    policy_waits: str = ""
 
 
 class RaftEngine:
@@ -71,7 +74,7 @@ class RaftEngine:
         self.replica = RaftReplica(config.node, Random(SystemRandom().getrandbits(256)), settings)
         function = load_policy(cluster.participation.function, config.cluster.parent)
         limits = cluster.participation.limits()
-        self.steward: RaftSteward | None = RaftSteward(self.replica, settings.heartbeat_us, limits, function)
+        self.steward: RaftSteward = RaftSteward(self.replica, settings.heartbeat_us, limits, function)
         self.digest_entries = cluster.limits.digest_entries
         self.farewell_us = DEPARTED_BEATS * settings.election_timeout_us
         self.followers: frozenset[NodeId] = frozenset()
@@ -105,6 +108,9 @@ class RaftEngine:
             state.may_vote,
             () if change is None else tuple(sorted(change.arriving - change.ready)),
             dict(sorted(state.acked.items())) if state.role == LEADER else {},
+            policy=state.configuration.policy,
+            explained=self.steward.explained(),
+            policy_waits=self.steward.why_not,
         )
 
 

@@ -111,9 +111,11 @@ class LinkFaultRequest(Wire, frozen=True, gc=False, array_like=True, tag=44):
 
 
 class ChangeRequest(Wire, frozen=True, gc=False, array_like=True, tag=45):
-    """Change the members: a membership.reconfiguration.Change is attached. The leader answers, once it is done."""
+    """Change the members: a membership.reconfiguration.Change is attached. The leader answers, once it is done; or
+    with `dry` at once, with the configuration that would follow, and changes nothing."""
 
     request: int
+    dry: bool = False
 
 
 class TransferRequest(Wire, frozen=True, gc=False, array_like=True, tag=46):

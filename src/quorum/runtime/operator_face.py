@@ -23,7 +23,7 @@ from quorum.runtime.driver import Driver
 from quorum.runtime.engine import PbftEngine, RaftEngine, newest_certificate
 from quorum.runtime.ledger_face import prove_here
 from quorum.runtime.network import Network
-from quorum.runtime.status import NodeStatus, encode_status
+from quorum.runtime.status import NodeStatus, SeatTold, encode_status
 
 
 class OperatorFace:
@@ -102,7 +102,12 @@ class OperatorFace:
             sync_p50_us=syncs[len(syncs) // 2],
             sync_p99_us=syncs[len(syncs) * 99 // 100],
             model=self._cluster.model,
-            policy=self._cluster.policy,
+            policy=role.policy or self._cluster.policy,
+            floor=configuration.floor,
+            tolerated=configuration.faults,
+            seats={seat.node: SeatTold(seat.reason, seat.since_us, seat.flaps) for seat in configuration.seats},
+            explained=role.explained,
+            policy_waits=role.policy_waits,
             pid=os.getpid(),
             memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
             cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),

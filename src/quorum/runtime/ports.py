@@ -326,6 +326,11 @@ class Steward(Protocol):
         """Whether this node leads, as far as it was told."""
         ...
 
+    @property
+    def has_function(self) -> bool:
+        """Whether this node has the user's own function, for the custom policy."""
+        ...
+
     def lead(self, leads: bool, now_us: int) -> bool:
         """This node leads, or does not. Returns whether turns should begin now."""
         ...

@@ -16,17 +16,29 @@ class Proposed(msgspec.Struct, frozen=True):
     approved: tuple[str, ...]
 
 
+class SeatTold(msgspec.Struct, frozen=True):
+    """Why a member has no vote (empty: it has one), since when (microseconds since 1970, by the clock of who led),
+    and how often it came back and did not stay."""
+
+    reason: str
+    since_us: int
+    flaps: int
+
+
 class NodeStatus(msgspec.Struct, frozen=True):
     """How a node sees itself and its cluster. Times in microseconds, sizes in bytes, indexes of the log.
 
     `matched` is, on the leader, what each member has durably; `diverged` names members whose state differs.
     `outgoing` are those who voted before, while a change is under way; `catching_up`, on the leader, those who
     will. `reads` and `writes` are the election and the replication quorums in force. `state_digest` is the
-    application's, after `applied_index`, in hexadecimal. `accused` counts what proves that members lied,
-    and `evidence` has a file with such a proof for each of them, on the disk of this node.
-    Where members may lie, `faults` of the voters may, `committee` is their membership hash in hexadecimal, and
-    `approvals` names who approves of next committees, by their hashes, as far as this member does; `proposed` has
-    all next committees of which it knows that somebody approves.
+    application's, after `applied_index`, in hexadecimal. `accused` counts what proves that members lied, and
+    `evidence` has a file with such a proof for each of them, on the disk of this node. Where members may lie,
+    `faults` of the voters may, `committee` is their membership hash in hexadecimal, and `approvals` names who
+    approves of next committees, by their hashes, as far as this member does; `proposed` has all next committees of
+    which it knows that somebody approves. Where members only crash, `policy` puts them in and out of the vote,
+    never below `floor` voters; `seats` tells of those who are or were out. On the leader, `explained` says of each
+    member why it votes or not and what would change that, and `policy_waits` why a change that the policy wants is
+    not made.
     """
 
     node: str
@@ -72,6 +84,11 @@ class NodeStatus(msgspec.Struct, frozen=True):
     approvals: dict[str, tuple[str, ...]] = {}
     evidence: dict[str, str] = {}
     proposed: tuple[Proposed, ...] = ()
+    floor: int = 0
+    tolerated: int = 0
+    seats: dict[str, SeatTold] = {}
+    explained: dict[str, str] = {}
+    policy_waits: str = ""
 
     @property
     def leads(self) -> bool:

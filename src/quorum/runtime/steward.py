@@ -48,6 +48,11 @@ class RaftSteward:
         self._retry_us = 0
         self._now_us = now_us
 
+    @property
+    def has_function(self) -> bool:
+        """Whether this node has the user's own function, for the custom policy."""
+        return self._function is not None
+
     def lead(self, leads: bool, now_us: int) -> bool:
         """Whoever begins to lead knows nothing of the others yet; what outlives a leader is in the
         configuration."""
@@ -91,9 +96,13 @@ class RaftSteward:
         if error is not None and not isinstance(error, Overloaded | NotLeader):
             self._retry_us = self._now_us + self._limits.hold_us
 
-    def explain(self, node: NodeId) -> str:
-        """Why a member votes, or does not, since when, and what would change that, as this leader sees it."""
-        return self.adaptation.health.explain(node, self._now_us)
+    def explained(self) -> dict[NodeId, str]:
+        """Why each member votes, or does not, since when, and what would change that, as this leader sees it;
+        nothing where this node does not lead."""
+        if not self.leads:
+            return {}
+        health, voting = self.adaptation.health, frozenset(self._replica.configuration.electors)
+        return {node: health.explain(node, self._now_us, node in voting) for node, _ in health.items()}
 
     def _observe(self, present: Configuration, now_us: int) -> list[Observation]:
         state, detector = self._replica.state, self._detector

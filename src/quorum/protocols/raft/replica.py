@@ -11,7 +11,14 @@ from random import Random
 from typing import Any
 
 from quorum.entry import CONFIGURATION, Buffer, encode_entry
-from quorum.errors import ConfigurationError, LocalProtocolError, NotLeader, Overloaded, RemoteProtocolError
+from quorum.errors import (
+    ConfigurationError,
+    LocalProtocolError,
+    NotLeader,
+    Overloaded,
+    QuorumError,
+    RemoteProtocolError,
+)
 from quorum.header import Batch
 from quorum.model import Configuration, NodeId, encode_configuration
 from quorum.protocols import events
@@ -73,6 +80,10 @@ class RaftReplica:
 
     def behind(self, index: int) -> frozenset[NodeId]:
         return frozenset(node for node, progress in self.state.progress.items() if progress.match < index)
+
+    def objection(self, target: Configuration) -> QuorumError | None:
+        """Why `target` could not be taken up now, if this replica leads; None if it could. Changes nothing."""
+        return change.objection(self.state, target)
 
     def step(self, event: events.Event) -> tuple[Effect, ...]:
         """Handle one event; return the effects in order (protocols.replica.Replica).
