@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
+
+from quorum.systems.participation import Participation, unavailability
+
+PAGE = Path(__file__).parents[2] / "docs" / "participation.md"
 
 ASKED = ("analyse", "--markov", "--repair-ratio", 20, "--reconfiguration-ratio", 100)
 
@@ -116,3 +122,14 @@ def test_a_picture_is_the_same_each_time_and_names_every_policy(run, here):
     assert drawn == (here / "two.svg").read_text()
     for policy in ("majority", "dynamic", "dynamic-linear", "adaptive"):
         assert f"<!-- {policy} -->" in drawn
+
+
+def test_the_table_of_the_page_is_what_the_chain_says():
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| (\S+) \| (\S+) \| (\S+) \|$", PAGE.read_text(), re.MULTILINE)
+    assert len(rows) == 6
+    for ratio, nodes, fixed, adaptive, gain in rows:
+        one = unavailability(Participation(int(nodes), float(ratio), "majority")).unavailability
+        other = unavailability(Participation(int(nodes), float(ratio), "adaptive", 100)).unavailability
+        assert float(fixed) == pytest.approx(one, rel=3e-3)
+        assert float(adaptive) == pytest.approx(other, rel=3e-3)
+        assert float(gain.replace(",", "")) == pytest.approx(one / other, rel=5e-3)
