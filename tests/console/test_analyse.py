@@ -130,6 +130,6 @@ def test_the_table_of_the_page_is_what_the_chain_says():
     for ratio, nodes, fixed, adaptive, gain in rows:
         one = unavailability(Participation(int(nodes), float(ratio), "majority")).unavailability
         other = unavailability(Participation(int(nodes), float(ratio), "adaptive", 100)).unavailability
-        assert float(fixed) == pytest.approx(one, rel=3e-3)
-        assert float(adaptive) == pytest.approx(other, rel=3e-3)
+        assert float(fixed) == pytest.approx(one, rel=5e-3)
+        assert float(adaptive) == pytest.approx(other, rel=5e-3)
         assert float(gain.replace(",", "")) == pytest.approx(one / other, rel=5e-3)
