@@ -46,6 +46,7 @@ _COMMANDS = {
     "restore": ("backup:restore", "Set up in FOLDER a new cluster that begins with the state of the backup FILE."),
     "objects": ("objects:objects", "Show the replicated objects of a cluster, and raise their versions."),
     "verify-data": ("verify_data:verify_data", "Check the data folder of a node that does not run."),
+    "analyse": ("analyse:analyse", "Say how much of the time a committee has no quorum, exactly."),
     "simulate": ("simulate:simulate", "Run seeded fault campaigns on a simulated cluster."),
     "replay": ("simulate:replay", "Run one seed again and show its last events."),
     "judge": ("judge:judge", "Say whether a recorded history is linearizable."),
