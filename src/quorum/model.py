@@ -27,6 +27,29 @@ def check_node_id(node: str) -> NodeId:
     return node
 
 
+class Recovery(msgspec.Struct, frozen=True):
+    """How an incarnation of a cluster began: its quorum was lost for good, and one survivor went on alone.
+
+    The incarnation is `number`, one more than the one before, with `identity`, drawn at random, so that two
+    recoveries that know nothing of each other never meet. `survivor` went on from entry `index` of `term`; those
+    in `given_up` were members and are none any more. `by` says who did it, at `at_us` (microseconds since 1970).
+    """
+
+    number: int
+    identity: str
+    survivor: NodeId
+    index: int
+    term: int
+    given_up: tuple[NodeId, ...]
+    by: str
+    at_us: int
+
+    @property
+    def incarnation(self) -> str:
+        """The name of the incarnation, such as 1-5d41402abc4b2a76."""
+        return f"{self.number}-{self.identity}"
+
+
 class Configuration(msgspec.Struct, frozen=True):
     """Who takes part in one epoch, and which sets of them decide. A value in the log.
 
@@ -35,7 +58,8 @@ class Configuration(msgspec.Struct, frozen=True):
     witnesses; empty text means the weighted majority. `outgoing` is set while a change is under way: both
     configurations must then agree (joint consensus; Ongaro 2014, section 4.3). `addresses` says where members
     that joined later are dialled ("host:port"); the others stand in cluster.toml. `priorities` (1 where none is
-    given) say who should lead among those whose logs agree; 0 never leads. They count no votes.
+    given) say who should lead among those whose logs agree; 0 never leads. They count no votes. `recovered` says
+    how this incarnation of the cluster began, if it is not the first.
     """
 
     epoch: int = 0
@@ -48,6 +72,12 @@ class Configuration(msgspec.Struct, frozen=True):
     outgoing: Configuration | None = None
     addresses: tuple[tuple[NodeId, str], ...] = ()
     priorities: tuple[tuple[NodeId, int], ...] = ()
+    recovered: Recovery | None = None
+
+    @property
+    def incarnation(self) -> str:
+        """The name of the incarnation that this configuration is of; "" for the first one."""
+        return "" if self.recovered is None else self.recovered.incarnation
 
     @property
     def members(self) -> tuple[NodeId, ...]:
