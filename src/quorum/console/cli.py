@@ -28,6 +28,7 @@ _COMMANDS = {
     "prefer": ("members:prefer", "Say how much a voter is wanted as leader: 1 is usual, 0 means never."),
     "quorums": ("members:quorums", "Let other sets of members decide."),
     "transfer": ("members:transfer", "Hand leadership to a node, or to the one that fits best."),
+    "recover": ("recover:recover", "Let a cluster that lost its quorum for good go on from one survivor."),
     "approve": ("approve:approve", "Approve of the next committee, where members may lie."),
     "kv": ("kv:kv", "Use the key-value store."),
     "lock": ("lock:lock", "Hold a lock while a command runs, or until told to stop."),

@@ -51,6 +51,7 @@ class Seen(msgspec.Struct, frozen=True):
     committee: str = ""
     approvals: dict[str, tuple[NodeId, ...]] = {}
     proposed: tuple[Proposed, ...] = ()
+    last_term: int = 0
 
 
 class RaftEngine:
@@ -100,6 +101,7 @@ class RaftEngine:
             state.may_vote,
             () if change is None else tuple(sorted(change.arriving - change.ready)),
             dict(sorted(state.acked.items())) if state.role == LEADER else {},
+            last_term=state.log.last_term,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from quorum.model import Configuration
+from quorum.model import Configuration, Recovery
 
 
 class Proposed(msgspec.Struct, frozen=True):
@@ -26,7 +26,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     and `evidence` has a file with such a proof for each of them, on the disk of this node.
     Where members may lie, `faults` of the voters may, `committee` is their membership hash in hexadecimal, and
     `approvals` names who approves of next committees, by their hashes, as far as this member does; `proposed` has
-    all next committees of which it knows that somebody approves.
+    all next committees of which it knows that somebody approves. `last_term` is the term of its newest entry, and
+    `recovered` says how this `incarnation` of the cluster began, if it is not the first ("").
     """
 
     node: str
@@ -72,6 +73,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
     approvals: dict[str, tuple[str, ...]] = {}
     evidence: dict[str, str] = {}
     proposed: tuple[Proposed, ...] = ()
+    last_term: int = 0
+    incarnation: str = ""
+    recovered: Recovery | None = None
 
     @property
     def leads(self) -> bool:
