@@ -15,6 +15,7 @@ from quorum.console.committee_told import committee_told, unlinked_warnings
 from quorum.console.inquiry import Answers, ask_all, discreet, leader_of, silent
 from quorum.console.inquiry import answering as answering_nodes
 from quorum.console.lies_told import lies_told
+from quorum.console.lost import lost_text
 from quorum.console.need import may_lie, needed_text, orderer
 from quorum.console.proposals import Proposal, proposals_of
 from quorum.console.recovered import recovered_line, recovered_of
@@ -140,9 +141,12 @@ def _warnings(
     if leader is None and not discreet(answers):
         needed = needed_text(answers, place)
         until = "those who vote agree on one" if quorum_runs(answers) else "a quorum of the nodes runs"
+        missing = ", ".join(silence.node for silence in silent(answers))
+        lost = lost_text(answers, place) if missing and not quorum_runs(answers) else ""
         found.append(
             f"no {orderer(answers, place)} answers: nothing can be decided until {until}"
             f"{f' ({needed}, {len(answering_nodes(answers))} of {len(answers)} answer)' if needed else ''}"
+            f"{f'; missing {missing}' if missing else ''}{f'. {lost}' if lost else ''}"
         )
     for status in answering_nodes(answers):
         if status.sync_p99_us > election_timeout_us / 10:

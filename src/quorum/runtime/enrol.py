@@ -27,6 +27,7 @@ LOCK_FILE = ".members.lock"
 LOCK_S = 10.0
 POLL_S = 0.02
 _MEMBER = re.compile(r"(?m)^\[\[members\]\]")
+_ROLE = re.compile(r"(?m)^role[ \t]*=.*\n")
 _WRITTEN = "# Written by quorum recover"
 _ID = re.compile(r"(?m)^id[ \t]*=[ \t]*[\"']([a-z0-9-]+)[\"']")
 
@@ -92,7 +93,7 @@ def enter_incarnation(cluster: Path, recovery: Recovery) -> ClusterConfig:
         starts = [match.start() for match in _MEMBER.finditer(text)]
         blocks = [text[begin:end] for begin, end in zip(starts, [*starts[1:], len(text)], strict=True)]
         head = text[: starts[0]]
-        kept = [block for block in blocks if _id_of(block) == recovery.survivor]
+        kept = [_ROLE.sub("", block) for block in blocks if _id_of(block) == recovery.survivor]
         head = re.sub(rf"(?m)^((reads|writes|faults|incarnation)[ \t]*=|{_WRITTEN}).*\n", "", head)
         line = f"incarnation = {toml.quoted(recovery.incarnation)}\n"
         named = f"{_WRITTEN}: nodes of another incarnation are refused.\n{line}"
@@ -100,7 +101,7 @@ def enter_incarnation(cluster: Path, recovery: Recovery) -> ClusterConfig:
         after = head + "".join(kept)
         expected = replace(
             before,
-            members=(before.member(recovery.survivor),),
+            members=(replace(before.member(recovery.survivor), role="voter"),),
             reads="",
             writes="",
             faults=None,
