@@ -150,7 +150,7 @@ def log_of(cluster: LocalCluster, node: str) -> str:
 
 
 def test_a_recovery_that_was_cut_short_may_be_gone_on_with_also_while_the_survivor_runs(run, run_json, folder):
-    """Killed when the folder is of the new incarnation and cluster.toml does not say so; then a node is started."""
+    """Killed when the folder is of the new incarnation, and cluster.toml does not say so; then a node starts."""
     assert run("kv", "put", "a", "1", *at(folder)).exit_code == 0
     assert run("down", "--folder", folder).exit_code == 0
     lose(folder)
