@@ -65,7 +65,7 @@ def recover(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Let a cluster that has lost its quorum for good go on from its most advanced survivor. In crash mode.
+    """Let a cluster that lost its quorum for good go on from one survivor, the most advanced one. In crash mode.
 
     What a lost quorum acknowledged beyond that survivor's log is lost. The survivor becomes the only voter of a
     new incarnation of the cluster; all others are given up, and refused if they come back. Exit 1 where a quorum
