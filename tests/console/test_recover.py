@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -11,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from quorum.apps.kv_store import REVISION_GAP
+from quorum.errors import Compacted, Indefinite
 from quorum.model import Recovery
 from quorum.runtime.config import load_cluster
+from quorum.runtime.connect import at_config
 from quorum.runtime.local import LocalCluster
 from quorum.runtime.recovery import recover_cluster
 from quorum.runtime.verify_data import verify_data
@@ -182,3 +186,34 @@ def test_a_recovery_that_was_cut_short_may_be_gone_on_with_also_while_the_surviv
     assert load_cluster(folder / "cluster.toml").incarnation == recovery.incarnation
     assert run("kv", "get", "a", *at(folder)).stdout == "1\n"
     assert run_json("members", *at(folder))[1]["recovered"]["survivor"] == recovery.survivor
+
+
+def test_a_client_that_stays_connected_is_never_told_what_is_not_so(run, tmp_path):
+    """What it waited for is unknown, its watch is told of the gap, and then it goes on with the same addresses."""
+    folder = tmp_path / "three"
+    assert run("up", "--folder", folder, "--nodes", 3).exit_code == 0
+
+    def lose_two_and_recover() -> None:
+        assert run("recover", "--yes", *at(folder)).exit_code == 0
+        assert run("up", "--folder", folder).exit_code == 0
+
+    async def act() -> None:
+        async with at_config(folder / "cluster.toml").client(20.0) as client:
+            written = await client.kv.put(b"a", b"1")
+            async with client.kv.watch(b"a", start_revision=written.revision + 1) as watch:
+                await asyncio.to_thread(run, "down", "--folder", folder)
+                lose(folder, ("n2", "n3"))
+                waiting = asyncio.create_task(client.kv.put(b"a", b"2"))
+                await asyncio.to_thread(lose_two_and_recover)
+                with pytest.raises(Indefinite):
+                    await waiting
+                with pytest.raises(Compacted):
+                    await anext(aiter(watch))
+            assert (await client.kv.put(b"a", b"3")).revision > REVISION_GAP
+            found = await client.kv.get(b"a")
+            assert found is not None and found.value == b"3"
+
+    try:
+        asyncio.run(act())
+    finally:
+        run("down", "--folder", folder)

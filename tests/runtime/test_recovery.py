@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
-from data_folder import CLUSTER, make_folder
+from data_folder import CLUSTER, THREE, make_folder, open_log, stock_host
 from quorum.apps.catalogue import new_host
 from quorum.apps.kv_store import REVISION_GAP
 from quorum.console.cli import main
@@ -20,8 +20,11 @@ from quorum.entry import Buffer
 from quorum.errors import ConfigurationError
 from quorum.membership.recovery import EPOCH_GAP
 from quorum.model import Recovery
+from quorum.protocols.effects import HardState
+from quorum.protocols.events import SnapshotMark
 from quorum.runtime.config import load_cluster
 from quorum.runtime.files import RealFiles
+from quorum.runtime.folder import DataFolder
 from quorum.runtime.recovery import finish_recovery, recover_cluster
 from quorum.runtime.restore import INDEX_GAP
 from quorum.runtime.snapshots import SnapshotStore
@@ -141,6 +144,36 @@ def test_another_recovery_follows_the_first_one(cluster):
     assert report.last_index == last.last_index + INDEX_GAP + 1
     assert load_cluster(cluster).incarnation == second.incarnation
     assert cluster.read_text().count("incarnation =") == 1
+
+
+def with_objects(cluster: Path) -> Recovery:
+    """The survivor's state has an object, whose class is Stock; what would be recovered."""
+    shutil.rmtree(data_of(cluster))
+    folder = DataFolder.open(data_of(cluster), CLUSTER, "n1")
+    store = SnapshotStore(RealFiles(), folder.snapshots_path, CLUSTER)
+    store.write(SnapshotMark(2, 1, 2, THREE), stock_host().snapshot(), lambda mark, error: None)
+    log = open_log(folder, store.newest())
+    log.recover()
+    log.write_hard_state(HardState(1, None))
+    log.sync(lambda error: None)
+    log.close()
+    folder.mark_used()
+    folder.close()
+    return replace(RECOVERY, index=2, term=1)
+
+
+def test_objects_need_their_classes_and_without_them_nothing_is_changed(cluster):
+    recovery = with_objects(cluster)
+    before = everything(cluster.parent)
+    with pytest.raises(ConfigurationError, match=r"hosts no such object.*under \[objects\] in cluster.toml"):
+        recover_cluster(cluster, data_of(cluster), recovery)
+    after = everything(cluster.parent)
+    assert {name: after[name] for name in before} == before and verify_data(data_of(cluster)).last_index == 2
+    cluster.write_text(
+        cluster.read_text().replace("[timing]", '[objects]\nstock = "data_folder:Stock"\n\n[timing]')
+    )
+    recover_cluster(cluster, data_of(cluster), recovery)
+    assert verify_data(data_of(cluster)).configuration.recovered == recovery
 
 
 # Stopped in the middle.

@@ -14,14 +14,14 @@ command finds the new incarnation, and does what is left.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from secrets import randbits
 
 from quorum.apps.catalogue import new_host
 from quorum.apps.host import Host
 from quorum.entry import decode_entry
-from quorum.errors import ConfigurationError, StorageCorrupt
+from quorum.errors import ConfigurationError, IncompatibleProgram
 from quorum.membership.recovery import configuration_after, recovery_entry
 from quorum.model import Configuration, Recovery
 from quorum.protocols.effects import HardState
@@ -106,37 +106,47 @@ def _state_of(
     folder: DataFolder, config: ClusterConfig, cluster: Path, recovery: Recovery
 ) -> tuple[Host, Durable]:
     """The state after every entry in the folder, and what recovery found there."""
+    beside = cluster.resolve().parent
+    ledger = load_ledger(config.ledger, beside)
+    folder.check_ledger(mark_of(config.ledger, ledger))
+    host = new_host(load_classes(config.objects, beside), ledger)
     overlay = OverlayFiles()
     try:
         snapshots = SnapshotStore(overlay, folder.snapshots_path, config.cluster_id)
-        log = Wal(overlay, folder.wal_path, config.cluster_id, recovery.survivor, snapshot=snapshots.newest())
+        newest = snapshots.newest()
+        log = Wal(overlay, folder.wal_path, config.cluster_id, recovery.survivor, snapshot=newest)
         durable = log.recover()
-        last = durable.entries[-1] if durable.entries else None
-        base = durable.snapshot.index if durable.snapshot is not None else 0
-        end = last.index if last is not None else base
+        base = 0 if newest is None else newest.index
+        end = durable.entries[-1].index if durable.entries else base
         if end != recovery.index:
             raise ConfigurationError(
                 f"{folder.path} was to go on from entry {recovery.index}, but its last one is {end}: its node has "
                 "run since it was looked at. Look again: quorum recover --dry-run."
             )
-        ledger = load_ledger(config.ledger, cluster.resolve().parent)
-        folder.check_ledger(mark_of(config.ledger, ledger))
-        host = new_host(load_classes(config.objects, cluster.resolve().parent), ledger)
-        if base:
-            host.restore(snapshots.load(base))
-        at = base + 1
-        while at <= end:
-            for entry in log.read(at, end, READ_BYTES):
-                header, body = decode_entry(entry)
-                host.apply(header, body)
-                at = header.index + 1
+        _replay(host, snapshots.load(base) if base else None, log, base, end)
         return host, durable
-    except ValueError as error:
+    except (IncompatibleProgram, ValueError) as error:
         if isinstance(error, ConfigurationError):
             raise
-        raise StorageCorrupt(f"{folder.path} was to be read, but its state cannot be used: {error}.") from error
+        raise ConfigurationError(
+            f"the state in {folder.path} was to be taken up to its last entry, but this command cannot run what "
+            f"is in it: {str(error).removesuffix('.')}. Nothing was changed. Name the classes of its objects "
+            "under [objects] in cluster.toml, where they can be imported from here."
+        ) from error
     finally:
         overlay.close_all()
+
+
+def _replay(host: Host, chunks: Iterable[bytes] | None, log: Wal, base: int, end: int) -> None:
+    """Begin with the snapshot, if there is one, and apply everything behind it, as the node would."""
+    if chunks is not None:
+        host.restore(chunks)
+    at = base + 1
+    while at <= end:
+        for entry in log.read(at, end, READ_BYTES):
+            header, body = decode_entry(entry)
+            host.apply(header, body)
+            at = header.index + 1
 
 
 # The steps.
