@@ -40,6 +40,29 @@ class Seat(msgspec.Struct, frozen=True):
     flaps: int = 0
 
 
+class Recovery(msgspec.Struct, frozen=True):
+    """How an incarnation of a cluster began: its quorum was lost for good, and one survivor went on alone.
+
+    The incarnation is `number`, one more than the one before, with `identity`, drawn at random, so that two
+    recoveries that know nothing of each other never meet. `survivor` went on from entry `index` of `term`; those
+    in `given_up` were members and are none any more. `by` says who did it, at `at_us` (microseconds since 1970).
+    """
+
+    number: int
+    identity: str
+    survivor: NodeId
+    index: int
+    term: int
+    given_up: tuple[NodeId, ...]
+    by: str
+    at_us: int
+
+    @property
+    def incarnation(self) -> str:
+        """The name of the incarnation, such as 1-5d41402abc4b2a76."""
+        return f"{self.number}-{self.identity}"
+
+
 class Configuration(msgspec.Struct, frozen=True):
     """Who takes part in one epoch, and which sets of them decide. A value in the log.
 
@@ -53,6 +76,8 @@ class Configuration(msgspec.Struct, frozen=True):
     `policy` says how the committee follows the members' health (membership.policy), never below `floor` voters,
     and for `faults` (T) where the policy asks for it. `seats` has what is known of members who are or were out of
     the vote.
+
+    `recovered` says how this incarnation of the cluster began, if it is not the first.
     """
 
     epoch: int = 0
@@ -69,6 +94,12 @@ class Configuration(msgspec.Struct, frozen=True):
     floor: int = 3
     faults: int = 0
     seats: tuple[Seat, ...] = ()
+    recovered: Recovery | None = None
+
+    @property
+    def incarnation(self) -> str:
+        """The name of the incarnation that this configuration is of; "" for the first one."""
+        return "" if self.recovered is None else self.recovered.incarnation
 
     @property
     def members(self) -> tuple[NodeId, ...]:

@@ -30,6 +30,7 @@ _COMMANDS = {
     "transfer": ("members:transfer", "Hand leadership to a node, or to the one that fits best."),
     "policy": ("policy:policy", "Show or change how members are put out of the vote, and taken back."),
     "explain": ("explain:explain", "Say why a member votes or not, since when, and what would change that."),
+    "recover": ("recover:recover", "Let a cluster that lost its quorum for good go on from one survivor."),
     "approve": ("approve:approve", "Approve of the next committee, where members may lie."),
     "kv": ("kv:kv", "Use the key-value store."),
     "lock": ("lock:lock", "Hold a lock while a command runs, or until told to stop."),

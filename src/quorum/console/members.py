@@ -10,7 +10,7 @@ import click
 
 from quorum.console import committee_members
 from quorum.console.changing import DRY_RUN, RETRY_S, ask_leader, at_leader, change_members, preview
-from quorum.console.command import command, print_json, seconds_option
+from quorum.console.command import command, plain, print_json, seconds_option
 from quorum.console.followers import add_follower, evict_followers, runs_here, strike_out
 from quorum.console.inquiry import (
     Answers,
@@ -19,6 +19,7 @@ from quorum.console.inquiry import (
 )
 from quorum.console.modes import COMMITTEE, PRIMARY, QUORUMS, crash_only
 from quorum.console.present import present_of
+from quorum.console.recovered import recovered_line
 from quorum.errors import ConfigurationError, OutcomeUnknown, RequestRefused
 from quorum.membership.health import HELD
 from quorum.membership.reconfiguration import (
@@ -138,6 +139,7 @@ def _show(leader: NodeStatus, as_json: bool, done: str = "") -> None:
     rows = rows_of(leader)
     if as_json:
         facts = {"cluster": leader.cluster, "epoch": leader.epoch, "leader": leader.node, "term": leader.term}
+        facts |= {"incarnation": leader.incarnation, "recovered": leader.recovered}
         print_json(facts | {"reads": leader.reads, "writes": leader.writes, "members": rows})
         return
     from rich import box
@@ -160,6 +162,8 @@ def _show(leader: NodeStatus, as_json: bool, done: str = "") -> None:
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     console.print(table)
+    if leader.recovered is not None:
+        click.echo(plain(recovered_line(leader.recovered)))
 
 
 # Changing.

@@ -15,9 +15,12 @@ from quorum.console.committee_told import committee_told, unlinked_warnings
 from quorum.console.inquiry import Answers, ask_all, discreet, leader_of, silent
 from quorum.console.inquiry import answering as answering_nodes
 from quorum.console.lies_told import lies_told
+from quorum.console.lost import lost_text
 from quorum.console.need import may_lie, needed_text, orderer
 from quorum.console.proposals import Proposal, proposals_of
+from quorum.console.recovered import recovered_line, recovered_of
 from quorum.console.voters import quorum_runs
+from quorum.model import Recovery
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.setup import GENESIS_FILE
@@ -48,7 +51,8 @@ class Overview(msgspec.Struct, frozen=True):
 
     `n` members vote, and `quorum` of them decide (None: it matters which). Where they may lie, `leader` is the
     `primary` and `term` the `view`, and `faults` (T) may lie; these three are None elsewhere. `proposed`: next
-    committees of which a member's operator has approved.
+    committees of which a member's operator has approved. `recovered`: how this `incarnation` of the cluster began,
+    where it is not the first ("").
     """
 
     cluster: str
@@ -67,6 +71,8 @@ class Overview(msgspec.Struct, frozen=True):
     primary: str | None = None
     view: int | None = None
     proposed: tuple[Proposal, ...] = ()
+    incarnation: str = ""
+    recovered: Recovery | None = None
 
     @property
     def may_lie(self) -> bool:
@@ -90,6 +96,7 @@ def overview_of(
     term = max((status.term for status in answering), default=0)
     told = committee_told(answers)
     lies = may_lie(answers)
+    recovered = recovered_of(answers)
     return Overview(
         cluster=answering[0].cluster if answering else "",
         model=answering[0].model if answering else "",
@@ -107,6 +114,8 @@ def overview_of(
         primary=leader.node if leader is not None and lies else None,
         view=(term if leader is None else leader.term) if lies else None,
         proposed=proposals_of(answers) if lies else (),
+        incarnation="" if recovered is None else recovered.incarnation,
+        recovered=recovered,
     )
 
 
@@ -132,9 +141,12 @@ def _warnings(
     if leader is None and not discreet(answers):
         needed = needed_text(answers, place)
         until = "those who vote agree on one" if quorum_runs(answers) else "a quorum of the nodes runs"
+        missing = ", ".join(silence.node for silence in silent(answers))
+        lost = lost_text(answers, place) if missing and not quorum_runs(answers) else ""
         found.append(
             f"no {orderer(answers, place)} answers: nothing can be decided until {until}"
             f"{f' ({needed}, {len(answering_nodes(answers))} of {len(answers)} answer)' if needed else ''}"
+            f"{f'; missing {missing}' if missing else ''}{f'. {lost}' if lost else ''}"
         )
     for status in answering_nodes(answers):
         if status.sync_p99_us > election_timeout_us / 10:
@@ -213,6 +225,8 @@ def _draw(overview: Overview) -> None:
     console.print(_table(overview))
     for each in overview.proposed:
         click.echo(plain(each.line(overview.quorum)))
+    if overview.recovered is not None:
+        click.echo(plain(recovered_line(overview.recovered)))
     for text in overview.warnings:
         click.echo(f"warning: {text}", err=True)
 

@@ -34,6 +34,7 @@ DEFAULT_PATH = Path(".quorum", "cluster.toml")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_INCARNATION = re.compile(r"[1-9][0-9]{0,8}-[0-9a-f]{16}")
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
 )
@@ -104,7 +105,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `objects` names the classes of replicated objects, by the names of the objects, and `ledger` that of the
     ledger's application ("": there is no ledger). `reads` and `writes` are quorum
     expressions over member ids; empty text means the weighted majority. `faults` is T, the members that may fail,
-    or None for as many as the members allow.
+    or None for as many as the members allow. `incarnation` is written by `quorum recover`: nodes of another one
+    are refused.
     """
 
     cluster_id: str
@@ -120,6 +122,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     participation: Participation = Participation()
     objects: dict[str, str] = {}
     ledger: str = ""
+    incarnation: str = ""
 
     @property
     def is_loopback(self) -> bool:
@@ -395,6 +398,11 @@ def _check_choices(cluster: ClusterConfig) -> None:
         raise ConfigurationError(
             f"cluster_id = {toml.shown(cluster.cluster_id)} was given, but it is part of every message and file. "
             "Use 1 to 63 letters, digits, '.', '_' and '-', starting with a letter or digit."
+        )
+    if cluster.incarnation and (_INCARNATION.fullmatch(cluster.incarnation) is None or cluster.model != "crash"):
+        raise ConfigurationError(
+            f"incarnation = {toml.shown(cluster.incarnation)} was given, but `quorum recover` writes it, for a "
+            "cluster whose members crash. Copy the line from the machine where that was run, or leave it out."
         )
     _check_one_of("model", cluster.model, ("crash", "byzantine"))
     _check_one_of("engine", cluster.engine, ("raft", "pbft"))

@@ -56,6 +56,7 @@ class Seen(msgspec.Struct, frozen=True):
     policy: str = ""
     explained: dict[NodeId, str] = {}
     policy_waits: str = ""
+    last_term: int = 0
 
 
 class RaftEngine:
@@ -111,6 +112,7 @@ class RaftEngine:
             policy=state.configuration.policy,
             explained=self.steward.explained(),
             policy_waits=self.steward.why_not,
+            last_term=state.log.last_term,
         )
 
 

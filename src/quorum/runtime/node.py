@@ -20,6 +20,7 @@ from quorum.entry import Buffer, split_entries
 from quorum.errors import ConfigurationError, QuorumError, RemoteProtocolError
 from quorum.header import Header
 from quorum.membership.reconfiguration import VOTER, WITNESS, role_of
+from quorum.membership.recovery import difference, incarnation_here
 from quorum.model import Configuration, NodeId
 from quorum.runtime.awake import PERIOD_S, Awake
 from quorum.runtime.clock import LoopTimers, SystemClock
@@ -169,18 +170,13 @@ class Node:
         folder = DataFolder.open(config.data, cluster.cluster_id, config.node, bootstrap=begins)
         try:
             await asyncio.sleep(0)
-            if not folder.used and not begins:
-                raise ConfigurationError(
-                    f"{config.node} was started, but {config.data} holds no data of it. If the cluster is new, "
-                    "start it once with --bootstrap; if it joins a cluster that runs, with --join. If its data "
-                    "was lost, it must not vote again under this name: evict it, then admit another."
-                )
+            self._check_start(folder)
             folder.check_ledger(self._ledger_mark)
             self._assemble(folder, tls)
             awake = Awake() if config.awake else None
             try:
                 await asyncio.sleep(0)
-                self.driver.start(cluster.configuration() if self._bootstrap else None)
+                self._start_driver()
                 await asyncio.sleep(0)
                 await self._first_records_durable()
                 if self._failure is None:
@@ -209,6 +205,28 @@ class Node:
             folder.close()
         if self._failure is not None:
             raise self._failure
+
+    def _check_start(self, folder: DataFolder) -> None:
+        """Raise ConfigurationError for a node without data that does not begin, or one that begins again what was
+        recovered."""
+        node, incarnation = self.config.node, self.cluster.incarnation
+        if not folder.used and not (self._bootstrap or self._join):
+            raise ConfigurationError(
+                f"{node} was started, but {self.config.data} holds no data of it. If the cluster is new, "
+                "start it once with --bootstrap; if it joins a cluster that runs, with --join. If its data "
+                "was lost, it must not vote again under this name: evict it, then admit another."
+            )
+        if self._bootstrap and incarnation:
+            raise ConfigurationError(
+                f"{node} was to begin a new cluster, but cluster.toml says that this one was recovered, as "
+                f"incarnation {incarnation}. Let it join: quorum admit."
+            )
+
+    def _start_driver(self) -> None:
+        """Recover; from then on it is settled which nodes are of the same incarnation of the cluster."""
+        self.driver.start(self.cluster.configuration() if self._bootstrap else None)
+        of_file = self.cluster.incarnation
+        self.network.belong(incarnation_here(self.config.node, self.replica.configuration, of_file))
 
     async def _load_tls(self) -> TlsContexts:
         """In a thread that ends with it: the first time it loads a library as well, which takes long."""
@@ -392,6 +410,12 @@ class Node:
                 f"{self.config.node} was admitted as a {role}, but its cluster.toml says that it is a "
                 f"{self.member.role}, which keeps other data. Correct the role there, and give it an empty data "
                 "folder."
+            )
+        here = self.network.cluster_incarnation
+        if configuration.members and configuration.incarnation != here:
+            raise ConfigurationError(
+                f"{self.config.node} was to take a log from others, but "
+                f"{difference('it', here, 'theirs', configuration.incarnation)}"
             )
         known = {node: address for node, address in configuration.addresses if node != self.config.node}
         for node in [node for node, address in known.items() if not _is_address(address)]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from quorum.model import Configuration
+from quorum.model import Configuration, Recovery
 
 
 class Proposed(msgspec.Struct, frozen=True):
@@ -39,6 +39,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     never below `floor` voters; `seats` tells of those who are or were out. On the leader, `explained` says of each
     member why it votes or not and what would change that, and `policy_waits` why a change that the policy wants is
     not made.
+    `last_term` is the term of its newest entry, and `recovered` says how this `incarnation` of the cluster began, if
+    it is not the first ("").
     """
 
     node: str
@@ -89,6 +91,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
     seats: dict[str, SeatTold] = {}
     explained: dict[str, str] = {}
     policy_waits: str = ""
+    last_term: int = 0
+    incarnation: str = ""
+    recovered: Recovery | None = None
 
     @property
     def leads(self) -> bool:

@@ -172,6 +172,7 @@ class RaftReplica:
                 election.on_vote_reply(state, sender, message)
             case SnapshotOffer():
                 follower.check_offer(sender, message)
+                follower.check_incarnation(self.state, sender, message.mark.configuration)
                 if self._is_from_leader(sender, message.term, message.round):
                     follower.on_snapshot_offer(state, sender, message)
             case TimeoutNow():
@@ -188,6 +189,8 @@ class RaftReplica:
         parsed = follower.parse_entries(sender, message, attached)
         if message.term >= self.state.term:
             follower.check_against_committed(self.state, sender, message, parsed)
+        for _, _, configuration in parsed:
+            follower.check_incarnation(self.state, sender, configuration)
         if self._is_from_leader(sender, message.term, message.round):
             follower.on_append(self.state, sender, message, attached, parsed)
 
