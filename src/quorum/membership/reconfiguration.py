@@ -18,6 +18,7 @@ from quorum.membership.health import HELD
 from quorum.membership.policy import check_policy
 from quorum.model import Configuration, NodeId, Seat, check_node_id
 from quorum.systems.expression import parse
+from quorum.systems.weights import check_weights
 
 Role = Literal["voter", "learner", "witness"]
 VOTER: Role = "voter"
@@ -96,6 +97,14 @@ class SetWeight(_Change, frozen=True, tag="set-weight"):
     weight: int
 
 
+class SetWeights(_Change, frozen=True, tag="set-weights"):
+    """The votes of all who vote, in one change; who is not named has 1. Refused unless any `faults` of them can be
+    lost and a quorum is left. Learners have no weight for later any more."""
+
+    weights: tuple[tuple[NodeId, int], ...]
+    faults: int
+
+
 class SetPriority(_Change, frozen=True, tag="set-priority"):
     """How much a voter is wanted as leader: 1 is usual, 0 means never."""
 
@@ -104,7 +113,17 @@ class SetPriority(_Change, frozen=True, tag="set-priority"):
 
 
 Change: TypeAlias = (
-    Admit | Promote | Demote | Evict | Replace | SetQuorums | SetWeight | SetPriority | Reseat | SetPolicy
+    Admit
+    | Promote
+    | Demote
+    | Evict
+    | Replace
+    | SetQuorums
+    | SetWeight
+    | SetWeights
+    | SetPriority
+    | Reseat
+    | SetPolicy
 )
 
 _ENCODE = msgspec.json.Encoder()
@@ -168,6 +187,8 @@ def _target(present: Configuration, change: Change, now_us: int) -> Configuratio
         case SetWeight(node, weight):
             _expect_member(present, node, "given a weight")
             return replace(present, weights=_valued(present.weights, node, _weight(weight), 1))
+        case SetWeights():
+            return _set_weights(present, change)
         case SetPriority(node, priority):
             _expect(present, node, VOTER, "given a priority")
             return replace(present, priorities=_valued(present.priorities, node, _priority(priority), 1))
@@ -186,6 +207,26 @@ def _seated(present: Configuration, seats: tuple[Seat, ...]) -> Configuration:
     learners = tuple(sorted({*present.learners, *out} - into))
     known = {seat.node: seat for seat in present.seats} | {seat.node: seat for seat in seats}
     return replace(present, voters=voters, learners=learners, seats=tuple(known[node] for node in sorted(known)))
+
+
+def _set_weights(present: Configuration, change: SetWeights) -> Configuration:
+    voting = {*present.voters, *present.witnesses}
+    given = dict(change.weights)
+    strangers = sorted(given.keys() - voting)
+    if strangers or len(given) < len(change.weights):
+        what = f"{strangers[0][:80]} has no vote" if strangers else "a member is named twice"
+        raise ConfigurationError(
+            f"weights were given to {len(change.weights)} members, but {what}. Name each voter and witness once, "
+            "and nobody else."
+        )
+    named = (present.writes or present.reads)[:80]
+    if named:
+        raise ConfigurationError(
+            f"weights were given to members, but the sets that decide are named by {named!r}, in which they do "
+            "not count. Go back to the majority by `quorum quorums` first."
+        )
+    check_weights({node: _weight(given.get(node, 1)) for node in voting}, change.faults)
+    return replace(present, weights=tuple(sorted(pair for pair in given.items() if pair[1] != 1)))
 
 
 def role_of(configuration: Configuration, node: NodeId) -> Role | None:
