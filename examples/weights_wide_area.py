@@ -48,7 +48,8 @@ def row(nodes: int, faults: int) -> str:
     weighed, leader = decision_ms(regions, None, faults)
     assert weighed <= best
     figures = f"{mean:10.0f} ms {best:8.0f} ms {weighed:9.0f} ms"
-    return f"N={nodes} T={faults} {figures} {mean / weighed:11.1f} and {best / weighed:.1f} times as fast, {leader} leads"
+    gain = f"{mean / weighed:11.1f} and {best / weighed:.1f} times as fast"
+    return f"N={nodes} T={faults} {figures} {gain}, {leader} leads"
 
 
 if __name__ == "__main__":

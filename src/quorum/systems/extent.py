@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from itertools import combinations
 from typing import NamedTuple
 
 from quorum.systems.algebra import ALWAYS, NEVER, Expression, Threshold
 
-STEPS_MAX = 2_000_000
+STEPS_MAX = 500_000
 """Sums that are tried for one figure; where more would be, it is not told."""
-NODES_TRIED_MAX = 14
+NODES_TRIED_MAX = 10
 """Of an expression that is no weighted threshold, every set of so many nodes is looked at."""
 
 
@@ -26,6 +27,7 @@ class Extent(NamedTuple):
     survives: int | None
 
 
+@functools.lru_cache(maxsize=64)
 def extent_of(expression: Expression) -> Extent:
     """The figures of an expression: exact, or None."""
     if expression in (ALWAYS, NEVER):
