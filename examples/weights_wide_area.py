@@ -7,10 +7,13 @@ Simulated time, so every run prints the same. The round trips are about those be
 
 from __future__ import annotations
 
+from functools import partial
+
+from quorum.membership.weighing import WeightTuning
 from quorum.model import Configuration
 from quorum.protocols.raft.settings import Settings
 from quorum.sim.stopwatch import Stopwatch
-from quorum.sim.weighing import Tuner, WeighedWorld
+from quorum.sim.weighing import WeighedWorld
 
 SECOND_US = 1_000_000
 REGIONS = ("frankfurt", "ireland", "virginia", "oregon", "singapore", "sydney", "sao-paulo")
@@ -30,11 +33,11 @@ PUTS = 100
 def decision_ms(regions: tuple[str, ...], leader: str | None, faults: int | None) -> tuple[float, str]:
     """The mean time of a decision and who led: `leader` if it is given. With `faults` (T) weights follow."""
     priorities = () if leader is None else ((leader, 2),)
-    world = WeighedWorld(1, Configuration(epoch=1, voters=regions, priorities=priorities), SLOW)
+    configuration = Configuration(epoch=1, voters=regions, priorities=priorities, faults=faults or 0)
+    new_tuning = None if faults is None else partial(WeightTuning, period_us=5 * SECOND_US)
+    world = WeighedWorld(1, configuration, SLOW, new_tuning=new_tuning)
     places = [REGIONS.index(region) for region in regions]
     world.lay_links({(REGIONS[a], REGIONS[b]): RTT_MS[a][b] * 1_000 for a in places for b in places if a != b})
-    if faults is not None:
-        world.tuner = Tuner(world, faults, period_us=5 * SECOND_US)
     world.boot()
     world.run(30 * SECOND_US)  # elect, measure, move
     mean_us = Stopwatch(world).run(PUTS, 120 * SECOND_US)

@@ -7,11 +7,14 @@ from functools import partial
 import pytest
 
 from quorum.membership.reconfiguration import SetWeights, encode_change
+from quorum.membership.weighing import WeightTuning
 from quorum.model import Configuration
 from quorum.protocols.raft import change
 from quorum.sim.campaign import CALM_US, Outcome, Plan, run_seed
+from quorum.sim.faults import SECOND_US
+from quorum.sim.node import WEIGHED
 from quorum.sim.stopwatch import Stopwatch
-from quorum.sim.weighing import LED, SECOND_US, WEIGHED, RestlessWorld, Tuner, WeighedWorld
+from quorum.sim.weighing import RestlessWorld, WeighedWorld
 from quorum.systems.build import build
 from quorum.systems.extent import extent_of
 
@@ -22,12 +25,11 @@ PAIR = frozenset(("n4", "n5"))
 
 
 def world_of(tuned: bool, faults: int = 1) -> WeighedWorld:
-    world = WeighedWorld(3, Configuration(epoch=1, voters=NODES))
+    new_tuning = partial(WeightTuning, period_us=5 * SECOND_US) if tuned else None
+    world = WeighedWorld(3, Configuration(epoch=1, voters=NODES, faults=faults), new_tuning=new_tuning)
     world.lay_links(
         {(a, b): NEAR_US if {a, b} == PAIR else FAR_US for a in NODES for b in NODES if a < b},
     )
-    if tuned:
-        world.tuner = Tuner(world, faults, period_us=5 * SECOND_US)
     world.boot()
     world.run(30 * SECOND_US)
     return world
@@ -89,10 +91,9 @@ def test_nothing_conflicts_while_weights_change_under_faults(seed: int):
     assert not outcome.failure, f"RestlessWorld, {outcome.replay}"
 
 
-def test_weights_and_the_lead_do_change_in_such_runs():
+def test_weights_do_change_in_such_runs():
     """A run in which nothing moved would prove nothing."""
-    met = [seed_run(seed).sometimes for seed in (1, 2, 3)]
-    assert any(WEIGHED in each for each in met) and any(LED in each for each in met)
+    assert all(seed_run(seed).sometimes[WEIGHED] > 5 for seed in (1, 2, 3))
 
 
 def test_weights_changed_without_a_joint_step_lose_a_decision(monkeypatch: pytest.MonkeyPatch):

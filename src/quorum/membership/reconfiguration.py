@@ -17,6 +17,7 @@ from quorum.errors import ConfigurationError
 from quorum.membership.health import HELD
 from quorum.membership.policy import check_policy
 from quorum.model import Configuration, NodeId, Seat, check_node_id
+from quorum.systems.build import build
 from quorum.systems.expression import parse
 from quorum.systems.weights import check_weights
 
@@ -175,7 +176,7 @@ def _target(present: Configuration, change: Change, now_us: int) -> Configuratio
         case Reseat(seats):
             for seat in seats:
                 _expect(present, seat.node, VOTER if seat.reason else LEARNER, "seated anew")
-            return _seated(present, seats)
+            return _with_sound_weights(present, _seated(present, seats))
         case Evict(nodes):
             return _evict(present, nodes)
         case Replace():
@@ -209,6 +210,27 @@ def _seated(present: Configuration, seats: tuple[Seat, ...]) -> Configuration:
     return replace(present, voters=voters, learners=learners, seats=tuple(known[node] for node in sorted(known)))
 
 
+def _with_sound_weights(present: Configuration, target: Configuration) -> Configuration:
+    """Weights that suited the committee before may let the loss of fewer than T stop the next one: then all weigh
+    the same. What an operator made so stays."""
+    faults = min(target.faults, (len(target.electors) - 1) // 2)
+    if target.weights and _survives(present, faults) and not _survives(target, faults):
+        return replace(target, weights=())
+    return target
+
+
+def _survives(configuration: Configuration, faults: int) -> bool:
+    """Whether any `faults` of those who vote can be lost; True where weights do not count."""
+    votes = build(configuration).writes.as_threshold()
+    if votes is None or configuration.reads or configuration.writes:
+        return True
+    try:
+        check_weights(dict(votes.weights), faults)
+    except ConfigurationError:
+        return False
+    return True
+
+
 def _set_weights(present: Configuration, change: SetWeights) -> Configuration:
     voting = {*present.voters, *present.witnesses}
     given = dict(change.weights)
@@ -225,8 +247,13 @@ def _set_weights(present: Configuration, change: SetWeights) -> Configuration:
             f"weights were given to members, but the sets that decide are named by {named!r}, in which they do "
             "not count. Go back to the majority by `quorum quorums` first."
         )
-    check_weights({node: _weight(given.get(node, 1)) for node in voting}, change.faults)
-    return replace(present, weights=tuple(sorted(pair for pair in given.items() if pair[1] != 1)))
+    for weight in given.values():
+        _weight(weight)
+    target = replace(present, weights=tuple(sorted(pair for pair in given.items() if pair[1] != 1)))
+    votes = build(target).writes.as_threshold()
+    assert votes is not None, "weights decide by a threshold"
+    check_weights(dict(votes.weights), change.faults)
+    return target
 
 
 def role_of(configuration: Configuration, node: NodeId) -> Role | None:

@@ -25,6 +25,8 @@ GAIN_PERCENT = 10
 GAIN_US_MIN = 1_000
 """And by so much: within one data centre nothing is to be won."""
 PERIOD_US = 60_000_000
+LOOK_US = 5_000_000
+"""Where nothing is to be won, it is looked again after so long."""
 
 
 class Tuning(NamedTuple):
@@ -39,11 +41,12 @@ class Tuning(NamedTuple):
 
 
 class WeightTuning:
-    """Asked by the leader each turn. Where nobody is to spare all weigh the same, and only the lead moves."""
+    """Asked by the leader each turn. `faults` is T (None: that of the configuration): where nobody is to spare,
+    all weigh the same, and only the lead moves."""
 
     def __init__(
         self,
-        faults: int,
+        faults: int | None = None,
         gain_percent: int = GAIN_PERCENT,
         gain_us_min: int = GAIN_US_MIN,
         period_us: int = PERIOD_US,
@@ -52,28 +55,31 @@ class WeightTuning:
         self._gain_percent, self._gain_us_min = gain_percent, gain_us_min
         self._period_us = period_us
         self._epoch = -1
-        self._since_us = 0
+        self._next_us = 0
         self.refused = ""
         """Why the last turn proposed nothing."""
 
     def step(self, configuration: Configuration, leader: NodeId, reports: Reports, now_us: int) -> Tuning | None:
         """What should change now, if anything. `reports`: by member, its round trips in microseconds."""
         if configuration.epoch != self._epoch:
-            self._epoch, self._since_us = configuration.epoch, now_us
+            self._epoch, self._next_us = configuration.epoch, now_us + self._period_us
         if configuration.outgoing is not None:
             return self._nothing("a change is under way.")
         if configuration.reads or configuration.writes:
             return self._nothing("the sets that decide are named one by one, so that weights do not count.")
+        if configuration.witnesses:
+            return self._nothing("a witness votes only where votes are even, and weights would change that.")
         nodes = configuration.electors
-        faults = min(self._faults, (len(nodes) - 1) // 2)
+        faults = min(configuration.faults if self._faults is None else self._faults, (len(nodes) - 1) // 2)
         given = dict(configuration.weights)
         weights = {node: given.get(node, 1) for node in nodes}
         try:
             check_weights(weights, faults)
         except ConfigurationError as error:
             return Tuning(SetWeights((), faults), None, 0, 0, f"the members have changed: {error}")  # I1, at once
-        if now_us - self._since_us < self._period_us:
-            return self._nothing("the last change was a moment ago.")
+        if now_us < self._next_us:
+            return None
+        self._next_us = now_us + min(LOOK_US, self._period_us)
         latencies = Latencies(nodes, reports)
         if latencies.reporting <= len(nodes) // 2:
             return self._nothing(f"{latencies.reporting} of {len(nodes)} report their round trips.")
@@ -83,7 +89,7 @@ class WeightTuning:
         ]
         tuning = self._worth(latencies, present, leaders, faults)
         if tuning is not None:
-            self._since_us = now_us
+            self._next_us = now_us + self._period_us
         return tuning
 
     def _may_lead(self, node: NodeId, leader: NodeId, configuration: Configuration, reports: Reports) -> bool:

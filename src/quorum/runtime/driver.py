@@ -243,6 +243,9 @@ class Driver:
             target = self.steward.turn(self._clock.now_us())
             if target is not None:
                 self.change(STEWARDS_TOKEN, target)
+            successor = self.steward.successor()
+            if successor is not None:
+                self.transfer(STEWARDS_TOKEN, successor)
             if self.steward.leads:
                 self._timers.set(STEWARD, self.steward.period_us)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -18,7 +18,8 @@ DURATIONS = ("hold", "stable")
 
 class Participation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How soon members are put out of the vote and taken back (membership.observation.Limits), the fewest voters,
-    and the user's own function for the custom policy, as MODULE:NAME."""
+    and the user's own function for the custom policy, as MODULE:NAME. `weights`: "fixed" as an operator gives
+    them, or "network": they and the lead follow the round trips between members (membership.weighing)."""
 
     floor: Annotated[int, msgspec.Meta(ge=FLOOR, le=1_000)] = FLOOR
     hold_us: int = msgspec.field(default=Limits().hold_us, name="hold")
@@ -27,6 +28,7 @@ class Participation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lag_entries: Annotated[int, msgspec.Meta(ge=1, le=2**53)] = Limits().lag_entries_max
     late: Annotated[float, msgspec.Meta(gt=0, le=1)] = Limits().missed_max
     function: str = ""
+    weights: Literal["fixed", "network"] = "fixed"
 
     def limits(self) -> Limits:
         """The limits as the leader takes them. Longer ones grow with `stable`."""
