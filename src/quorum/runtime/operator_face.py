@@ -99,6 +99,7 @@ class OperatorFace:
             committee=role.committee,
             approvals=role.approvals,
             proposed=role.proposed,
+            round_trips=self._round_trips(),
             sync_p50_us=syncs[len(syncs) // 2],
             sync_p99_us=syncs[len(syncs) * 99 // 100],
             model=self._cluster.model,
@@ -112,6 +113,10 @@ class OperatorFace:
             memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
             cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),
         )
+
+    def _round_trips(self) -> dict[NodeId, dict[NodeId, int]]:
+        echoes = self._driver.echoes
+        return {} if echoes is None else {node: dict(row) for node, row in echoes.reports().items()}
 
     def certificate(self, topic: str) -> bytes:
         """What proves the decision on `topic`: who stores it, by the leader's match indexes. Where members may

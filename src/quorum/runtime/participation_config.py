@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -13,6 +13,7 @@ from quorum.membership.policy import CUSTOM, FLOOR, Policy, check_policy
 from quorum.runtime.object_classes import imported
 from quorum.runtime.object_names import check_place
 
+NETWORK: Final = "network"
 DURATIONS = ("hold", "stable")
 
 
@@ -53,6 +54,23 @@ def check_participation(policy: str, participation: Participation, nodes: int, f
         raise ConfigurationError(
             f'policy = "{policy}" and participation.function = "{participation.function}" were given, but {what}. '
             f'Use policy = "{CUSTOM}" with a function = "MODULE:NAME", or neither.'
+        )
+
+
+def check_weights_followed(participation: Participation, model: str, named: str) -> None:
+    """Raise ConfigurationError where weights that follow the network would not count: `named` are the sets that
+    decide, where they are named."""
+    if participation.weights != NETWORK:
+        return
+    if model == "byzantine":
+        raise ConfigurationError(
+            f'participation.weights = "{NETWORK}" was asked for with model = "byzantine", but there no leader '
+            'alone chooses who counts how much. Use "fixed", or model = "crash".'
+        )
+    if named:
+        raise ConfigurationError(
+            f'participation.weights = "{NETWORK}" was asked for, but the sets that decide are named by '
+            f"{named[:80]!r}, in which weights do not count. Leave `reads` and `writes` empty, or use 'fixed'."
         )
 
 

@@ -38,7 +38,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     which it knows that somebody approves. Where members only crash, `policy` puts them in and out of the vote,
     never below `floor` voters; `seats` tells of those who are or were out. On the leader, `explained` says of each
     member why it votes or not and what would change that, and `policy_waits` why a change that the policy wants is
-    not made.
+    not made. Where weights follow the network, `round_trips` has those that are known here, by the member that
+    measured them.
     """
 
     node: str
@@ -89,6 +90,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     seats: dict[str, SeatTold] = {}
     explained: dict[str, str] = {}
     policy_waits: str = ""
+    round_trips: dict[str, dict[str, int]] = {}
 
     @property
     def leads(self) -> bool:

@@ -42,7 +42,7 @@ class RaftSteward:
         self.why_not = ""
         """Why the newest change that was wanted has not been made; empty: it has, or nothing is wanted."""
         self._reports: Callable[[], Reports] | None = None
-        self._new_tuning = WeightTuning
+        self._new_tuning: Callable[[], WeightTuning] = WeightTuning
         self.tuning = WeightTuning()
         self._begin(0)
 
@@ -50,7 +50,9 @@ class RaftSteward:
         self, reports: Callable[[], Reports], new_tuning: Callable[[], WeightTuning] = WeightTuning
     ) -> None:
         """Let weights and the lead follow what members report of their round trips."""
-        self._reports, self._new_tuning = reports, new_tuning  # type: ignore[assignment]
+        self._reports = reports
+        self._new_tuning = new_tuning
+        self.tuning = new_tuning()
 
     def _begin(self, now_us: int) -> None:
         self._detector = Detector(self.period_us)
