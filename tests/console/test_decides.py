@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from console.test_inquiry import ELECTION_US, cluster, status
-from quorum.console import members
+from quorum.console import changing, members
 from quorum.console import status as status_command
 from quorum.console.decides import decides_by, decides_of
 from quorum.console.status import overview_of
@@ -49,20 +49,21 @@ def five(monkeypatch, tmp_path, run):
             return answers
 
         monkeypatch.setattr(members, "ask_all", ask_all)
+        monkeypatch.setattr(changing, "ask_all", ask_all)
         monkeypatch.setattr(status_command, "ask_all", ask_all)
         return "--config", folder / "cluster.toml"
 
     return answering
 
 
-@pytest.mark.parametrize("command", ["status", "members"])
+@pytest.mark.parametrize("command", [("status",), ("members",), ("policy", "show")])
 def test_weights_threshold_sizes_and_losses_are_shown_at_every_epoch(run, run_json, five, command):
     at = five("crash", reads=HEAVY, writes=HEAVY, weights={"n1": 3})
-    decides = run_json(command, *at)[1]["decides"]
+    decides = run_json(*command, *at)[1]["decides"]
     assert decides["votes"] == {"n1": 3, "n2": 1, "n3": 1, "n4": 1, "n5": 1}
     figures = [decides[key] for key in ("epoch", "total", "threshold", "smallest", "largest", "survives")]
     assert figures == [7, 7, 4, 2, 4, 1]
-    said = " ".join(run(command, *at).stdout.split())
+    said = " ".join(run(*command, *at).stdout.split())
     assert "epoch 7, N 5, quorum 4 of 7 votes (2 to 4 nodes), survives the loss of 1" in said
 
 
