@@ -11,6 +11,7 @@ import click
 from quorum.console import committee_members
 from quorum.console.changing import DRY_RUN, RETRY_S, ask_leader, at_leader, change_members, preview
 from quorum.console.command import command, plain, print_json, seconds_option
+from quorum.console.decides import decides_by
 from quorum.console.followers import add_follower, evict_followers, runs_here, strike_out
 from quorum.console.inquiry import (
     Answers,
@@ -136,11 +137,12 @@ def _state(leader: NodeStatus, node: str, behind: int) -> str:
 
 
 def _show(leader: NodeStatus, as_json: bool, done: str = "") -> None:
-    rows = rows_of(leader)
+    rows, decides = rows_of(leader), decides_by(leader)
     if as_json:
         facts = {"cluster": leader.cluster, "epoch": leader.epoch, "leader": leader.node, "term": leader.term}
         facts |= {"incarnation": leader.incarnation, "recovered": leader.recovered}
-        print_json(facts | {"reads": leader.reads, "writes": leader.writes, "members": rows})
+        facts |= {"reads": leader.reads, "writes": leader.writes, "decides": decides}
+        print_json(facts | {"members": rows})
         return
     from rich import box
     from rich.console import Console
@@ -157,7 +159,9 @@ def _show(leader: NodeStatus, as_json: bool, done: str = "") -> None:
         table.add_row(
             name, *(str(row[key]) for key in ("role", "votes", "priority", "address", "behind", "state"))
         )
-    click.echo(f"cluster {leader.cluster}, epoch {leader.epoch}, elect {leader.reads}, commit {leader.writes}")
+    epoch = f"epoch {leader.epoch}" if decides is None else decides.line()
+    click.echo(f"cluster {leader.cluster}, {epoch}")
+    click.echo(f"elect {leader.reads}, commit {leader.writes}")
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH

@@ -10,6 +10,7 @@ import click
 
 from quorum.console.changing import DRY_RUN, ask_leader, change_members, preview
 from quorum.console.command import Group, command, print_json, seconds_option
+from quorum.console.decides import decides_by
 from quorum.console.modes import COMMITTEE, crash_only
 from quorum.membership.health import HELD
 from quorum.membership.policy import POLICIES
@@ -88,6 +89,7 @@ def told(leader: NodeStatus) -> dict[str, Any]:
         },
         "reads": leader.reads,
         "writes": leader.writes,
+        "decides": decides_by(leader),
         "waits": leader.policy_waits,
         "explained": leader.explained,
     }
@@ -99,6 +101,9 @@ def _tell(leader: NodeStatus, as_json: bool) -> None:
         print_json(facts)
         return
     click.echo(f"policy {leader.policy}, floor {leader.floor}, T {leader.tolerated}, epoch {leader.epoch}")
+    decides = facts["decides"]
+    if decides is not None:
+        click.echo(decides.line())
     click.echo(f"votes: {', '.join(leader.voters)}; elect {leader.reads}, commit {leader.writes}")
     for node, text in leader.explained.items():
         if node not in leader.voters or "badly seen" in text:

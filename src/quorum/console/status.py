@@ -11,7 +11,8 @@ import click
 import msgspec
 
 from quorum.console.command import AnswerNo, command, plain, print_json, seconds_option
-from quorum.console.committee_told import committee_told, unlinked_warnings
+from quorum.console.committee_told import CommitteeTold, committee_told, unlinked_warnings
+from quorum.console.decides import Decides, decides_by, decides_of
 from quorum.console.inquiry import Answers, ask_all, discreet, leader_of, silent
 from quorum.console.inquiry import answering as answering_nodes
 from quorum.console.lies_told import lies_told
@@ -52,7 +53,7 @@ class Overview(msgspec.Struct, frozen=True):
     `n` members vote, and `quorum` of them decide (None: it matters which). Where they may lie, `leader` is the
     `primary` and `term` the `view`, and `faults` (T) may lie; these three are None elsewhere. `proposed`: next
     committees of which a member's operator has approved. `recovered`: how this `incarnation` of the cluster began,
-    where it is not the first ("").
+    where it is not the first (""). `decides`: votes and threshold of the present epoch.
     """
 
     cluster: str
@@ -73,6 +74,7 @@ class Overview(msgspec.Struct, frozen=True):
     proposed: tuple[Proposal, ...] = ()
     incarnation: str = ""
     recovered: Recovery | None = None
+    decides: Decides | None = None
 
     @property
     def may_lie(self) -> bool:
@@ -116,7 +118,18 @@ def overview_of(
         proposed=proposals_of(answers) if lies else (),
         incarnation="" if recovered is None else recovered.incarnation,
         recovered=recovered,
+        decides=_decides(answers, told, leader, lies),
     )
+
+
+def _decides(
+    answers: Answers, told: CommitteeTold | None, leader: NodeStatus | None, lies: bool
+) -> Decides | None:
+    """By the word of most where members may lie, else of the leader, or of who knows the newest epoch."""
+    if told is not None and lies:
+        return decides_of(told.epoch, told.writes, told.writes)
+    newest = leader or max(answering_nodes(answers), key=lambda each: each.epoch, default=None)
+    return None if newest is None else decides_by(newest)
 
 
 def _facts(status: NodeStatus) -> dict[str, Any]:
@@ -237,10 +250,12 @@ def _headline(overview: Overview) -> str:
         return "no node tells this client how it is" if some_run else "no node answers"
     whole = f"cluster {overview.cluster}, model {overview.model}, policy {overview.policy}: "
     committed = f"committed {overview.commit_index}"
+    decides = overview.decides
     if not overview.may_lie:
-        return f"{whole}leader {overview.leader or 'unknown'} in term {overview.term}, {committed}"
-    quorum = "by cluster.toml" if overview.quorum is None else overview.quorum
-    committee = f"epoch {overview.epoch}, N {overview.n}, T {overview.faults}, quorum {quorum}"
+        epoch = f"epoch {overview.epoch}" if decides is None else decides.line()
+        return f"{whole}{epoch}; leader {overview.leader or 'unknown'} in term {overview.term}, {committed}"
+    quorum = "quorum by cluster.toml" if decides is None else decides.quorum_text()
+    committee = f"epoch {overview.epoch}, N {overview.n}, T {overview.faults}, {quorum}"
     return f"{whole}{committee}; primary {overview.primary or 'unknown'} in view {overview.view}, {committed}"
 
 

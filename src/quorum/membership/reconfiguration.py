@@ -17,7 +17,9 @@ from quorum.errors import ConfigurationError
 from quorum.membership.health import HELD
 from quorum.membership.policy import check_policy
 from quorum.model import Configuration, NodeId, Seat, check_node_id
+from quorum.systems.build import build
 from quorum.systems.expression import parse
+from quorum.systems.weights import check_weights
 
 Role = Literal["voter", "learner", "witness"]
 VOTER: Role = "voter"
@@ -96,6 +98,14 @@ class SetWeight(_Change, frozen=True, tag="set-weight"):
     weight: int
 
 
+class SetWeights(_Change, frozen=True, tag="set-weights"):
+    """The votes of all who vote, in one change; who is not named has 1. Refused unless any `faults` of them can be
+    lost and a quorum is left. Learners have no weight for later any more."""
+
+    weights: tuple[tuple[NodeId, int], ...]
+    faults: int
+
+
 class SetPriority(_Change, frozen=True, tag="set-priority"):
     """How much a voter is wanted as leader: 1 is usual, 0 means never."""
 
@@ -104,7 +114,17 @@ class SetPriority(_Change, frozen=True, tag="set-priority"):
 
 
 Change: TypeAlias = (
-    Admit | Promote | Demote | Evict | Replace | SetQuorums | SetWeight | SetPriority | Reseat | SetPolicy
+    Admit
+    | Promote
+    | Demote
+    | Evict
+    | Replace
+    | SetQuorums
+    | SetWeight
+    | SetWeights
+    | SetPriority
+    | Reseat
+    | SetPolicy
 )
 
 _ENCODE = msgspec.json.Encoder()
@@ -156,7 +176,7 @@ def _target(present: Configuration, change: Change, now_us: int) -> Configuratio
         case Reseat(seats):
             for seat in seats:
                 _expect(present, seat.node, VOTER if seat.reason else LEARNER, "seated anew")
-            return _seated(present, seats)
+            return _with_sound_weights(present, _seated(present, seats))
         case Evict(nodes):
             return _evict(present, nodes)
         case Replace():
@@ -168,6 +188,8 @@ def _target(present: Configuration, change: Change, now_us: int) -> Configuratio
         case SetWeight(node, weight):
             _expect_member(present, node, "given a weight")
             return replace(present, weights=_valued(present.weights, node, _weight(weight), 1))
+        case SetWeights():
+            return _set_weights(present, change)
         case SetPriority(node, priority):
             _expect(present, node, VOTER, "given a priority")
             return replace(present, priorities=_valued(present.priorities, node, _priority(priority), 1))
@@ -186,6 +208,52 @@ def _seated(present: Configuration, seats: tuple[Seat, ...]) -> Configuration:
     learners = tuple(sorted({*present.learners, *out} - into))
     known = {seat.node: seat for seat in present.seats} | {seat.node: seat for seat in seats}
     return replace(present, voters=voters, learners=learners, seats=tuple(known[node] for node in sorted(known)))
+
+
+def _with_sound_weights(present: Configuration, target: Configuration) -> Configuration:
+    """Weights that suited the committee before may let the loss of fewer than T stop the next one: then all weigh
+    the same. What an operator made so stays."""
+    faults = min(target.faults, (len(target.electors) - 1) // 2)
+    if target.weights and _survives(present, faults) and not _survives(target, faults):
+        return replace(target, weights=())
+    return target
+
+
+def _survives(configuration: Configuration, faults: int) -> bool:
+    """Whether any `faults` of those who vote can be lost; True where weights do not count."""
+    votes = build(configuration).writes.as_threshold()
+    if votes is None or configuration.reads or configuration.writes:
+        return True
+    try:
+        check_weights(dict(votes.weights), faults)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _set_weights(present: Configuration, change: SetWeights) -> Configuration:
+    voting = {*present.voters, *present.witnesses}
+    given = dict(change.weights)
+    strangers = sorted(given.keys() - voting)
+    if strangers or len(given) < len(change.weights):
+        what = f"{strangers[0][:80]} has no vote" if strangers else "a member is named twice"
+        raise ConfigurationError(
+            f"weights were given to {len(change.weights)} members, but {what}. Name each voter and witness once, "
+            "and nobody else."
+        )
+    named = (present.writes or present.reads)[:80]
+    if named:
+        raise ConfigurationError(
+            f"weights were given to members, but the sets that decide are named by {named!r}, in which they do "
+            "not count. Go back to the majority by `quorum quorums` first."
+        )
+    for weight in given.values():
+        _weight(weight)
+    target = replace(present, weights=tuple(sorted(pair for pair in given.items() if pair[1] != 1)))
+    votes = build(target).writes.as_threshold()
+    assert votes is not None, "weights decide by a threshold"
+    check_weights(dict(votes.weights), change.faults)
+    return target
 
 
 def role_of(configuration: Configuration, node: NodeId) -> Role | None:

@@ -22,7 +22,13 @@ from quorum.model import Configuration, NodeId, check_fault_budget, check_node_i
 from quorum.runtime import toml
 from quorum.runtime.byzantine_config import check_byzantine_cluster, system_of
 from quorum.runtime.object_names import check_place, named_objects
-from quorum.runtime.participation_config import DURATIONS, Participation, check_function, check_participation
+from quorum.runtime.participation_config import (
+    DURATIONS,
+    Participation,
+    check_function,
+    check_participation,
+    check_weights_followed,
+)
 
 if TYPE_CHECKING:
     from quorum.protocols.raft.settings import Settings
@@ -411,6 +417,7 @@ def _check_choices(cluster: ClusterConfig) -> None:
             f'engine = "{cluster.engine}" was asked for with model = "crash", but it is for members that may lie. '
             'Set engine = "raft", or model = "byzantine".'
         )
+    check_weights_followed(cluster.participation, cluster.model, cluster.writes or cluster.reads)
     _check_one_of("policy", cluster.policy, ("fixed",) if cluster.model == "byzantine" else POLICIES)
 
 

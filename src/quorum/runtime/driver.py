@@ -22,7 +22,17 @@ from quorum.protocols import effects, events
 from quorum.protocols.replica import Replica
 from quorum.runtime.comparison import Comparison
 from quorum.runtime.digests import Done
-from quorum.runtime.messages import Chunk, ChunkRequest, PieceRequest, Pieces, StateDigest
+from quorum.runtime.echoes import ECHO, Echoes
+from quorum.runtime.messages import (
+    Chunk,
+    ChunkRequest,
+    Echo,
+    EchoReply,
+    PieceRequest,
+    Pieces,
+    RoundTripsTold,
+    StateDigest,
+)
 from quorum.runtime.ports import Application, Observer, Ports, Requests, Steward
 from quorum.runtime.snapshot_keeper import SnapshotKeeper
 from quorum.runtime.stragglers import Stragglers
@@ -43,7 +53,8 @@ TAIL_BLOCKS = 64
 LOT_BYTES_MAX = 256 * 1024
 LOT_ENTRIES_MAX = 512
 """After about this much, watchers look at what changed: the application keeps its newest changes only."""
-_BESIDE = frozenset((ChunkRequest, Chunk, PieceRequest, Pieces, StateDigest))
+_ECHOES = frozenset((Echo, EchoReply, RoundTripsTold))
+_BESIDE = frozenset((ChunkRequest, Chunk, PieceRequest, Pieces, StateDigest)) | _ECHOES
 """What is not the replica's affair."""
 
 
@@ -63,6 +74,7 @@ class Driver:
         observer: Observer,
         digest_entries: int = 50_000,
         steward: Steward | None = None,
+        echoes: Echoes | None = None,
     ) -> None:
         self.node = replica.node
         self.replica = replica
@@ -99,6 +111,7 @@ class Driver:
         self.snapshots = SnapshotKeeper(
             self.node, ports, application, requests, observer, self.comparison, self._events.append, self._fail
         )
+        self.echoes = echoes
         self._ticks = Ticks(application, ports.timers, ports.clock)
         self.steward = steward
         self.stopped = False
@@ -140,6 +153,8 @@ class Driver:
             self._observer.stood_at(self.applied_index)
         started = events.Started(self._clock.now_us(), durable, bootstrap)
         self._perform(self.replica.step(started))
+        if self.echoes is not None:
+            self.echoes.start()
         if durable.snapshot is not None and durable.snapshot.place:
             self.comparison.publish(self.applied_index)
         self._finish_round()
@@ -165,6 +180,9 @@ class Driver:
             self.snapshots.on_piece_request(sender, message)  # type: ignore[arg-type]
         elif kind is Pieces:
             self.snapshots.on_pieces(sender, message, attached)  # type: ignore[arg-type]
+        elif kind in _ECHOES:
+            if self.echoes is not None:
+                self.echoes.on_message(sender, message)  # type: ignore[arg-type]
         else:
             self.comparison.on_digest(sender, message)  # type: ignore[arg-type]
 
@@ -208,6 +226,9 @@ class Driver:
             self._waits_for_space = False
         elif name == STEWARD:
             self._look_after()
+        elif name == ECHO:
+            if self.echoes is not None:
+                self.echoes.fired()
         elif name != TICK:
             self._events.append(events.TimerFired(self._clock.now_us(), name))
         elif self._ticks.fired():
@@ -222,6 +243,9 @@ class Driver:
             target = self.steward.turn(self._clock.now_us())
             if target is not None:
                 self.change(STEWARDS_TOKEN, target)
+            successor = self.steward.successor()
+            if successor is not None:
+                self.transfer(STEWARDS_TOKEN, successor)
             if self.steward.leads:
                 self._timers.set(STEWARD, self.steward.period_us)
 

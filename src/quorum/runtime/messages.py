@@ -59,7 +59,36 @@ class StateDigest(Wire, frozen=True, gc=False, array_like=True, tag=22):
     digest: bytes
 
 
-PeerMessage = RaftMessage | PbftMessage | ChunkRequest | Chunk | PieceRequest | Pieces | StateDigest
+class Echo(Wire, frozen=True, gc=False, array_like=True, tag=25):
+    """Driver to every other: send this number back at once."""
+
+    number: int
+
+
+class EchoReply(Wire, frozen=True, gc=False, array_like=True, tag=26):
+    """The answer."""
+
+    number: int
+
+
+class RoundTripsTold(Wire, frozen=True, gc=False, array_like=True, tag=27):
+    """Driver to the leader: how long my round trips with the others take, in microseconds."""
+
+    took_us: dict[str, int]
+
+
+PeerMessage = (
+    RaftMessage
+    | PbftMessage
+    | ChunkRequest
+    | Chunk
+    | PieceRequest
+    | Pieces
+    | StateDigest
+    | Echo
+    | EchoReply
+    | RoundTripsTold
+)
 
 WITH_ENTRIES = (Append, PrePrepare, Blocks)
 """Messages whose attachment are stored entries."""

@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from random import SystemRandom
 from secrets import randbits
 from typing import Any
 
@@ -27,6 +28,7 @@ from quorum.runtime.clock import LoopTimers, SystemClock
 from quorum.runtime.codec import Frame, MessageCodec
 from quorum.runtime.config import ClusterConfig, NodeConfig, load_cluster, parse_address
 from quorum.runtime.driver import Driver
+from quorum.runtime.echoes import Echoes
 from quorum.runtime.engine import Lie, engine_of, honest
 from quorum.runtime.files import RealFiles
 from quorum.runtime.folder import DataFolder
@@ -55,6 +57,7 @@ from quorum.runtime.messages import (
 from quorum.runtime.network import ClientConnection, Network
 from quorum.runtime.object_classes import load_classes
 from quorum.runtime.operator_face import OperatorFace
+from quorum.runtime.participation_config import NETWORK
 from quorum.runtime.ports import Ports
 from quorum.runtime.snapshots import SnapshotStore
 from quorum.runtime.verifying import CachingVerifier
@@ -289,12 +292,20 @@ class Node:
             verifier.woken = self._wake
         transport = self._lie(_Transport(self.network), self.engine)
         ports = Ports(self.log, self.snapshots, transport, self.timers, self.clock, verifier)
-        engine = self.engine
-        self.driver = Driver(
-            self.replica, ports, self.host, self.gateway, self, engine.digest_entries, engine.steward
-        )
+        engine, echoes = self.engine, self._new_echoes(ports)
+        of_driver = (self.replica, ports, self.host, self.gateway, self)
+        self.driver = Driver(*of_driver, engine.digest_entries, engine.steward, echoes)
         of_node = (self.driver, self.host, self.network, self._addresses, self._diverged, sync_us)
         self.gateway.attach(self.driver, OperatorFace(cluster, self.engine, *of_node))
+
+    def _new_echoes(self, ports: Ports) -> Echoes | None:
+        """Where weights follow the network: what measures it, for the steward."""
+        steward = self.engine.steward
+        if steward is None or self.cluster.participation.weights != NETWORK:
+            return None
+        echoes = Echoes(self.replica, ports, SystemRandom())
+        steward.follow_network(echoes.reports)
+        return echoes
 
     def _new_host(self) -> Host:
         return new_host(self._objects, self._ledger)

@@ -102,6 +102,7 @@ class OperatorFace:
             last_term=role.last_term,
             incarnation=configuration.incarnation,
             recovered=configuration.recovered,
+            round_trips=self._round_trips(),
             sync_p50_us=syncs[len(syncs) // 2],
             sync_p99_us=syncs[len(syncs) * 99 // 100],
             model=self._cluster.model,
@@ -115,6 +116,10 @@ class OperatorFace:
             memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
             cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),
         )
+
+    def _round_trips(self) -> dict[NodeId, dict[NodeId, int]]:
+        echoes = self._driver.echoes
+        return {} if echoes is None else {node: dict(row) for node, row in echoes.reports().items()}
 
     def certificate(self, topic: str) -> bytes:
         """What proves the decision on `topic`: who stores it, by the leader's match indexes. Where members may

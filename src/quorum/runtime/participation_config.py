@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -13,12 +13,14 @@ from quorum.membership.policy import CUSTOM, FLOOR, Policy, check_policy
 from quorum.runtime.object_classes import imported
 from quorum.runtime.object_names import check_place
 
+NETWORK: Final = "network"
 DURATIONS = ("hold", "stable")
 
 
 class Participation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How soon members are put out of the vote and taken back (membership.observation.Limits), the fewest voters,
-    and the user's own function for the custom policy, as MODULE:NAME."""
+    and the user's own function for the custom policy, as MODULE:NAME. `weights`: "fixed" as an operator gives
+    them, or "network": they and the lead follow the round trips between members (membership.weighing)."""
 
     floor: Annotated[int, msgspec.Meta(ge=FLOOR, le=1_000)] = FLOOR
     hold_us: int = msgspec.field(default=Limits().hold_us, name="hold")
@@ -27,6 +29,7 @@ class Participation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lag_entries: Annotated[int, msgspec.Meta(ge=1, le=2**53)] = Limits().lag_entries_max
     late: Annotated[float, msgspec.Meta(gt=0, le=1)] = Limits().missed_max
     function: str = ""
+    weights: Literal["fixed", "network"] = "fixed"
 
     def limits(self) -> Limits:
         """The limits as the leader takes them. Longer ones grow with `stable`."""
@@ -51,6 +54,23 @@ def check_participation(policy: str, participation: Participation, nodes: int, f
         raise ConfigurationError(
             f'policy = "{policy}" and participation.function = "{participation.function}" were given, but {what}. '
             f'Use policy = "{CUSTOM}" with a function = "MODULE:NAME", or neither.'
+        )
+
+
+def check_weights_followed(participation: Participation, model: str, named: str) -> None:
+    """Raise ConfigurationError where weights that follow the network would not count: `named` are the sets that
+    decide, where they are named."""
+    if participation.weights != NETWORK:
+        return
+    if model == "byzantine":
+        raise ConfigurationError(
+            f'participation.weights = "{NETWORK}" was asked for with model = "byzantine", but there no leader '
+            'alone chooses who counts how much. Use "fixed", or model = "crash".'
+        )
+    if named:
+        raise ConfigurationError(
+            f'participation.weights = "{NETWORK}" was asked for, but the sets that decide are named by '
+            f"{named[:80]!r}, in which weights do not count. Leave `reads` and `writes` empty, or use 'fixed'."
         )
 
 

@@ -339,8 +339,12 @@ class Steward(Protocol):
         """A turn is due: what should be in force instead, if anything."""
         ...
 
+    def successor(self) -> NodeId | None:
+        """Asked after each turn: who should lead instead, told once."""
+        ...
+
     def done(self, error: QuorumError | None) -> None:
-        """What `turn` wanted is done, or why not."""
+        """What `turn` or `successor` wanted is done, or why not."""
         ...
 
 

@@ -242,6 +242,7 @@ def _participation_text(lies: bool) -> str:
 floor = 3                       # never fewer voters
 hold = "10s"                    # so long a member must be badly seen to be put out
 stable = "10s"                  # so long it must be well to return; each time that it flaps, twice as long
+weights = "fixed"               # "network": under every policy, votes and the lead follow the members' round trips
 
 """
 

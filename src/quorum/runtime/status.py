@@ -38,9 +38,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
     which it knows that somebody approves. Where members only crash, `policy` puts them in and out of the vote,
     never below `floor` voters; `seats` tells of those who are or were out. On the leader, `explained` says of each
     member why it votes or not and what would change that, and `policy_waits` why a change that the policy wants is
-    not made.
-    `last_term` is the term of its newest entry, and `recovered` says how this `incarnation` of the cluster began, if
-    it is not the first ("").
+    not made. Where weights follow the network, `round_trips` has those that are known here, by the member that
+    measured them. `last_term` is the term of the newest entry, and `recovered` says how this `incarnation` of the
+    cluster began, if it is not the first ("").
     """
 
     node: str
@@ -94,6 +94,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     last_term: int = 0
     incarnation: str = ""
     recovered: Recovery | None = None
+    round_trips: dict[str, dict[str, int]] = {}
 
     @property
     def leads(self) -> bool:

@@ -4,17 +4,22 @@ Everything that decides is pure and elsewhere (membership.adaptation). Here are 
 the leader's replica knows anyway, and the way of a proposal into the log, which is that of an operator's change.
 
 I1  at most one change of the steward's own is under way.
+I2  weights and the lead follow the network only where the policy leaves the committee as it is.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from quorum.errors import NotLeader, Overloaded, QuorumError
 from quorum.membership.adaptation import Adaptation, Proposal
 from quorum.membership.detector import Detector
 from quorum.membership.health import HELD
+from quorum.membership.latency import Reports
 from quorum.membership.observation import Limits, Observation
 from quorum.membership.policy import Policy, policy_of
 from quorum.membership.reconfiguration import Reseat, apply_change, standbys
+from quorum.membership.weighing import WeightTuning
 from quorum.model import Configuration, NodeId
 from quorum.protocols.raft.replica import RaftReplica
 
@@ -36,7 +41,18 @@ class RaftSteward:
         self._limits = self.adaptation.health.limits
         self.why_not = ""
         """Why the newest change that was wanted has not been made; empty: it has, or nothing is wanted."""
+        self._reports: Callable[[], Reports] | None = None
+        self._new_tuning: Callable[[], WeightTuning] = WeightTuning
+        self.tuning = WeightTuning()
         self._begin(0)
+
+    def follow_network(
+        self, reports: Callable[[], Reports], new_tuning: Callable[[], WeightTuning] = WeightTuning
+    ) -> None:
+        """Let weights and the lead follow what members report of their round trips."""
+        self._reports = reports
+        self._new_tuning = new_tuning
+        self.tuning = new_tuning()
 
     def _begin(self, now_us: int) -> None:
         self._detector = Detector(self.period_us)
@@ -47,6 +63,8 @@ class RaftSteward:
         self._pending = False
         self._retry_us = 0
         self._now_us = now_us
+        self._successor: NodeId | None = None
+        self.tuning = self._new_tuning()
 
     @property
     def has_function(self) -> bool:
@@ -78,9 +96,10 @@ class RaftSteward:
         adaptation.follow(policy_of(present.policy, self._function), nodes, present.faults, present.floor)
         proposal = adaptation.step(present, self._replica.node, observed, now_us)
         if proposal is None:
-            if not self._pending and now_us >= self._retry_us:
-                self.why_not = adaptation.refused
-            return None
+            if self._pending or now_us < self._retry_us:
+                return None  # I1
+            self.why_not = adaptation.refused
+            return None if adaptation.refused else self._weigh(present, now_us)
         return self._target(present, proposal, now_us)
 
     def _target(self, present: Configuration, proposal: Proposal, now_us: int) -> Configuration | None:
@@ -89,10 +108,33 @@ class RaftSteward:
         self._pending = True
         return apply_change(present, Reseat(proposal.seats), now_us)
 
+    def _weigh(self, present: Configuration, now_us: int) -> Configuration | None:
+        """I2."""
+        if self._reports is None:
+            return None
+        tuned = self.tuning.step(present, self._replica.node, self._reports(), now_us)
+        if tuned is None:
+            return None
+        self._successor = tuned.leader
+        if tuned.change is None:
+            return None
+        self._pending = True
+        return apply_change(present, tuned.change, now_us)
+
+    def successor(self) -> NodeId | None:
+        """Who should lead, once the weights that suit it are in force."""
+        if self._pending or self._successor is None:
+            return None
+        self._pending = True
+        successor, self._successor = self._successor, None
+        return successor
+
     def done(self, error: QuorumError | None) -> None:
         """A change that another one was before is wanted again at once; what failed waits for a while."""
         self._pending = False
         self.why_not = "" if error is None else str(error)
+        if error is not None:
+            self._successor = None
         if error is not None and not isinstance(error, Overloaded | NotLeader):
             self._retry_us = self._now_us + self._limits.hold_us
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from quorum.sim.world import World
 
 PUT_OUT = "member put out of the vote by a policy"
+WEIGHED = "weights changed"
 TAKEN_BACK = "member given a vote by a policy"
 SPACE_BACK = "space on a full disk again"
 EPOCH_US = 1_700_000_000_000_000
@@ -115,6 +116,7 @@ class SimNode:
             self.log = SimLog(random, self._from_disk, self.snapshots, world.sometimes.reached)
         self.life = 0
         self._seats: frozenset[Seat] = frozenset()
+        self._weights: tuple[tuple[NodeId, int], ...] = ()
         self._lost = (0, 0)
         self._starting = False
         self.replica: RaftReplica | None = None
@@ -134,6 +136,9 @@ class SimNode:
             if seat not in self._seats and seat.reason != HELD:
                 self.world.sometimes.reached(PUT_OUT if seat.reason else TAKEN_BACK)
         self._seats = frozenset(configuration.seats)
+        if configuration.weights != self._weights:
+            self._weights = configuration.weights
+            self.world.sometimes.reached(WEIGHED)
 
     # Lives.
 
