@@ -23,7 +23,7 @@ from quorum.protocols.replica import Replica
 from quorum.runtime.comparison import Comparison
 from quorum.runtime.digests import Done
 from quorum.runtime.messages import Chunk, ChunkRequest, PieceRequest, Pieces, StateDigest
-from quorum.runtime.ports import Application, Observer, Ports, Requests
+from quorum.runtime.ports import Application, Attendant, Observer, Ports, Requests
 from quorum.runtime.snapshot_keeper import SnapshotKeeper
 from quorum.runtime.stragglers import Stragglers
 from quorum.runtime.ticks import TICK, Ticks
@@ -95,6 +95,7 @@ class Driver:
             self.node, ports, application, requests, observer, self.comparison, self._events.append, self._fail
         )
         self._ticks = Ticks(application, ports.timers, ports.clock)
+        self._attendant: Attendant | None = None
         self.stopped = False
         self._perform_by_type = {
             effects.Send: self._send,
@@ -118,6 +119,10 @@ class Driver:
         """Whether no sync is under way, so that a round begun now shares its sync with nobody."""
         return not self._syncing
 
+    def attend(self, attendant: Attendant) -> None:
+        """Let somebody watch over the committee, from the start on."""
+        self._attendant = attendant
+
     # Inputs. Each only queues; `run` does the work, once a loop turn.
 
     def start(self, bootstrap: Configuration | None) -> None:
@@ -131,6 +136,8 @@ class Driver:
         self._perform(self.replica.step(started))
         if durable.snapshot is not None and durable.snapshot.place:
             self.comparison.publish(self.applied_index)
+        if self._attendant is not None:
+            self._attendant.start(dict(durable.notes))
         self._finish_round()
 
     def _with_tail(self, durable: events.Durable) -> events.Durable:
@@ -144,6 +151,8 @@ class Driver:
     def receive(self, sender: NodeId, message: object, attached: tuple[Buffer, ...] = ()) -> None:
         """A message of a peer; the transport vouches for `sender`."""
         kind = type(message)
+        if self._attendant is not None and self._attendant.heard(sender, message):
+            return
         if kind not in _BESIDE:
             self._events.append(events.Received(self._clock.now_us(), sender, message, attached))
         elif kind is ChunkRequest:
@@ -177,7 +186,8 @@ class Driver:
         self._events.append(events.ChangeProposed(self._clock.now_us(), token, target))
 
     def approve(self, token: int, committee: Committee) -> None:
-        """This member's operator wants `committee` next, where members may lie."""
+        """`committee` is wanted next, where members may lie: by this member's operator, or with a token below 0 by
+        the attendant."""
         self._events.append(events.ChangeApproved(self._clock.now_us(), token, committee))
 
     def transfer(self, token: int, target: NodeId | None) -> None:
@@ -195,6 +205,8 @@ class Driver:
     def timer_fired(self, name: str) -> None:
         if name == SPACE:
             self._waits_for_space = False
+        elif self._attendant is not None and name == self._attendant.timer:
+            self._attendant.fired()
         elif name != TICK:
             self._events.append(events.TimerFired(self._clock.now_us(), name))
         elif self._ticks.fired():
@@ -280,6 +292,12 @@ class Driver:
                 held.append(effect)
             else:
                 self._perform_by_type[type(effect)](effect)  # type: ignore[operator]
+
+    def keep(self, note: effects.Note) -> None:
+        """Make something durable that is not the replica's; nothing waits for it."""
+        if not self.stopped:
+            self._staged += 1
+            self._stage(note)
 
     def _stage(self, record: object) -> None:
         self._dirty = True
@@ -383,9 +401,15 @@ class Driver:
             index += 1
 
     def _complete(self, effect: effects.Completed) -> None:
-        self._requests.completed(effect.tokens)
+        if self._attendant is not None and effect.tokens[0] < 0:
+            self._attendant.approved(effect.tokens[0], None)
+        else:
+            self._requests.completed(effect.tokens)
 
     def _refuse(self, effect: effects.Refused) -> None:
+        if self._attendant is not None and effect.tokens[0] < 0:
+            self._attendant.approved(effect.tokens[0], effect.error)
+            return
         self._requests.refused(effect.tokens, effect.error)
 
     def _read_ready(self, effect: effects.ReadReady) -> None:
@@ -413,6 +437,8 @@ class Driver:
         self._observer.peer_misbehaved(effect.node, effect.what)
         if effect.evidence is not None:
             self._observer.accused(effect.evidence)
+            if self._attendant is not None:
+                self._attendant.accused(effect.evidence)
 
     def _verify(self, effect: effects.Verify) -> None:
         """The results are an event: of this round, where the signatures are checked at once."""

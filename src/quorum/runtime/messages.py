@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from quorum.certificate.complaint import Complaint
 from quorum.certificate.epochs import EpochChange
+from quorum.certificate.evidence import Evidence
+from quorum.certificate.readmission import Readmission, ShownState
 from quorum.certificate.state_pieces import PieceProof
 from quorum.protocols.pbft.messages import Blocks, PbftMessage, PrePrepare
 from quorum.protocols.raft.messages import Append, RaftMessage
@@ -59,7 +62,43 @@ class StateDigest(Wire, frozen=True, gc=False, array_like=True, tag=22):
     digest: bytes
 
 
-PeerMessage = RaftMessage | PbftMessage | ChunkRequest | Chunk | PieceRequest | Pieces | StateDigest
+class Complaints(Wire, frozen=True, gc=False, array_like=True, tag=25):
+    """Member to every other: complaints of one epoch, its own or such as it holds."""
+
+    complaints: tuple[Complaint, ...]
+
+
+class AskReadmission(Wire, frozen=True, gc=False, array_like=True, tag=26):
+    """Who was evicted for being slow to every member, again and again: I ask to come back."""
+
+    request: Readmission
+
+
+class ShowState(Wire, frozen=True, gc=False, array_like=True, tag=27):
+    """The same to every member: this is what I have."""
+
+    shown: ShownState
+
+
+class Testify(Wire, frozen=True, gc=False, array_like=True, tag=28):
+    """Member to every other: who asks to come back lied once, and this proves it."""
+
+    evidence: Evidence
+
+
+PeerMessage = (
+    RaftMessage
+    | PbftMessage
+    | ChunkRequest
+    | Chunk
+    | PieceRequest
+    | Pieces
+    | StateDigest
+    | Complaints
+    | AskReadmission
+    | ShowState
+    | Testify
+)
 
 WITH_ENTRIES = (Append, PrePrepare, Blocks)
 """Messages whose attachment are stored entries."""
