@@ -30,6 +30,7 @@ from quorum.runtime.member_watch import MemberWatch
 from quorum.runtime.messages import AskReadmission, Complaints, ShowState, Testify
 from quorum.runtime.ports import FreshKeys, Ports
 from quorum.runtime.readmissions import Readmissions
+from quorum.runtime.status import Evicted
 
 TIMER: Final = "committee"
 TURN_US = 1_000_000
@@ -154,7 +155,7 @@ class CommitteeKeeper:
     def approved(self, token: int, error: QuorumError | None) -> None:
         """An approval of this one's is durable, or was refused."""
         if error is not None:
-            self._say(str(error))
+            self.say(str(error))
 
     def fired(self) -> None:
         """One turn: look, complain, ask, approve."""
@@ -216,6 +217,26 @@ class CommitteeKeeper:
             return self._acted_on.get(node) or self.book.of(node, self._state.commit_sequence)
         out = self.evictions.of(node)
         return () if out is None or out.epoch != epoch + 1 else out.complaints
+
+    # For operators.
+
+    def out(self) -> tuple[Evicted, ...]:
+        """Who is out, why, since when, and how long it takes to come back."""
+        now_us = self._clock.now_us()
+        return tuple(
+            Evicted(
+                each.node,
+                each.epoch,
+                LIED if self.lie_of(each.public_key) else each.reason,
+                each.since_us,
+                self._readmissions.left_us(each.node, now_us),
+            )
+            for each in self.evictions.all()
+        )
+
+    def complaints(self) -> dict[NodeId, tuple[NodeId, ...]]:
+        """Who complains of whom in this epoch."""
+        return self.book.complained_of(self._state.commit_sequence)
 
     # Evidence.
 
@@ -360,7 +381,7 @@ class CommitteeKeeper:
         ready = self._readmissions.ready(now_us)
         self.wish = wish_of(Held(committee.nodes, committee.faults, self.liars, considered, ready))
         if self.wish.refused:
-            self._say(self.wish.refused)
+            self.say(self.wish.refused)
         if self.wish.leaves is None and self.wish.joins is None:
             return
         wanted = self._wanted(self.wish)
@@ -370,7 +391,7 @@ class CommitteeKeeper:
             check_following(state.epochs.newest, state.epochs.used, wanted)
         except ConfigurationError as error:
             self.wish = msgspec.structs.replace(self.wish, refused=str(error))
-            self._say(str(error))
+            self.say(str(error))
             return
         self._approved.add(wanted.membership_hash)
         if self.wish.leaves is not None and self.wish.leaves not in self.liars:
@@ -389,7 +410,7 @@ class CommitteeKeeper:
         epoch = committee.epoch + 1
         return Committee(committee.cluster, epoch, tuple(members), committee.faults, committee.quorums)
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
         """Once, not at every turn."""
         if text != self._told:
             self._told = text

@@ -19,7 +19,7 @@ import msgspec
 from quorum.errors import ConfigurationError
 from quorum.model import Configuration, NodeId, check_fault_budget, check_node_id
 from quorum.runtime import toml
-from quorum.runtime.byzantine_config import check_byzantine_cluster, system_of
+from quorum.runtime.byzantine_config import POLICIES, check_byzantine_cluster, system_of
 from quorum.runtime.object_names import check_place, named_objects
 
 if TYPE_CHECKING:
@@ -387,7 +387,7 @@ def _check_choices(cluster: ClusterConfig) -> None:
             f'engine = "{cluster.engine}" was asked for with model = "crash", but it is for members that may lie. '
             'Set engine = "raft", or model = "byzantine".'
         )
-    _check_one_of("policy", cluster.policy, ("fixed",))
+    _check_one_of("policy", cluster.policy, POLICIES if cluster.model == "byzantine" else ("fixed",))
 
 
 def _check_members(cluster: ClusterConfig) -> None:

@@ -273,6 +273,7 @@ class Node:
         ports = Ports(self.log, self.snapshots, transport, self.timers, self.clock, verifier)
         digest_entries = self.engine.digest_entries
         self.driver = Driver(self.replica, ports, self.host, self.gateway, self, digest_entries=digest_entries)
+        self.engine.attend(self.driver, ports, self.peer_misbehaved, self.committee_said)
         of_node = (self.driver, self.host, self.network, self._addresses, self._diverged, sync_us)
         self.gateway.attach(self.driver, OperatorFace(cluster, self.engine, *of_node))
 
@@ -423,6 +424,10 @@ class Node:
 
     def accused(self, evidence: Evidence) -> None:
         self.engine.accuse(evidence)
+
+    def committee_said(self, text: str) -> None:
+        """What happens to the committee, or why it cannot."""
+        log.warning("%s", text)
 
     def diverged(self, node: NodeId, index: int) -> None:
         if self._diverged.get(node) != index:

@@ -209,6 +209,10 @@ class Readmissions:
         request = msgspec.structs.replace(
             request, possession=fresh.sign(statement), attestation=state.sign_bytes(statement)
         )
-        self._keys.keep(fresh, _ENCODE.encode(request))
+        try:
+            self._keys.keep(fresh, _ENCODE.encode(request))
+        except (OSError, ConfigurationError) as error:
+            self._keeper.say(f"no fresh key could be made, so this node cannot ask to come back: {error}")
+            return None
         self._replica.renew_key(fresh.public_key, fresh.sign)
         return request

@@ -182,6 +182,10 @@ def _cluster_text(
     words = _OF_LIARS if lies else _OF_CRASHES
     most = (len(ids) - 1) // (3 if lies else 2)
     tolerated = f"faults = {faults}" if faults is not None else f"# faults = {most}"
+    from quorum.runtime.byzantine_config import policy_for
+
+    adapts = lies and policy_for(len(ids), faults, reads or writes) == "adaptive"
+    policy = f'"adaptive"  # {ADAPTS}' if adapts else f'"fixed"     # {STAYS}'
     place = f"ledger = {toml.quoted(ledger)}" if ledger else '# ledger = "MODULE:CLASS"'
     members = "\n".join(
         _member_text(node, address, zones[number % len(zones)] if zones else "")
@@ -195,7 +199,7 @@ cluster_id = {toml.quoted(cluster_id)}
 
 model = {toml.quoted(model)}      # {words.model}
 engine = {toml.quoted(words.engine)}
-policy = "fixed"     # nobody is left out of the vote, or taken back into it, without a command
+policy = {policy}
 
 # T, the {words.faults}T + 1. Left out: as many as N allows.
 {tolerated}
@@ -223,6 +227,10 @@ digest_entries = 50_000         # after so many, nodes compare the digests of th
 # `weight` (1) counts votes in a majority; `zone` says what fails together.
 
 {members}"""
+
+
+ADAPTS = "who lies or is slow loses its vote, and whoever was slow gets it back"
+STAYS = "nobody is left out of the vote, or taken back into it, without a command"
 
 
 class _Words(NamedTuple):

@@ -16,6 +16,18 @@ class Proposed(msgspec.Struct, frozen=True):
     approved: tuple[str, ...]
 
 
+class Evicted(msgspec.Struct, frozen=True):
+    """`node` is in no committee from `epoch` on, as this node knows since `since_us` (since 1970). `reason`: it
+    "lied", was "slow", or "operators" left it out. `returns_in_us`: so long must it go on to show that it is well;
+    None: it does not, or does not return by itself."""
+
+    node: str
+    epoch: int
+    reason: str
+    since_us: int
+    returns_in_us: int | None = None
+
+
 class NodeStatus(msgspec.Struct, frozen=True):
     """How a node sees itself and its cluster. Times in microseconds, sizes in bytes, indexes of the log.
 
@@ -26,7 +38,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
     and `evidence` has a file with such a proof for each of them, on the disk of this node.
     Where members may lie, `faults` of the voters may, `committee` is their membership hash in hexadecimal, and
     `approvals` names who approves of next committees, by their hashes, as far as this member does; `proposed` has
-    all next committees of which it knows that somebody approves.
+    all next committees of which it knows that somebody approves. Nobody leaves by itself where `floor` members
+    are left. With the policy adaptive `evicted` are those who left, `complaints` says who complains of whom, and
+    `refused` why somebody who should leave stays.
     """
 
     node: str
@@ -72,6 +86,10 @@ class NodeStatus(msgspec.Struct, frozen=True):
     approvals: dict[str, tuple[str, ...]] = {}
     evidence: dict[str, str] = {}
     proposed: tuple[Proposed, ...] = ()
+    floor: int = 0
+    evicted: tuple[Evicted, ...] = ()
+    complaints: dict[str, tuple[str, ...]] = {}
+    refused: str = ""
 
     @property
     def leads(self) -> bool:
