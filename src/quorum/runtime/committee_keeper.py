@@ -27,7 +27,7 @@ from quorum.protocols.effects import Note, Signed
 from quorum.protocols.pbft.messages import Accusation
 from quorum.protocols.pbft.replica import PbftReplica
 from quorum.runtime.member_watch import MemberWatch
-from quorum.runtime.messages import AskReadmission, Complaints, ShowState, Testify
+from quorum.runtime.messages import OF_COMMITTEE, AskReadmission, Complaints, Testify
 from quorum.runtime.ports import FreshKeys, Ports
 from quorum.runtime.readmissions import Readmissions
 from quorum.runtime.status import Evicted
@@ -423,4 +423,4 @@ class CommitteeKeeper:
                 self._transport.send(other, message, ())
 
 
-_OWN = frozenset((Complaints, AskReadmission, ShowState, Testify))
+_OWN = frozenset(OF_COMMITTEE)

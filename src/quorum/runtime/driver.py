@@ -22,7 +22,7 @@ from quorum.protocols import effects, events
 from quorum.protocols.replica import Replica
 from quorum.runtime.comparison import Comparison
 from quorum.runtime.digests import Done
-from quorum.runtime.messages import Chunk, ChunkRequest, PieceRequest, Pieces, StateDigest
+from quorum.runtime.messages import OF_COMMITTEE, Chunk, ChunkRequest, PieceRequest, Pieces, StateDigest
 from quorum.runtime.ports import Application, Attendant, Observer, Ports, Requests
 from quorum.runtime.snapshot_keeper import SnapshotKeeper
 from quorum.runtime.stragglers import Stragglers
@@ -39,8 +39,8 @@ TAIL_BLOCKS = 64
 LOT_BYTES_MAX = 256 * 1024
 LOT_ENTRIES_MAX = 512
 """After about this much, watchers look at what changed: the application keeps its newest changes only."""
-_BESIDE = frozenset((ChunkRequest, Chunk, PieceRequest, Pieces, StateDigest))
-"""What is not the replica's affair."""
+_BESIDE = frozenset((ChunkRequest, Chunk, PieceRequest, Pieces, StateDigest, *OF_COMMITTEE))
+"""What is not the replica's affair. What is the attendant's is dropped where there is none."""
 
 
 class Driver:
@@ -163,7 +163,7 @@ class Driver:
             self.snapshots.on_piece_request(sender, message)  # type: ignore[arg-type]
         elif kind is Pieces:
             self.snapshots.on_pieces(sender, message, attached)  # type: ignore[arg-type]
-        else:
+        elif kind is StateDigest:
             self.comparison.on_digest(sender, message)  # type: ignore[arg-type]
 
     def propose(self, token: int, batch: Batch) -> None:

@@ -86,6 +86,9 @@ class Testify(Wire, frozen=True, gc=False, array_like=True, tag=28):
     evidence: Evidence
 
 
+OF_COMMITTEE = (Complaints, AskReadmission, ShowState, Testify)
+"""What members whose policy is adaptive say of each other (runtime.committee_keeper)."""
+
 PeerMessage = (
     RaftMessage
     | PbftMessage

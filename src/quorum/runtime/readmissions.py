@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from quorum.certificate.committee import Member
-from quorum.certificate.evidence import Evidence
 from quorum.certificate.keys import check_public_key
 from quorum.certificate.readmission import (
     Readmission,
@@ -110,10 +109,8 @@ class Readmissions:
         out = self._keeper.evictions.of(node)
         if sender != node or node in state.committee.keys or out is None or not state.is_member:
             return
-        lie = self._keeper.lie_of(out.public_key)
-        if lie is not None or out.reason == SLOW:
-            self._testify(out, lie)
-        if lie is not None or out.reason != SLOW or request.since != out.epoch:
+        self._testify(out)
+        if not self._may_ask(out) or request.since != out.epoch:
             return
         if node in self._requests or request.public_key in state.epochs.used:
             return
@@ -135,9 +132,16 @@ class Readmissions:
         )
         self._verifier.verify(checks, verified)
 
-    def _testify(self, out: Eviction, lie: Evidence | None) -> None:
+    def _may_ask(self, out: Eviction) -> bool:
+        """Whether it was evicted for being slow, and is not known to lie: with the key that it had, anybody else
+        comes back by its operators alone."""
+        return out.reason == SLOW and self._keeper.lie_of(out.public_key) is None
+
+    def _testify(self, out: Eviction) -> None:
         """Let every member know why it left: some may have come later."""
-        now_us = self._clock.now_us()
+        now_us, lie = self._clock.now_us(), self._keeper.lie_of(out.public_key)
+        if lie is None and out.reason != SLOW:
+            return
         if now_us - self._testified_us.get(out.node, 0) < TESTIFIED_TURNS * self._turn_us:
             return
         self._testified_us[out.node] = now_us

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from quorum.certificate.committee import Committee
+from quorum.certificate.complaint import Complaint, complaint_statement
 from quorum.checkers.violation import Violation
 from quorum.membership.committee_policy import floor_of
 from quorum.membership.evictions import LIED, SLOW
 from quorum.membership.observation import Limits
 from quorum.model import NodeId
+from quorum.protocols.effects import Signed
 from quorum.protocols.pbft.replica import PbftReplica
 from quorum.runtime.committee_keeper import CommitteeKeeper
 from quorum.runtime.driver import Driver
@@ -144,18 +146,23 @@ class AdaptiveWorld(ByzantineWorld):
     def _judge_eviction(self, node: NodeId, before: Committee) -> None:
         key = before.keys[node]
         if any(keeper.lie_of(key) for keeper in self._honest_keepers()):
+            if node not in self.liars:
+                raise Violation("no evidence ever names an honest member", f"{node} left as a liar", (node,))
             self.sometimes.reached(EVICTED_LIAR)
             return
         self.sometimes.reached(EVICTED_SLOW)
-        by: set[NodeId] = set()
-        for keeper in self._honest_keepers():
-            by |= {word.by for word in keeper.said_of(node, before.epoch)}
+        said = [word for keeper in self._honest_keepers() for word in keeper.said_of(node, before.epoch)]
+        by = {word.by for word in said if self._is_signed(word, before)}
         if len(by) <= before.faults:
             raise Violation(
                 "nobody is evicted unless T+1 complain", f"{node} left, of which {sorted(by)} complain"
             )
         if not by - set(self.liars):
             raise Violation("liars alone evict nobody", f"{node} left, of which {sorted(by)} complain")
+
+    def _is_signed(self, word: Complaint, committee: Committee) -> bool:
+        key = committee.keys.get(word.by, b"")
+        return self.verifier.is_right(Signed(key, complaint_statement(word, committee), word.signature))
 
     def _honest_keepers(self) -> list[CommitteeKeeper]:
         return [keeper for name, keeper in self.keepers.items() if name not in self.liars]
