@@ -27,7 +27,7 @@ from quorum.protocols.effects import Note, Signed
 from quorum.protocols.pbft.messages import Accusation
 from quorum.protocols.pbft.replica import PbftReplica
 from quorum.runtime.member_watch import MemberWatch
-from quorum.runtime.messages import OF_COMMITTEE, AskReadmission, Complaints, Testify
+from quorum.runtime.messages import OF_COMMITTEE, AskReadmission, Complaints, GiveEvidence
 from quorum.runtime.ports import FreshKeys, Ports
 from quorum.runtime.readmissions import Readmissions
 from quorum.runtime.status import Evicted
@@ -130,7 +130,7 @@ class CommitteeKeeper:
         try:
             if kind is Complaints:
                 self._on_complaints(sender, message.complaints)  # type: ignore[attr-defined]
-            elif kind is Testify:
+            elif kind is GiveEvidence:
                 self._on_testimony(sender, message.evidence)  # type: ignore[attr-defined]
             elif kind is AskReadmission:
                 self._readmissions.on_request(sender, message.request)  # type: ignore[attr-defined]

@@ -80,13 +80,13 @@ class ShowState(Wire, frozen=True, gc=False, array_like=True, tag=27):
     shown: ShownState
 
 
-class Testify(Wire, frozen=True, gc=False, array_like=True, tag=28):
+class GiveEvidence(Wire, frozen=True, gc=False, array_like=True, tag=28):
     """Member to every other: who asks to come back lied once, and this proves it."""
 
     evidence: Evidence
 
 
-OF_COMMITTEE = (Complaints, AskReadmission, ShowState, Testify)
+OF_COMMITTEE = (Complaints, AskReadmission, ShowState, GiveEvidence)
 """What members whose policy is adaptive say of each other (runtime.committee_keeper)."""
 
 PeerMessage = (
@@ -100,7 +100,7 @@ PeerMessage = (
     | Complaints
     | AskReadmission
     | ShowState
-    | Testify
+    | GiveEvidence
 )
 
 WITH_ENTRIES = (Append, PrePrepare, Blocks)

@@ -27,7 +27,7 @@ from quorum.membership.returning import BREAK_US, Returns
 from quorum.model import NodeId
 from quorum.protocols.effects import Signed
 from quorum.protocols.pbft.replica import PbftReplica
-from quorum.runtime.messages import AskReadmission, Complaints, ShowState, Testify
+from quorum.runtime.messages import AskReadmission, Complaints, GiveEvidence, ShowState
 from quorum.runtime.ports import FreshKeys, Ports
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Readmissions:
         if now_us - self._testified_us.get(out.node, 0) < TESTIFIED_TURNS * self._turn_us:
             return
         self._testified_us[out.node] = now_us
-        self._keeper.broadcast(Complaints(out.complaints) if lie is None else Testify(lie))
+        self._keeper.broadcast(Complaints(out.complaints) if lie is None else GiveEvidence(lie))
 
     def on_shown(self, sender: NodeId, shown: ShownState) -> None:
         """It shows what it has."""

@@ -406,11 +406,9 @@ class Complains(Liar):
         )
 
     def _forged(self, height: int) -> tuple[Complaint, ...]:
-        names = self.committee.nodes
-        return tuple(
-            replace(self._word(by, accused, height), signature=self.random.randbytes(64))
-            for by, accused in zip(names, (*names[1:], names[0]), strict=True)
-        )
+        *names, victim = [other for other in self.committee.nodes if other != self.node]
+        said = [self._word(by, victim, height) for by in names]
+        return tuple(replace(word, signature=self.random.randbytes(64)) for word in said)
 
     def _word(self, by: NodeId, accused: NodeId, height: int) -> Complaint:
         self._number += 1
