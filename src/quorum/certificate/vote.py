@@ -32,6 +32,9 @@ class VoteKind(enum.IntEnum):
     NEW_VIEW = 6
     REQUEST = 7
     APPROVE = 8
+    COMPLAIN = 9
+    READMIT = 10
+    SHOW = 11
 
 
 class SigningDomain:

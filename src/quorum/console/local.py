@@ -221,6 +221,8 @@ def _report(
         f"cluster {config.cluster_id}: {len(config.members)} nodes, model {config.model}, policy {config.policy}, "
         f"up to {tolerance.faults} may {fails}, {'plain text' if insecure else 'mutual TLS'}"
     )
+    if adaptivity := tolerance.adaptivity(config.policy):
+        click.echo(f"quorum {tolerance.quorum or 'by cluster.toml'}; {adaptivity}")
     for node, local in cluster.nodes.items():
         role = ", leader" if leader is not None and leader.node == node else ""
         state = f"pid {pids[node]}{role}" if node in pids else "stopped"

@@ -12,18 +12,21 @@ from quorum.model import NodeId
 from quorum.sim.adversary import BEHAVIOURS, Liar
 
 if TYPE_CHECKING:
+    from quorum.protocols.pbft.state import PbftState
     from quorum.runtime.engine import Lie, PbftEngine, RaftEngine
     from quorum.runtime.ports import Transport
 
 
 class LyingTransport:
-    """runtime.ports.Transport: what the replica says, after the behaviour had its way with it."""
+    """runtime.ports.Transport: what the replica says, after the behaviour had its way with it. It lies to the
+    committee that acts, with the key that it has."""
 
-    def __init__(self, transport: Transport, liar: Liar) -> None:
+    def __init__(self, transport: Transport, liar: Liar, state: PbftState) -> None:
         self._transport = transport
-        self._liar = liar
+        self._liar, self._state = liar, state
 
     def send(self, to: NodeId, message: object, attached: Sequence[Buffer], later: bool = False) -> None:
+        self._liar.committee = self._state.committee
         for said, pieces in self._liar.lie(to, message, attached):
             self._transport.send(to, said, pieces, later)
 
@@ -40,14 +43,19 @@ def lying_as(behaviour: str) -> Lie:
         )
 
     def lie(transport: Transport, engine: RaftEngine | PbftEngine) -> Transport:
-        committee = getattr(engine, "committee", None)
-        signer = getattr(engine, "signer", None)
-        if committee is None or signer is None:
+        from quorum.runtime.engine import RaftEngine
+
+        if isinstance(engine, RaftEngine):
             raise ConfigurationError(
                 'a node was to lie, but its cluster has model = "crash", where members are trusted. Set up one '
                 'with model = "byzantine".'
             )
-        liar = BEHAVIOURS[behaviour](signer.node, committee, signer.sign, SystemRandom())
-        return LyingTransport(transport, liar)
+        state = engine.replica.state
+
+        def sign(data: bytes) -> bytes:
+            return state.sign_bytes(data)  # with a fresh key, where it got one meanwhile
+
+        liar = BEHAVIOURS[behaviour](state.node, state.committee, sign, SystemRandom())
+        return LyingTransport(transport, liar, state)
 
     return lie

@@ -18,10 +18,11 @@ from quorum.console.inquiry import answering as answering_nodes
 from quorum.console.lies_told import lies_told
 from quorum.console.lost import lost_text
 from quorum.console.need import may_lie, needed_text, orderer
+from quorum.console.participation_told import Out, out_told, participation_warnings
 from quorum.console.proposals import Proposal, proposals_of
 from quorum.console.recovered import recovered_line, recovered_of
 from quorum.console.voters import quorum_runs
-from quorum.model import Recovery
+from quorum.model import Recovery, nodes_needed
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.setup import GENESIS_FILE
@@ -53,7 +54,8 @@ class Overview(msgspec.Struct, frozen=True):
     `n` members vote, and `quorum` of them decide (None: it matters which). Where they may lie, `leader` is the
     `primary` and `term` the `view`, and `faults` (T) may lie; these three are None elsewhere. `proposed`: next
     committees of which a member's operator has approved. `recovered`: how this `incarnation` of the cluster began,
-    where it is not the first (""). `decides`: votes and threshold of the present epoch.
+    where it is not the first (""). `decides`: votes and threshold of the present epoch. `out`: who lost its vote,
+    and why, where the policy is adaptive and members may lie; nobody does where `floor` (3T+1) are left.
     """
 
     cluster: str
@@ -75,6 +77,8 @@ class Overview(msgspec.Struct, frozen=True):
     incarnation: str = ""
     recovered: Recovery | None = None
     decides: Decides | None = None
+    floor: int | None = None
+    out: tuple[Out, ...] = ()
 
     @property
     def may_lie(self) -> bool:
@@ -119,6 +123,8 @@ def overview_of(
         incarnation="" if recovered is None else recovered.incarnation,
         recovered=recovered,
         decides=_decides(answers, told, leader, lies),
+        floor=nodes_needed(told.faults, "byzantine") if told is not None and lies else None,
+        out=out_told(answers) if lies else (),
     )
 
 
@@ -150,7 +156,7 @@ def _warnings(
     found += [f"{one.node} runs, and does not tell: {one.reason}" for one in discreet(answers)]
     found += [f"{node} has diverged: its state differs from a quorum's, do not trust it" for node in diverged]
     found += lies_told(answers, genesis)
-    found += unlinked_warnings(answers) if may_lie(answers, place) else []
+    found += unlinked_warnings(answers) + participation_warnings(answers) if may_lie(answers, place) else []
     if leader is None and not discreet(answers):
         needed = needed_text(answers, place)
         until = "those who vote agree on one" if quorum_runs(answers) else "a quorum of the nodes runs"
@@ -224,7 +230,8 @@ async def _watch(place: Place, timeout_us: int, genesis: Path, interval_s: float
             overview = overview_of(await ask_all(place), timeout_us, genesis, place)
             warnings = [f"warning: {text}" for text in overview.warnings]
             proposed = [plain(each.line(overview.quorum)) for each in overview.proposed]
-            live.update(Group(_headline(overview), _table(overview), *proposed, *warnings), refresh=True)
+            out = [each.line() for each in overview.out]
+            live.update(Group(_headline(overview), _table(overview), *out, *proposed, *warnings), refresh=True)
             await asyncio.sleep(interval_s)
 
 
@@ -236,6 +243,8 @@ def _draw(overview: Overview) -> None:
         console.width = max(console.width, PLAIN_WIDTH)
     console.print(_headline(overview), soft_wrap=True)
     console.print(_table(overview))
+    for gone in overview.out:
+        click.echo(gone.line())
     for each in overview.proposed:
         click.echo(plain(each.line(overview.quorum)))
     if overview.recovered is not None:
@@ -256,6 +265,8 @@ def _headline(overview: Overview) -> str:
         return f"{whole}{epoch}; leader {overview.leader or 'unknown'} in term {overview.term}, {committed}"
     quorum = "quorum by cluster.toml" if decides is None else decides.quorum_text()
     committee = f"epoch {overview.epoch}, N {overview.n}, T {overview.faults}, {quorum}"
+    if overview.policy == "adaptive":
+        committee += f", floor {overview.floor}"
     return f"{whole}{committee}; primary {overview.primary or 'unknown'} in view {overview.view}, {committed}"
 
 

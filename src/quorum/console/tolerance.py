@@ -44,6 +44,20 @@ class Tolerance(NamedTuple):
         members = f"{self.nodes} member{'s' if self.nodes > 1 else ''} (N)"
         return f"{members}, of which {some} may {fail} (T = {self.faults}); {decide}"
 
+    def adaptivity(self, policy: str) -> str:
+        """What the policy may do with so many members that may lie; "" where they do not."""
+        floor = nodes_needed(self.faults, "byzantine")
+        if not self.lies:
+            return ""
+        if self.nodes <= floor:
+            return (
+                f"policy {policy}; N is the floor 3T+1 = {floor}: no adaptivity is left, nobody can lose its vote"
+            )
+        spare = self.nodes - floor
+        if policy == "fixed":
+            return f"policy fixed: nobody loses its vote by itself (N is {spare} above the floor 3T+1 = {floor})"
+        return f"policy adaptive: who lies or is slow loses its vote, {spare} at most (floor 3T+1 = {floor})"
+
     def warning(self) -> str:
         """What to know before it is used; "" for nothing."""
         if self.lies and self.faults == 0:

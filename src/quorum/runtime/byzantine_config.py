@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from quorum.systems.system import QuorumSystem
 
 FIRST_EPOCH = 1
+POLICIES = ("fixed", "adaptive")
 
 
 def voters_of(cluster: ClusterConfig) -> tuple[Member, ...]:
@@ -27,6 +28,13 @@ def voters_of(cluster: ClusterConfig) -> tuple[Member, ...]:
 def tolerated(cluster: ClusterConfig) -> int:
     """T: what the file says, else as many as N >= 3T+1 allows."""
     return (len(voters_of(cluster)) - 1) // 3 if cluster.faults is None else cluster.faults
+
+
+def policy_for(nodes: int, faults: int | None, writes: str) -> str:
+    """The policy of a new cluster: adaptive where somebody could leave, and members are equal."""
+    from quorum.membership.committee_policy import FIXED, usual_policy
+
+    return FIXED if writes else usual_policy(nodes, (nodes - 1) // 3 if faults is None else faults)
 
 
 def system_of(cluster: ClusterConfig) -> QuorumSystem:
@@ -66,6 +74,11 @@ def check_byzantine_cluster(cluster: ClusterConfig) -> None:
         raise ConfigurationError(
             'lease_reads was asked for with model = "byzantine", but a lease is one member\'s word. Leave it out: '
             "reads are ordered like writes there."
+        )
+    if cluster.policy == "adaptive" and cluster.writes:
+        raise ConfigurationError(
+            'policy = "adaptive" was asked for with quorums by name, but whoever is evicted stands in them. Leave '
+            'writes out; or set policy = "fixed".'
         )
     check_fault_budget(len(voters_of(cluster)), tolerated(cluster), "byzantine")
     check_byzantine(system_of(cluster), tolerated(cluster))

@@ -19,7 +19,7 @@ import msgspec
 from quorum.errors import ConfigurationError
 from quorum.membership.policy import POLICIES
 from quorum.model import Configuration, NodeId, check_fault_budget, check_node_id
-from quorum.runtime import toml
+from quorum.runtime import byzantine_config, toml
 from quorum.runtime.byzantine_config import check_byzantine_cluster, system_of
 from quorum.runtime.object_names import check_place, named_objects
 from quorum.runtime.participation_config import (
@@ -418,7 +418,9 @@ def _check_choices(cluster: ClusterConfig) -> None:
             'Set engine = "raft", or model = "byzantine".'
         )
     check_weights_followed(cluster.participation, cluster.model, cluster.writes or cluster.reads)
-    _check_one_of("policy", cluster.policy, ("fixed",) if cluster.model == "byzantine" else POLICIES)
+    _check_one_of(
+        "policy", cluster.policy, byzantine_config.POLICIES if cluster.model == "byzantine" else POLICIES
+    )
 
 
 def _check_members(cluster: ClusterConfig) -> None:

@@ -24,6 +24,7 @@ from quorum.runtime.comparison import Comparison
 from quorum.runtime.digests import Done
 from quorum.runtime.echoes import ECHO, Echoes
 from quorum.runtime.messages import (
+    OF_COMMITTEE,
     Chunk,
     ChunkRequest,
     Echo,
@@ -33,7 +34,7 @@ from quorum.runtime.messages import (
     RoundTripsTold,
     StateDigest,
 )
-from quorum.runtime.ports import Application, Observer, Ports, Requests, Steward
+from quorum.runtime.ports import Application, Attendant, Observer, Ports, Requests, Steward
 from quorum.runtime.snapshot_keeper import SnapshotKeeper
 from quorum.runtime.stragglers import Stragglers
 from quorum.runtime.ticks import TICK, Ticks
@@ -54,8 +55,8 @@ LOT_BYTES_MAX = 256 * 1024
 LOT_ENTRIES_MAX = 512
 """After about this much, watchers look at what changed: the application keeps its newest changes only."""
 _ECHOES = frozenset((Echo, EchoReply, RoundTripsTold))
-_BESIDE = frozenset((ChunkRequest, Chunk, PieceRequest, Pieces, StateDigest)) | _ECHOES
-"""What is not the replica's affair."""
+_BESIDE = frozenset((ChunkRequest, Chunk, PieceRequest, Pieces, StateDigest, *OF_COMMITTEE)) | _ECHOES
+"""What is not the replica's affair. What is the attendant's is dropped where there is none."""
 
 
 class Driver:
@@ -114,6 +115,7 @@ class Driver:
         self.echoes = echoes
         self._ticks = Ticks(application, ports.timers, ports.clock)
         self.steward = steward
+        self._attendant: Attendant | None = None
         self.stopped = False
         self._perform_by_type = {
             effects.Send: self._send,
@@ -142,6 +144,10 @@ class Driver:
         """Whether no sync is under way, so that a round begun now shares its sync with nobody."""
         return not self._syncing
 
+    def attend(self, attendant: Attendant) -> None:
+        """Let somebody watch over the committee, from the start on."""
+        self._attendant = attendant
+
     # Inputs. Each only queues; `run` does the work, once a loop turn.
 
     def start(self, bootstrap: Configuration | None) -> None:
@@ -157,6 +163,8 @@ class Driver:
             self.echoes.start()
         if durable.snapshot is not None and durable.snapshot.place:
             self.comparison.publish(self.applied_index)
+        if self._attendant is not None:
+            self._attendant.start(dict(durable.notes))
         self._finish_round()
 
     def _with_tail(self, durable: events.Durable) -> events.Durable:
@@ -170,6 +178,8 @@ class Driver:
     def receive(self, sender: NodeId, message: object, attached: tuple[Buffer, ...] = ()) -> None:
         """A message of a peer; the transport vouches for `sender`."""
         kind = type(message)
+        if self._attendant is not None and self._attendant.heard(sender, message):
+            return
         if kind not in _BESIDE:
             self._events.append(events.Received(self._clock.now_us(), sender, message, attached))
         elif kind is ChunkRequest:
@@ -183,7 +193,7 @@ class Driver:
         elif kind in _ECHOES:
             if self.echoes is not None:
                 self.echoes.on_message(sender, message)  # type: ignore[arg-type]
-        else:
+        elif kind is StateDigest:
             self.comparison.on_digest(sender, message)  # type: ignore[arg-type]
 
     def propose(self, token: int, batch: Batch) -> None:
@@ -206,7 +216,8 @@ class Driver:
         self._events.append(events.ChangeProposed(self._clock.now_us(), token, target))
 
     def approve(self, token: int, committee: Committee) -> None:
-        """This member's operator wants `committee` next, where members may lie."""
+        """`committee` is wanted next, where members may lie: by this member's operator, or with a token below 0 by
+        the attendant."""
         self._events.append(events.ChangeApproved(self._clock.now_us(), token, committee))
 
     def transfer(self, token: int, target: NodeId | None) -> None:
@@ -229,6 +240,8 @@ class Driver:
         elif name == ECHO:
             if self.echoes is not None:
                 self.echoes.fired()
+        elif self._attendant is not None and name == self._attendant.timer:
+            self._attendant.fired()
         elif name != TICK:
             self._events.append(events.TimerFired(self._clock.now_us(), name))
         elif self._ticks.fired():
@@ -326,6 +339,12 @@ class Driver:
                 held.append(effect)
             else:
                 self._perform_by_type[type(effect)](effect)  # type: ignore[operator]
+
+    def keep(self, note: effects.Note) -> None:
+        """Make something durable that is not the replica's; nothing waits for it."""
+        if not self.stopped:
+            self._staged += 1
+            self._stage(note)
 
     def _stage(self, record: object) -> None:
         self._dirty = True
@@ -431,12 +450,16 @@ class Driver:
     def _complete(self, effect: effects.Completed) -> None:
         if self.steward is not None and effect.tokens == (STEWARDS_TOKEN,):
             self.steward.done(None)
+        elif self._attendant is not None and effect.tokens[0] < 0:
+            self._attendant.approved(effect.tokens[0], None)
         else:
             self._requests.completed(effect.tokens)
 
     def _refuse(self, effect: effects.Refused) -> None:
         if self.steward is not None and effect.tokens == (STEWARDS_TOKEN,):
             self.steward.done(effect.error)
+        elif self._attendant is not None and effect.tokens[0] < 0:
+            self._attendant.approved(effect.tokens[0], effect.error)
         else:
             self._requests.refused(effect.tokens, effect.error)
 
@@ -467,6 +490,8 @@ class Driver:
         self._observer.peer_misbehaved(effect.node, effect.what)
         if effect.evidence is not None:
             self._observer.accused(effect.evidence)
+            if self._attendant is not None:
+                self._attendant.accused(effect.evidence)
 
     def _verify(self, effect: effects.Verify) -> None:
         """The results are an event: of this round, where the signatures are checked at once."""

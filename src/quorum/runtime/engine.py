@@ -15,6 +15,8 @@ from quorum.certificate.epochs import EpochChange, leading_to
 from quorum.certificate.evidence import Evidence, votes_of
 from quorum.certificate.genesis import FILE_NAME
 from quorum.errors import ConfigurationError, NotLeader
+from quorum.membership.committee_policy import ADAPTIVE, floor_of
+from quorum.membership.observation import Limits
 from quorum.model import Configuration, NodeId
 from quorum.protocols.pbft.approving import approvals_seen, committees_seen
 from quorum.protocols.pbft.replica import PbftReplica
@@ -22,15 +24,20 @@ from quorum.protocols.raft.change import DEPARTED_BEATS
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.state import LEADER
 from quorum.runtime.byzantine_config import committee_of, settings_of
+from quorum.runtime.committee_keeper import Blame, CommitteeKeeper, Tell
 from quorum.runtime.config import ClusterConfig, NodeConfig
 from quorum.runtime.driver import Driver
 from quorum.runtime.evidence_book import EvidenceBook
-from quorum.runtime.keyring import load_public_keys, load_signer
+from quorum.runtime.fresh_keys import FreshKeyFile
+from quorum.runtime.keyring import load_public_keys
 from quorum.runtime.participation_config import load_policy
-from quorum.runtime.ports import Transport, Verifier
-from quorum.runtime.status import Proposed
+from quorum.runtime.ports import Ports, Transport, Verifier
+from quorum.runtime.status import Evicted, Proposed
 from quorum.runtime.steward import RaftSteward
 from quorum.runtime.verifying import CachingVerifier
+
+LIMITS = Limits(lag_entries_max=1_000)
+"""When a member is complained of: as elsewhere, but blocks are fewer than entries."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -57,6 +64,10 @@ class Seen(msgspec.Struct, frozen=True):
     explained: dict[NodeId, str] = {}
     policy_waits: str = ""
     last_term: int = 0
+    floor: int = 0
+    evicted: tuple[Evicted, ...] = ()
+    complaints: dict[NodeId, tuple[NodeId, ...]] = {}
+    refused: str = ""
 
 
 class RaftEngine:
@@ -94,6 +105,9 @@ class RaftEngine:
     def accuse(self, evidence: Evidence) -> None:
         """Nothing: where members only crash nobody has any."""
 
+    def attend(self, driver: Driver, ports: Ports, blame: Blame, tell: Tell) -> None:
+        """Nobody watches over the members here."""
+
     def seen(self) -> Seen:
         state = self.replica.state
         change = state.pending_change
@@ -125,8 +139,11 @@ class PbftEngine:
 
         check_library()
         self.committee = committee_of(cluster, config.keys)
-        self.signer = load_signer(config.keys, config.node)
-        if load_public_keys(config.keys).get(config.node) != self.signer.public_key:
+        self._fresh = FreshKeyFile(config.data, config.keys, config.node)
+        self._policy = cluster.policy
+        self.keeper: CommitteeKeeper | None = None
+        self.signer = self._fresh.signer()
+        if not self._fresh.is_used and load_public_keys(config.keys).get(config.node) != self.signer.public_key:
             raise ConfigurationError(
                 f"{config.node} was to vote with the key in {config.keys}, but the list there has another public "
                 "key for it. Put back the key that was made with the list."
@@ -160,6 +177,13 @@ class PbftEngine:
         """Keep what proves that a member lied."""
         self.evidence.add(evidence)
 
+    def attend(self, driver: Driver, ports: Ports, blame: Blame, tell: Tell) -> None:
+        """With the policy `adaptive` somebody watches over the committee beside the driver."""
+        if self._policy == ADAPTIVE:
+            of_driver = (driver.approve, driver.keep)
+            self.keeper = CommitteeKeeper(self.replica, ports, self._fresh, *of_driver, blame, tell, LIMITS)
+            driver.attend(self.keeper)
+
     def seen(self) -> Seen:
         state = self.replica.state
         decide = str(state.decide)
@@ -182,6 +206,10 @@ class PbftEngine:
                 Proposed(wanted.epoch, wanted.nodes, wanted.faults, approved)
                 for wanted, approved in committees_seen(state)
             ),
+            floor=floor_of(state.committee.faults),
+            evicted=() if self.keeper is None else self.keeper.out(),
+            complaints={} if self.keeper is None else self.keeper.complaints(),
+            refused="" if self.keeper is None else self.keeper.wish.refused,
         )
 
 

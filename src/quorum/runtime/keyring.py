@@ -508,6 +508,11 @@ def _write(path: Path, data: bytes, mode: int, *, replace: bool = False) -> None
         ) from None
 
 
+def write_private(path: Path, data: bytes) -> None:
+    """Put a file that only its owner reads in place of the one before, durably. Raises ConfigurationError."""
+    _write(path, data, 0o600, replace=True)
+
+
 def _create_client_key(folder: Path, identity: str) -> None:
     """Where members may lie, clients sign their requests: nobody else can make one in their name."""
     from nacl.signing import SigningKey

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from quorum.certificate.complaint import Complaint
 from quorum.certificate.epochs import EpochChange
+from quorum.certificate.evidence import Evidence
+from quorum.certificate.readmission import Readmission, ShownState
 from quorum.certificate.state_pieces import PieceProof
 from quorum.protocols.pbft.messages import Blocks, PbftMessage, PrePrepare
 from quorum.protocols.raft.messages import Append, RaftMessage
@@ -77,6 +80,33 @@ class RoundTripsTold(Wire, frozen=True, gc=False, array_like=True, tag=27):
     took_us: dict[str, int]
 
 
+class Complaints(Wire, frozen=True, gc=False, array_like=True, tag=28):
+    """Member to every other: complaints of one epoch, its own or such as it holds."""
+
+    complaints: tuple[Complaint, ...]
+
+
+class AskReadmission(Wire, frozen=True, gc=False, array_like=True, tag=29):
+    """Who was evicted for being slow to every member, again and again: I ask to come back."""
+
+    request: Readmission
+
+
+class ShowState(Wire, frozen=True, gc=False, array_like=True, tag=30):
+    """The same to every member: this is what I have."""
+
+    shown: ShownState
+
+
+class GiveEvidence(Wire, frozen=True, gc=False, array_like=True, tag=31):
+    """Member to every other: who asks to come back lied once, and this proves it."""
+
+    evidence: Evidence
+
+
+OF_COMMITTEE = (Complaints, AskReadmission, ShowState, GiveEvidence)
+"""What members whose policy is adaptive say of each other (runtime.committee_keeper)."""
+
 PeerMessage = (
     RaftMessage
     | PbftMessage
@@ -88,6 +118,10 @@ PeerMessage = (
     | Echo
     | EchoReply
     | RoundTripsTold
+    | Complaints
+    | AskReadmission
+    | ShowState
+    | GiveEvidence
 )
 
 WITH_ENTRIES = (Append, PrePrepare, Blocks)

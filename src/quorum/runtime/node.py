@@ -295,6 +295,7 @@ class Node:
         engine, echoes = self.engine, self._new_echoes(ports)
         of_driver = (self.replica, ports, self.host, self.gateway, self)
         self.driver = Driver(*of_driver, engine.digest_entries, engine.steward, echoes)
+        engine.attend(self.driver, ports, self.peer_misbehaved, self.committee_said)
         of_node = (self.driver, self.host, self.network, self._addresses, self._diverged, sync_us)
         self.gateway.attach(self.driver, OperatorFace(cluster, self.engine, *of_node))
 
@@ -460,6 +461,10 @@ class Node:
 
     def accused(self, evidence: Evidence) -> None:
         self.engine.accuse(evidence)
+
+    def committee_said(self, text: str) -> None:
+        """What happens to the committee, or why it cannot."""
+        log.warning("%s", text)
 
     def diverged(self, node: NodeId, index: int) -> None:
         if self._diverged.get(node) != index:

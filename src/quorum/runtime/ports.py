@@ -348,6 +348,59 @@ class Steward(Protocol):
         ...
 
 
+class Attendant(Protocol):
+    """Who watches over the committee beside a driver, and approves of the next one by itself."""
+
+    timer: str
+    """The name of its timer."""
+
+    def start(self, notes: dict[str, bytes]) -> None:
+        """The replica has begun; `notes` is what was kept in earlier lives."""
+        ...
+
+    def heard(self, sender: NodeId, message: object) -> bool:
+        """A message came. Whether it is this one's own, and not the replica's."""
+        ...
+
+    def fired(self) -> None:
+        """Its timer ran out."""
+        ...
+
+    def accused(self, evidence: Evidence) -> None:
+        """A member lied, and this proves it."""
+        ...
+
+    def approved(self, token: int, error: QuorumError | None) -> None:
+        """The approval with this token is durable here, or was refused."""
+        ...
+
+
+class Fresh(Protocol):
+    """A key pair that was just made."""
+
+    @property
+    def public_key(self) -> bytes: ...
+
+    def sign(self, message: bytes) -> bytes: ...
+
+
+class FreshKeys(Protocol):
+    """Makes the next signing key of one node."""
+
+    def make(self) -> Fresh:
+        """A key that nobody has used. It is lost if it is not kept."""
+        ...
+
+    def keep(self, fresh: Fresh, request: bytes) -> None:
+        """Durably, before this returns: the node signs with this key from its next start on, and asks with
+        `request` to be readmitted. Raises OSError or ConfigurationError where that cannot be."""
+        ...
+
+    def request(self) -> bytes:
+        """What was kept with the present key; empty: nothing."""
+        ...
+
+
 class Verifier(Protocol):
     """Checks signatures, on the loop or off it."""
 

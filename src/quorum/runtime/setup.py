@@ -180,10 +180,10 @@ def _cluster_text(
     ledger: str,
 ) -> str:
     lies = model == "byzantine"
-    policy = "fixed" if lies or reads or writes else usual(len(ids))
     words = _OF_LIARS if lies else _OF_CRASHES
     most = (len(ids) - 1) // (3 if lies else 2)
     tolerated = f"faults = {faults}" if faults is not None else f"# faults = {most}"
+    policy = _policy_text(len(ids), faults, reads or writes, lies)
     place = f"ledger = {toml.quoted(ledger)}" if ledger else '# ledger = "MODULE:CLASS"'
     members = "\n".join(
         _member_text(node, address, zones[number % len(zones)] if zones else "")
@@ -197,7 +197,7 @@ cluster_id = {toml.quoted(cluster_id)}
 
 model = {toml.quoted(model)}      # {words.model}
 engine = {toml.quoted(words.engine)}
-policy = {toml.quoted(policy)}  # {_POLICIES[policy]}
+policy = {policy}
 
 # T, the {words.faults}T + 1. Left out: as many as N allows.
 {tolerated}
@@ -227,10 +227,22 @@ digest_entries = 50_000         # after so many, nodes compare the digests of th
 {members}"""
 
 
-_POLICIES = {
-    "fixed": "nobody is put out of the vote, or taken back into it, without a command",
-    "adaptive": "who is lost for a while is put out of the vote, and taken back once it is well",
-}
+ADAPTS = "who lies or is slow loses its vote, and whoever was slow gets it back"
+STAYS = "nobody is left out of the vote, or taken back into it, without a command"
+
+
+ADAPTS_TO_CRASHES = "who is lost for a while is put out of the vote, and taken back once it is well"
+
+
+def _policy_text(nodes: int, faults: int | None, quorums: str, lies: bool) -> str:
+    """The policy that is usual, and what it does."""
+    from quorum.runtime.byzantine_config import policy_for
+
+    if lies and policy_for(nodes, faults, quorums) == "adaptive":
+        return f'"adaptive"  # {ADAPTS}'
+    if not lies and not quorums and usual(nodes) == "adaptive":
+        return f'"adaptive"  # {ADAPTS_TO_CRASHES}'
+    return f'"fixed"     # {STAYS}'
 
 
 def _participation_text(lies: bool) -> str:

@@ -25,6 +25,18 @@ class SeatTold(msgspec.Struct, frozen=True):
     flaps: int
 
 
+class Evicted(msgspec.Struct, frozen=True):
+    """`node` is in no committee from `epoch` on, as this node knows since `since_us` (since 1970). `reason`: it
+    "lied", was "slow", or "operators" left it out. `returns_in_us`: so long must it go on to show that it is well;
+    None: it does not, or does not return by itself."""
+
+    node: str
+    epoch: int
+    reason: str
+    since_us: int
+    returns_in_us: int | None = None
+
+
 class NodeStatus(msgspec.Struct, frozen=True):
     """How a node sees itself and its cluster. Times in microseconds, sizes in bytes, indexes of the log.
 
@@ -40,7 +52,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
     member why it votes or not and what would change that, and `policy_waits` why a change that the policy wants is
     not made. Where weights follow the network, `round_trips` has those that are known here, by the member that
     measured them. `last_term` is the term of the newest entry, and `recovered` says how this `incarnation` of the
-    cluster began, if it is not the first ("").
+    cluster began, if it is not the first (""). Nobody leaves by itself where `floor` members are left. Where
+    members may lie and the policy is adaptive, `evicted` are those who left, `complaints` says who complains of
+    whom, and `refused` why somebody who should leave stays.
     """
 
     node: str
@@ -95,6 +109,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
     incarnation: str = ""
     recovered: Recovery | None = None
     round_trips: dict[str, dict[str, int]] = {}
+    evicted: tuple[Evicted, ...] = ()
+    complaints: dict[str, tuple[str, ...]] = {}
+    refused: str = ""
 
     @property
     def leads(self) -> bool:

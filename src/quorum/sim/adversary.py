@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from quorum.certificate.block import BlockHeader
 from quorum.certificate.committee import Committee
+from quorum.certificate.complaint import Complaint, complaint_statement
 from quorum.certificate.epochs import EpochChange
 from quorum.certificate.evidence import Claim
 from quorum.certificate.requests import SignedRequest, decode_request, sign_request, unpack_block
@@ -38,7 +39,7 @@ from quorum.protocols.pbft.messages import (
     ViewChange,
     Votes,
 )
-from quorum.runtime.messages import EpochsReply, Result
+from quorum.runtime.messages import Complaints, EpochsReply, Result
 
 Sent = tuple[object, tuple[Buffer, ...]]
 Sign = Callable[[bytes], bytes]
@@ -379,6 +380,41 @@ class Floods(Liar):
         return sign_request(domain, batch, self.random.randbytes(32), lambda _: self.random.randbytes(64))
 
 
+class Complains(Liar):
+    """Complains of everybody all the time: as itself, and in the names of others, whose keys it does not have."""
+
+    name = "complain"
+
+    def __init__(self, node: NodeId, committee: Committee, sign: Sign, random: Random) -> None:
+        super().__init__(node, committee, sign, random)
+        self._number = 1 << 60  # beyond every clock: newer than what it honestly said
+
+    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
+        honest = super().lie(to, message, attached)
+        if isinstance(message, Complaints):
+            return []  # an honest one would take its own back
+        if isinstance(message, Status) and self.random.random() < 0.3:
+            honest.append((Complaints(self._of_everybody(message.committed)), ()))
+            if self.random.random() < 0.1:
+                honest.append((Complaints(self._forged(message.committed)), ()))
+        return honest
+
+    def _of_everybody(self, height: int) -> tuple[Complaint, ...]:
+        said = [self._word(self.node, other, height) for other in self.committee.nodes if other != self.node]
+        return tuple(
+            replace(word, signature=self._sign(complaint_statement(word, self.committee))) for word in said
+        )
+
+    def _forged(self, height: int) -> tuple[Complaint, ...]:
+        *names, victim = [other for other in self.committee.nodes if other != self.node]
+        said = [self._word(by, victim, height) for by in names]
+        return tuple(replace(word, signature=self.random.randbytes(64)) for word in said)
+
+    def _word(self, by: NodeId, accused: NodeId, height: int) -> Complaint:
+        self._number += 1
+        return Complaint(by, accused, self.committee.epoch, height, self._number, True, b"")
+
+
 BEHAVIOURS: dict[str, type[Liar]] = {
     each.name: each
     for each in (
@@ -394,9 +430,11 @@ BEHAVIOURS: dict[str, type[Liar]] = {
         ForgesReplies,
         AltersRequests,
         Floods,
+        Complains,
     )
 }
 """What a member can be made to do, by name."""
 
-DRAWN = (*sorted(set(BEHAVIOURS) - {Floods.name}), Floods.name)
-"""What seeds draw from; the newest stands last, so that most seeds draw what they always did."""
+DRAWN = (*sorted(set(BEHAVIOURS) - {Floods.name, Complains.name}), Floods.name)
+"""What seeds draw from; the newest stands last, so that most seeds draw what they always did. Complaints matter
+only where the policy is adaptive: such runs name them."""

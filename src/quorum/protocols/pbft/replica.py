@@ -138,6 +138,15 @@ class PbftReplica:
         """Nobody: a block must reach all members at once, for any of them may be silent."""
         return frozenset()
 
+    def renew_key(self, public_key: bytes, sign: Callable[[bytes], bytes]) -> None:
+        """Sign with a fresh key from now on, as a later life would: only while this node has no vote."""
+        state = self.state
+        assert not state.is_member, "a member keeps its key"
+        state.public_key, state.sign_bytes = public_key, sign
+        state.amnesiac = state.memory_lost = False
+        state.silent_through = -1
+        state.stand_in_epoch()
+
     def step(self, event: events.Event) -> tuple[Effect, ...]:
         """Handle one event; return the effects in order (protocols.replica.Replica).
 

@@ -1,0 +1,37 @@
+"""Why a member left: evidence comes before complaints, and nothing known means that operators did it."""
+
+from __future__ import annotations
+
+from quorum.certificate.committee import Committee, Member
+from quorum.certificate.complaint import Complaint
+from quorum.membership.evictions import LIED, OPERATORS, SLOW, Evictions
+
+
+def committee(epoch: int, *names: str) -> Committee:
+    return Committee("c", epoch, tuple(Member(name, f"{name} key".encode()) for name in names), 1)
+
+
+FIVE = committee(1, "n1", "n2", "n3", "n4", "n5")
+FOUR = committee(2, "n1", "n2", "n3", "n4")
+SAID = {"n5": (Complaint("n1", "n5", 1, 0, 1, True, b""), Complaint("n2", "n5", 1, 0, 1, True, b""))}
+
+
+def test_the_reason_is_a_lie_where_there_is_evidence_else_slowness_where_t_plus_1_complained():
+    assert Evictions().follow(FIVE, FOUR, SAID, ["n5"], 7)[0].reason == LIED
+    (slow,) = Evictions().follow(FIVE, FOUR, SAID, [], 7)
+    assert (slow.reason, slow.epoch, slow.since_us, slow.complaints) == (SLOW, 2, 7, SAID["n5"])
+    assert Evictions().follow(FIVE, FOUR, {}, [], 7)[0].reason == OPERATORS
+
+
+def test_whoever_joins_again_is_out_no_more():
+    evictions = Evictions()
+    evictions.follow(FIVE, FOUR, SAID, [], 7)
+    assert evictions.of("n5") is not None
+    evictions.follow(FOUR, committee(3, "n1", "n2", "n3", "n4", "n5"), {}, [], 8)
+    assert evictions.all() == ()
+
+
+def test_what_is_known_is_taken_up_by_the_next_life():
+    evictions = Evictions()
+    evictions.follow(FIVE, FOUR, SAID, [], 7)
+    assert Evictions(evictions.all()).all() == evictions.all()

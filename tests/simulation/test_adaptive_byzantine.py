@@ -1,0 +1,354 @@
+"""Members that may lie, and adapt: each rule of who leaves, who stays and who comes back, and what breaks it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from msgspec.structs import replace
+
+from quorum.certificate import approval as approvals
+from quorum.certificate.complaint import Complaint
+from quorum.certificate.evidence import Equivocation, SignedVote
+from quorum.certificate.vote import VoteKind
+from quorum.checkers.violation import Violation
+from quorum.membership import committee_policy
+from quorum.membership.committee_policy import Held, Wish
+from quorum.membership.complaints import ComplaintBook
+from quorum.membership.evictions import LIED, OPERATORS, SLOW
+from quorum.membership.returning import Returns
+from quorum.protocols.pbft import changes
+from quorum.runtime import committee_keeper
+from quorum.runtime.committee_keeper import CommitteeKeeper
+from quorum.runtime.messages import ApproveRequest, Complaints, GiveEvidence
+from quorum.runtime.readmissions import Readmissions
+from quorum.sim.byzantine_adaptive import QUICK
+
+from .adaptive_scene import Scene
+
+ALL = ("n1", "n2", "n3", "n4", "n5")
+
+
+# Lies.
+
+
+@pytest.mark.parametrize(("liar", "how"), [("n2", "vote-twice"), ("n1", "equivocate")])
+def test_a_liar_loses_its_vote_on_evidence_and_decisions_go_on(liar: str, how: str):
+    scene = Scene(behaviours={liar: how})
+    assert scene.evicted(liar)
+    assert scene.reasons() == {liar: LIED}
+    assert scene.decides()
+
+
+def test_evidence_that_was_missed_comes_again_and_outlives_a_restart():
+    scene = Scene(behaviours={"n5": "vote-twice"})
+    scene.until(lambda: bool(scene.keepers["n1"].liars))
+    for name in ("n1", "n2", "n3"):
+        scene.crash(name, seen=False)
+    for name in ("n1", "n2", "n3"):
+        scene.restart(name)
+    assert scene.evicted("n5")
+    assert scene.reasons() == {"n5": LIED}
+
+
+def test_a_liar_comes_back_with_no_key_that_its_own_old_one_attests():
+    scene = Scene(behaviours={"n2": "vote-twice"})
+    assert scene.evicted("n2")
+    assert not scene.readmitted("n2", 20_000_000)
+    assert scene.requests["n2"], "it asked"
+
+
+def liar_attests(scene: Scene) -> None:
+    assert scene.evicted("n2")
+    scene.readmitted("n2", 20_000_000)
+    scene.go_on(1)
+
+
+def test_a_liar_that_may_ask_is_caught_when_it_comes_back():
+    with (
+        patch.object(Readmissions, "_may_ask", lambda self, out: True),
+        pytest.raises(Violation, match="liar never"),
+    ):
+        liar_attests(Scene(behaviours={"n2": "vote-twice"}))
+
+
+def forged_evidence(scene: Scene) -> Equivocation:
+    """Two votes of n2 that n2 never signed, as n5 makes them up."""
+    state = scene.state("n5")
+    first, second = (
+        SignedVote("n2", VoteKind.COMMIT, state.view, 3, bytes([number]) * 32, bytes(64)) for number in (1, 2)
+    )
+    return Equivocation(first, second)
+
+
+def give_evidence(scene: Scene) -> None:
+    scene.go_on(1)
+    for name in ("n1", "n2", "n3", "n4"):
+        scene.nodes[name].receive("n5", GiveEvidence(forged_evidence(scene)), ())
+    scene.go_on(6)
+
+
+def test_evidence_that_nobody_signed_evicts_nobody():
+    scene = Scene(behaviours={"n5": "silent-to-some"})
+    give_evidence(scene)
+    assert scene.reasons().get("n2") is None
+
+
+def test_evidence_that_is_believed_unverified_is_caught():
+    with (
+        patch.object(CommitteeKeeper, "_on_testimony", lambda self, sender, evidence: self.accused(evidence)),
+        pytest.raises(Violation, match="no evidence ever names an honest member"),
+    ):
+        give_evidence(Scene(behaviours={"n5": "silent-to-some"}))
+
+
+# Slowness.
+
+
+def test_a_member_that_stopped_loses_its_vote_and_gets_it_back_with_a_fresh_key_after_showing_that_it_is_well():
+    scene = Scene()
+    old = scene.public_key("n3")
+    scene.crash("n3")
+    assert scene.evicted("n3")
+    assert scene.reasons() == {"n3": SLOW}
+    assert scene.decides()
+    scene.restart("n3")
+    began_us = scene.now_us
+    assert scene.readmitted("n3")
+    assert scene.now_us - began_us >= QUICK.stable_us
+    assert scene.public_key("n3") != old
+    newest = scene.newest_committee()
+    assert newest is not None and newest.keys["n3"] == scene.public_key("n3")
+    assert scene.until(lambda: scene.state("n3").may_sign)
+    assert scene.decides()
+
+
+def test_a_member_that_is_heard_but_never_votes_is_slow():
+    scene = Scene()
+    scene.starved.add("n4")
+    assert scene.evicted("n4", 30_000_000)
+    assert scene.reasons() == {"n4": SLOW}
+
+
+def test_the_observation_period_doubles_when_a_return_does_not_last():
+    scene = Scene()
+    periods = []
+    for _ in range(3):
+        scene.crash("n3")
+        assert scene.evicted("n3", 30_000_000)
+        scene.restart("n3")
+        began_us = scene.now_us
+        assert scene.readmitted("n3", 60_000_000)
+        periods.append(scene.now_us - began_us)
+    assert periods[1] >= 2 * QUICK.stable_us
+    assert periods[2] >= 4 * QUICK.stable_us
+
+
+def test_without_an_observation_period_a_return_comes_too_early_and_is_seen():
+    with patch.object(Returns, "period_us", lambda self, node: 0), pytest.raises(AssertionError):
+        test_a_member_that_stopped_loses_its_vote_and_gets_it_back_with_a_fresh_key_after_showing_that_it_is_well()
+
+
+def stay_behind(scene: Scene) -> bool:
+    """n3 is evicted, runs again, and gets no blocks. Whether it is readmitted all the same."""
+    scene.crash("n3")
+    assert scene.evicted("n3")
+    scene.starved.add("n3")
+    scene.restart("n3")
+    return scene.readmitted("n3", 20_000_000)
+
+
+def test_whoever_does_not_show_the_state_of_the_others_stays_out():
+    assert not stay_behind(Scene(pause_ms=20))
+
+
+def test_a_state_that_is_not_compared_lets_in_who_is_behind():
+    with patch.object(Readmissions, "_is_certified", lambda self, shown: True):
+        assert stay_behind(Scene(pause_ms=20))
+
+
+def lose_two(scene: Scene) -> None:
+    scene.crash("n5")
+    scene.crash("n6")
+    assert scene.until(lambda: len(scene.members) == 4, 30_000_000)
+    scene.go_on(1)
+
+
+def test_two_that_are_slow_leave_one_after_the_other():
+    scene = Scene(nodes=6)
+    lose_two(scene)
+    newest = scene.newest_committee()
+    assert newest is not None and newest.epoch == 3
+
+
+def all_at_once(self: CommitteeKeeper, wish: Wish) -> Any:
+    """Participation, section 8b: at most one member leaves in an epoch."""
+    committee = self._committee
+    gone = self.book.considered(self._state.commit_sequence)
+    members = tuple(member for member in committee.members if member.node not in gone)
+    return replace(committee, epoch=committee.epoch + 1, members=members)
+
+
+def test_two_that_leave_in_one_epoch_are_caught():
+    with (
+        patch.object(CommitteeKeeper, "_wanted", all_at_once),
+        pytest.raises(Violation, match="one member leaves or joins"),
+    ):
+        lose_two(Scene(nodes=6))
+
+
+# Liars who complain.
+
+
+@pytest.mark.parametrize(("nodes", "faults", "liars"), [(5, 1, ["n2"]), (8, 2, ["n2", "n7"])])
+def test_t_liars_who_complain_of_everybody_evict_nobody(nodes: int, faults: int, liars: list[str]):
+    scene = Scene(nodes, faults, dict.fromkeys(liars, "complain"))
+    scene.go_on(20)
+    assert len(scene.members) == nodes
+    assert scene.keepers["n1"].complaints(), "they did complain"
+    assert scene.decides()
+
+
+def complain_for_long(nodes: int = 5) -> Scene:
+    scene = Scene(nodes, 1, {"n2": "complain"})
+    scene.go_on(12)
+    return scene
+
+
+def test_an_eviction_at_t_complaints_is_caught():
+    def at_t(self: ComplaintBook, complaints: Any) -> bool:
+        return len({each.by for each in complaints if each.stands}) >= self.faults
+
+    with (
+        patch.object(ComplaintBook, "is_enough", at_t),
+        pytest.raises(Violation, match=r"nobody is evicted unless T\+1 complain"),
+    ):
+        complain_for_long()
+
+
+def test_a_forged_complaint_that_is_accepted_is_caught():
+    def unchecked(self: CommitteeKeeper, sender: str, words: Any, committee: Any, then: Any) -> None:
+        then(words)
+
+    with (
+        patch.object(CommitteeKeeper, "_check", unchecked),
+        pytest.raises(Violation, match=r"nobody is evicted unless T\+1 complain"),
+    ):
+        complain_for_long()
+
+
+def test_whoever_sends_forged_complaints_is_named():
+    scene = Scene(behaviours={"n2": "silent-to-some"})
+    scene.go_on(1)
+    word = Complaint("n3", "n4", 1, 1, 1 << 60, True, bytes(64))
+    blamed: list[tuple[str, str, str]] = []
+    with patch.object(Scene, "misbehaved", lambda self, by, node, what: blamed.append((by, node, what))):
+        scene.nodes["n1"].receive("n2", Complaints((word,)), ())
+    assert blamed == [("n1", "n2", "sent a complaint with a signature that is wrong")]
+
+
+# The floor.
+
+
+def test_a_liar_keeps_its_vote_where_3t_plus_1_are_left_and_operators_are_told_why():
+    scene = Scene(nodes=4, behaviours={"n2": "vote-twice"})
+    assert not scene.evicted("n2", 15_000_000)
+    refused = scene.keepers["n1"].wish.refused
+    assert "n2 was to leave" in refused and "3T+1=4" in refused and "quorum admit" in refused
+    assert ("n1", refused) in scene.said
+
+
+def below_the_floor(scene: Scene) -> None:
+    scene.crash("n4")
+    scene.until(lambda: len(scene.members) < 4, 20_000_000)
+    scene.go_on(2)
+
+
+def test_a_slow_member_keeps_its_vote_where_3t_plus_1_are_left():
+    scene = Scene(nodes=4)
+    below_the_floor(scene)
+    assert len(scene.members) == 4
+
+
+def test_a_floor_that_is_ignored_is_caught():
+    def nothing(*_: object) -> None:
+        """Neither member nor backup checks what a committee tolerates."""
+
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(committee_policy, "floor_of", lambda faults: 1))
+        for owner in (approvals, committee_keeper, changes):
+            if hasattr(owner, "check_following"):
+                stack.enter_context(patch.object(owner, "check_following", nothing))
+        stack.enter_context(patch("quorum.protocols.pbft.approving.check_following", nothing))
+        stack.enter_context(patch("quorum.systems.byzantine.check_fault_budget", nothing))
+        stack.enter_context(pytest.raises(Violation, match=r"never below 3T\+1"))
+        below_the_floor(Scene(nodes=4))
+
+
+def test_t_that_is_lowered_to_let_somebody_go_is_caught():
+    def fewer(held: Held) -> Wish:
+        return Wish(leaves=held.considered[0]) if held.considered else Wish()
+
+    wanted = CommitteeKeeper._wanted
+
+    def lowered(self: CommitteeKeeper, wish: Wish) -> Any:
+        return replace(wanted(self, wish), faults=0)
+
+    with (
+        patch.object(committee_keeper, "wish_of", fewer),
+        patch.object(CommitteeKeeper, "_wanted", lowered),
+        pytest.raises(Violation, match="of the declared T"),
+    ):
+        below_the_floor(Scene(nodes=4))
+
+
+def test_at_the_floor_the_slow_one_that_is_well_again_comes_back_and_then_a_liar_leaves():
+    scene = Scene()
+    scene.crash("n3")
+    assert scene.evicted("n3")
+    scene.corrupt("n5", "vote-twice")
+    scene.go_on(5)
+    assert "n5" in scene.members
+    scene.restart("n3")
+    assert scene.readmitted("n3")
+    assert scene.evicted("n5")
+    assert scene.members == ("n1", "n2", "n3", "n4")
+
+
+# Operators.
+
+
+class Operator:
+    """Whoever asks a node (runtime.gateway.Client)."""
+
+    identity = "operator"
+
+    def answer(self, message: object, attached: object) -> None:
+        """Whatever it is."""
+
+    def backlog(self) -> int:
+        return 0
+
+
+def leave_out(scene: Scene, name: str) -> None:
+    from quorum.certificate.genesis import encode_genesis
+
+    newest = scene.newest_committee()
+    assert newest is not None
+    members = tuple(member for member in newest.members if member.node != name)
+    wanted = replace(newest, epoch=newest.epoch + 1, members=members)
+    for node in scene.nodes.values():
+        node.request(Operator(), ApproveRequest(1), (encode_genesis(wanted),))
+
+
+def test_whoever_operators_left_out_does_not_come_back_by_itself():
+    scene = Scene()
+    scene.go_on(1)
+    with patch.object(Scene, "_judge", lambda self, before, after: None):
+        leave_out(scene, "n5")
+        assert scene.evicted("n5")
+    assert scene.reasons() == {"n5": OPERATORS}
+    assert not scene.readmitted("n5", 15_000_000)
+    assert scene.keepers["n1"].out()[0].returns_in_us is None
