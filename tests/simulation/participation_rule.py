@@ -1,12 +1,13 @@
 """The published participation rule, as it reads: each node draws its committee from its own view of who is up.
 
 N nodes, of which T may fail. Whoever proposes picks n = N-T+1 nodes that it heard of lately, asks them to vote,
-and decides on floor(n/2)+1 votes. Who does not answer is replaced, and the rest is asked again. Messages travel over
-the simulator's network, under its faults; votes survive crashes. Nobody lies.
+and decides on floor(n/2)+1 votes. Who does not answer is replaced, and the rest is asked again. Messages travel
+over the simulator's network, under its faults; votes survive crashes. Nobody lies.
 
 How a vote binds is a choice of its own (`Binding`). "once": a node votes once in each instance, so that only
 committees that differ can do harm. "blank": a retry begins anew, and nodes vote afresh in it. "carried": a retry
-asks first what was voted for, and goes on with the newest of that (Lamport, "Paxos Made Simple", 2001, section 2.2).
+asks first what was voted for, and goes on with the newest of that (Lamport, "Paxos Made Simple", 2001, section
+2.2).
 """
 
 from __future__ import annotations

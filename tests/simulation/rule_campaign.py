@@ -1,8 +1,9 @@
 """The participation rule with local committees, beside agreed ones: `python -m tests.simulation.rule_campaign`.
 
 Each seed's faults strike twice: nodes that draw their committees from their own views (`participation_rule`), and
-the real engine, whose committee changes through the log all the time. The first must decide two things somewhere, or
-the faults prove nothing; the second must never. `--nodes 6 --faults 2 --seed 1` runs one seed of the rule again.
+the real engine, whose committee changes through the log all the time. The first must decide two things somewhere,
+or the faults prove nothing; the second must never. `--nodes 6 --faults 2 --seed 1` runs one seed of the rule
+again.
 """
 
 from __future__ import annotations
