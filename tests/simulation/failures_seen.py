@@ -12,6 +12,7 @@ from quorum.membership.adaptation import Adaptation, Proposal
 from quorum.membership.detector import Detector
 from quorum.membership.observation import Limits, Observation
 from quorum.membership.policy import adaptive
+from quorum.membership.reconfiguration import Reseat, apply_change
 from quorum.model import Configuration, NodeId
 
 from .heartbeats import NEVER, TURN_US, Heartbeats
@@ -78,14 +79,11 @@ class Observer:
             if self._unfit.get(peer):
                 self._unfit[peer][-1][1] = now_us
         if proposal is not None:
-            self._commit(proposal)
+            self._commit(proposal, now_us)
 
-    def _commit(self, proposal: Proposal) -> None:
-        old = self._configuration
-        voters = tuple(sorted({*old.voters, *proposal.promote} - set(proposal.demote)))
-        learners = tuple(sorted({*old.learners, *proposal.demote} - set(proposal.promote)))
-        self._configuration = Configuration(old.epoch + 1, voters, learners)
-        self._fewest = min(self._fewest, len(voters))
+    def _commit(self, proposal: Proposal, now_us: int) -> None:
+        self._configuration = apply_change(self._configuration, Reseat(proposal.seats), now_us)
+        self._fewest = min(self._fewest, len(self._configuration.voters))
         self._changes += 1
         self._returned += len(proposal.promote)
 

@@ -23,7 +23,8 @@ from msgspec.structs import replace
 
 from quorum.membership.adaptation import Adaptation, Proposal
 from quorum.membership.observation import Limits, Observation
-from quorum.membership.policy import BY_NAME
+from quorum.membership.policy import policy_of
+from quorum.membership.reconfiguration import Reseat, apply_change
 from quorum.model import Configuration, NodeId
 from quorum.systems.build import build
 from quorum.systems.participation import Participation, unavailability
@@ -163,9 +164,8 @@ class Cluster:
 
     def _after(self, proposal: Proposal) -> Configuration:
         old = self._configuration
-        voters = tuple(sorted({*old.voters, *proposal.promote} - set(proposal.demote)))
-        learners = tuple(sorted(set(self._names) - set(voters)))
-        return Configuration(old.epoch + 1, voters, learners, outgoing=old)
+        following = apply_change(old, Reseat(proposal.seats), int(self._now * LIFE_US))
+        return replace(following, outgoing=old)
 
     def _ask(self) -> None:
         """Whoever leads asks its policy; without a quorum nobody leads."""
@@ -204,4 +204,4 @@ class Cluster:
 
     def _new_adaptation(self) -> Adaptation:
         case = self._case
-        return Adaptation(BY_NAME[case.policy], case.nodes, (case.nodes - 1) // 2, limits=AT_ONCE)
+        return Adaptation(policy_of(case.policy), case.nodes, (case.nodes - 1) // 2, limits=AT_ONCE)
