@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from quorum.apps.kv_store import REVISION_GAP
-from quorum.errors import Compacted, Indefinite
+from quorum.errors import Compacted, Indefinite, NotLeader
 from quorum.model import Recovery
 from quorum.runtime.config import load_cluster
 from quorum.runtime.connect import at_config
@@ -90,6 +90,8 @@ def test_a_cluster_that_lost_three_of_five_goes_on_with_all_that_its_survivor_ha
     shown = run("status", *at(folder))
     assert "missing n1, n2, n4" in shown.stderr and "`quorum recover --dry-run`" in shown.stderr
     assert "n1 (connection refused)" in run("members", "--timeout", 1, *at(folder)).stderr
+    told = asyncio.run(refusal_of_a_client(folder))
+    assert all(f"{node} at 127.0.0.1:" in told for node in LOST), told
 
     # While survivors run the plan can be seen, and nothing else is done.
     code, plan = run_json("recover", "--dry-run", *at(folder))
@@ -147,6 +149,14 @@ def test_a_cluster_that_lost_three_of_five_goes_on_with_all_that_its_survivor_ha
     assert run("kv", "put", "key/9", "after", "--timeout", 20, *at(folder)).exit_code == 0
     refused = run("recover", "--yes", *at(folder))
     assert refused.exit_code == 1 and "has a quorum" in refused.stderr
+
+
+async def refusal_of_a_client(folder: Path) -> str:
+    """What a program hears that waits in vain."""
+    async with at_config(folder / "cluster.toml").client(3.0) as client:
+        with pytest.raises(NotLeader) as refused:
+            await client.kv.put(b"a", b"1")
+    return str(refused.value)
 
 
 def log_of(cluster: LocalCluster, node: str) -> str:

@@ -146,6 +146,47 @@ def test_another_recovery_follows_the_first_one(cluster):
     assert cluster.read_text().count("incarnation =") == 1
 
 
+def test_a_learner_that_goes_on_is_a_voter_in_the_file_too(cluster):
+    text = cluster.read_text().replace('id = "n1"', 'id = "n1"\nrole = "learner"').replace("(n1, ", "(")
+    cluster.write_text(text.replace("faults = 1\n", ""))
+    recover_cluster(cluster, data_of(cluster), RECOVERY)
+    assert load_cluster(cluster).member("n1").role == "voter"
+
+
+def test_a_file_that_cannot_be_changed_safely_stays_as_it_is_and_what_to_write_is_told(cluster):
+    two = ", ".join(f'{{id = "n{number}", listen = "127.0.0.1:2000{number}"}}' for number in (1, 2))
+    inline = f'cluster_id = "cluster"\nmembers = [{two}]\n'
+    cluster.write_text(inline)
+    with pytest.raises(
+        ConfigurationError, match=f'incarnation = "{RECOVERY.incarnation}" below cluster_id by hand'
+    ):
+        recover_cluster(cluster, data_of(cluster), RECOVERY)
+    assert cluster.read_text() == inline
+    assert verify_data(data_of(cluster)).configuration.recovered == RECOVERY, "the data is recovered all the same"
+
+
+def test_the_most_advanced_folder_goes_on_also_where_it_was_brought_from_elsewhere(cluster, tmp_path):
+    """n1 has 60 entries here, a copy of n2's folder 80."""
+    brought = tmp_path / "from-machine-2"
+    make_folder(brought, last=80, node="n2")
+    command = ["recover", "--config", str(cluster), "--data", str(brought)]
+    shown = CliRunner().invoke(main, [*command, "--dry-run"])
+    assert shown.exit_code == 1 and "n1, n2 are enough" in shown.stderr, "two of three are a quorum"
+    (data_of(cluster) / "wal" / "tail-damaged").touch()
+    done = CliRunner().invoke(main, [*command, "--yes"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert verify_data(brought).configuration.members == ("n2",)
+    assert verify_data(data_of(cluster)).last_index == 60, "the other one is left alone"
+    assert [member.id for member in load_cluster(cluster).members] == ["n2"]
+
+
+def test_two_folders_of_one_node_are_told_apart_by_whoever_gave_them(cluster, tmp_path):
+    make_folder(tmp_path / "copy", last=55)
+    command = ["recover", "--config", str(cluster), "--data", str(tmp_path / "copy"), "--dry-run"]
+    told = CliRunner().invoke(main, command)
+    assert told.exit_code == 2 and "both are of n1" in told.stderr
+
+
 def with_objects(cluster: Path) -> Recovery:
     """The survivor's state has an object, whose class is Stock; what would be recovered."""
     shutil.rmtree(data_of(cluster))

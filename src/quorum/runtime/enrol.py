@@ -89,16 +89,7 @@ def enter_incarnation(cluster: Path, recovery: Recovery) -> ClusterConfig:
         before = load_cluster(cluster)
         if before.incarnation == recovery.incarnation:
             return before
-        text = toml.read_text(cluster, "cluster.toml")
-        starts = [match.start() for match in _MEMBER.finditer(text)]
-        blocks = [text[begin:end] for begin, end in zip(starts, [*starts[1:], len(text)], strict=True)]
-        head = text[: starts[0]]
-        kept = [_ROLE.sub("", block) for block in blocks if _id_of(block) == recovery.survivor]
-        head = re.sub(rf"(?m)^((reads|writes|faults|incarnation)[ \t]*=|{_WRITTEN}).*\n", "", head)
-        line = f"incarnation = {toml.quoted(recovery.incarnation)}\n"
-        named = f"{_WRITTEN}: nodes of another incarnation are refused.\n{line}"
-        head = re.sub(r"(?m)^cluster_id[ \t]*=.*\n", lambda found: f"{found[0]}{named}", head, count=1)
-        after = head + "".join(kept)
+        text = _entered(toml.read_text(cluster, "cluster.toml"), recovery)
         expected = replace(
             before,
             members=(replace(before.member(recovery.survivor), role="voter"),),
@@ -108,13 +99,26 @@ def enter_incarnation(cluster: Path, recovery: Recovery) -> ClusterConfig:
             incarnation=recovery.incarnation,
         )
         try:
-            found = parse_cluster(after)
+            found = parse_cluster(text)
         except ConfigurationError as error:
             raise _by_hand(cluster, recovery, str(error).removesuffix(".")) from None
         if found != expected:
             raise _by_hand(cluster, recovery, "it is written in another way than quorum init does")
-        _replace(cluster, after)
+        _replace(cluster, text)
         return found
+
+
+def _entered(text: str, recovery: Recovery) -> str:
+    """The text of a cluster.toml with the incarnation, and no member but the survivor; whether it says what it
+    should is for the caller to see."""
+    starts = [match.start() for match in _MEMBER.finditer(text)] or [len(text)]
+    blocks = [text[begin:end] for begin, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+    kept = [_ROLE.sub("", block) for block in blocks if _id_of(block) == recovery.survivor]
+    head = re.sub(rf"(?m)^((reads|writes|faults|incarnation)[ \t]*=|{_WRITTEN}).*\n", "", text[: starts[0]])
+    line = f"incarnation = {toml.quoted(recovery.incarnation)}\n"
+    named = f"{_WRITTEN}: nodes of another incarnation are refused.\n{line}"
+    head = re.sub(r"(?m)^cluster_id[ \t]*=.*\n", lambda found: f"{found[0]}{named}", head, count=1)
+    return head + "".join(kept)
 
 
 def _id_of(block: str) -> NodeId:
