@@ -137,5 +137,5 @@ def test_a_leader_refuses_weights_beyond_the_bound():
     world.nodes[leader].request(Asking(), ChangeRequest(1), (data,))
     world.run(world.now_us + SECOND_US)
     (answer,) = answers
-    assert isinstance(answer, Failure) and "n1 have 4 of 8 votes" in answer.text
+    assert isinstance(answer, Failure) and "n1 has 4 of 8 votes" in answer.text
     assert configuration_of(world).weights == ()
