@@ -231,7 +231,7 @@ def test_where_nobody_is_to_spare_only_the_lead_moves():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (SetWeights((("n1", 4),), 1), "n1 have 4 of 8 votes"),
+        (SetWeights((("n1", 4),), 1), "n1 has 4 of 8 votes"),
         (SetWeights((("n1", 2), ("n2", 2)), 2), "n1, n2 have 4 of 7 votes"),
         (SetWeights((("n9", 2),), 1), "n9 has no vote"),
         (SetWeights((("n1", 2), ("n1", 3)), 1), "named twice"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +57,13 @@ def test_weights_that_follow_let_the_near_pair_decide():
     assert equal > FAR_US and weighed < NEAR_US + 5_000
     extent = extent_of(build(configuration_of(world)).writes)
     assert (extent.smallest, extent.largest, extent.survives) == (2, 4, 1)
+
+
+@pytest.mark.slow
+def test_the_figures_on_the_page_are_those_that_the_example_prints(capsys: pytest.CaptureFixture[str]):
+    root = Path(__file__).parents[2]
+    runpy.run_path(str(root / "examples" / "weights_wide_area.py"), run_name="__main__")
+    assert capsys.readouterr().out in (root / "docs" / "weights.md").read_text()
 
 
 def test_where_nobody_is_to_spare_weights_stay_equal():
@@ -137,5 +146,5 @@ def test_a_leader_refuses_weights_beyond_the_bound():
     world.nodes[leader].request(Asking(), ChangeRequest(1), (data,))
     world.run(world.now_us + SECOND_US)
     (answer,) = answers
-    assert isinstance(answer, Failure) and "n1 have 4 of 8 votes" in answer.text
+    assert isinstance(answer, Failure) and "n1 has 4 of 8 votes" in answer.text
     assert configuration_of(world).weights == ()

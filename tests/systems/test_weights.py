@@ -91,7 +91,7 @@ def test_heavier_weights_than_the_bound_allows_lose_safety_or_a_quorum():
     scheme = wheat(1, 2, "crash")
     weights = assign(scheme, nodes_of(scheme), ["n00"])
     check_weights(weights, 1)
-    with pytest.raises(ConfigurationError, match=r"n00 have 4 of 8 votes.*Give every 1 nodes less than half"):
+    with pytest.raises(ConfigurationError, match=r"n00 has 4 of 8 votes.*Give each node less than half"):
         check_weights(weights | {"n00": weights["n00"] + 1}, 1)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from quorum.console.command import print_json
+from quorum.console.decides import decides_of
 from quorum.console.inquiry import NOTICE_S, ask_all, leader_of, no_quorum, refuse_discretion, waiting_line
 from quorum.errors import NotLeader, OutcomeUnknown, Overloaded
 from quorum.membership.reconfiguration import Change
@@ -57,6 +58,8 @@ def preview(path: Path, change: Change, timeout: float, as_json: bool) -> None:
     for group in ("voters", "learners", "witnesses"):
         if facts[group]:
             click.echo(f"  {group} {', '.join(facts[group])}")
+    if facts["decides"] is not None:
+        click.echo(f"  {facts['decides'].line()}")
     click.echo(f"  policy {facts['policy']}, elect {facts['reads']}, commit {facts['writes']}")
 
 
@@ -73,6 +76,7 @@ def facts_of(configuration: Configuration) -> dict[str, Any]:
         "faults": configuration.faults,
         "reads": str(system.reads),
         "writes": str(system.writes),
+        "decides": decides_of(configuration.epoch, str(system.reads), str(system.writes)),
     }
 
 

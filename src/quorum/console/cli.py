@@ -26,6 +26,7 @@ _COMMANDS = {
     "promote": ("members:promote", "Let a learner vote, once it has caught up."),
     "demote": ("members:demote", "Take a member's vote; it goes on storing everything."),
     "prefer": ("members:prefer", "Say how much a voter is wanted as leader: 1 is usual, 0 means never."),
+    "weigh": ("weigh:weigh", "Give members more votes than others, or all the same."),
     "quorums": ("members:quorums", "Let other sets of members decide."),
     "transfer": ("members:transfer", "Hand leadership to a node, or to the one that fits best."),
     "policy": ("policy:policy", "Show or change how members are put out of the vote, and taken back."),

@@ -108,9 +108,10 @@ def check_weights(weights: Mapping[NodeId, int], faults: int, model: FaultModel 
     heaviest = sorted(weights, key=lambda node: (-weights[node], node))[: max(0, faults)]
     held = sum(weights[node] for node in heaviest)
     if 2 * held >= total:
-        fewer = "" if faults <= 1 else ", or fewer losses"
+        one = faults == 1
+        each = "each node" if one else f"every {faults} nodes together"
         raise ConfigurationError(
             f"weights were asked for that survive the loss of {faults} of {len(weights)} nodes, but "
-            f"{', '.join(heaviest)} have {held} of {total} votes, and without them no quorum is left. Give every "
-            f"{faults} nodes less than half of the votes{fewer}."
+            f"{', '.join(heaviest)} {'has' if one else 'have'} {held} of {total} votes, without which no quorum "
+            f"is left. Give {each} less than half of the votes."
         )
