@@ -13,17 +13,23 @@ from quorum.certificate.keys import CheckSignature, is_signed
 from quorum.certificate.merkle import is_under, leaf_of
 from quorum.certificate.requests import EPOCH_TAG
 from quorum.errors import ConfigurationError
+from quorum.model import NodeId
 
 _ENCODE = msgspec.msgpack.Encoder()
 
 
 class EpochChange(msgspec.Struct, frozen=True):
-    """One step: the old committee's `certificate` is for a block whose request at `place` is the new committee."""
+    """One step: the old committee's `certificate` is for a block whose request at `place` is the new committee.
+
+    `approvals`, of a quorum of the old committee (certificate.approval), stand beside it in that block; members
+    tell each other of them, and who follows the changes needs them not.
+    """
 
     committee: Committee
     certificate: BlockCertificate
     place: int
     path: tuple[bytes, ...]
+    approvals: tuple[tuple[NodeId, bytes], ...] = ()
 
 
 def epoch_request(committee: Committee) -> bytes:

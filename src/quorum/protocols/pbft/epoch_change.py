@@ -17,6 +17,7 @@ from quorum.protocols.pbft.blocks import check_past_header
 from quorum.protocols.pbft.changes import why_not
 from quorum.protocols.pbft.commits_seen import CommitsSeen
 from quorum.protocols.pbft.epochs import ended_by, note_of, restored
+from quorum.protocols.pbft.leaders import has_approvals
 from quorum.protocols.pbft.messages import Epochs, Fetch, Status
 from quorum.protocols.pbft.state import PbftState
 
@@ -126,6 +127,10 @@ def _take(state: PbftState, sender: NodeId, changes: list[EpochChange]) -> None:
     flaws = flaws_of_change(old, change)
     if flaws:
         raise RemoteProtocolError(sender, f"sent a change from epoch {old.epoch} that does not hold: {flaws[0]}")
+    if not has_approvals(change):
+        raise RemoteProtocolError(
+            sender, f"sent a change from epoch {old.epoch} with other approvals than its block"
+        )
     if state.epochs.committee_of(certificate.view) is not old or header.sequence <= state.epochs.start.sequence:
         raise RemoteProtocolError(sender, f"sent a change from epoch {old.epoch} that was decided in another")
 

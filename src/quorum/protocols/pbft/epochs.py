@@ -18,6 +18,7 @@ from quorum.certificate.evidence import Claim
 from quorum.certificate.merkle import leaf_of, path_of
 from quorum.certificate.vote import DIGEST_BYTES
 from quorum.model import Configuration, NodeId
+from quorum.protocols.pbft.leaders import first_order, order_of
 
 VIEWS_PER_EPOCH: Final = 10**9
 """View 3 of the second epoch of a cluster is view 1,000,000,003."""
@@ -36,11 +37,13 @@ class Epochs:
     I2  the block where an epoch begins lies behind the one where the epoch before began.
     """
 
-    __slots__ = ("by_hash", "changes", "committees", "start", "used")
+    __slots__ = ("by_hash", "changes", "committees", "leaders", "start", "used")
 
     def __init__(self, first: Committee) -> None:
         self.committees = [first]
         self.changes: list[EpochChange] = []
+        self.leaders = [first_order(first)]
+        """In which order the members of each epoch are its primaries."""
         self.by_hash = {first.membership_hash: first}
         self.used: dict[bytes, tuple[NodeId, int]] = {}
         """Every key that a member had, and by whom and in which epoch last."""
@@ -66,6 +69,12 @@ class Epochs:
         place = view // VIEWS_PER_EPOCH
         return self.committees[place] if 0 <= place < len(self.committees) else None
 
+    def primary_of(self, view: int) -> NodeId:
+        """Who orders in a view of an epoch that is known; of a later one nobody can tell."""
+        place = min(view // VIEWS_PER_EPOCH, len(self.leaders) - 1)
+        order = self.leaders[place]
+        return order[view % VIEWS_PER_EPOCH % len(order)]
+
     def may_sign(self, view: int, sequence: int) -> bool:
         """Whether the committee of a view had a block of this number to decide: none after its epoch's last."""
         place = view // VIEWS_PER_EPOCH
@@ -79,6 +88,7 @@ class Epochs:
         assert header.sequence > self.start.sequence, "I2: an epoch began before the one before it"
         self.committees.append(committee)
         self.changes.append(change)
+        self.leaders.append(order_of(change))
         self.by_hash[committee.membership_hash] = committee
         self._use(committee)
         self.start = Claim(self.first_view(committee.epoch) - 1, header.sequence, header.digest())
@@ -104,9 +114,8 @@ def configuration_of(committee: Committee) -> Configuration:
 
 def ended_by(change: Change, certificate: BlockCertificate) -> EpochChange:
     """What proves a change of epoch: the certificate of the block that makes it."""
-    return EpochChange(
-        change.committee, certificate, 0, path_of([leaf_of(piece) for piece in pack_change(change)], 0)
-    )
+    path = path_of([leaf_of(piece) for piece in pack_change(change)], 0)
+    return EpochChange(change.committee, certificate, 0, path, change.approvals)
 
 
 def note_of(change: EpochChange) -> tuple[str, bytes]:

@@ -156,8 +156,7 @@ class PbftState:
 
     def primary_of(self, view: int) -> NodeId:
         """Who orders in `view`."""
-        nodes = self.committee.nodes
-        return nodes[view % len(nodes)]
+        return self.epochs.primary_of(view)
 
     @property
     def view(self) -> int:
