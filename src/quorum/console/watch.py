@@ -1,4 +1,4 @@
-"""A standing look at every node: who leads, in which term, how far, and who takes part."""
+"""A standing look at every node: who leads, in which term, how far, who takes part, and who votes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ import msgspec
 
 from quorum.console.inquiry import Silence, answering, leader_of
 from quorum.console.need import may_lie
+from quorum.console.votes_told import Votes, moved, votes_of
 from quorum.errors import QuorumError, RequestRefused
 from quorum.runtime.connect import Place
 from quorum.runtime.status import NodeStatus, decode_status
 
 PERIOD_S = 0.15
 PATIENCE_S = 1.0
+NOBODY_YET = Votes(0, (), None)
 
 
 class Event(msgspec.Struct, frozen=True):
     """Something that happened, and how the cluster stood then. `participants` hear the leader; `at_s` from the
-    start."""
+    start. `votes`: the committee that was seen last; `heard`: the participants, or where nobody leads those who
+    answer."""
 
     at_s: float
     leader: str | None
@@ -29,10 +32,13 @@ class Event(msgspec.Struct, frozen=True):
     participants: tuple[str, ...]
     text: str
     may_lie: bool = False
+    votes: Votes = NOBODY_YET
+    heard: tuple[str, ...] = ()
 
 
 class Watch:
-    """Asks every node again and again; tells `on_event` of every new leadership, and what `tell` is told."""
+    """Asks every node again and again; tells `on_event` of every new leadership, every change of those who vote,
+    and what `tell` is told."""
 
     def __init__(self, place: Place, on_event: Callable[[Event], None]) -> None:
         self._place = place
@@ -46,6 +52,8 @@ class Watch:
         self.events: list[Event] = []
         self.leaderships: list[tuple[int, str]] = []
         """(term, leader), in the order they were seen."""
+        self.votes = NOBODY_YET
+        """The newest committee that a leader was seen with."""
 
     def start(self) -> None:
         """Begin, on the running loop."""
@@ -70,6 +78,8 @@ class Watch:
             participants=self.participants,
             text=text,
             may_lie=may_lie(self.answers),
+            votes=self.votes,
+            heard=self.participants or tuple(status.node for status in answering(self.answers)),
         )
         self.events.append(event)
         self._on_event(event)
@@ -127,8 +137,19 @@ class Watch:
         self.answers[node] = answer
         self._changed.set()
         if isinstance(answer, NodeStatus) and answer.leads:
+            self._see_votes(answer)
             leadership = (answer.term, node)
             if leadership not in self.leaderships:
                 self.leaderships.append(leadership)
                 is_primary = answer.model == "byzantine"
                 self.tell(f"{node} {'orders in view' if is_primary else 'leads in term'} {answer.term}")
+
+    def _see_votes(self, leader: NodeStatus) -> None:
+        """A committee counts as seen once no change to it is under way; an older one than was seen is past."""
+        before = self.votes
+        if leader.outgoing or leader.epoch <= before.epoch:
+            return
+        self.votes = votes_of(leader)
+        text = moved(before, leader) if before.epoch else ""
+        if text:
+            self.tell(text)
