@@ -134,7 +134,7 @@ def _run(
 ) -> None:
     """Let a story be played, and tell how it ended; in JSON the story stands under `key`."""
     with Stage("demo", seconds + START_S, quiet=as_json) as stage:
-        stage.say(opening)
+        stage.say(f"{opening} (n1? votes, but is not heard)")
         findings, story, recorded = run_interruptibly(play(stage))
     if history is not None:
         save_history(recorded, history)

@@ -116,8 +116,8 @@ class Arena:
         self.cluster.signal(node, signal.SIGKILL)
         self.faults["kill"] += 1
         role = f", the {orderer(self.watch.answers)}" if is_leader else ""
-        self.watch.tell(f"kill -9 {node}{role}")
         self.watch.forget(node, "killed")
+        self.watch.tell(f"kill -9 {node}{role}")
         if not is_leader:
             next_write.cancel()
             return

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 PLAIN_WIDTH = 110
+WIDE = 160
+"""Columns of a terminal in which an event and how the cluster stood have room beside each other."""
 TICK_S = 0.2
 
 
@@ -61,11 +63,15 @@ class Stage:
             f"{votes:<{self._votes_width}}"
         )
         line = f"{at}{stood}  {event.text}"
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, description=votes)
-            if len(line) > self._bar.console.width:
-                line = f"{at}{event.text}\n{' ' * len(at)}{stood.rstrip()}"
-        self.say(line)
+        if self._bar is None or self._task is None:
+            self.say(line)
+            return
+        self._bar.update(self._task, description=votes)
+        if self._bar.console.width >= WIDE:
+            self.say(line)
+        else:
+            self.say(f"{at}{event.text}")
+            self.say(f"{' ' * len(at)}{stood.rstrip()}", style="dim")
 
     @asynccontextmanager
     async def ticking(self) -> AsyncIterator[None]:
@@ -87,10 +93,10 @@ class Stage:
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=min(self._seconds, time.monotonic() - self._began_s))
 
-    def say(self, line: str) -> None:
-        """One line."""
+    def say(self, line: str, style: str | None = None) -> None:
+        """One line; its style shows on a terminal."""
         if self._bar is not None and self._task is not None:
-            self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._bar.console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
             self.tick()
         elif not self._quiet:
             click.echo(line)

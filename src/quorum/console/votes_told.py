@@ -51,5 +51,5 @@ def _left(leader: NodeStatus, node: NodeId) -> str:
     if seat is None or not seat.reason:
         return "votes no more"
     if seat.reason == SPARE:
-        return "stands by, so that an odd number votes"
+        return "stands by, to keep it odd"
     return f"is put out of the vote: {seat.reason}"

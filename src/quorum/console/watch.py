@@ -17,6 +17,7 @@ from quorum.runtime.status import NodeStatus, decode_status
 
 PERIOD_S = 0.15
 PATIENCE_S = 1.0
+NOT_ASKED = "not asked yet"
 NOBODY_YET = Votes(0, (), None)
 
 
@@ -47,7 +48,7 @@ class Watch:
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self.answers: dict[str, NodeStatus | Silence] = {
-            node: Silence(node, "not asked yet") for node in place.endpoints
+            node: Silence(node, NOT_ASKED) for node in place.endpoints
         }
         self.events: list[Event] = []
         self.leaderships: list[tuple[int, str]] = []
@@ -79,7 +80,7 @@ class Watch:
             text=text,
             may_lie=may_lie(self.answers),
             votes=self.votes,
-            heard=self.participants or tuple(status.node for status in answering(self.answers)),
+            heard=self._heard,
         )
         self.events.append(event)
         self._on_event(event)
@@ -107,6 +108,19 @@ class Watch:
         heard = {node for node in heard if isinstance(self.answers.get(node), NodeStatus)}
         return tuple(sorted(heard | {leader.node}))
 
+    @property
+    def _heard(self) -> tuple[str, ...]:
+        """Whom the leader hears, whether or not they were asked here yet; without a leader, who answers."""
+        leader = self.leader
+        if leader is None:
+            return tuple(status.node for status in answering(self.answers))
+        linked = {leader.node, *leader.connected} - set(leader.blocked)
+        return tuple(sorted(linked - {node for node, answer in self.answers.items() if self._is_down(answer)}))
+
+    @staticmethod
+    def _is_down(answer: NodeStatus | Silence) -> bool:
+        return isinstance(answer, Silence) and answer.reason != NOT_ASKED
+
     async def until(self, holds: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until `holds`, which is asked after every answer; False after `timeout_s`."""
         try:
@@ -124,16 +138,17 @@ class Watch:
             try:
                 async with asyncio.timeout(PATIENCE_S) as patience, self._place.node(node) as connection:
                     while True:
-                        self._take(node, decode_status(await connection.status()))
+                        self.take(node, decode_status(await connection.status()))
                         await asyncio.sleep(PERIOD_S)
                         patience.reschedule(asyncio.get_running_loop().time() + PATIENCE_S)
             except TimeoutError:
-                self._take(node, Silence(node, "does not answer"))
+                self.take(node, Silence(node, "does not answer"))
             except (OSError, QuorumError, msgspec.DecodeError, UnicodeDecodeError) as error:
-                self._take(node, Silence(node, str(error), isinstance(error, RequestRefused)))
+                self.take(node, Silence(node, str(error), isinstance(error, RequestRefused)))
             await asyncio.sleep(PERIOD_S)
 
-    def _take(self, node: str, answer: NodeStatus | Silence) -> None:
+    def take(self, node: str, answer: NodeStatus | Silence) -> None:
+        """What a node says now, or that it says nothing."""
         self.answers[node] = answer
         self._changed.set()
         if isinstance(answer, NodeStatus) and answer.leads:
