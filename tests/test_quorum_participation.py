@@ -107,3 +107,35 @@ def test_a_policy_that_is_none_is_refused(policy) -> None:
 def test_participation_needs_a_fault_to_tolerate() -> None:
     with pytest.raises(ConfigurationError, match="N-T\\+1 = 6"):
         Quorum(N=5, T=0, policy="participation")
+
+
+def test_a_liar_that_is_caught_loses_its_vote_and_a_lost_member_gets_its_own_back() -> None:
+    quorum = Quorum(N=6, T=1, model="byzantine")
+    assert quorum.policy == "adaptive", "usual from 3T+2 members on"
+    quorum.corrupt(2, "vote-twice")
+    quorum.send_message(node_id=1, value="green")
+    assert quorum.make_decision(node_id=3) == "green"
+    quorum.wait(60)
+    assert quorum.participants() == (1, 3, 4, 5, 6), "there is evidence against 2"
+    quorum.fail(5)
+    quorum.wait(60)
+    assert quorum.participants() == (1, 3, 4, 6), "four complain of 5"
+    quorum.recover(5)
+    quorum.wait(120)
+    assert quorum.participants() == (1, 3, 4, 5, 6), "and it returns with a fresh key"
+    assert quorum.make_decision(node_id=5) == "green"
+
+
+def test_at_the_floor_nobody_leaves() -> None:
+    """N = 3T+1: the liar stays, as one of the T that are tolerated."""
+    quorum = Quorum(N=4, T=1, model="byzantine", policy="adaptive")
+    quorum.corrupt(2, "vote-twice")
+    quorum.send_message(node_id=1)
+    assert quorum.make_decision(node_id=3) == 1
+    quorum.wait(60)
+    assert quorum.participants() == (1, 2, 3, 4)
+
+
+def test_where_nodes_may_lie_no_leader_chooses() -> None:
+    with pytest.raises(ConfigurationError, match="fixed or adaptive"):
+        Quorum(N=7, T=1, model="byzantine", policy="participation")

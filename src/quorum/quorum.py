@@ -16,16 +16,19 @@ from quorum.certificate.block import BlockCertificate
 from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import Evidence
 from quorum.errors import ConfigurationError, LocalProtocolError, NodeFailed, NoQuorum
+from quorum.membership.committee_policy import ADAPTIVE, FIXED, usual_policy
 from quorum.membership.policy import CUSTOM, FLOOR, Policy, check_policy, usual
 from quorum.model import FaultModel, NodeId, check_fault_budget
 from quorum.sim.adversary import BEHAVIOURS
-from quorum.sim.byzantine_decision import ByzantineDecision
+from quorum.sim.byzantine_decision import AdaptiveDecision, ByzantineDecision
 from quorum.sim.crash_decision import CrashDecision
 from quorum.sim.node import SimNode
 from quorum.sim.one_decision import TOPIC, DecidingWorld, Mark, marked_alike
 
 NODES_MAX = 101
 """Every node is a whole replica; beyond this use the planner, which needs none."""
+_OF_LIARS = (FIXED, ADAPTIVE)
+"""The policies that need no leader."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -54,9 +57,10 @@ class Quorum:
     With model="crash" nodes run Raft, with model="byzantine" PBFT: up to T of them may then lie, or fail in any
     other way. Without T it is as many as N allows.
 
-    `policy` says who votes: "fixed"; "adaptive" (usual from N=5 on where nodes crash), all who are well, an odd
-    number; "participation", n = N-T+1 with standbys; or a function of your own (membership.policy). A policy acts
-    on members that are lost for 15 simulated seconds; `wait` lets time pass. Raises ConfigurationError, with the
+    `policy` says who votes: "fixed"; "adaptive", all who are well, an odd number (usual from N=5 on), or where nodes
+    may lie all who are neither caught nor lost, 3T+1 at least (usual from N=3T+2 on); "participation", n = N-T+1
+    with standbys; or a function of your own (membership.policy). A policy acts on members that are lost for 15
+    simulated seconds; `wait` lets time pass. Raises ConfigurationError, with the
     remedy, where N and T, or the policy, cannot work.
     """
 
@@ -83,13 +87,14 @@ class Quorum:
         self._numbers = {name: number for number, name in self._names.items()}
         self._lying: ByzantineDecision | None = None
         self._world: DecidingWorld
-        name, function = _named(policy, N, model)
+        name, function = _named(policy, N, T, model)
         check_policy(name, N, T, FLOOR)
         self._policy = name
         if model == "crash":
             self._world = CrashDecision(seed, tuple(self._numbers), name, T, function)
         else:
-            self._world = self._lying = ByzantineDecision(seed, N, T)
+            kind = AdaptiveDecision if name == ADAPTIVE else ByzantineDecision
+            self._world = self._lying = kind(seed, N, T)
         self._proposals: dict[int, bytes] = {}
         self._proposed = False
         self._decision: decide.Decision | None = None
@@ -378,15 +383,15 @@ def _answering(state: State) -> int:
     return len(set(state.participants) - set(state.missing))
 
 
-def _named(policy: str | Policy | None, nodes: int, model: FaultModel) -> tuple[str, Policy | None]:
+def _named(policy: str | Policy | None, nodes: int, faults: int, model: FaultModel) -> tuple[str, Policy | None]:
     """The policy's name, and the user's own function. Raises ConfigurationError for one that the model lacks."""
     if policy is None:
-        return (usual(nodes) if model == "crash" else "fixed"), None
+        return (usual(nodes) if model == "crash" else usual_policy(nodes, faults)), None
     name, function = (policy, None) if isinstance(policy, str) else (CUSTOM, policy)
-    if model == "byzantine" and name != "fixed":
+    if model == "byzantine" and name not in _OF_LIARS:
         raise ConfigurationError(
             f"policy={name!r:.40} was asked for where nodes may lie, but there no leader alone chooses who votes. "
-            'Use policy="fixed", and evict and readmit, which a quorum approves.'
+            f"Use {' or '.join(_OF_LIARS)}; evict and readmit, which a quorum approves, work under both."
         )
     if name == CUSTOM and not callable(function):
         raise ConfigurationError(

@@ -19,12 +19,14 @@ from quorum.certificate.requests import sign_request
 from quorum.checkers.violation import Violation
 from quorum.errors import ConfigurationError, NoQuorum
 from quorum.header import Batch
+from quorum.membership.observation import Limits
 from quorum.model import NodeId, check_fault_budget
 from quorum.protocols.pbft.blocks import Block, read_past_block
 from quorum.protocols.pbft.messages import Forward
 from quorum.protocols.pbft.settings import Settings
 from quorum.protocols.pbft.state import PbftState
 from quorum.runtime.messages import ApproveRequest, Result, SubmitSigned
+from quorum.sim.byzantine_adaptive import AdaptiveWorld
 from quorum.sim.byzantine_world import ByzantineWorld
 from quorum.sim.node import SimNode
 from quorum.sim.one_decision import ROUND_US, DecidingWorld, Mark, Nobody
@@ -230,6 +232,16 @@ class ByzantineDecision(DecidingWorld, ByzantineWorld):
     def _is_level(self) -> bool:
         states = [state_of(self.nodes[name]) for name in self.honest if self.nodes[name].is_up]
         return len({state.commit_sequence for state in states}) <= 1
+
+
+class AdaptiveDecision(ByzantineDecision, AdaptiveWorld):
+    """The policy `adaptive`: members evict by themselves who is proven to lie, or complained of by T+1."""
+
+    limits = Limits(hold_us=15_000_000, stable_us=10_000_000, lag_entries_max=1_000)
+    turn_us = 1_000_000
+
+    def _judge(self, before: Committee, after: Committee) -> None:
+        """Operators change the committee here, too, and need no reason."""
 
 
 def state_of(node: SimNode) -> PbftState:
