@@ -57,11 +57,11 @@ class Quorum:
     With model="crash" nodes run Raft, with model="byzantine" PBFT: up to T of them may then lie, or fail in any
     other way. Without T it is as many as N allows.
 
-    `policy` says who votes: "fixed"; "adaptive", all who are well, an odd number (usual from N=5 on), or where nodes
-    may lie all who are neither caught nor lost, 3T+1 at least (usual from N=3T+2 on); "participation", n = N-T+1
-    with standbys; or a function of your own (membership.policy). A policy acts on members that are lost for 15
-    simulated seconds; `wait` lets time pass. Raises ConfigurationError, with the
-    remedy, where N and T, or the policy, cannot work.
+    `policy` says who votes: "fixed"; "adaptive", all who are well, an odd number (usual from N=5 on), or where
+    nodes may lie all who are neither caught nor lost, 3T+1 at least (usual from N=3T+2 on); "participation", n =
+    N-T+1 with standbys; or a function of your own (membership.policy). A policy acts on members that are lost for
+    15 simulated seconds; `wait` lets time pass. Raises ConfigurationError, with the remedy, where N and T, or the
+    policy, cannot work.
     """
 
     def __init__(
