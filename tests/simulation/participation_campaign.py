@@ -20,16 +20,16 @@ SIGMAS = 3.0
 PIECES = 8
 CASES: tuple[tuple[Case, int], ...] = (
     (Case(5, 20, "fixed"), 200_000),
-    (Case(5, 20), 1_600_000),
-    (Case(5, 20, change="joint"), 160_000),
-    (Case(5, 20, reconfiguration_ratio=10), 400_000),
+    (Case(5, 20), 800_000),
+    (Case(5, 20, reconfiguration_ratio=10), 200_000),
     (Case(5, 20, reconfiguration_ratio=1), 200_000),
     (Case(5, 5, "fixed"), 50_000),
     (Case(5, 5), 200_000),
+    (Case(5, 5, change="joint"), 20_000),
     (Case(7, 5, "fixed"), 50_000),
-    (Case(7, 5), 400_000),
+    (Case(7, 5), 200_000),
     (Case(9, 3, "fixed"), 50_000),
-    (Case(9, 3), 400_000),
+    (Case(9, 3), 200_000),
 )
 """Each with the mean times to failure to run for. More nodes are repaired less fast here: where a quorum is lost
 once in ten thousand lives, counting losses takes too long."""
@@ -76,19 +76,26 @@ def main(arguments: list[str] | None = None) -> int:
     if given.scale <= 0 or given.workers < 1:
         parser.error("give a scale above 0 and one worker at least")
     cases = tuple((case, lives * given.scale) for case, lives in CASES)
-    rows = [facts(case, measured) | {"case": str(case)} for case, measured in run_cases(cases, given.workers)]
+    rows = []
+    if not given.json:
+        print(f"{'case':46}{'exact':>11}{'measured':>11}{'error':>10}{'sigmas':>8}{'losses':>8}{'cycles':>9}")
+    for case, measured in run_cases(cases, given.workers):
+        rows.append({"case": str(case), **facts(case, measured)})
+        if not given.json:
+            print(_line(rows[-1]), flush=True)
     passed = all(row["agrees"] for row in rows)
     if given.json:
         print(json.dumps({"passed": passed, "cases": rows}))
-        return 0 if passed else 1
-    print(f"{'case':46}{'exact':>11}{'measured':>11}{'error':>10}{'sigmas':>8}{'losses':>8}{'cycles':>9}")
-    for row in rows:
-        print(
-            f"{row['case']:46}{row['exact']:>11.3e}{row['unavailability']:>11.3e}{row['error']:>10.1e}"
-            f"{row['sigmas']:>8.2f}{row['losses']:>8}{row['cycles']:>9}"
-        )
-    print("agree within 3 standard errors" if passed else "FAILED: not all agree within 3 standard errors")
+    else:
+        print("agree within 3 standard errors" if passed else "FAILED: not all agree within 3 standard errors")
     return 0 if passed else 1
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['case']:46}{row['exact']:>11.3e}{row['unavailability']:>11.3e}{row['error']:>10.1e}"
+        f"{row['sigmas']:>8.2f}{row['losses']:>8}{row['cycles']:>9}"
+    )
 
 
 if __name__ == "__main__":

@@ -14,16 +14,21 @@ import sys
 import time
 from collections.abc import Iterator
 from multiprocessing import Pool
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from unittest.mock import patch
 
 from quorum.sim.campaign import CALM_US, Outcome, Plan, run_seed
+from quorum.sim.churn import CHANGED
+from quorum.sim.node import PUT_OUT, TAKEN_BACK
 
 from .participation_rule import FAULTS, BlindNemesis, Rule, RuleWorld, run_rule
 
 SECONDS, SPARES = 40, 2
 RULES = (Rule(6, 2), Rule(7, 3), Rule(9, 4), Rule(5, 2, "blank"))
 """Where two committees may decide apart; and where every two quorums meet, but a retry begins anew."""
+Way = Literal["churn", "adaptive", "participation"]
+WAYS: tuple[Way, ...] = ("churn", "adaptive", "participation")
+"""How an agreed committee changes, seed by seed in turn."""
 
 
 class Both(NamedTuple):
@@ -35,6 +40,7 @@ class Both(NamedTuple):
     topics: int
     agreed: str
     decided: int
+    changes: int
 
 
 def local(rule: Rule, seed: int) -> RuleWorld:
@@ -42,11 +48,22 @@ def local(rule: Rule, seed: int) -> RuleWorld:
     return run_rule(rule, seed, SECONDS, CALM_US)
 
 
-def agreed(nodes: int, seed: int) -> Outcome:
-    """The same faults for as many nodes that run the engine; two of them begin outside of the committee, and an
-    operator changes it about once in a second and a half."""
+def agreed(rule: Rule, seed: int, way: Way) -> Outcome:
+    """The same faults for as many nodes that run the engine, whose committee changes through the log. "churn": an
+    operator changes it about once in a second and a half, and two nodes begin outside of it. "adaptive" and
+    "participation": that policy does, after a second of being badly seen; the second is the rule itself, with the
+    n and the threshold that it says."""
+    nodes, spares, policy = (rule.nodes - SPARES, SPARES, "fixed") if way == "churn" else (rule.nodes, 0, way)
     plan = Plan(
-        seed, nodes - SPARES, SECONDS, clients=3, pause_ms=150, faults=FAULTS, spares=SPARES, churn_ms=1500
+        seed,
+        nodes,
+        SECONDS,
+        clients=3,
+        pause_ms=150,
+        faults=FAULTS,
+        spares=spares,
+        churn_ms=1500,
+        policy=policy,
     )
     with patch("quorum.sim.campaign.Nemesis", BlindNemesis):
         return run_seed(plan)[0]
@@ -55,7 +72,7 @@ def agreed(nodes: int, seed: int) -> Outcome:
 def run_both(asked: tuple[Rule, int]) -> Both:
     """One seed of both."""
     rule, seed = asked
-    world, outcome = local(rule, seed), agreed(rule.nodes, seed)
+    world, outcome = local(rule, seed), agreed(rule, seed, WAYS[seed % len(WAYS)])
     conflicts = world.conflicts()
     return Both(
         seed,
@@ -64,6 +81,7 @@ def run_both(asked: tuple[Rule, int]) -> Both:
         len({decision.topic for decision in world.decisions}),
         outcome.failure,
         outcome.decided,
+        sum(outcome.sometimes.get(branch, 0) for branch in (CHANGED, PUT_OUT, TAKEN_BACK)),
     )
 
 
@@ -100,7 +118,12 @@ def report(rule: Rule, found: list[Both]) -> dict[str, Any]:
             "example": bad[0].example if bad else None,
             "replay": replay_command(rule, bad[0].seed) if bad else None,
         },
-        "agreed": {"conflicts": len(failures), "decided": sum(one.decided for one in found), "failures": failures},
+        "agreed": {
+            "conflicts": len(failures),
+            "decided": sum(one.decided for one in found),
+            "changes": sum(one.changes for one in found),
+            "failures": failures,
+        },
         "passed": bool(bad) and not failures,
     }
 
@@ -117,7 +140,10 @@ def show(result: dict[str, Any]) -> None:
     )
     if own["example"]:
         print(f"{own['example']}\n    {own['replay']}")
-    print(f"  agreed: {engine['conflicts']} conflicting decisions, {engine['decided']} entries decided")
+    print(
+        f"  agreed: {engine['conflicts']} conflicting decisions, {engine['decided']} entries decided, "
+        f"{engine['changes']} members put in or out"
+    )
     for failure in engine["failures"]:
         print(f"    {failure}")
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from quorum.sim.churn import CHANGED
+from quorum.sim.node import PUT_OUT, TAKEN_BACK
+
 from .participation_rule import Binding, Rule
-from .rule_campaign import RULES, agreed, local, main
+from .rule_campaign import RULES, WAYS, Way, agreed, local, main
 
 TRIED = 12
 FINDS = {(6, 2): 1, (7, 3): 0, (9, 4): 0, (5, 2): 0}
@@ -29,17 +32,19 @@ def test_committees_drawn_from_local_views_decide_two_things(rule: Rule) -> None
         assert other.round[0] > one.round[0], "in a retry"
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_an_agreed_committee_under_the_same_faults_decides_one_thing(rule: Rule) -> None:
+def test_an_agreed_committee_under_the_same_faults_decides_one_thing(rule: Rule, way: Way) -> None:
     seed = FINDS[rule.nodes, rule.faults]
-    outcome = agreed(rule.nodes, seed)
+    outcome = agreed(rule, seed, way)
     assert outcome.failure == "" and outcome.decided > 50
-    assert outcome.sometimes.get("members changed", 0) > 0, "its committee changes meanwhile"
+    changed = (CHANGED,) if way == "churn" else (PUT_OUT, TAKEN_BACK)
+    assert sum(outcome.sometimes.get(branch, 0) for branch in changed) > 0, "its committee changes meanwhile"
 
 
 def test_the_same_faults_strike_both() -> None:
     for seed in range(3):
-        one, other = local(RULES[0], seed), agreed(RULES[0].nodes, seed)
+        one, other = local(RULES[0], seed), agreed(RULES[0], seed, WAYS[seed])
         struck = {name: times for name, times in one.sometimes.counts.items() if name.startswith("fault ")}
         assert struck and struck == {
             name: times for name, times in other.sometimes.items() if name.startswith("fault ")
