@@ -21,6 +21,8 @@ from quorum.systems.weights import Scheme, assign, decide_by, scheme_for
 PREDICTIONS_MAX = 20_000
 """So many placements are tried one by one; beyond, some are drawn."""
 DRAWS = 3_000
+LINKS_MAX = 3_000_000
+"""Fewer are drawn where each looks at many links, so that N = 100 takes seconds, too."""
 
 
 class Placement(NamedTuple):
@@ -123,8 +125,9 @@ class _Search:
         """Move one node's weight or the lead at a time; take what is not worse by more than a limit that falls."""
         best = self.best((leader, self.near(leader)) for leader in leaders)
         here, nodes = best, self._latencies.nodes
-        for step in range(DRAWS):
-            limit_us = min(FAR_US, best.latency_us) * (DRAWS - step) // (5 * DRAWS)
+        draws = min(DRAWS, LINKS_MAX // len(nodes) ** 2)
+        for step in range(draws):
+            limit_us = min(FAR_US, best.latency_us) * (draws - step) // (5 * draws)
             leader = leaders[random.randrange(len(leaders))] if random.randrange(4) == 0 else here.leader
             heavy = [node for node in nodes if here.weights[node] == self._scheme.vmax]
             light = [node for node in nodes if here.weights[node] != self._scheme.vmax]
