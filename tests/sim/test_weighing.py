@@ -12,11 +12,11 @@ from quorum.membership.reconfiguration import SetWeights, encode_change
 from quorum.membership.weighing import WeightTuning
 from quorum.model import Configuration
 from quorum.protocols.raft import change
-from quorum.sim.campaign import CALM_US, Outcome, Plan, run_seed
+from quorum.sim.campaign import Outcome, Plan, run_seed
 from quorum.sim.faults import SECOND_US
 from quorum.sim.node import WEIGHED
 from quorum.sim.stopwatch import Stopwatch
-from quorum.sim.weighing import RestlessWorld, WeighedWorld
+from quorum.sim.weighing import WeighedWorld
 from quorum.systems.build import build
 from quorum.systems.extent import extent_of
 
@@ -24,9 +24,6 @@ NODES = ("n1", "n2", "n3", "n4", "n5")
 NEAR_US, FAR_US = 10_000, 150_000
 PAIR = frozenset(("n4", "n5"))
 """These two are near each other, and everybody else is far from everybody."""
-
-
-RESTLESS = partial(RestlessWorld, calm_us=40 * SECOND_US - CALM_US)
 
 
 def world_of(tuned: bool, faults: int = 1) -> WeighedWorld:
@@ -95,14 +92,14 @@ def seed_run(seed: int) -> Outcome:
     churn = {"spares": 2, "churn_ms": 6_000} if seed % 2 == 0 else {}
     policy = "adaptive" if seed % 3 == 0 else "fixed"
     nodes = 5 + 2 * (seed % 2)
-    plan = Plan(seed, nodes, 40, 4, faults_at_once=2, policy=policy, **churn)  # type: ignore[arg-type]
-    return run_seed(plan, RESTLESS)[0]
+    usual = {"seconds": 40, "clients": 4, "faults_at_once": 2, "restless": True}
+    return run_seed(Plan(seed, nodes, policy=policy, **usual, **churn))[0]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", range(1, 13))
 def test_nothing_conflicts_while_weights_change_under_faults(seed: int):
     outcome = seed_run(seed)
-    assert not outcome.failure, f"RestlessWorld, {outcome.replay}"
+    assert not outcome.failure, outcome.replay
 
 
 def test_weights_do_change_in_such_runs():
@@ -116,12 +113,11 @@ def test_weights_changed_without_a_joint_step_lose_a_decision(monkeypatch: pytes
     monkeypatch.setattr(
         change, "_decides", lambda configuration: decides(configuration)._replace(weights=frozenset())
     )
-    failures = [
-        run_seed(Plan(seed, nodes=5 + 2 * (seed % 2), seconds=40, clients=4, faults_at_once=2), RESTLESS)[
-            0
-        ].failure
+    plans = [
+        Plan(seed, nodes=5 + 2 * (seed % 2), seconds=40, clients=4, faults_at_once=2, restless=True)
         for seed in (21, 90, 93)
     ]
+    failures = [run_seed(plan)[0].failure for plan in plans]
     assert any("leader completeness" in failure for failure in failures), failures
 
 

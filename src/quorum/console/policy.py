@@ -91,6 +91,7 @@ def told(leader: NodeStatus) -> dict[str, Any]:
         "writes": leader.writes,
         "decides": decides_by(leader),
         "waits": leader.policy_waits,
+        "weighing": leader.weighing,
         "explained": leader.explained,
     }
 
@@ -110,3 +111,5 @@ def _tell(leader: NodeStatus, as_json: bool) -> None:
             click.echo(text)
     if leader.policy_waits:
         click.echo(f"waits: {leader.policy_waits}")
+    if leader.weighing:
+        click.echo(f"weights follow the network: {leader.weighing}")

@@ -21,6 +21,8 @@ from quorum.systems.weights import Scheme, assign, decide_by, scheme_for
 PREDICTIONS_MAX = 20_000
 """So many placements are tried one by one; beyond, some are drawn."""
 DRAWS = 3_000
+LINKS_MAX = 3_000_000
+"""Fewer are drawn where each looks at many links, so that N = 100 takes seconds, too."""
 
 
 class Placement(NamedTuple):
@@ -119,12 +121,18 @@ class _Search:
             (self.at(leader, heavy) for leader, heavy in some), key=lambda each: _order(each, self._present)
         )
 
+    def _remoteness(self, leader: NodeId) -> tuple[int, NodeId]:
+        distance = self._latencies.distance(leader)
+        return FAR_US if distance is None else distance, leader
+
     def drawn(self, leaders: list[NodeId], random: Random) -> Placement:
         """Move one node's weight or the lead at a time; take what is not worse by more than a limit that falls."""
-        best = self.best((leader, self.near(leader)) for leader in leaders)
-        here, nodes = best, self._latencies.nodes
-        for step in range(DRAWS):
-            limit_us = min(FAR_US, best.latency_us) * (DRAWS - step) // (5 * DRAWS)
+        nodes = self._latencies.nodes
+        draws = min(DRAWS, LINKS_MAX // len(nodes) ** 2)
+        nearest = sorted(leaders, key=self._remoteness)[: max(1, draws)]
+        here = best = self.best((leader, self.near(leader)) for leader in nearest)
+        for step in range(draws):
+            limit_us = min(FAR_US, best.latency_us) * (draws - step) // (5 * draws)
             leader = leaders[random.randrange(len(leaders))] if random.randrange(4) == 0 else here.leader
             heavy = [node for node in nodes if here.weights[node] == self._scheme.vmax]
             light = [node for node in nodes if here.weights[node] != self._scheme.vmax]

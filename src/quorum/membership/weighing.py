@@ -56,8 +56,8 @@ class WeightTuning:
         self._period_us = period_us
         self._epoch = -1
         self._next_us = 0
-        self.refused = ""
-        """Why the last turn proposed nothing."""
+        self.refused = "round trips are being measured."
+        """Why the last look proposed nothing; empty: it proposed something."""
 
     def step(self, configuration: Configuration, leader: NodeId, reports: Reports, now_us: int) -> Tuning | None:
         """What should change now, if anything. `reports`: by member, its round trips in microseconds."""

@@ -63,6 +63,7 @@ class Seen(msgspec.Struct, frozen=True):
     policy: str = ""
     explained: dict[NodeId, str] = {}
     policy_waits: str = ""
+    weighing: str = ""
     last_term: int = 0
     floor: int = 0
     evicted: tuple[Evicted, ...] = ()
@@ -126,6 +127,7 @@ class RaftEngine:
             policy=state.configuration.policy,
             explained=self.steward.explained(),
             policy_waits=self.steward.why_not,
+            weighing=self.steward.weighing,
             last_term=state.log.last_term,
         )
 

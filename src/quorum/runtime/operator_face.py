@@ -115,6 +115,7 @@ class OperatorFace:
             seats={seat.node: SeatTold(seat.reason, seat.since_us, seat.flaps) for seat in configuration.seats},
             explained=role.explained,
             policy_waits=role.policy_waits,
+            weighing=role.weighing,
             pid=os.getpid(),
             memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
             cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),

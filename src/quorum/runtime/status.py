@@ -51,10 +51,10 @@ class NodeStatus(msgspec.Struct, frozen=True):
     never below `floor` voters; `seats` tells of those who are or were out. On the leader, `explained` says of each
     member why it votes or not and what would change that, and `policy_waits` why a change that the policy wants is
     not made. Where weights follow the network, `round_trips` has those that are known here, by the member that
-    measured them. `last_term` is the term of the newest entry, and `recovered` says how this `incarnation` of the
-    cluster began, if it is not the first (""). Nobody leaves by itself where `floor` members are left. Where
-    members may lie and the policy is adaptive, `evicted` are those who left, `complaints` says who complains of
-    whom, and `refused` why somebody who should leave stays.
+    measured them, and `weighing` says, on the leader, what was made of them. `last_term` is the term of the newest
+    entry, and `recovered` says how this `incarnation` of the cluster began, if it is not the first (""). Nobody
+    leaves by itself where `floor` members are left. Where members may lie and the policy is adaptive, `evicted`
+    are those who left, `complaints` says who complains of whom, and `refused` why somebody who should leave stays.
     """
 
     node: str
@@ -105,6 +105,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     seats: dict[str, SeatTold] = {}
     explained: dict[str, str] = {}
     policy_waits: str = ""
+    weighing: str = ""
     last_term: int = 0
     incarnation: str = ""
     recovered: Recovery | None = None

@@ -121,6 +121,13 @@ class RaftSteward:
         self._pending = True
         return apply_change(present, tuned.change, now_us)
 
+    @property
+    def weighing(self) -> str:
+        """What following the network has come to; empty where weights do not."""
+        if self._reports is None or not self.leads:
+            return ""
+        return self.tuning.refused or "weights, or the lead, are being moved."
+
     def successor(self) -> NodeId | None:
         """Who should lead, once the weights that suit it are in force."""
         if self._pending or self._successor is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -19,6 +20,7 @@ from quorum.runtime.session_settings import SessionSettings
 from quorum.sim.churn import Operator
 from quorum.sim.client import SimClient
 from quorum.sim.faults import ALL_FAULTS, DRIFT, SECOND_US, Nemesis
+from quorum.sim.weighing import RestlessWorld
 from quorum.sim.workload import Worker
 from quorum.sim.world import World
 
@@ -47,8 +49,8 @@ class Plan(msgspec.Struct, frozen=True):
     nodes wait to be admitted, the last `witnesses` of them as witnesses, and an operator changes the members,
     about once in `churn_ms`. `lease`: reads by leases, for clocks that drift as `sim.faults` says. `policy`: how
     the committee follows who is well; who is badly seen for `hold_ms` is put out, and taken back once it has been
-    well for as long. `faults_at_once`: how many faults may overlap. `patience_ms`: how long a client waits for a
-    silent node.
+    well for as long. `restless`: links become longer and shorter, and weights follow (sim.weighing).
+    `faults_at_once`: how many faults may overlap. `patience_ms`: how long a client waits for a silent node.
     """
 
     seed: int
@@ -75,6 +77,7 @@ class Plan(msgspec.Struct, frozen=True):
     churn_ms: int = 2000
     policy: str = "fixed"
     hold_ms: int = 1000
+    restless: bool = False
 
     def replay_command(self) -> str:
         """The one line that runs this seed again."""
@@ -89,7 +92,7 @@ class Plan(msgspec.Struct, frozen=True):
         for name, usual in _USUAL:
             if getattr(self, name) != usual:
                 command += f" --{name.replace('_', '-')} {getattr(self, name)}"
-        for name in ("stale", "wire", "disk", "lease"):
+        for name in ("stale", "wire", "disk", "lease", "restless"):
             if getattr(self, name):
                 command += f" --{name}"
         return command
@@ -159,10 +162,12 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
     witnesses = spares[plan.spares - plan.witnesses :]
     limits = Limits(hold_us=plan.hold_ms * 1000, stable_us=plan.hold_ms * 1000)
     shape = (configuration_of(plan), settings, plan.keep, plan.wire, plan.disk, spares, witnesses, limits)
+    stop_us = plan.seconds * SECOND_US - CALM_US
+    if plan.restless and make_world is World:
+        make_world = partial(RestlessWorld, calm_us=stop_us)
     world = make_world(plan.seed, *shape)
     set_disks(world, plan.sync_us)
     history = History()
-    stop_us = plan.seconds * SECOND_US - CALM_US
     session = SessionSettings(silence_us=plan.patience_ms * 1000)
     workers = [
         Worker(world, f"c{i}", history, plan.pause_ms * 1000, stop_us, plan.stale, session, plan.in_flight)
