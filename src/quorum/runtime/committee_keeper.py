@@ -232,6 +232,7 @@ class CommitteeKeeper:
                 self._readmissions.left_us(each.node, now_us),
             )
             for each in self.evictions.all()
+            if each.node not in self._state.committee.keys
         )
 
     def complaints(self) -> dict[NodeId, tuple[NodeId, ...]]:
