@@ -28,11 +28,11 @@ LONG = range(300, 312)
 
 
 def plan_of(seed: int, **other: object) -> ByzantinePlan:
-    return ByzantinePlan(seed, NODES[seed % len(NODES)], 44, 3, 150, lies=LIES, **other)  # type: ignore[arg-type]
+    return ByzantinePlan(seed, NODES[seed % len(NODES)], 44, 3, 150, lies=LIES, adaptive=True, **other)  # type: ignore[arg-type]
 
 
 def run(plan: ByzantinePlan) -> AdaptiveWorld:
-    outcome, _, world = run_byzantine_seed(plan, AdaptiveWorld)
+    outcome, _, world = run_byzantine_seed(plan)
     assert outcome.failure == "", plan
     assert outcome.operations > 20
     assert isinstance(world, AdaptiveWorld)
@@ -56,7 +56,11 @@ def test_every_claim_holds_while_members_evict_and_readmit_each_other(seed: int)
 
 
 def test_members_whose_messages_travel_as_bytes_and_whose_signatures_are_real_adapt_alike():
-    world = run(ByzantinePlan(7, 5, 40, 2, 200, faults=("crash", "isolate"), lies=LIES, real=True, wire=True))
+    world = run(
+        ByzantinePlan(
+            7, 5, 40, 2, 200, faults=("crash", "isolate"), lies=LIES, real=True, wire=True, adaptive=True
+        )
+    )
     assert world.judged > 0
 
 

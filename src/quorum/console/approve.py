@@ -175,7 +175,9 @@ async def _committee(
             f"a next committee was wanted for {cluster.cluster_id}, but it is of crash mode, where the leader "
             "changes the members. Use quorum admit and quorum evict."
         )
-    known = load_public_keys(path.parent / KEYS_FOLDER)
+    proven = await newest_committee(place)
+    # A member that was readmitted votes with a key that it made itself, which is in no list.
+    known = load_public_keys(path.parent / KEYS_FOLDER) | proven.keys
     members = []
     for node in sorted(set(nodes)):
         weight = cluster.member(node).weight
@@ -185,7 +187,6 @@ async def _committee(
                 "it. Copy signing-keys.json from where its key was made."
             )
         members.append(Member(node, known[node], weight))
-    proven = await newest_committee(place)
     answers = await ask_all(place)
     refuse_discretion(answers)
     epoch = newest_epoch(answers, proven.nodes, proven.faults)

@@ -46,6 +46,7 @@ _ABOUT = {
     "sync_us": "How long a sync of the disk takes, about.",
     "weights": 'The members\' votes, such as "2,2,2,1".',
     "quorums": 'Which members decide, such as "choose(4, n1, n2, n3, n4, n5) + n1*n2*n3".',
+    "adaptive": "Members evict and readmit each other by themselves.",
     "verify_us": "How long checks of signatures take at most; 0: none.",
 }
 _SPECIAL = ("seed", "keep", "faults", "lies")

@@ -39,7 +39,7 @@ AGAIN_TURNS = 4
 """Complaints and evidence are given again at every so many turns."""
 COMPLAINTS_MAX = 128
 """So many complaints are read of one message."""
-MESSAGES_A_TURN = 16
+MESSAGES_A_TURN = 8
 """So many messages of one node are read in a turn; an honest one sends a few."""
 APPROVALS_MAX = 6
 """Of so many committees one member approves by itself in an epoch; the rest of what it may is its operator's."""
@@ -86,6 +86,8 @@ class CommitteeKeeper:
         self._approve_by_driver, self._keep, self._blame, self._tell = approve, keep, blame, tell
         self._turn_us = turn_us
         self._limits = limits = limits or Limits()
+        self._oversight = Oversight(limits)
+        self._is_new = True
         self._watch = MemberWatch(replica.state, turn_us, ports.clock.now_us())
         self.evictions = Evictions()
         self._readmissions = Readmissions(self, replica, ports, keys, limits, turn_us)
@@ -103,7 +105,6 @@ class CommitteeKeeper:
         self._approved: set[bytes] = set()
         self._acted_on: dict[NodeId, tuple[Complaint, ...]] = {}
         """The complaints that made this member approve, some of which may be taken back since."""
-        self._oversight = Oversight(self._limits)
 
     # runtime.ports.Attendant.
 
@@ -170,6 +171,9 @@ class CommitteeKeeper:
         if state.is_member:
             height = state.commit_sequence
             words = self._oversight.step(state.node, self.book, members, observed, height, now_us)
+            if self._is_new:  # others may hold what an earlier life said
+                words = [(other, False) for other in others if self.book.word(state.node, other) is None]
+                self._is_new = False
             for accused_node, stands in words:
                 self.book.take(self._complain(accused_node, stands, now_us))
             if words or self._turn % AGAIN_TURNS == 0:
@@ -178,7 +182,7 @@ class CommitteeKeeper:
                 self._give_evidence()
             self._want(now_us)
         else:
-            self.wish = Wish()
+            self.wish, self._oversight = Wish(), Oversight(self._limits)
             self._readmissions.ask(now_us)
 
     # Epochs.
@@ -232,6 +236,7 @@ class CommitteeKeeper:
                 self._readmissions.left_us(each.node, now_us),
             )
             for each in self.evictions.all()
+            if each.node not in self._state.committee.keys
         )
 
     def complaints(self) -> dict[NodeId, tuple[NodeId, ...]]:

@@ -178,10 +178,16 @@ class Readmissions:
             return False
         if shown.state_height == 0:
             return shown.height < 2 * state.settings.state_blocks
-        root = state.roots.get(shown.state_height)
+        root = state.roots.get(shown.state_height) or self._named(shown.state_height)
         if root is None:
             return None if shown.state_height > state.newest_root[0] else False
         return root == shown.state_root
+
+    def _named(self, height: int) -> bytes | None:
+        """The root of the state after a block that a decided block here names."""
+        chain = self._state.chain
+        links = chain.links(chain.base, min(chain.last, self._state.commit_sequence))
+        return next((link.header.state_root for link in links if link.header.state_sequence == height), None)
 
     # Of who is out.
 

@@ -16,6 +16,7 @@ from quorum.model import NodeId, check_fault_budget
 from quorum.protocols.pbft.settings import Settings
 from quorum.runtime.session_settings import SessionSettings
 from quorum.sim.adversary import BEHAVIOURS, DRAWN, Floods
+from quorum.sim.byzantine_adaptive import AdaptiveWorld
 from quorum.sim.byzantine_churn import Operators
 from quorum.sim.byzantine_world import ByzantineWorld, Key, committee_with
 from quorum.sim.campaign import CALM_US, Outcome, Refuted, outcome_of, set_disks
@@ -41,7 +42,8 @@ class ByzantinePlan(msgspec.Struct, frozen=True):
     blocks. `spares`: so many more nodes follow without a vote, and about once in `churn_ms` the operators have one
     join, leave, or take another's place. `verify_us`: checks of signatures come back up to so much later, as from
     threads; 0: at once. `weights`: the members' votes, such as "2,2,2,1"; `quorums`: an expression over the
-    members; neither goes with spares. The rest is as in sim.campaign.Plan.
+    members; neither goes with spares. `adaptive`: members evict and readmit each other by themselves
+    (sim.byzantine_adaptive), which goes with none of these three. The rest is as in sim.campaign.Plan.
     """
 
     seed: int
@@ -63,6 +65,7 @@ class ByzantinePlan(msgspec.Struct, frozen=True):
     verify_us: int = 0
     weights: str = ""
     quorums: str = ""
+    adaptive: bool = False
 
     @property
     def tolerated(self) -> int:
@@ -87,7 +90,7 @@ class ByzantinePlan(msgspec.Struct, frozen=True):
         for name in _TEXTS:
             if getattr(self, name):
                 command += f" --{name} {shlex.quote(getattr(self, name))}"
-        for name in ("wire", "disk", "real"):
+        for name in ("wire", "disk", "real", "adaptive"):
             if getattr(self, name):
                 command += f" --{name}"
         return command
@@ -104,6 +107,11 @@ def behaviours_of(plan: ByzantinePlan) -> dict[NodeId, str]:
             f"asked for, but {plan.nodes} members tolerate {plan.tolerated}, a run ends with "
             f"{CALM_BYZANTINE_US // SECOND_US} calm seconds, and lies are {', '.join(sorted(BEHAVIOURS))}. "
             "Correct that."
+        )
+    if plan.adaptive and (plan.spares or plan.weights or plan.quorums):
+        raise ConfigurationError(
+            "adaptive was asked for with spares, weights or quorums, but members that adapt are equal, and nobody "
+            "operates them. Leave these out."
         )
     names = [f"n{i}" for i in range(1, plan.nodes + 1)]
     keys = {name: Key(name.encode(), False) for name in names}
@@ -131,6 +139,8 @@ def run_byzantine_seed(
     plan: ByzantinePlan, make_world: type[ByzantineWorld] = ByzantineWorld
 ) -> tuple[Outcome, History, ByzantineWorld]:
     """Run one seed. A broken claim is in the outcome, not raised; a bad plan raises ConfigurationError."""
+    if plan.adaptive and not issubclass(make_world, AdaptiveWorld):
+        make_world = AdaptiveWorld
     settings = Settings(state_blocks=plan.state_blocks, log_kept_blocks=max(1, plan.state_blocks // 2))
     world = make_world(
         plan.seed,
