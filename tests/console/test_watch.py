@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import msgspec
+
 from console.test_inquiry import status
 from quorum.console.inquiry import Silence
 from quorum.console.votes_told import Votes, moved, votes_of
@@ -32,6 +34,13 @@ def seats(**reasons: str) -> dict[str, SeatTold]:
 def test_the_quorum_is_that_of_the_present_committee():
     assert votes_of(leader(1, *NODES)) == Votes(1, NODES, 3)
     assert votes_of(leader(3, "n1", "n3", "n2")) == Votes(3, ("n1", "n2", "n3"), 2)
+
+
+def test_with_weights_the_quorum_is_a_weight():
+    weighted = leader(1, "n1", "n2", "n3")
+    votes = votes_of(msgspec.structs.replace(weighted, writes="threshold(3, n1=2, n2=1, n3=1)"))
+    assert votes.threshold() == "quorum 3 of weight 4"
+    assert votes_of(msgspec.structs.replace(weighted, writes="n1*n2 + n2*n3")).threshold() == "quorum -"
 
 
 def test_who_is_not_heard_is_marked():

@@ -53,7 +53,7 @@ class Story(msgspec.Struct):
             (fixed or self.decided_without, "those left by the killed node did not decide"),
             (self.caught_up_ms >= 0, "the killed node did not catch up"),
             (fixed or self.votes_again_ms >= 0, f"the node did not get its vote back in {VOTES_WAIT_S:g} s"),
-            (self.minority_refused, "a minority decided"),
+            (self.minority_refused, "a minority decided, or was not tried"),
             (self.majority_decided, "the majority did not decide during the partition"),
         )
         return [text for holds, text in claims if not holds]
@@ -160,6 +160,9 @@ async def _go_on_without(here: Arena, story: Story, began_s: float) -> None:
 
 async def _cut_off(here: Arena, story: Story) -> None:
     """The new leader is cut off with a minority; the others go on without it, and it rejoins them."""
+    if here.watch.votes.voters != here.nodes:
+        here.watch.tell("not every node votes, so that nobody can say which part is the minority: no partition")
+        return
     leader = here.leading()
     others = [node for node in here.nodes if node != leader]
     minority = sorted([leader, *others[: here.minority - 1]])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from quorum.console.need import count_of
 from quorum.errors import ConfigurationError
 from quorum.membership.health import SPARE
 from quorum.model import NodeId
@@ -14,25 +13,36 @@ from quorum.systems.expression import parse
 
 
 class Votes(NamedTuple):
-    """Who votes in an epoch. `quorum` of them decide; None where it matters which."""
+    """Who votes in an epoch. `quorum` is how many of them decide, or where they have weights, how much of the
+    whole `weight`; None where neither says it."""
 
     epoch: int
     voters: tuple[NodeId, ...]
     quorum: int | None
+    weight: int | None = None
+
+    def threshold(self) -> str:
+        """What decides."""
+        whole = "" if self.weight is None else f" of weight {self.weight}"
+        return f"quorum {'-' if self.quorum is None else self.quorum}{whole}"
 
     def line(self, heard: Collection[NodeId]) -> str:
         """For people. Voters that the leader does not hear have a question mark."""
         names = " ".join(node if node in heard else f"{node}?" for node in self.voters)
-        return f"epoch {self.epoch}: {names or 'nobody'} vote, quorum {self.quorum or '-'}"
+        return f"epoch {self.epoch}: {names or 'nobody'} vote, {self.threshold()}"
 
 
 def votes_of(status: NodeStatus) -> Votes:
     """Who votes, as one node says."""
+    voters = tuple(sorted(status.voters))
     try:
-        quorum = count_of(parse(status.writes))
+        counted = parse(status.writes).as_threshold()
     except ConfigurationError:  # what no honest node says
-        quorum = None
-    return Votes(status.epoch, tuple(sorted(status.voters)), quorum)
+        counted = None
+    if counted is None:
+        return Votes(status.epoch, voters, None)
+    weights = [weight for _, weight in counted.weights]
+    return Votes(status.epoch, voters, counted.k, None if set(weights) == {1} else sum(weights))
 
 
 def moved(before: Votes, leader: NodeStatus) -> str:
@@ -43,7 +53,7 @@ def moved(before: Votes, leader: NodeStatus) -> str:
     said += [f"{node} votes again" for node in now.voters if node not in before.voters]
     if not said:
         return ""
-    return "; ".join((*said, f"{len(now.voters)} vote now, quorum {now.quorum or '-'}"))
+    return "; ".join((*said, f"{len(now.voters)} vote now, {now.threshold()}"))
 
 
 def _left(leader: NodeStatus, node: NodeId) -> str:
