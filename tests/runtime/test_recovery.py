@@ -113,6 +113,12 @@ def test_cluster_toml_names_the_incarnation_and_the_survivor_alone_and_keeps_the
     assert after.timing == before.timing and (after.reads, after.faults) == ("", None)
 
 
+def test_a_policy_that_the_survivor_alone_cannot_have_is_not_left_in_the_file(cluster):
+    cluster.write_text('policy = "participation"  # who votes\n' + cluster.read_text())
+    recover_cluster(cluster, data_of(cluster), RECOVERY)
+    assert load_cluster(cluster).policy == "adaptive"
+
+
 def test_a_damaged_end_of_the_log_takes_no_vote_from_the_survivor_any_more(cluster):
     wal = data_of(cluster) / "wal"
     (wal / "tail-damaged").touch()
