@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from quorum.entry import decode_entry
 from quorum.errors import ConfigurationError
@@ -14,7 +15,7 @@ from quorum.membership.recovery import (
     number_of,
     recovery_entry,
 )
-from quorum.model import Configuration, Recovery, decode_configuration, encode_configuration
+from quorum.model import Configuration, Recovery, Seat, decode_configuration, encode_configuration
 from quorum.systems.build import build
 
 PRESENT = Configuration(
@@ -40,6 +41,14 @@ def test_the_survivor_alone_decides_in_the_new_incarnation_also_after_half_a_cha
     assert after.candidates == ("n1",), "a priority of 0 would leave it without a leader"
     assert system.is_read_quorum({"n1"}) and system.is_write_quorum({"n1"})
     assert after.addresses == (("n1", "a:1"),)
+
+
+def test_a_policy_goes_on_but_for_one_that_the_survivor_alone_cannot_have():
+    seats = (Seat("n2", "silent"), Seat("n6", "held"))
+    adaptive = configuration_after(replace(PRESENT, policy="adaptive", floor=5, seats=seats), FIRST)
+    assert (adaptive.policy, adaptive.floor, adaptive.seats) == ("adaptive", 5, ())
+    committee = configuration_after(replace(PRESENT, policy="participation", faults=2), FIRST)
+    assert (committee.policy, committee.faults) == ("adaptive", 0)
 
 
 def test_its_epoch_is_above_all_that_a_lost_quorum_can_have_decided_since_clients_believe_the_newest():

@@ -113,6 +113,12 @@ def test_cluster_toml_names_the_incarnation_and_the_survivor_alone_and_keeps_the
     assert after.timing == before.timing and (after.reads, after.faults) == ("", None)
 
 
+def test_a_policy_that_the_survivor_alone_cannot_have_is_not_left_in_the_file(cluster):
+    cluster.write_text('policy = "participation"  # who votes\n' + cluster.read_text())
+    recover_cluster(cluster, data_of(cluster), RECOVERY)
+    assert load_cluster(cluster).policy == "adaptive"
+
+
 def test_a_damaged_end_of_the_log_takes_no_vote_from_the_survivor_any_more(cluster):
     wal = data_of(cluster) / "wal"
     (wal / "tail-damaged").touch()
@@ -215,6 +221,65 @@ def test_objects_need_their_classes_and_without_them_nothing_is_changed(cluster)
     )
     recover_cluster(cluster, data_of(cluster), recovery)
     assert verify_data(data_of(cluster)).configuration.recovered == recovery
+
+
+class Unsynced(RealFiles):
+    """Knows the names, and the files, that a power cut would lose now."""
+
+    def __init__(self) -> None:
+        self.names_lost: set[str] = set()
+        self.files_lost: set[str] = set()
+        self._paths: dict[int, str] = {}
+
+    def make_folder(self, path: str) -> None:
+        if not os.path.isdir(path):
+            self.names_lost.add(path)
+        super().make_folder(path)
+
+    def open(self, path: str, create: bool = False) -> int:
+        handle = super().open(path, create)
+        if create:
+            self.names_lost.add(path)
+        self._paths[handle] = path
+        return handle
+
+    def pwritev(self, handle: int, parts: Sequence[Buffer], offset: int) -> None:
+        self.files_lost.add(self._paths[handle])
+        super().pwritev(handle, parts, offset)
+
+    def fsync(self, handle: int) -> None:
+        super().fsync(handle)
+        self.files_lost.discard(self._paths[handle])
+
+    def fdatasync(self, handle: int) -> None:
+        super().fdatasync(handle)
+        self.files_lost.discard(self._paths[handle])
+
+    def fsync_dir(self, path: str) -> None:
+        super().fsync_dir(path)
+        self.names_lost = {name for name in self.names_lost if os.path.dirname(name) != path}
+
+    def rename(self, old: str, new: str) -> None:
+        assert not {name for name in self.names_lost if name.startswith(f"{old}/")}, "the name before its content"
+        assert not {name for name in self.files_lost if name.startswith(old)}, "the name before its content"
+        super().rename(old, new)
+        self.names_lost.discard(old)
+        self.names_lost.add(new)
+
+    def unlink(self, path: str) -> None:
+        super().unlink(path)
+        self.names_lost.discard(path)
+        self.files_lost.discard(path)
+
+
+def test_each_step_is_durable_before_the_next_begins(cluster):
+    """A power cut forgets what was not synced: the copy is whole before anything else is touched."""
+    files = Unsynced()
+
+    def done(step: str) -> None:
+        assert not files.names_lost and not files.files_lost, f"{step}, but {files.names_lost | files.files_lost}"
+
+    recover_cluster(cluster, data_of(cluster), RECOVERY, done, files)
 
 
 # Stopped in the middle.
@@ -335,7 +400,8 @@ def test_killed_at_any_call_it_leaves_the_old_data_or_the_new_and_is_run_again(t
         assert after.sound and after.start == CLEAN and after.entries == 1
         assert state_of(data_of(cluster)) == wanted, f"killed at call {at}"
         assert load_cluster(cluster).incarnation == after.configuration.incarnation
-        copies = [path for path in data_of(cluster).parent.glob("data.before-*") if path.suffix != ".new"]
+        copies = list(data_of(cluster).parent.glob("data.before-*"))
+        assert not [copy for copy in copies if copy.suffix == ".new"], f"killed at call {at}: half a copy is left"
         assert any(same(verify_data(copy), original) for copy in copies), f"killed at call {at}: no whole copy"
         shutil.rmtree(tmp_path / "c")
         at += 1

@@ -67,7 +67,8 @@ def incarnation_here(node: str, configuration: Configuration, of_file: str) -> s
 
 
 def configuration_after(present: Configuration, recovery: Recovery) -> Configuration:
-    """The first configuration of the new incarnation: the survivor alone decides, until others are admitted."""
+    """The first configuration of the new incarnation: the survivor alone decides, until others are admitted. What
+    kept members out of the vote is forgotten with them."""
     survivor = recovery.survivor
     return replace(
         present,
@@ -81,8 +82,17 @@ def configuration_after(present: Configuration, recovery: Recovery) -> Configura
         outgoing=None,
         addresses=tuple(pair for pair in present.addresses if pair[0] == survivor),
         priorities=(),
+        policy=policy_after(present.policy),
+        faults=0,
+        seats=(),
         recovered=recovery,
     )
+
+
+def policy_after(policy: str) -> str:
+    """The policy of the new incarnation. Participation is for a T that its few members do not allow yet: until an
+    operator sets it again, all who are fit vote."""
+    return "adaptive" if policy == "participation" else policy
 
 
 def recovery_entry(index: int, term: int, time_us: int, configuration: Configuration) -> bytes:

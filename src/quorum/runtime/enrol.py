@@ -17,6 +17,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from quorum.errors import ConfigurationError
+from quorum.membership.recovery import policy_after
 from quorum.model import NodeId, Recovery, check_node_id
 from quorum.runtime import keyring, toml
 from quorum.runtime.config import Address, ClusterConfig, load_cluster, load_node, parse_address, parse_cluster
@@ -27,6 +28,7 @@ LOCK_FILE = ".members.lock"
 LOCK_S = 10.0
 POLL_S = 0.02
 _MEMBER = re.compile(r"(?m)^\[\[members\]\]")
+_POLICY = re.compile(r"(?m)^(policy[ \t]*=[ \t]*)\"([a-z]+)\"")
 _ROLE = re.compile(r"(?m)^role[ \t]*=.*\n")
 _WRITTEN = "# Written by quorum recover"
 _ID = re.compile(r"(?m)^id[ \t]*=[ \t]*[\"']([a-z0-9-]+)[\"']")
@@ -96,6 +98,7 @@ def enter_incarnation(cluster: Path, recovery: Recovery) -> ClusterConfig:
             reads="",
             writes="",
             faults=None,
+            policy=policy_after(before.policy),
             incarnation=recovery.incarnation,
         )
         try:
@@ -115,6 +118,7 @@ def _entered(text: str, recovery: Recovery) -> str:
     blocks = [text[begin:end] for begin, end in zip(starts, [*starts[1:], len(text)], strict=True)]
     kept = [_ROLE.sub("", block) for block in blocks if _id_of(block) == recovery.survivor]
     head = re.sub(rf"(?m)^((reads|writes|faults|incarnation)[ \t]*=|{_WRITTEN}).*\n", "", text[: starts[0]])
+    head = _POLICY.sub(lambda found: f"{found[1]}{toml.quoted(policy_after(found[2]))}", head)
     line = f"incarnation = {toml.quoted(recovery.incarnation)}\n"
     named = f"{_WRITTEN}: nodes of another incarnation are refused.\n{line}"
     head = re.sub(r"(?m)^cluster_id[ \t]*=.*\n", lambda found: f"{found[0]}{named}", head, count=1)

@@ -14,6 +14,7 @@ command finds the new incarnation, and does what is left.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from secrets import randbits
@@ -41,6 +42,7 @@ from quorum.runtime.wal import Wal
 COPY_BYTES = 1 << 20
 READ_BYTES = 1 << 20
 IDENTITY_BYTES = 8
+UNFINISHED = ".new"
 Step = Callable[[str], None]
 """Told of each step when it is done: copied, entered, logged, filed."""
 
@@ -65,6 +67,7 @@ def recover_cluster(
     try:
         host, durable = _state_of(folder, config, cluster, recovery)
         copy = f"{folder.path}.before-{recovery.incarnation}"
+        _drop_unfinished(folder.path)
         _copy(files, folder.path, copy)
         done("copied")
         _enter(files, folder, config.cluster_id, host, durable, recovery)
@@ -152,13 +155,21 @@ def _replay(host: Host, chunks: Iterable[bytes] | None, log: Wal, base: int, end
 # The steps.
 
 
+def _drop_unfinished(path: str) -> None:
+    """Remove what earlier attempts left of a copy that they did not finish."""
+    begun = f"{os.path.basename(path)}.before-"
+    for name in os.listdir(os.path.dirname(path)):
+        if name.startswith(begun) and name.endswith(UNFINISHED):
+            shutil.rmtree(f"{os.path.dirname(path)}/{name}", ignore_errors=True)
+
+
 def _copy(files: Files, path: str, copy: str) -> None:
     """Copy a data folder, durably, and give the copy its name once it is whole."""
-    beside = f"{copy}.new"
+    beside = copy + UNFINISHED
     parent = os.path.dirname(path)
     try:
         files.make_folder(beside)
-        for part in ("", "/wal", "/snapshots"):
+        for part in ("/wal", "/snapshots", ""):  # the folder last: it names the others
             files.make_folder(beside + part)
             for name in files.names(path + part):
                 if name != LOCK_NAME and not os.path.isdir(f"{path}{part}/{name}"):
