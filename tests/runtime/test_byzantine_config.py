@@ -51,12 +51,27 @@ def test_the_configuration_names_the_quorums_of_liars_not_the_majority(count, qu
         (FOUR + 'writes = "choose(2, n1, n2, n3, n4)"\n' + members(4), "share"),
         (FOUR + 'writes = "n1*n2*n3*n4"\n' + members(4), "no quorum is left"),
         (FOUR + members(4, 'role = "witness"'), "was not to vote"),
+        (
+            FOUR + 'policy = "adaptive"\nwrites = "choose(4, n1, n2, n3, n4, n5)"\n' + members(5),
+            "Leave writes out",
+        ),
+        (FOUR + 'policy = "participation"\n' + members(5), "Use fixed or adaptive"),
         (FOUR + "[timing]\nlease_reads = true\n" + members(4), "a lease is one member's word"),
     ],
 )
 def test_what_liars_could_break_is_refused_with_the_remedy(text, said):
     with pytest.raises(ConfigurationError, match=said):
         parse_cluster(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "policy"), [(4, "fixed"), (5, "adaptive"), (6, "adaptive"), (7, "fixed"), (8, "adaptive")]
+)
+def test_a_new_cluster_gets_the_policy_that_its_size_allows_and_an_old_file_without_one_stays_fixed(
+    tmp_path, count, policy
+):
+    assert init_cluster(tmp_path / "c", nodes=count, model="byzantine").config.policy == policy
+    assert parse_cluster(FOUR + members(count)).policy == "fixed"
 
 
 def test_weights_count_where_they_are_given():
