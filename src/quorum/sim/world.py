@@ -47,6 +47,8 @@ class World:
     `make_replica`, `make_driver` or `make_host` to run another application, or a planted bug.
     """
 
+    limits: Limits | None = None
+
     def __init__(
         self,
         seed: int,
@@ -60,7 +62,9 @@ class World:
         limits: Limits | None = None,
         policy: Policy | None = None,
     ) -> None:
-        self.limits, self.policy = limits, policy
+        if limits is not None:
+            self.limits = limits
+        self.policy = policy
         self.seed = seed
         self.now_us = 0
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
