@@ -94,7 +94,7 @@ def test_where_adapting_gains_nothing_is_not_said_where_it_gains(run):
         (("analyse", "system.toml"), "SYSTEM 'system.toml' was asked for"),
         (("analyse", "--markov", "--repair-ratio", 20), "without --nodes"),
         (("analyse", "--markov", "--nodes", 5), "without --repair-ratio"),
-        (("analyse", "--markov", "--nodes", 5, "--repair-ratio", 0), "Give a number above 0"),
+        (("analyse", "--markov", "--nodes", 5, "--repair-ratio", 0), "Give a number from 1e-06 to 1e+09"),
         (("analyse", "--markov", "--nodes", 26, "--repair-ratio", 1), "Ask for fewer"),
         (("analyse", "--markov", "--nodes", 0, "--repair-ratio", 1), "N=0"),
         ((*ASKED, "--nodes", 4, "--faults", 2), "2T+1 = 5 are needed"),

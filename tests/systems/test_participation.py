@@ -152,6 +152,9 @@ def test_a_tiny_share_of_time_keeps_its_digits() -> None:
         (Participation(5, 0), "repair ratio"),
         (Participation(5, math.inf), "repair ratio"),
         (Participation(5, math.nan), "repair ratio"),
+        (Participation(9, 1e100), "repair ratio"),
+        (Participation(25, 1e-300), "repair ratio"),
+        (Participation(9, 10, "adaptive", 1e300), "reconfiguration ratio"),
         (Participation(5, 10, "adaptive", -1), "reconfiguration ratio"),
         (Participation(5, 10, "adaptive", math.nan), "reconfiguration ratio"),
         (Participation(5, 10, "always"), "policy"),  # type: ignore[arg-type]

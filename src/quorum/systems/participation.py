@@ -24,6 +24,9 @@ Policy = Literal["majority", "dynamic", "dynamic-linear", "adaptive"]
 POLICIES: Final[tuple[Policy, ...]] = ("majority", "dynamic", "dynamic-linear", "adaptive")
 NODES_MAX: Final = 25
 """More nodes make matrices of thousands of rows."""
+RATIO_MIN: Final = 1e-6
+RATIO_MAX: Final = 1e9
+"""A repair of a second after thirty years; beyond, and below, shares of time become too small for a float."""
 CRASH_FLOOR: Final = 3
 """An adaptive committee never has fewer: two disks at least hold what was decided."""
 
@@ -125,9 +128,11 @@ def check_participation(asked: Participation) -> None:
             f"{asked.nodes} nodes were to be modelled state by state, but {NODES_MAX} are the most. Ask for fewer."
         )
     for name, ratio in (("repair", asked.repair_ratio), ("reconfiguration", asked.reconfiguration_ratio)):
-        if not ratio > 0 or (name == "repair" and math.isinf(ratio)):
+        is_at_once = name == "reconfiguration" and math.isinf(ratio)
+        if not (RATIO_MIN <= ratio <= RATIO_MAX or is_at_once):
             raise ConfigurationError(
-                f"a {name} ratio of {ratio} was given, but it is a rate over a rate. Give a number above 0."
+                f"a {name} ratio of {ratio} was given, but it is a rate over a rate. Give a number from "
+                f"{RATIO_MIN:g} to {RATIO_MAX:g}."
             )
 
 
