@@ -86,6 +86,9 @@ def liar_is_evicted(five: Five) -> None:
             five.put(number)
         assert out_of(five.seen()) == {"n5": "lied"}
         text = five.run("status", *five.config).output
+        proof = next((five.made / "n1" / "data" / "evidence").glob("n5-*.json"))
+        judged = five.run("verify", proof, "--genesis", five.made / "genesis.json")
+        assert (judged.exit_code, "evidence against n5" in judged.output) == (0, True), judged.output
         assert "n5 is out since epoch" in text and "it is proven to lie; only its operators bring it back" in text
     finally:
         liar.kill()

@@ -100,6 +100,7 @@ class Driver:
         self.is_full = False
         self._waits_for_space = False
         self._held: deque[tuple[int, list[effects.Effect]]] = deque()
+        self._first_kept = 0
 
         self.applied_index = 0
         self.commit_index = 0
@@ -360,6 +361,7 @@ class Driver:
 
     def _stand_at(self, mark: events.SnapshotMark) -> None:
         self._log.reset(mark)
+        self._first_kept = max(self._first_kept, mark.index + 1)
         self.snapshots.restore(mark)
         self.applied_index = mark.index
         self.commit_index = max(self.commit_index, mark.index)
@@ -427,6 +429,8 @@ class Driver:
 
     def _send(self, effect: effects.Send) -> None:
         if effect.first <= effect.last:
+            if effect.first < self._first_kept:
+                return  # held for so long that a snapshot has taken its place: lost, as messages may be
             attached = self._log.read(effect.first, effect.last, 1 << 62)
             if effect.hollow:
                 attached = tuple(map(hollow, attached))
@@ -477,6 +481,7 @@ class Driver:
         self._stragglers.committed(effect.last)
 
     def _compact(self, effect: effects.Compacted) -> None:
+        self._first_kept = max(self._first_kept, effect.first_kept)
         self._log.trim(effect.first_kept)
 
     def _role_changed(self, effect: effects.RoleChanged) -> None:

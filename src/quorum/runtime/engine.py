@@ -154,7 +154,7 @@ class PbftEngine:
         key = self.signer
         self.replica = PbftReplica(config.node, self.committee, key.sign, settings, key.public_key)
         genesis = config.keys.absolute().parent / FILE_NAME
-        self.evidence = EvidenceBook(config.data, self._committee_of, genesis)
+        self.evidence = EvidenceBook(config.data, self._committee_of, genesis, self._changes_to)
         self.verifier: Verifier | None = CachingVerifier()
         self.is_eager = False
         self.steward: RaftSteward | None = None
@@ -167,6 +167,9 @@ class PbftEngine:
         committee = self.replica.state.epochs.committee_of(votes_of(evidence)[0].view)
         assert committee is not None, "evidence was verified, by the committee of its view"
         return committee
+
+    def _changes_to(self, epoch: int) -> Sequence[EpochChange]:
+        return leading_to(self.replica.state.epochs.changes, epoch)
 
     def begun(self) -> bool:
         state = self.replica.state
