@@ -113,6 +113,21 @@ def test_where_changes_take_longer_than_repairs_the_committee_becomes_no_smaller
     assert "take longer than repairs" in leading.adaptation.refused
 
 
+def test_who_is_lost_for_good_is_put_out_also_where_all_that_was_seen_before_were_short_silences() -> None:
+    """I3 asks how long repairs take, and this one takes longer than any before: it is not over yet."""
+    leading = Leading("abcde", change_s=3)
+    leading.run(30, gone="e")
+    leading.run(30, gone="")
+    assert leading.voters == "abcde"
+    for _ in range(20):
+        leading.run(1, gone="d")
+        leading.run(1, gone="")
+    leading.run(15, gone="d")
+    assert "take longer than repairs" in leading.adaptation.refused, "at first it may be one more of those"
+    leading.run(120)
+    assert "d" not in leading.voters
+
+
 def test_participation_puts_a_standby_in_the_seat_of_who_is_gone_in_one_change() -> None:
     leading = Leading("abcdef", participation, faults=2)
     leading.configuration = Configuration(1, tuple("abcde"), ("f",))

@@ -70,6 +70,13 @@ def test_a_log_from_before_incarnations_were_known_is_of_the_first_one():
         assert number_of(nonsense) >= 0
 
 
+def test_a_caller_that_says_it_is_of_an_endless_incarnation_is_told_apart_as_any_other():
+    """It comes from a peer's hello, and Python refuses to read a number of so many digits."""
+    for endless in ("9" * 5_000, f"{'9' * 5_000}-{'a' * 16}"):
+        assert number_of(endless) == 0
+        assert difference("n2", endless, "n1", FIRST.incarnation) is not None
+
+
 def test_who_is_of_another_incarnation_is_told_so_with_both_names_and_what_to_do():
     assert difference("n2", FIRST.incarnation, "n1", FIRST.incarnation) is None
     old = difference("n2", "", "n1", FIRST.incarnation)

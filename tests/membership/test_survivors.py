@@ -95,6 +95,14 @@ def test_a_witness_counts_and_nobody_goes_on_from_it():
         assess([survivor("w", configuration=with_witness)])
 
 
+def test_where_a_witness_knows_of_more_than_the_survivor_has_something_may_be_lost():
+    """The third member and the witness decided on an entry of which the witness has no command."""
+    with_witness = Configuration(epoch=1, voters=("n1", "n2"), witnesses=("w1",))
+    left = [survivor("n1", 9, configuration=with_witness), survivor("w1", 10, configuration=with_witness)]
+    found = assess(left)
+    assert found.enough == () and found.best.node == "n1" and not found.is_complete
+
+
 def test_in_the_middle_of_a_change_both_configurations_must_have_lost_nothing():
     joint = Configuration(epoch=3, voters=("n1", "n2", "n3"), outgoing=FIVE)
     left = [survivor("n1", configuration=joint), survivor("n2", configuration=joint)]

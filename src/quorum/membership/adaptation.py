@@ -60,6 +60,7 @@ class Adaptation:
         self._changes_us: list[int] = []
         self._repairs_us: list[int] = []
         self._out_since_us: dict[NodeId, int] = {}
+        self._now_us = 0
 
     def follow(self, policy: Policy, nodes: int, faults: int, floor: int) -> None:
         """From now on this policy chooses, among N nodes of which T may fail."""
@@ -71,6 +72,7 @@ class Adaptation:
     ) -> Proposal | None:
         """Take in what the leader observes; return what should change now, if anything."""
         self.health.see(observed, configuration.voters, now_us, configuration.seats)
+        self._now_us = now_us
         self._time_repairs(now_us)
         self._time_changes(configuration, now_us)
         self.refused = ""
@@ -122,12 +124,14 @@ class Adaptation:
 
     @property
     def is_change_faster_than_repair(self) -> bool:
-        """Whether changing the committee pays, by what was seen so far; it does where nothing was seen."""
+        """Whether changing the committee pays, by what was seen so far; it does where nothing was seen. A repair
+        that is not over counts for as long as it has taken: who is lost for good must not stay for ever, because
+        those before were short."""
         if not self._changes_us or not self._repairs_us:
             return True
         change = sum(self._changes_us) / len(self._changes_us)
-        repair = sum(self._repairs_us) / len(self._repairs_us)
-        return BREAK_EVEN * change < repair
+        repairs_us = [*self._repairs_us, *(self._now_us - at_us for at_us in self._out_since_us.values())]
+        return BREAK_EVEN * change < sum(repairs_us) / len(repairs_us)
 
     def _proposal(self, situation: Situation, wanted: tuple[NodeId, ...], now_us: int) -> Proposal:
         """The seats that change. Who came back keeps the count of its flaps, so that the next leader has it."""

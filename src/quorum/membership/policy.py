@@ -76,9 +76,6 @@ def custom(function: Policy) -> Policy:
     return checked
 
 
-BY_NAME: Final[dict[str, Policy]] = {"fixed": fixed, "adaptive": adaptive, "participation": participation}
-
-
 def usual(nodes: int) -> str:
     """The policy of a cluster of N for which none is named."""
     return "adaptive" if nodes >= ADAPTIVE_FROM else "fixed"

@@ -19,6 +19,8 @@ from quorum.model import Configuration, Recovery, encode_configuration
 
 FIRST = ""
 """The incarnation of a cluster that was never recovered."""
+NUMBER_DIGITS_MAX = 9
+"""Of the number in a name; peers say theirs, and may say anything."""
 EPOCH_GAP = 1_000_000
 """More changes of members than a lost quorum can have decided unseen. Clients believe the newest epoch."""
 
@@ -26,7 +28,7 @@ EPOCH_GAP = 1_000_000
 def number_of(incarnation: str) -> int:
     """How many recoveries led to an incarnation. What is no name of one counts as none."""
     number = incarnation.partition("-")[0]
-    return int(number) if number.isdecimal() else 0
+    return int(number) if number.isdecimal() and len(number) <= NUMBER_DIGITS_MAX else 0
 
 
 def shown_incarnation(incarnation: str) -> str:

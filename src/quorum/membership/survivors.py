@@ -85,7 +85,8 @@ def assess(survivors: Sequence[Survivor]) -> Assessment:
             "data folders by --data, or restore a backup: quorum restore."
         )
     best = max(keepers, key=lambda each: (*each.end, each.may_vote, each.committed))
-    voters = {each.node for each in present if each.is_usable and each.may_vote}
+    # Who has more than the best, as a witness may, knows of entries that nobody is left with.
+    voters = {each.node for each in present if each.is_usable and each.may_vote and each.end <= best.end}
     return Assessment(
         enough=_enough(present),
         best=best,
