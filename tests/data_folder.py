@@ -36,13 +36,13 @@ def entries_to(last: int) -> list[bytes]:
     return [configuration_entry(1, 1, THREE), *(command_entry(index) for index in range(2, last + 1))]
 
 
-def open_log(folder: DataFolder, snapshot: SnapshotMark | None = None) -> Wal:
+def open_log(folder: DataFolder, snapshot: SnapshotMark | None = None, node: str = NODE) -> Wal:
     create = not folder.used
     return Wal(
         RealFiles(),
         folder.wal_path,
         CLUSTER,
-        NODE,
+        node,
         snapshot=snapshot,
         create=create,
         segment_bytes=SEGMENT_BYTES,
@@ -50,10 +50,16 @@ def open_log(folder: DataFolder, snapshot: SnapshotMark | None = None) -> Wal:
     )
 
 
-def make_folder(path: Path, last: int = 60, snapshots_at: tuple[int, ...] = (20, 40), clean: bool = True) -> Path:
+def make_folder(
+    path: Path,
+    last: int = 60,
+    snapshots_at: tuple[int, ...] = (20, 40),
+    clean: bool = True,
+    node: str = NODE,
+) -> Path:
     """A node's data after `last` entries in rounds of five; without `clean` as a killed process leaves it."""
-    folder = DataFolder.open(path, CLUSTER, NODE)
-    log = open_log(folder)
+    folder = DataFolder.open(path, CLUSTER, node)
+    log = open_log(folder, node=node)
     log.recover()
     folder.mark_used()
     log.write_hard_state(HardState(2, "n2"))

@@ -27,6 +27,42 @@ def check_node_id(node: str) -> NodeId:
     return node
 
 
+class Seat(msgspec.Struct, frozen=True):
+    """Why a member votes, or does not, since when, and how often it came back and did not stay.
+
+    An empty `reason` means that it votes. `since_us` is the clock of the leader that ordered it, in microseconds
+    since 1970: it is shown, and damps flapping; no decision rests on it.
+    """
+
+    node: NodeId
+    reason: str = ""
+    since_us: int = 0
+    flaps: int = 0
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """How an incarnation of a cluster began: its quorum was lost for good, and one survivor went on alone.
+
+    The incarnation is `number`, one more than the one before, with `identity`, drawn at random, so that two
+    recoveries that know nothing of each other never meet. `survivor` went on from entry `index` of `term`; those
+    in `given_up` were members and are none any more. `by` says who did it, at `at_us` (microseconds since 1970).
+    """
+
+    number: int
+    identity: str
+    survivor: NodeId
+    index: int
+    term: int
+    given_up: tuple[NodeId, ...]
+    by: str
+    at_us: int
+
+    @property
+    def incarnation(self) -> str:
+        """The name of the incarnation, such as 1-5d41402abc4b2a76."""
+        return f"{self.number}-{self.identity}"
+
+
 class Configuration(msgspec.Struct, frozen=True):
     """Who takes part in one epoch, and which sets of them decide. A value in the log.
 
@@ -36,6 +72,12 @@ class Configuration(msgspec.Struct, frozen=True):
     configurations must then agree (joint consensus; Ongaro 2014, section 4.3). `addresses` says where members
     that joined later are dialled ("host:port"); the others stand in cluster.toml. `priorities` (1 where none is
     given) say who should lead among those whose logs agree; 0 never leads. They count no votes.
+
+    `policy` says how the committee follows the members' health (membership.policy), never below `floor` voters,
+    and for `faults` (T) where the policy asks for it. `seats` has what is known of members who are or were out of
+    the vote.
+
+    `recovered` says how this incarnation of the cluster began, if it is not the first.
     """
 
     epoch: int = 0
@@ -48,6 +90,16 @@ class Configuration(msgspec.Struct, frozen=True):
     outgoing: Configuration | None = None
     addresses: tuple[tuple[NodeId, str], ...] = ()
     priorities: tuple[tuple[NodeId, int], ...] = ()
+    policy: str = "fixed"
+    floor: int = 3
+    faults: int = 0
+    seats: tuple[Seat, ...] = ()
+    recovered: Recovery | None = None
+
+    @property
+    def incarnation(self) -> str:
+        """The name of the incarnation that this configuration is of; "" for the first one."""
+        return "" if self.recovered is None else self.recovered.incarnation
 
     @property
     def members(self) -> tuple[NodeId, ...]:
@@ -76,6 +128,11 @@ class Configuration(msgspec.Struct, frozen=True):
     def priority(self, node: NodeId) -> int:
         """How much `node` is wanted as leader."""
         return next((priority for other, priority in self.priorities if other == node), 1)
+
+    def seat(self, node: NodeId) -> Seat | None:
+        """What is recorded of the seat of `node`; None: it has voted for as long as it is a member, or never
+        did."""
+        return next((seat for seat in self.seats if seat.node == node), None)
 
     def address(self, node: NodeId) -> str | None:
         """Where `node` is dialled, if the log says so."""

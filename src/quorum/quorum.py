@@ -6,7 +6,7 @@ simulated. Time passes only inside the methods, and the same calls with the same
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,15 +16,19 @@ from quorum.certificate.block import BlockCertificate
 from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import Evidence
 from quorum.errors import ConfigurationError, LocalProtocolError, NodeFailed, NoQuorum
-from quorum.model import FaultModel, NodeId, check_fault_budget, quorum_size
+from quorum.membership.committee_policy import ADAPTIVE, FIXED, usual_policy
+from quorum.membership.policy import CUSTOM, FLOOR, Policy, check_policy, usual
+from quorum.model import FaultModel, NodeId, check_fault_budget
 from quorum.sim.adversary import BEHAVIOURS
-from quorum.sim.byzantine_decision import ByzantineDecision
+from quorum.sim.byzantine_decision import AdaptiveDecision, ByzantineDecision
 from quorum.sim.crash_decision import CrashDecision
 from quorum.sim.node import SimNode
 from quorum.sim.one_decision import TOPIC, DecidingWorld, Mark, marked_alike
 
 NODES_MAX = 101
 """Every node is a whole replica; beyond this use the planner, which needs none."""
+_OF_LIARS = (FIXED, ADAPTIVE)
+"""The policies that need no leader."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -51,11 +55,23 @@ class Quorum:
     """N nodes, numbered from 1, of which up to T may fail, and one decision among them.
 
     With model="crash" nodes run Raft, with model="byzantine" PBFT: up to T of them may then lie, or fail in any
-    other way. Without T it is as many as N allows. Raises ConfigurationError, with the remedy, where N and T
-    cannot work.
+    other way. Without T it is as many as N allows.
+
+    `policy` says who votes: "fixed"; "adaptive", all who are well, an odd number (usual from N=5 on), or where
+    nodes may lie all who are neither caught nor lost, 3T+1 at least (usual from N=3T+2 on); "participation", n =
+    N-T+1 with standbys; or a function of your own (membership.policy). A policy acts on members that are lost for
+    15 simulated seconds; `wait` lets time pass. Raises ConfigurationError, with the remedy, where N and T, or the
+    policy, cannot work.
     """
 
-    def __init__(self, N: int, T: int | None = None, model: FaultModel = "crash", seed: int = 0) -> None:
+    def __init__(
+        self,
+        N: int,
+        T: int | None = None,
+        model: FaultModel = "crash",
+        seed: int = 0,
+        policy: str | Policy | None = None,
+    ) -> None:
         if T is None:
             check_fault_budget(N, 0, model)
             T = (N - 1) // (2 if model == "crash" else 3)
@@ -71,10 +87,14 @@ class Quorum:
         self._numbers = {name: number for number, name in self._names.items()}
         self._lying: ByzantineDecision | None = None
         self._world: DecidingWorld
+        name, function = _named(policy, N, T, model)
+        check_policy(name, N, T, FLOOR)
+        self._policy = name
         if model == "crash":
-            self._world = CrashDecision(seed, tuple(self._numbers))
+            self._world = CrashDecision(seed, tuple(self._numbers), name, T, function)
         else:
-            self._world = self._lying = ByzantineDecision(seed, N, T)
+            kind = AdaptiveDecision if name == ADAPTIVE else ByzantineDecision
+            self._world = self._lying = kind(seed, N, T)
         self._proposals: dict[int, bytes] = {}
         self._proposed = False
         self._decision: decide.Decision | None = None
@@ -95,6 +115,33 @@ class Quorum:
     def n(self) -> int:
         """How many participants the participation rule takes: N-T+1, and never more than there are."""
         return min(self._size, self._size - self._faults + 1)
+
+    @property
+    def policy(self) -> str:
+        """The name of the policy that says who votes."""
+        return self._policy
+
+    # Who takes part.
+
+    def participants(self) -> tuple[int, ...]:
+        """Who votes now, by number: the newest committee that was decided, as far as a running node knows."""
+        return tuple(sorted(self._numbers[name] for name in self._world.voters().nodes))
+
+    def evict(self, node_id: int) -> None:
+        """Take a node's vote, by a decision of the others; it goes on storing what they decide, and no policy
+        gives the vote back. Raises ConfigurationError where it has none or too few would be left, NoQuorum where
+        no quorum can decide."""
+        self._operate(self._world.evict, node_id)
+
+    def readmit(self, node_id: int) -> None:
+        """Give a node its vote back, once it has caught up; where nodes may lie, with a fresh key. Raises as
+        `evict`."""
+        self._running(node_id)
+        self._operate(self._world.readmit, node_id)
+
+    def wait(self, seconds: float = 30.0) -> None:
+        """Let simulated time pass: a policy puts out who is lost for long, and takes back who is well again."""
+        self._world.run(self._world.now_us + int(seconds * 1_000_000))
 
     # Faults.
 
@@ -242,6 +289,18 @@ class Quorum:
             )
         return self._lying
 
+    def _operate(self, act: Callable[[NodeId], None], node_id: int) -> None:
+        """Let the operators of the world act on a node; what they say names it as the caller does."""
+        name = self._name(node_id)
+        try:
+            act(name)
+        except ConfigurationError as error:
+            raise ConfigurationError(str(error).replace(f"{name} was", f"node {node_id} was")) from None
+        except NoQuorum as error:
+            down = tuple(number for number, each in self._names.items() if not self._world.nodes[each].is_up)
+            missing = f" Missing: {', '.join(map(str, down))}." if down else ""
+            raise NoQuorum(str(error).replace(f"{name} was", f"node {node_id} was") + missing, down) from None
+
     def _deliver_proposal(self, number: int) -> None:
         """Carry a waiting proposal to where it is ordered, unless its node needs no more of that."""
         node = self._world.nodes[self._names[number]]
@@ -256,7 +315,7 @@ class Quorum:
             return state.reached
         if not self._lying.is_safe:
             return False
-        return self._world.learned(node) is not None or self._size - len(state.missing) >= state.threshold
+        return self._world.learned(node) is not None or _answering(state) >= state.threshold
 
     def _proved(self, node_id: int, node: SimNode, world: ByzantineDecision) -> decide.Decision:
         """What a node says was decided, once a quorum's signatures prove it. Raises NoQuorum."""
@@ -272,22 +331,22 @@ class Quorum:
         return known or said
 
     def _state(self, told: dict[NodeId, Mark]) -> State:
-        marked = marked_alike(told)
-        numbers = tuple(sorted(self._numbers[name] for name in marked))
+        marked, voters = marked_alike(told), self._world.voters()
+        numbers = tuple(sorted(self._numbers[name] for name in marked if name in voters.nodes))
         return State(
-            participants=tuple(self._names),
+            participants=tuple(sorted(self._numbers[name] for name in voters.nodes)),
             marked=numbers,
             votes=len(numbers),
-            threshold=quorum_size(self._size, self._faults, self._model),
+            threshold=voters.threshold,
             missing=tuple(number for number, name in self._names.items() if name not in told),
-            reached=self._world.is_quorum(marked),
+            reached=voters.system.is_write_quorum(marked),
         )
 
     def _no_quorum(self, node_id: int, state: State) -> NoQuorum:
         missing = ", ".join(map(str, state.missing))
         idle = "nobody leads yet" if self._lying is None else "honest nodes have not come to agree on one"
         who = f"missing: {missing}" if missing else f"nobody is missing, but {idle}"
-        lack = max(1, state.threshold - self._size + len(state.missing))
+        lack = max(1, state.threshold - _answering(state))
         liars = () if self._lying is None else tuple(sorted(self._numbers[name] for name in self._lying.liars))
         lying = ", ".join(str(number) for number in state.missing if number in liars)
         honest = ", ".join(str(number) for number in state.missing if number not in liars)
@@ -317,3 +376,25 @@ class Quorum:
                 f"node {node_id} was asked to act, but it has failed. Call recover({node_id}), or ask another."
             )
         return node
+
+
+def _answering(state: State) -> int:
+    """How many of those who vote answered."""
+    return len(set(state.participants) - set(state.missing))
+
+
+def _named(policy: str | Policy | None, nodes: int, faults: int, model: FaultModel) -> tuple[str, Policy | None]:
+    """The policy's name, and the user's own function. Raises ConfigurationError for one that the model lacks."""
+    if policy is None:
+        return (usual(nodes) if model == "crash" else usual_policy(nodes, faults)), None
+    name, function = (policy, None) if isinstance(policy, str) else (CUSTOM, policy)
+    if model == "byzantine" and name not in _OF_LIARS:
+        raise ConfigurationError(
+            f"policy={name!r:.40} was asked for where nodes may lie, but there no leader alone chooses who votes. "
+            f"Use {' or '.join(_OF_LIARS)}; evict and readmit, which a quorum approves, work under both."
+        )
+    if name == CUSTOM and not callable(function):
+        raise ConfigurationError(
+            f"policy={policy!r:.40} was asked for, but without a function. Give the function itself, or a name."
+        )
+    return name, function

@@ -6,7 +6,7 @@ import pytest
 
 from console.test_inquiry import ELECTION_US, cluster
 from console.test_need import FOUR, REFUSED, member
-from quorum.console import members, status
+from quorum.console import changing, members, status
 from quorum.console.committee_told import CommitteeTold, committee_told, unlinked_warnings
 from quorum.console.inquiry import Silence
 from quorum.console.status import overview_of
@@ -37,6 +37,7 @@ def asked(monkeypatch, tmp_path, run):
             return answers
 
         monkeypatch.setattr(members, "ask_all", ask_all)
+        monkeypatch.setattr(changing, "ask_all", ask_all)
         monkeypatch.setattr(status, "ask_all", ask_all)
         return "--config", config
 

@@ -40,6 +40,7 @@ def leader(run_json, *at: str) -> str:
 
 def test_members_are_admitted_promoted_replaced_and_evicted_while_values_stay(run, run_json, folder):
     at = ("--config", str(folder / "cluster.toml"))
+    assert run("policy", "set", "fixed", *at).exit_code == 0, "six shall stay six"
     assert run("kv", "put", "a", "1", *at).exit_code == 0
     assert run("admit", "n6", "--role", "learner", *at).exit_code == 0
     assert members(run_json, *at)["n6"] == "learner"

@@ -18,6 +18,7 @@ import pytest
         (("kv", "range", "--stale"), "one node alone was to be asked"),
         (("elect", "name", "--observe"), "Read it again, now and then"),
         (("evict", "n1"), "quorum approve"),
+        (("recover", "--yes"), "one survivor's word proves nothing"),
     ],
 )
 def test_a_command_of_crash_mode_is_refused_before_anything_is_sent(arguments, says, run, tmp_path):

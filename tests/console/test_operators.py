@@ -77,10 +77,10 @@ async def change(folder: Path, what: Evict) -> None:
 @pytest.mark.cluster
 def test_two_operators_at_once_both_get_what_they_asked_for(folder, run_json):
     """Each change names what it changes, and the second waits for the first."""
-    from quorum.console.members import _change
+    from quorum.console.changing import change_members
 
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(_change, folder / "cluster.toml", Evict((node,)), 60) for node in ("n4", "n5")]
+        asked = [pool.submit(change_members, folder / "cluster.toml", Evict((node,)), 60) for node in ("n4", "n5")]
         for each in asked:
             each.result()
     assert names(run_json, folder) == {"n1", "n2", "n3"}

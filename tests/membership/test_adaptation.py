@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from msgspec.structs import replace
 
 from quorum.membership.adaptation import Adaptation, Proposal
+from quorum.membership.health import HELD
 from quorum.membership.observation import Limits, Observation
 from quorum.membership.policy import Policy, adaptive, custom, fixed, participation
+from quorum.membership.reconfiguration import Admit, Demote, Promote, Reseat, apply_change
 from quorum.model import Configuration
 
 S = 1_000_000
@@ -31,8 +33,11 @@ class Leading:
         return "".join(self.configuration.voters)
 
     def observed(self) -> Iterable[Observation]:
-        members = sorted({*self.configuration.voters, *self.configuration.learners})
-        return [Observation(node, phi=20.0 if node in self.gone else 0.1) for node in members]
+        held = {seat.node for seat in self.configuration.seats if seat.reason == HELD}
+        return [
+            Observation(node, phi=20.0 if node in self.gone else 0.1, held=node in held)
+            for node in self.configuration.members
+        ]
 
     def run(self, seconds: int, gone: str | None = None) -> None:
         """Look every second; what is proposed is committed at once, or takes its time."""
@@ -46,9 +51,8 @@ class Leading:
 
     def _commit(self, proposal: Proposal) -> None:
         old = self.configuration
-        voters = tuple(sorted({*old.voters, *proposal.promote} - set(proposal.demote)))
-        learners = tuple(sorted({*old.learners, *proposal.demote} - set(proposal.promote)))
-        self.configuration = Configuration(old.epoch + 1, voters, learners, outgoing=old)
+        target = apply_change(old, Reseat(proposal.seats), self.now_us)
+        self.configuration = replace(target, outgoing=replace(old, learners=()))
         for _ in range(self.change_s):
             self.now_us += S
             assert self.adaptation.step(self.configuration, "a", self.observed(), self.now_us) is None, "I1"
@@ -62,7 +66,9 @@ def test_who_is_gone_for_the_hold_time_is_put_out_with_the_reason() -> None:
     leading.run(10, gone="de")
     assert leading.made == []
     leading.run(5)
-    assert leading.made == [Proposal((), ("d", "e"), (("d", "unreachable"), ("e", "unreachable")))]
+    (made,) = leading.made
+    assert (made.promote, made.demote) == ((), ("d", "e"))
+    assert [(seat.node, seat.reason) for seat in made.seats] == [("d", "unreachable"), ("e", "unreachable")]
     assert (leading.voters, leading.configuration.learners) == ("abc", ("d", "e"))
 
 
@@ -84,7 +90,7 @@ def test_who_comes_back_is_put_in_again_once_it_has_been_well() -> None:
     assert leading.voters == "abc"
     leading.run(5)
     assert leading.voters == "abcde"
-    assert leading.made[-1].reasons == (("d", "well for long enough"), ("e", "well for long enough"))
+    assert leading.made[-1].promote == ("d", "e")
 
 
 def test_a_lost_quorum_changes_nothing_and_names_who_is_missing() -> None:
@@ -111,7 +117,8 @@ def test_participation_puts_a_standby_in_the_seat_of_who_is_gone_in_one_change()
     leading = Leading("abcdef", participation, faults=2)
     leading.configuration = Configuration(1, tuple("abcde"), ("f",))
     leading.run(30, gone="b")
-    assert leading.made == [Proposal(("f",), ("b",), (("b", "unreachable"), ("f", "well for long enough")))]
+    (made,) = leading.made
+    assert (made.promote, made.demote, made.seats[0].reason) == (("f",), ("b",), "unreachable")
 
 
 def test_a_fixed_committee_is_never_changed() -> None:
@@ -132,3 +139,69 @@ def test_a_committee_that_could_not_decide_is_not_proposed() -> None:
     leading.run(20, gone="efg")
     assert leading.made == []
     assert "too few of the committee that is wanted" in leading.adaptation.refused
+
+
+def test_a_leader_that_takes_over_goes_on_with_what_the_seats_record() -> None:
+    """Since when and why a member is out, and how often it flapped, outlive the leader that saw it."""
+    leading = Leading("abcde")
+    for _ in range(2):
+        leading.run(20, gone="e")
+        leading.run(60, gone="")
+    leading.run(20, gone="e")
+    seat = leading.configuration.seat("e")
+    assert seat is not None and (seat.reason, seat.flaps) == ("unreachable", 2)
+    leading.adaptation = Adaptation(adaptive, 5, 1, limits=LIMITS)
+    leading.run(1)
+    assert "unreachable" in leading.adaptation.health.explain("e", leading.now_us)
+    leading.run(35, gone="")
+    assert "e" not in leading.voters, "four times the usual wait"
+    leading.run(10)
+    assert leading.voters == "abcde"
+
+
+def test_whom_an_operator_demotes_stays_out_until_an_operator_promotes_it() -> None:
+    leading = Leading("abcde")
+    leading.configuration = apply_change(leading.configuration, Demote("e"), 0)
+    leading.run(60)
+    assert leading.voters == "abc" and leading.configuration.learners == ("d", "e"), "an odd committee"
+    assert "an operator took its vote" in leading.adaptation.health.explain("e", leading.now_us)
+    leading.configuration = apply_change(leading.configuration, Promote("e"), leading.now_us)
+    leading.run(2)
+    assert leading.voters == "abcde"
+
+
+def test_a_standby_that_is_admitted_votes_once_it_has_been_well_and_a_learner_never() -> None:
+    for role, voters in (("standby", "abcde"), ("learner", "abc")):
+        leading = Leading("abc")
+        leading.adaptation = Adaptation(adaptive, 5, 1, limits=LIMITS)
+        for node in "de":
+            leading.configuration = apply_change(leading.configuration, Admit(node, role), 0)  # type: ignore[arg-type]
+        leading.run(9)
+        assert leading.voters == "abc"
+        leading.run(6)
+        assert leading.voters == voters
+
+
+def test_a_fit_witness_makes_an_even_committee_odd() -> None:
+    """Nobody is left out for the number then; and without the witness somebody is."""
+    for gone, voters in (("e", "abcd"), ("ew", "abc")):
+        leading = Leading("abcde")
+        leading.configuration = replace(leading.configuration, witnesses=("w",))
+        leading.run(30, gone=gone)
+        assert leading.voters == voters
+
+
+def test_an_operators_own_quorums_are_left_alone_where_a_change_would_break_them() -> None:
+    leading = Leading("abcde")
+    leading.configuration = replace(leading.configuration, writes="choose(3, a, b, c, d, e)")
+    leading.run(20, gone="e")
+    assert leading.made == [] and "cannot be" in leading.adaptation.refused
+
+
+def test_a_standby_takes_the_seat_of_who_is_lost_in_the_same_change() -> None:
+    """Add before remove: at no time is the committee smaller than it should be."""
+    leading = Leading("abcdef", participation, faults=2)
+    leading.configuration = Configuration(1, tuple("abcde"), ("f",))
+    leading.run(12, gone="b")
+    assert leading.voters == "acdef"
+    assert len(leading.made) == 1

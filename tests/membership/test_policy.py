@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from quorum.errors import ConfigurationError
 from quorum.membership.observation import Situation
-from quorum.membership.policy import adaptive, custom, fixed, floor_of, participation, usual
+from quorum.membership.policy import (
+    adaptive,
+    check_policy,
+    custom,
+    fixed,
+    floor_of,
+    participation,
+    policy_of,
+    usual,
+)
 from quorum.model import Configuration
 
 
@@ -107,3 +116,24 @@ def test_what_a_policy_of_the_users_own_may_not_ask_for_is_refused(answer: str, 
 def test_a_policy_that_raises_changes_nothing_and_is_named() -> None:
     with pytest.raises(ConfigurationError, match="ZeroDivisionError"):
         tuple(custom(lambda _: str(1 // 0))(situation("abc", "abc")))
+
+
+@pytest.mark.parametrize(
+    ("asked", "part"),
+    [
+        (("adaptiv", 5, 1, 3), "Name one of"),
+        (("adaptive", 5, 1, 2), "Give 3 or more"),
+        (("adaptive", 4, 2, 3), r"2T\+1 = 5"),
+        (("participation", 5, 0, 3), r"n = N-T\+1 = 6"),
+    ],
+)
+def test_a_policy_that_cannot_choose_is_refused_before_it_is_used(
+    asked: tuple[str, int, int, int], part: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=part):
+        check_policy(*asked)
+
+
+def test_a_custom_policy_without_its_function_changes_nothing() -> None:
+    """Another node, which has it, may lead next."""
+    assert policy_of("custom") is fixed

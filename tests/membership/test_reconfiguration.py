@@ -17,6 +17,7 @@ from quorum.membership.reconfiguration import (
     SetPriority,
     SetQuorums,
     SetWeight,
+    SetWeights,
     apply_change,
     decode_change,
     encode_change,
@@ -36,6 +37,11 @@ CHANGES = st.one_of(
     st.builds(Evict, st.lists(st.sampled_from(NODES), max_size=3).map(tuple)),
     st.builds(Replace, st.sampled_from(NODES), st.sampled_from(NODES)),
     st.builds(SetWeight, st.sampled_from(NODES), st.integers(-1, 3)),
+    st.builds(
+        SetWeights,
+        st.lists(st.tuples(st.sampled_from(NODES), st.integers(0, 3)), max_size=3).map(tuple),
+        st.integers(-1, 2),
+    ),
     st.builds(SetPriority, st.sampled_from(NODES), st.integers(-1, 3)),
 )
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorum.errors import ConfigurationError
+from quorum.membership.observation import Limits as ParticipationLimits
 from quorum.model import Configuration
 from quorum.protocols.raft.settings import Settings
 from quorum.runtime.config import (
@@ -52,7 +53,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_short_file_gets_every_default() -> None:
     cluster = parse_cluster(HEAD + MEMBERS)
     assert (cluster.model, cluster.engine, cluster.policy, cluster.faults) == ("crash", "raft", "fixed", None)
-    assert cluster.configuration() == Configuration(epoch=1, voters=("n1", "n2", "n3"))
+    assert cluster.configuration() == Configuration(epoch=1, voters=("n1", "n2", "n3"), faults=1)
     assert cluster.member("n2").advertise == cluster.member("n2").listen == ("127.0.0.1", 7002)
     assert cluster.peers("n2") == {"n1": Address("127.0.0.1", 7001), "n3": Address("127.0.0.1", 7003)}
     assert cluster.raft_settings() == Settings()
@@ -64,7 +65,8 @@ def test_every_key_is_read() -> None:
         cluster_id = "prod-1"
         model = "crash"
         engine = "raft"
-        policy = "fixed"
+        policy = "adaptive"
+        participation = { floor = 4, hold = "3s", stable = "1m", suspect_phi = 9.5, lag_entries = 7, late = 0.25 }
         faults = 1
         reads = "majority(a, b, c)"
         writes = "majority(a, b, c)"
@@ -93,6 +95,18 @@ def test_every_key_is_read() -> None:
         reads="majority(a, b, c)",
         writes="majority(a, b, c)",
         weights=(("c", 3),),
+        policy="adaptive",
+        floor=4,
+        faults=1,
+    )
+    assert cluster.participation.limits() == ParticipationLimits(
+        suspect_phi=9.5,
+        lag_entries_max=7,
+        missed_max=0.25,
+        hold_us=3_000_000,
+        stable_us=60_000_000,
+        stable_max_us=3_600_000_000,
+        forgive_us=3_600_000_000,
     )
     assert cluster.member("c").zone == "eu-1"
     assert str(cluster.member("c").listen) == "[::1]:7003"
@@ -225,7 +239,7 @@ def test_an_address_that_cannot_be_dialled_is_not_advertised() -> None:
         ("model", "cash", "did you mean crash"),
         ("engine", "raftt", "did you mean raft"),
         ("engine", "pbft", "for members that may lie"),
-        ("policy", "adaptive", "Use fixed"),
+        ("policy", "adaptiv", "did you mean adaptive"),
     ],
 )
 def test_a_choice_that_this_release_does_not_have_is_refused(key: str, value: str, said: str) -> None:

@@ -102,6 +102,19 @@ def test_the_written_file_explains_itself(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_a_policy_and_its_times_are_written_and_one_that_is_none_is_refused(tmp_path: Path) -> None:
+    config = init_cluster(
+        tmp_path / "a", nodes=3, policy="adaptive", hold_us=1_500_000, stable_us=2_000_000
+    ).config
+    assert (config.policy, config.participation.hold_us, config.participation.stable_us) == (
+        "adaptive",
+        1_500_000,
+        2_000_000,
+    )
+    assert [init_cluster(tmp_path / str(n), nodes=n).config.policy for n in (3, 5)] == ["fixed", "adaptive"]
+    refused(tmp_path / "b", "Use fixed or adaptive", nodes=3, policy="whatever")
+
+
 def test_a_default_that_is_only_a_comment_is_sound_when_uncommented(tmp_path: Path) -> None:
     layout = init_cluster(tmp_path, nodes=5)
     layout.cluster.write_text(layout.cluster.read_text().replace("# faults", "faults"))

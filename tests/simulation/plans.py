@@ -8,7 +8,7 @@ from quorum.sim import branches, churn
 from quorum.sim.campaign import Outcome, Plan, run_seed
 from quorum.sim.disk_log import TORN_WRITE
 from quorum.sim.faults import ALL_FAULTS, LEASE_FAULTS, USUAL_FAULTS
-from quorum.sim.node import SPACE_BACK
+from quorum.sim.node import PUT_OUT, SPACE_BACK, TAKEN_BACK
 from quorum.sim.storage import SYNC_IN_PLACE
 from quorum.sim.world import World
 from quorum.systems import classic
@@ -20,7 +20,7 @@ SECONDS = 60
 OPERATIONS_MIN = 500
 NODES = (3, 5, 7)
 QUORUMS_EVERY, WIRE_EVERY, DISK_EVERY, FEW_FAULTS_EVERY, ADVERSARY_EVERY = 10, 7, 5, 4, 6
-CHURN_EVERY, WITNESS_EVERY, LEASE_EVERY, FULL_EVERY = 4, 8, 9, 11
+CHURN_EVERY, WITNESS_EVERY, LEASE_EVERY, FULL_EVERY, POLICY_EVERY = 4, 8, 9, 11, 3
 
 LOADS = ((5, 100), (10, 100), (10, 150), (20, 200))
 """(clients, mean pause in ms)."""
@@ -56,6 +56,8 @@ EXPECTED = (
     churn.REFUSED,
     churn.UNKNOWN,
     SPACE_BACK,
+    PUT_OUT,
+    TAKEN_BACK,
     *(f"fault {kind}" for kind in USUAL_FAULTS),
 )
 """Branches that a whole campaign must have met."""
@@ -121,7 +123,15 @@ def plan_of(seed: int, nodes: tuple[int, ...] = NODES) -> Plan:
         witnesses=1 if spares and seed % WITNESS_EVERY == 1 else 0,
         lease=lease,
         in_flight=draw.choice((1, 1, 3)),
+        policy=_policy(seed) if not reads else "fixed",
     )
+
+
+def _policy(seed: int) -> str:
+    """Every third seed adapts its committee, some of them at any size, as an operator may choose."""
+    if seed % POLICY_EVERY != 2:
+        return "fixed"
+    return "participation" if seed % 2 else "adaptive"
 
 
 def run_planned(seed: int, nodes: tuple[int, ...] = NODES) -> Outcome:

@@ -7,10 +7,11 @@ import pytest
 from quorum.errors import ConfigurationError
 from quorum.sim.campaign import Plan, run_seed
 from simulation.planted import BUGS, Bug, planted, run_with, run_without, search
+from simulation.planted_adaptive import ADAPTIVE
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+@pytest.mark.parametrize("bug", [*BUGS, *ADAPTIVE], ids=lambda bug: bug.name)
 def test_the_simulator_catches(bug: Bug):
     hits = search(bug, range(bug.plan.seed, bug.plan.seed + bug.tries))
     assert hits, f"not caught; look for another seed: python -m tests.simulation.planted --search '{bug.name}'"

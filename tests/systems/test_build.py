@@ -20,6 +20,18 @@ def test_without_texts_the_voters_and_witnesses_decide_by_majority() -> None:
     check_raft(system)
 
 
+def test_a_witness_counts_where_it_makes_the_number_of_votes_odd() -> None:
+    """With an odd number of voters it would ask for one more vote, and let no more losses be survived."""
+    even = build(Configuration(voters=("a", "b", "c", "d"), witnesses=("w",)))
+    assert even.writes == parse("majority(a, b, c, d, w)")
+    odd = build(Configuration(voters=("a", "b", "c"), witnesses=("w",)))
+    assert odd.writes == parse("majority(a, b, c)")
+    two = build(Configuration(voters=("a", "b"), witnesses=("w", "x")))
+    assert two.writes == parse("majority(a, b, w)")
+    for system in (even, odd, two):
+        check_raft(system)
+
+
 def test_weights_count_as_votes_and_default_to_one() -> None:
     system = build(Configuration(voters=("a", "b", "c"), weights=(("a", 3), ("b", 0))))
     assert system.reads == system.writes == Threshold({"a": 3, "b": 0, "c": 1}, 3)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from quorum.errors import ConfigurationError
 from quorum.model import quorum_size
 from quorum.systems.markov import stationary
-from quorum.systems.participation import POLICIES, Participation, Policy, unavailability
+from quorum.systems.participation import POLICIES, Participation, Policy, break_even, unavailability
 
 AT_ONCE = {
     (10, 3): (2.33e-2, 4.32e-2, 2.26e-2, 2.33e-2),
@@ -169,3 +169,15 @@ def test_even_committees_hold_nothing_that_the_odd_ones_below_do_not() -> None:
     for count, other in combinations((5, 6, 7), 2):
         fewer = unavailability(Participation(count, 50)).unavailability
         assert unavailability(Participation(other, 50)).unavailability < fewer
+
+
+@pytest.mark.parametrize(("nodes", "least", "most"), [(5, 1.1, 1.14), (7, 0.88, 0.92), (9, 0.81, 0.85)])
+def test_a_change_must_be_about_as_fast_as_a_repair_to_pay(nodes: int, least: float, most: float) -> None:
+    found = break_even(Participation(nodes, 20))
+    assert found is not None and least < found < most
+
+
+def test_where_there_is_nobody_to_leave_out_no_change_is_fast_enough() -> None:
+    assert break_even(Participation(3, 20)) is None
+    assert break_even(Participation(7, 20, model="byzantine", faults=2)) is None
+    assert break_even(Participation(5, 20, "majority")) is None

@@ -9,6 +9,7 @@ import click
 
 from quorum.console.command import print_json
 from quorum.console.committee_told import CommitteeTold
+from quorum.console.decides import decides_of
 from quorum.console.inquiry import Answers, Silence
 from quorum.console.present import Present
 from quorum.model import NodeId
@@ -72,6 +73,7 @@ def show(cluster: str, rows: list[dict[str, Any]], present: Present, primary: No
     if as_json:
         facts = {"cluster": cluster, "leader": primary.node, "term": primary.term, **told.facts()}
         facts |= {"primary": primary.node, "view": primary.term}
+        facts |= {"decides": decides_of(present.epoch, present.writes, present.writes)}
         print_json(facts | {"reads": present.writes, "writes": present.writes, "members": rows})
         return
     from rich import box

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, NamedTuple
 
+from quorum.console.decides import decides_of
 from quorum.console.inquiry import Answers, answering
 from quorum.console.need import count_of
 from quorum.errors import ConfigurationError
@@ -32,8 +33,11 @@ class CommitteeTold(NamedTuple):
 
     def line(self) -> str:
         """For people."""
-        quorum = self.writes[:EXPRESSION_SHOWN_MAX] if self.quorum is None else self.quorum
-        return f"epoch {self.epoch}, N {len(self.nodes)}, T {self.faults}, quorum {quorum}"
+        decides = decides_of(self.epoch, self.writes, self.writes)
+        quorum = f"quorum {self.writes[:EXPRESSION_SHOWN_MAX]}"
+        if decides is not None and decides.threshold is not None:
+            quorum = decides.quorum_text()
+        return f"epoch {self.epoch}, N {len(self.nodes)}, T {self.faults}, {quorum}"
 
     def facts(self) -> dict[str, Any]:
         """For programs."""

@@ -50,6 +50,20 @@ class Trial(msgspec.Struct):
         )
         return [text for holds, text in claims if not holds]
 
+    def rows(self) -> tuple[tuple[str, str], ...]:
+        """For the table at the end."""
+        agreed = f"{self.decision!r}, the same for every client" if self.decision_agreed else "SPLIT"
+        caught = f"after {self.caught_ms} ms: {self.lie}" if self.caught_ms >= 0 else "NOT CAUGHT"
+        proof = "convinces whoever has the genesis file" if self.evidence_valid else "NOT VALID"
+        certificate = "verified offline" if self.certificate_valid else "NOT VALID"
+        return (
+            ("decision", agreed),
+            (f"{self.liar} caught", caught),
+            ("evidence", proof),
+            ("replaced", "by the next primary" if self.replaced else "NOT REPLACED"),
+            ("certificate", f"{self.certificate_bytes} bytes, {certificate}"),
+        )
+
 
 async def play(nodes: int, seconds: float, stage: Stage) -> tuple[Findings, Trial, History]:
     """The whole story, about `seconds` long."""
@@ -60,8 +74,7 @@ async def play(nodes: int, seconds: float, stage: Stage) -> tuple[Findings, Tria
         )
         began_s = time.monotonic()
         here.load.start()
-        ticking = asyncio.ensure_future(_tick(stage))
-        try:
+        async with stage.ticking():
             await _decide(here, trial)
             await _catch(here, trial)
             await _kill_and_restart(here, trial, began_s + seconds / 2)
@@ -69,11 +82,7 @@ async def play(nodes: int, seconds: float, stage: Stage) -> tuple[Findings, Tria
             await _certify(here, trial)
             here.watch.tell("the clients stop; judging what they saw")
             findings = await here.findings(must_have=("kill",))
-        finally:
-            ticking.cancel()
-        problems = (*findings.problems, *trial.problems())
-        verdict = "bad" if problems else "good"
-        return msgspec.structs.replace(findings, problems=problems, verdict=verdict), trial, here.load.history
+        return findings.with_problems(trial.problems()), trial, here.load.history
 
 
 async def _decide(here: Arena, trial: Trial) -> None:
@@ -142,9 +151,3 @@ async def _certify(here: Arena, trial: Trial) -> None:
         sequence = certificate.header.sequence
         here.watch.tell(f"{node} gives a certificate of block {sequence}, {len(document)} bytes: verified offline")
         return
-
-
-async def _tick(stage: Stage) -> None:
-    while True:
-        stage.tick()
-        await asyncio.sleep(0.2)

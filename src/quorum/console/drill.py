@@ -23,6 +23,7 @@ from quorum.console.strike import CALM_S, strike
 from quorum.console.tolerance import tolerance_of
 from quorum.console.watch import Event, Watch
 from quorum.errors import ConfigurationError, QuorumError
+from quorum.membership.observation import Limits
 from quorum.model import nodes_needed
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.local import NOBODY, LocalCluster
@@ -62,6 +63,11 @@ class Findings(msgspec.Struct, frozen=True):
     lies: dict[str, str] = {}
     accused: tuple[str, ...] = ()
 
+    def with_problems(self, problems: Sequence[str]) -> Findings:
+        """The same, where more was wrong."""
+        found = (*self.problems, *problems)
+        return msgspec.structs.replace(self, problems=found, verdict="bad" if found else "good")
+
 
 class Arena:
     """A running cluster of real processes that may be hurt, what watches it, and the clients that use it."""
@@ -83,6 +89,19 @@ class Arena:
         """How many nodes may be missing, beside those that lie."""
         return tolerance_of(self.cluster.config).faults - len(self.lies)
 
+    @property
+    def adapts(self) -> bool:
+        """Whether a policy puts members out of the vote, and takes them back."""
+        return self.cluster.config.policy != "fixed"
+
+    async def votes(self, node: str, votes: bool, timeout_s: float) -> bool:
+        """Wait until a node votes, or does not."""
+        return await self.watch.until(lambda: (node in self.watch.votes.voters) == votes, timeout_s)
+
+    async def all_vote(self, timeout_s: float) -> bool:
+        """Wait until every node votes."""
+        return await self.watch.until(lambda: self.watch.votes.voters == self.nodes, timeout_s)
+
     def leading(self) -> str:
         """The node that leads, or else any."""
         leader = self.watch.leader
@@ -97,8 +116,8 @@ class Arena:
         self.cluster.signal(node, signal.SIGKILL)
         self.faults["kill"] += 1
         role = f", the {orderer(self.watch.answers)}" if is_leader else ""
-        self.watch.tell(f"kill -9 {node}{role}")
         self.watch.forget(node, "killed")
+        self.watch.tell(f"kill -9 {node}{role}")
         if not is_leader:
             next_write.cancel()
             return
@@ -241,15 +260,27 @@ async def arena(
     stale: bool = False,
     model: str = "crash",
     lies: Mapping[str, str] | None = None,
+    policy: str = "",
+    hold_us: int = Limits().hold_us,
+    stable_us: int = Limits().stable_us,
 ) -> AsyncIterator[Arena]:
     """A cluster of `nodes` processes in a folder of its own, gone at the end, whatever happens.
 
     mTLS, durable, faults allowed. Every node is ready when this enters; clients are not started yet. `lies` says
-    which nodes lie, and how (sim.adversary), where the `model` lets them.
+    which nodes lie, and how (sim.adversary), where the `model` lets them. `policy`, `hold_us` and `stable_us`: who
+    is put out of the vote, and how soon (runtime.setup.init_cluster).
     """
     folder = Path(tempfile.mkdtemp(prefix="quorum-drill-"))
     try:
-        layout = init_cluster(folder / "cluster", nodes=nodes, allow_faults=True, model=model)
+        layout = init_cluster(
+            folder / "cluster",
+            nodes=nodes,
+            allow_faults=True,
+            model=model,
+            policy=policy,
+            hold_us=hold_us,
+            stable_us=stable_us,
+        )
         cluster = LocalCluster(layout.cluster)
         try:
             started = cluster.start_all(with_parent=True, lies=lies or NOBODY)

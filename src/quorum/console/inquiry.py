@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from quorum.console.loop import run_interruptibly
+from quorum.console.lost import lost_text
 from quorum.console.need import is_primary_of, links_text, may_lie, needed_text, orderer
 from quorum.console.voters import quorum_runs
 from quorum.errors import NoQuorum, NoSpace, NotLeader, Overloaded, QuorumError, RequestRefused
@@ -234,6 +235,7 @@ def no_quorum(answers: Answers, place: Place | None = None) -> NoQuorum:
     needed, links = needed_text(answers, place), links_text(answers)
     answer += f", {needed}" if needed else ""
     remedy = "Start the missing nodes (a local cluster: `quorum up`) and retry."
+    remedy = " ".join(filter(None, (remedy, lost_text(answers, place) if missing else "")))
     if reticent and not missing:
         remedy = "Retry, or let an admin look at `quorum status`."
     elif links and not missing:

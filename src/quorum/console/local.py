@@ -21,6 +21,7 @@ from quorum.console.inquiry import (
     silent,
     waiting_line,
 )
+from quorum.console.lost import lost_text
 from quorum.console.need import needed_text, orderer
 from quorum.console.tolerance import NODES, check_tolerates, tolerance_of
 from quorum.console.waiting import waiting as telling
@@ -147,9 +148,10 @@ def _not_started(stopped: dict[str, str], answers: Answers, place: Place) -> NoQ
     reasons = " ".join(f"{', '.join(nodes)}: {reason}" for reason, nodes in by_reason.items())
     heard = f"{len(answering(answers))} of {len(answers)} nodes answer, {needed_text(answers, place)}"
     who = f"no {orderer(answers, place)} answers: {heard}"
+    lost = " ".join(("", lost_text(answers, place))).rstrip()
     return NoQuorum(
         f"the cluster was to be started, but {', '.join(stopped)} stopped, and {who}. {reasons} "
-        "Repair that, then run `quorum up` again; node.log beside each node.toml says more.",
+        f"Repair that, then run `quorum up` again; node.log beside each node.toml says more.{lost}",
         tuple(silence.node for silence in silent(answers)),
     )
 

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from quorum.console import committee_members
-from quorum.console.command import command, print_json, seconds_option
+from quorum.console.changing import DRY_RUN, RETRY_S, ask_leader, at_leader, change_members, preview
+from quorum.console.command import command, plain, print_json, seconds_option
+from quorum.console.decides import decides_by
 from quorum.console.followers import add_follower, evict_followers, runs_here, strike_out
 from quorum.console.inquiry import (
-    NOTICE_S,
     Answers,
     ask_all,
-    leader_of,
     no_quorum,
-    refuse_discretion,
-    waiting_line,
 )
 from quorum.console.modes import COMMITTEE, PRIMARY, QUORUMS, crash_only
 from quorum.console.present import present_of
-from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloaded, RequestRefused
+from quorum.console.recovered import recovered_line
+from quorum.errors import ConfigurationError, OutcomeUnknown, RequestRefused
+from quorum.membership.health import HELD
 from quorum.membership.reconfiguration import (
     Admit,
     Change,
@@ -40,13 +39,16 @@ from quorum.runtime.config import ClusterConfig, find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.enrol import add_member
 from quorum.runtime.local import LocalCluster
-from quorum.runtime.node_connection import NodeConnection
 from quorum.runtime.setup import NODE_FILE
 from quorum.runtime.status import NodeStatus
 
-RETRY_S = 0.3
 PLAIN_WIDTH = 500
 """Of a table that nobody sees in a terminal: nothing in it is cut."""
+DRY_ELSEWHERE = (
+    "a dry run was asked for, but where members may lie this writes cluster.toml alone, and changes no vote. "
+    "Leave --dry-run out; what a quorum of operators is to decide is shown by quorum status before it is."
+)
+AdmittedRole = Role | Literal["standby"]
 IN_STEP_ENTRIES = 100
 """A member that lacks fewer entries than this is in step: they are on their way."""
 
@@ -75,12 +77,12 @@ def members(config: Path | None, timeout: float, as_json: bool) -> None:
     if cluster.model == "byzantine":
         _show_committee(place, cluster, timeout, as_json)
         return
-    _show(asyncio.run(_leader(place, timeout)), as_json)
+    _show(asyncio.run(ask_leader(place, timeout)), as_json)
 
 
 def _show_committee(place: Place, cluster: ClusterConfig, timeout: float, as_json: bool) -> None:
     async def ask() -> tuple[NodeStatus, Answers]:
-        return await _leader(place, timeout), await ask_all(place)
+        return await ask_leader(place, timeout), await ask_all(place)
 
     primary, answers = asyncio.run(ask())
     present = present_of(answers, cluster)
@@ -103,7 +105,7 @@ def rows_of(leader: NodeStatus) -> list[dict[str, Any]]:
                 "node": node,
                 "role": role,
                 "leads": node == leader.node,
-                "votes": 0 if role == "learner" else leader.weights.get(node, 1),
+                "votes": 0 if role in ("learner", "standby") else leader.weights.get(node, 1),
                 "priority": leader.priorities.get(node, 1) if role == "voter" else 0,
                 "address": leader.addresses.get(node, ""),
                 "behind": behind,
@@ -115,7 +117,10 @@ def rows_of(leader: NodeStatus) -> list[dict[str, Any]]:
 
 def _role(leader: NodeStatus, node: str) -> str:
     roles = {"voter": leader.voters, "witness": leader.witnesses, "learner": leader.learners}
-    return next((role for role, nodes in roles.items() if node in nodes), "leaving")
+    role = next((role for role, nodes in roles.items() if node in nodes), "leaving")
+    seat = leader.seats.get(node)
+    is_held = leader.policy == "fixed" or (seat is not None and seat.reason == HELD)
+    return "standby" if role == "learner" and not is_held else role
 
 
 def _state(leader: NodeStatus, node: str, behind: int) -> str:
@@ -125,14 +130,19 @@ def _state(leader: NodeStatus, node: str, behind: int) -> str:
         return "unreachable"
     if node in leader.catching_up:
         return "catching up"
+    seat = leader.seats.get(node)
+    if seat is not None and seat.reason and seat.reason != HELD:
+        return seat.reason
     return "in step" if behind < IN_STEP_ENTRIES else "behind"
 
 
 def _show(leader: NodeStatus, as_json: bool, done: str = "") -> None:
-    rows = rows_of(leader)
+    rows, decides = rows_of(leader), decides_by(leader)
     if as_json:
         facts = {"cluster": leader.cluster, "epoch": leader.epoch, "leader": leader.node, "term": leader.term}
-        print_json(facts | {"reads": leader.reads, "writes": leader.writes, "members": rows})
+        facts |= {"incarnation": leader.incarnation, "recovered": leader.recovered}
+        facts |= {"reads": leader.reads, "writes": leader.writes, "decides": decides}
+        print_json(facts | {"members": rows})
         return
     from rich import box
     from rich.console import Console
@@ -149,11 +159,15 @@ def _show(leader: NodeStatus, as_json: bool, done: str = "") -> None:
         table.add_row(
             name, *(str(row[key]) for key in ("role", "votes", "priority", "address", "behind", "state"))
         )
-    click.echo(f"cluster {leader.cluster}, epoch {leader.epoch}, elect {leader.reads}, commit {leader.writes}")
+    epoch = f"epoch {leader.epoch}" if decides is None else decides.line()
+    click.echo(f"cluster {leader.cluster}, {epoch}")
+    click.echo(f"elect {leader.reads}, commit {leader.writes}")
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     console.print(table)
+    if leader.recovered is not None:
+        click.echo(plain(recovered_line(leader.recovered)))
 
 
 # Changing.
@@ -165,20 +179,22 @@ def _show(leader: NodeStatus, as_json: bool, done: str = "") -> None:
 @_TIMEOUT
 @click.option(
     "--role",
-    type=click.Choice(("voter", "learner", "witness")),
-    help="What it may do.  [default: voter, or as OLD]",
+    type=click.Choice(("voter", "standby", "learner", "witness")),
+    help="What it may do; a standby votes when the policy wants it.  [default: voter, or as OLD]",
 )
 @click.option("--address", help='Where it listens, "host:port". A new local node: a free port.')
 @click.option("--replace", "old", metavar="OLD", help="It takes the place of this member, in one change.")
 @click.option("--start/--no-start", default=None, help="Start its process here. Usual where the others run here.")
+@DRY_RUN
 def admit(
     node: str,
     config: Path | None,
     timeout: float,
-    role: Role | None,
+    role: AdmittedRole | None,
     address: str | None,
     old: str | None,
     start: bool | None,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Let a new node join: it stores the log first, and votes once it has caught up. Where members may lie it
@@ -194,6 +210,9 @@ def admit(
         )
     path = find_config(config)
     before = load_cluster(path)
+    if dry_run:
+        _preview_admission(path, before, node, role, address, old, timeout, as_json)
+        return
     if before.model == "byzantine":
         if role not in (None, "learner") or old is not None:
             raise ConfigurationError(
@@ -209,7 +228,8 @@ def admit(
             f"{node} was to replace {old[:80]}, but there is no such member. Name one that is."
         )
     if node not in known:
-        kept = next((member.role for member in before.members if member.id == old), role or "voter")
+        new = "learner" if role == "standby" else role or "voter"
+        kept = next((member.role for member in before.members if member.id == old), new)
         known = {m.id: str(m.advertise) for m in add_member(path, node, kept, address).members}
     if start or (start is None and runs_here(path, node)):
         local = LocalCluster(path)
@@ -224,17 +244,38 @@ def admit(
         )
     where = address or known[node]
     change: Change = Admit(node, role or "voter", where) if old is None else Replace(old, node, where)
-    leader = _change(path, change, timeout)
+    leader = change_members(path, change, timeout)
     if old is not None:
         strike_out(path, (old,))
     _show(leader, as_json, f"{node} is a {_role(leader, node)}, epoch {leader.epoch}")
+
+
+def _preview_admission(
+    path: Path,
+    cluster: ClusterConfig,
+    node: str,
+    role: AdmittedRole | None,
+    address: str | None,
+    old: str | None,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """What the change would lead to; no file is written, and no address is looked for."""
+    if cluster.model == "byzantine":
+        raise ConfigurationError(DRY_ELSEWHERE)
+    known = {member.id: str(member.advertise) for member in cluster.members}
+    where = address or known.get(node, "127.0.0.1:1")
+    preview(
+        path, Admit(node, role or "voter", where) if old is None else Replace(old, node, where), timeout, as_json
+    )
 
 
 @command("evict", "quorum evict n5")
 @click.argument("nodes", nargs=-1, required=True)
 @_CONFIG
 @_TIMEOUT
-def evict(nodes: tuple[str, ...], config: Path | None, timeout: float, as_json: bool) -> None:
+@DRY_RUN
+def evict(nodes: tuple[str, ...], config: Path | None, timeout: float, dry_run: bool, as_json: bool) -> None:
     """Take members out, all in one change; the leader may be among them.
 
     Their data stays; a process of theirs on this machine is stopped. Where members may lie, only nodes without a
@@ -242,12 +283,17 @@ def evict(nodes: tuple[str, ...], config: Path | None, timeout: float, as_json: 
     """
     path = find_config(config)
     if load_cluster(path).model == "byzantine":
+        if dry_run:
+            raise ConfigurationError(DRY_ELSEWHERE)
         evict_followers(path, nodes, as_json)
         return
+    if dry_run:
+        preview(path, Evict(nodes), timeout, as_json)
+        return
     try:
-        leader = _change(path, Evict(nodes), timeout)
+        leader = change_members(path, Evict(nodes), timeout)
     except RequestRefused:
-        leader = asyncio.run(_leader(at_config(path), timeout))
+        leader = asyncio.run(ask_leader(at_config(path), timeout))
         listed = {member.id for member in load_cluster(path).members}
         if set(nodes) & set(leader.members) or not set(nodes) <= listed:
             raise
@@ -260,10 +306,14 @@ def evict(nodes: tuple[str, ...], config: Path | None, timeout: float, as_json: 
 @click.argument("node")
 @_CONFIG
 @_TIMEOUT
-def promote(node: str, config: Path | None, timeout: float, as_json: bool) -> None:
+@DRY_RUN
+def promote(node: str, config: Path | None, timeout: float, dry_run: bool, as_json: bool) -> None:
     """Let a learner vote, once it has caught up. In crash mode; where members may lie, quorum approve."""
     path = crash_only(config, f"{node[:80]} was to be promoted", COMMITTEE)
-    leader = _change(path, Promote(node), timeout)
+    if dry_run:
+        preview(path, Promote(node), timeout, as_json)
+        return
+    leader = change_members(path, Promote(node), timeout)
     _show(leader, as_json, f"{node} is a voter, epoch {leader.epoch}")
 
 
@@ -271,10 +321,14 @@ def promote(node: str, config: Path | None, timeout: float, as_json: bool) -> No
 @click.argument("node")
 @_CONFIG
 @_TIMEOUT
-def demote(node: str, config: Path | None, timeout: float, as_json: bool) -> None:
+@DRY_RUN
+def demote(node: str, config: Path | None, timeout: float, dry_run: bool, as_json: bool) -> None:
     """Take a member's vote; it goes on storing everything. In crash mode: elsewhere, quorum approve."""
     path = crash_only(config, f"{node[:80]} was to be demoted", COMMITTEE)
-    leader = _change(path, Demote(node), timeout)
+    if dry_run:
+        preview(path, Demote(node), timeout, as_json)
+        return
+    leader = change_members(path, Demote(node), timeout)
     _show(leader, as_json, f"{node} is a learner, epoch {leader.epoch}")
 
 
@@ -283,10 +337,14 @@ def demote(node: str, config: Path | None, timeout: float, as_json: bool) -> Non
 @click.argument("priority", type=int)
 @_CONFIG
 @_TIMEOUT
-def prefer(node: str, priority: int, config: Path | None, timeout: float, as_json: bool) -> None:
+@DRY_RUN
+def prefer(node: str, priority: int, config: Path | None, timeout: float, dry_run: bool, as_json: bool) -> None:
     """Say how much a voter is wanted as leader: 1 is usual, 0 means never. In crash mode."""
     path = crash_only(config, f"{node[:80]} was to be preferred as leader", PRIMARY)
-    leader = _change(path, SetPriority(node, priority), timeout)
+    if dry_run:
+        preview(path, SetPriority(node, priority), timeout, as_json)
+        return
+    leader = change_members(path, SetPriority(node, priority), timeout)
     _show(leader, as_json, f"{node} has priority {priority}, epoch {leader.epoch}")
 
 
@@ -297,13 +355,17 @@ def prefer(node: str, priority: int, config: Path | None, timeout: float, as_jso
 @click.option("--writes", default="", help="Which sets commit.")
 @_CONFIG
 @_TIMEOUT
-def quorums(reads: str, writes: str, config: Path | None, timeout: float, as_json: bool) -> None:
+@DRY_RUN
+def quorums(reads: str, writes: str, config: Path | None, timeout: float, dry_run: bool, as_json: bool) -> None:
     """Let other sets of members decide. In crash mode: where members may lie, quorums follow from N and T.
 
     A system whose quorums can miss each other is refused, with two that do.
     """
     path = crash_only(config, "other sets of members were to decide", QUORUMS)
-    leader = _change(path, SetQuorums(reads, writes), timeout)
+    if dry_run:
+        preview(path, SetQuorums(reads, writes), timeout, as_json)
+        return
+    leader = change_members(path, SetQuorums(reads, writes), timeout)
     _show(leader, as_json, f"the quorums have changed, epoch {leader.epoch}")
 
 
@@ -321,11 +383,11 @@ def transfer(node: str | None, config: Path | None, timeout: float, as_json: boo
 
 
 async def _transfer(place: Place, node: str | None, timeout: float) -> NodeStatus:
-    before = await _leader(place, timeout)
-    await _at_leader(place, timeout, lambda connection: connection.transfer(node))
+    before = await ask_leader(place, timeout)
+    await at_leader(place, timeout, lambda connection: connection.transfer(node))
     deadline = asyncio.get_running_loop().time() + timeout
     while True:
-        leader = await _leader(place, timeout)
+        leader = await ask_leader(place, timeout)
         if leader.node == node or (node is None and leader.node != before.node):
             return leader
         if asyncio.get_running_loop().time() >= deadline:
@@ -333,58 +395,4 @@ async def _transfer(place: Place, node: str | None, timeout: float) -> NodeStatu
                 f"leadership was to move to {node or 'another node'}, but {leader.node} leads. See whether the "
                 "node keeps up, then try again."
             )
-        await asyncio.sleep(RETRY_S)
-
-
-def _change(path: Path, change: Change, timeout: float) -> NodeStatus:
-    """Ask the leader for a change, and wait until it is decided; the leader's view of it afterwards."""
-    place = at_config(path)
-
-    async def act() -> NodeStatus:
-        await _at_leader(place, timeout, lambda connection: connection.change(change))
-        return await _leader(place, timeout)
-
-    return asyncio.run(act())
-
-
-async def _at_leader(
-    place: Place, timeout: float, act: Callable[[NodeConnection], Coroutine[Any, Any, None]]
-) -> None:
-    """Do something at whoever leads; where that changes or is busy, again until `timeout` seconds have passed."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + timeout
-    while True:
-        leader = await _leader(place, max(RETRY_S, deadline - loop.time()))
-        try:
-            async with asyncio.timeout_at(deadline), place.node(leader.node) as connection:
-                await act(connection)
-                return
-        except TimeoutError:
-            raise OutcomeUnknown(
-                f"a change was asked for, but it was not decided within {timeout:g} s. It may yet be: look with "
-                "`quorum members`."
-            ) from None
-        except (NotLeader, Overloaded, OSError):
-            if loop.time() + RETRY_S >= deadline:
-                raise
-        await asyncio.sleep(RETRY_S)
-
-
-async def _leader(place: Place, timeout: float) -> NodeStatus:
-    """The status of the leader. Raises NoQuorum if none is found within `timeout` seconds, and says so meanwhile;
-    RequestRefused at once where the nodes tell nothing to this client."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    told = False
-    while True:
-        answers = await ask_all(place)
-        leader = leader_of(answers, place)
-        if leader is not None:
-            return leader
-        refuse_discretion(answers)
-        if loop.time() - began >= timeout:
-            raise no_quorum(answers, place)
-        if not told and loop.time() - began >= NOTICE_S:
-            told = True
-            click.echo(waiting_line(answers, place), err=True)
         await asyncio.sleep(RETRY_S)

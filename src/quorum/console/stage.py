@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 PLAIN_WIDTH = 110
+WIDE = 160
+"""Columns of a terminal in which an event and how the cluster stood have room beside each other."""
+TICK_S = 0.2
 
 
 class Stage:
@@ -29,6 +35,7 @@ class Stage:
         self._began_s = time.monotonic()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
+        self._votes_width = 0
 
     def __enter__(self) -> Stage:
         if not self._quiet and sys.stdout.isatty():
@@ -46,23 +53,50 @@ class Stage:
             self._bar.stop()
 
     def show(self, event: Event) -> None:
-        """One event, with how the cluster stood."""
-        participants = " ".join(event.participants) or "-"
+        """One event, with how the cluster stood: beside it, or below it on a terminal that is not wide enough."""
         who, attempt = ("primary", "view") if event.may_lie else ("leader", "term")
-        self.say(
-            f"{event.at_s:6.2f} s  {who} {event.leader or '-':<4} {attempt} {event.term:<3} "
-            f"commit {event.commit_index:<6} with {participants:<15} {event.text}"
+        at = f"{event.at_s:6.2f} s  "
+        votes = event.votes.line(event.heard)
+        self._votes_width = max(self._votes_width, len(votes))
+        stood = (
+            f"{who} {event.leader or '-':<3} {attempt} {event.term:<3} commit {event.commit_index:<6} "
+            f"{votes:<{self._votes_width}}"
         )
+        line = f"{at}{stood}  {event.text}"
+        if self._bar is None or self._task is None:
+            self.say(line)
+            return
+        self._bar.update(self._task, description=votes)
+        if self._bar.console.width >= WIDE:
+            self.say(line)
+        else:
+            self.say(f"{at}{event.text}")
+            self.say(f"{' ' * len(at)}{stood.rstrip()}", style="dim")
+
+    @asynccontextmanager
+    async def ticking(self) -> AsyncIterator[None]:
+        """The bar moves meanwhile."""
+
+        async def tick() -> None:
+            while True:
+                self.tick()
+                await asyncio.sleep(TICK_S)
+
+        task = asyncio.ensure_future(tick())
+        try:
+            yield
+        finally:
+            task.cancel()
 
     def tick(self) -> None:
         """Move the bar on to now."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=min(self._seconds, time.monotonic() - self._began_s))
 
-    def say(self, line: str) -> None:
-        """One line."""
+    def say(self, line: str, style: str | None = None) -> None:
+        """One line; its style shows on a terminal."""
         if self._bar is not None and self._task is not None:
-            self._bar.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._bar.console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
             self.tick()
         elif not self._quiet:
             click.echo(line)

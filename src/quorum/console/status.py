@@ -11,15 +11,18 @@ import click
 import msgspec
 
 from quorum.console.command import AnswerNo, command, plain, print_json, seconds_option
-from quorum.console.committee_told import committee_told, unlinked_warnings
+from quorum.console.committee_told import CommitteeTold, committee_told, unlinked_warnings
+from quorum.console.decides import Decides, decides_by, decides_of
 from quorum.console.inquiry import Answers, ask_all, discreet, leader_of, silent
 from quorum.console.inquiry import answering as answering_nodes
 from quorum.console.lies_told import lies_told
+from quorum.console.lost import lost_text
 from quorum.console.need import may_lie, needed_text, orderer
 from quorum.console.participation_told import Out, out_told, participation_warnings
 from quorum.console.proposals import Proposal, proposals_of
+from quorum.console.recovered import recovered_line, recovered_of
 from quorum.console.voters import quorum_runs
-from quorum.model import nodes_needed
+from quorum.model import Recovery, nodes_needed
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.setup import GENESIS_FILE
@@ -50,8 +53,9 @@ class Overview(msgspec.Struct, frozen=True):
 
     `n` members vote, and `quorum` of them decide (None: it matters which). Where they may lie, `leader` is the
     `primary` and `term` the `view`, and `faults` (T) may lie; these three are None elsewhere. `proposed`: next
-    committees of which a member's operator has approved. `out`: who lost its vote, and why, where the policy is
-    adaptive and members may lie; nobody does where `floor` (3T+1) are left.
+    committees of which a member's operator has approved. `recovered`: how this `incarnation` of the cluster began,
+    where it is not the first (""). `decides`: votes and threshold of the present epoch. `out`: who lost its vote,
+    and why, where the policy is adaptive and members may lie; nobody does where `floor` (3T+1) are left.
     """
 
     cluster: str
@@ -70,6 +74,9 @@ class Overview(msgspec.Struct, frozen=True):
     primary: str | None = None
     view: int | None = None
     proposed: tuple[Proposal, ...] = ()
+    incarnation: str = ""
+    recovered: Recovery | None = None
+    decides: Decides | None = None
     floor: int | None = None
     out: tuple[Out, ...] = ()
 
@@ -95,6 +102,7 @@ def overview_of(
     term = max((status.term for status in answering), default=0)
     told = committee_told(answers)
     lies = may_lie(answers)
+    recovered = recovered_of(answers)
     return Overview(
         cluster=answering[0].cluster if answering else "",
         model=answering[0].model if answering else "",
@@ -112,9 +120,22 @@ def overview_of(
         primary=leader.node if leader is not None and lies else None,
         view=(term if leader is None else leader.term) if lies else None,
         proposed=proposals_of(answers) if lies else (),
+        incarnation="" if recovered is None else recovered.incarnation,
+        recovered=recovered,
+        decides=_decides(answers, told, leader, lies),
         floor=nodes_needed(told.faults, "byzantine") if told is not None and lies else None,
         out=out_told(answers) if lies else (),
     )
+
+
+def _decides(
+    answers: Answers, told: CommitteeTold | None, leader: NodeStatus | None, lies: bool
+) -> Decides | None:
+    """By the word of most where members may lie, else of the leader, or of who knows the newest epoch."""
+    if told is not None and lies:
+        return decides_of(told.epoch, told.writes, told.writes)
+    newest = leader or max(answering_nodes(answers), key=lambda each: each.epoch, default=None)
+    return None if newest is None else decides_by(newest)
 
 
 def _facts(status: NodeStatus) -> dict[str, Any]:
@@ -139,9 +160,12 @@ def _warnings(
     if leader is None and not discreet(answers):
         needed = needed_text(answers, place)
         until = "those who vote agree on one" if quorum_runs(answers) else "a quorum of the nodes runs"
+        missing = ", ".join(silence.node for silence in silent(answers))
+        lost = lost_text(answers, place) if missing and not quorum_runs(answers) else ""
         found.append(
             f"no {orderer(answers, place)} answers: nothing can be decided until {until}"
             f"{f' ({needed}, {len(answering_nodes(answers))} of {len(answers)} answer)' if needed else ''}"
+            f"{f'; missing {missing}' if missing else ''}{f'. {lost}' if lost else ''}"
         )
     for status in answering_nodes(answers):
         if status.sync_p99_us > election_timeout_us / 10:
@@ -223,6 +247,8 @@ def _draw(overview: Overview) -> None:
         click.echo(gone.line())
     for each in overview.proposed:
         click.echo(plain(each.line(overview.quorum)))
+    if overview.recovered is not None:
+        click.echo(plain(recovered_line(overview.recovered)))
     for text in overview.warnings:
         click.echo(f"warning: {text}", err=True)
 
@@ -233,10 +259,12 @@ def _headline(overview: Overview) -> str:
         return "no node tells this client how it is" if some_run else "no node answers"
     whole = f"cluster {overview.cluster}, model {overview.model}, policy {overview.policy}: "
     committed = f"committed {overview.commit_index}"
+    decides = overview.decides
     if not overview.may_lie:
-        return f"{whole}leader {overview.leader or 'unknown'} in term {overview.term}, {committed}"
-    quorum = "by cluster.toml" if overview.quorum is None else overview.quorum
-    committee = f"epoch {overview.epoch}, N {overview.n}, T {overview.faults}, quorum {quorum}"
+        epoch = f"epoch {overview.epoch}" if decides is None else decides.line()
+        return f"{whole}{epoch}; leader {overview.leader or 'unknown'} in term {overview.term}, {committed}"
+    quorum = "quorum by cluster.toml" if decides is None else decides.quorum_text()
+    committee = f"epoch {overview.epoch}, N {overview.n}, T {overview.faults}, {quorum}"
     if overview.policy == "adaptive":
         committee += f", floor {overview.floor}"
     return f"{whole}{committee}; primary {overview.primary or 'unknown'} in view {overview.view}, {committed}"

@@ -29,7 +29,7 @@ def verify_data(folder: Path, as_json: bool) -> None:
     """
     from quorum.runtime.verify_data import verify_data as verify
 
-    with _unlogged(), progress_bar(f"reading {folder}", as_json) as progress:
+    with unlogged(), progress_bar(f"reading {folder}", as_json) as progress:
         report = verify(folder, progress)
     if as_json:
         print_json(report)
@@ -40,7 +40,7 @@ def verify_data(folder: Path, as_json: bool) -> None:
 
 
 @contextmanager
-def _unlogged() -> Iterator[None]:
+def unlogged() -> Iterator[None]:
     """Recovery would say what it cut, and here nothing is."""
     log = logging.getLogger("quorum")
     before = log.level

@@ -1,4 +1,4 @@
-"""A standing look at every node: who leads, in which term, how far, and who takes part."""
+"""A standing look at every node: who leads, in which term, how far, who takes part, and who votes."""
 
 from __future__ import annotations
 
@@ -10,17 +10,21 @@ import msgspec
 
 from quorum.console.inquiry import Silence, answering, leader_of
 from quorum.console.need import may_lie
+from quorum.console.votes_told import Votes, moved, votes_of
 from quorum.errors import QuorumError, RequestRefused
 from quorum.runtime.connect import Place
 from quorum.runtime.status import NodeStatus, decode_status
 
 PERIOD_S = 0.15
 PATIENCE_S = 1.0
+NOT_ASKED = "not asked yet"
+NOBODY_YET = Votes(0, (), None)
 
 
 class Event(msgspec.Struct, frozen=True):
     """Something that happened, and how the cluster stood then. `participants` hear the leader; `at_s` from the
-    start."""
+    start. `votes`: the committee that was seen last; `heard`: the participants, or where nobody leads those who
+    answer."""
 
     at_s: float
     leader: str | None
@@ -29,10 +33,13 @@ class Event(msgspec.Struct, frozen=True):
     participants: tuple[str, ...]
     text: str
     may_lie: bool = False
+    votes: Votes = NOBODY_YET
+    heard: tuple[str, ...] = ()
 
 
 class Watch:
-    """Asks every node again and again; tells `on_event` of every new leadership, and what `tell` is told."""
+    """Asks every node again and again; tells `on_event` of every new leadership, every change of those who vote,
+    and what `tell` is told."""
 
     def __init__(self, place: Place, on_event: Callable[[Event], None]) -> None:
         self._place = place
@@ -41,11 +48,13 @@ class Watch:
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Event()
         self.answers: dict[str, NodeStatus | Silence] = {
-            node: Silence(node, "not asked yet") for node in place.endpoints
+            node: Silence(node, NOT_ASKED) for node in place.endpoints
         }
         self.events: list[Event] = []
         self.leaderships: list[tuple[int, str]] = []
         """(term, leader), in the order they were seen."""
+        self.votes = NOBODY_YET
+        """The newest committee that a leader was seen with."""
 
     def start(self) -> None:
         """Begin, on the running loop."""
@@ -70,6 +79,8 @@ class Watch:
             participants=self.participants,
             text=text,
             may_lie=may_lie(self.answers),
+            votes=self.votes,
+            heard=self._heard,
         )
         self.events.append(event)
         self._on_event(event)
@@ -97,6 +108,19 @@ class Watch:
         heard = {node for node in heard if isinstance(self.answers.get(node), NodeStatus)}
         return tuple(sorted(heard | {leader.node}))
 
+    @property
+    def _heard(self) -> tuple[str, ...]:
+        """Whom the leader hears, whether or not they were asked here yet; without a leader, who answers."""
+        leader = self.leader
+        if leader is None:
+            return tuple(status.node for status in answering(self.answers))
+        linked = {leader.node, *leader.connected} - set(leader.blocked)
+        return tuple(sorted(linked - {node for node, answer in self.answers.items() if self._is_down(answer)}))
+
+    @staticmethod
+    def _is_down(answer: NodeStatus | Silence) -> bool:
+        return isinstance(answer, Silence) and answer.reason != NOT_ASKED
+
     async def until(self, holds: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until `holds`, which is asked after every answer; False after `timeout_s`."""
         try:
@@ -114,21 +138,33 @@ class Watch:
             try:
                 async with asyncio.timeout(PATIENCE_S) as patience, self._place.node(node) as connection:
                     while True:
-                        self._take(node, decode_status(await connection.status()))
+                        self.take(node, decode_status(await connection.status()))
                         await asyncio.sleep(PERIOD_S)
                         patience.reschedule(asyncio.get_running_loop().time() + PATIENCE_S)
             except TimeoutError:
-                self._take(node, Silence(node, "does not answer"))
+                self.take(node, Silence(node, "does not answer"))
             except (OSError, QuorumError, msgspec.DecodeError, UnicodeDecodeError) as error:
-                self._take(node, Silence(node, str(error), isinstance(error, RequestRefused)))
+                self.take(node, Silence(node, str(error), isinstance(error, RequestRefused)))
             await asyncio.sleep(PERIOD_S)
 
-    def _take(self, node: str, answer: NodeStatus | Silence) -> None:
+    def take(self, node: str, answer: NodeStatus | Silence) -> None:
+        """What a node says now, or that it says nothing."""
         self.answers[node] = answer
         self._changed.set()
         if isinstance(answer, NodeStatus) and answer.leads:
+            self._see_votes(answer)
             leadership = (answer.term, node)
             if leadership not in self.leaderships:
                 self.leaderships.append(leadership)
                 is_primary = answer.model == "byzantine"
                 self.tell(f"{node} {'orders in view' if is_primary else 'leads in term'} {answer.term}")
+
+    def _see_votes(self, leader: NodeStatus) -> None:
+        """A committee counts as seen once no change to it is under way; an older one than was seen is past."""
+        before = self.votes
+        if leader.outgoing or leader.epoch <= before.epoch:
+            return
+        self.votes = votes_of(leader)
+        text = moved(before, leader) if before.epoch else ""
+        if text:
+            self.tell(text)

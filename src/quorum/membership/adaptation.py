@@ -16,10 +16,11 @@ from collections.abc import Iterable
 import msgspec
 
 from quorum.errors import ConfigurationError
-from quorum.membership.health import HealthBook
+from quorum.membership.health import SPARE, HealthBook
 from quorum.membership.observation import Limits, Observation, Situation
 from quorum.membership.policy import Policy
-from quorum.model import Configuration, NodeId
+from quorum.membership.reconfiguration import Reseat, apply_change
+from quorum.model import Configuration, NodeId, Seat
 from quorum.systems.build import build
 
 REPAIRS_KEPT = 16
@@ -29,11 +30,20 @@ than a fixed one (systems.participation computes it)."""
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """Who should be put in and out of the committee, in one change, and why each."""
+    """Who should be put in and out of the committee, in one change, as the seats that they are to have; those
+    without a reason are to vote."""
 
-    promote: tuple[NodeId, ...]
-    demote: tuple[NodeId, ...]
-    reasons: tuple[tuple[NodeId, str], ...]
+    seats: tuple[Seat, ...]
+
+    @property
+    def promote(self) -> tuple[NodeId, ...]:
+        """Who is to vote."""
+        return tuple(seat.node for seat in self.seats if not seat.reason)
+
+    @property
+    def demote(self) -> tuple[NodeId, ...]:
+        """Who is not to vote any more."""
+        return tuple(seat.node for seat in self.seats if seat.reason)
 
 
 class Adaptation:
@@ -42,8 +52,7 @@ class Adaptation:
     def __init__(
         self, policy: Policy, nodes: int, faults: int, floor: int = 3, limits: Limits | None = None
     ) -> None:
-        self._policy = policy
-        self._nodes, self._faults, self._floor = nodes, faults, floor
+        self.follow(policy, nodes, faults, floor)
         self.health = HealthBook(limits)
         self.refused = ""
         """Why the last turn that wanted a change proposed none."""
@@ -52,11 +61,16 @@ class Adaptation:
         self._repairs_us: list[int] = []
         self._out_since_us: dict[NodeId, int] = {}
 
+    def follow(self, policy: Policy, nodes: int, faults: int, floor: int) -> None:
+        """From now on this policy chooses, among N nodes of which T may fail."""
+        self._policy = policy
+        self._nodes, self._faults, self._floor = nodes, faults, floor
+
     def step(
         self, configuration: Configuration, leader: NodeId, observed: Iterable[Observation], now_us: int
     ) -> Proposal | None:
         """Take in what the leader observes; return what should change now, if anything."""
-        self.health.see(observed, configuration.voters, now_us)
+        self.health.see(observed, configuration.voters, now_us, configuration.seats)
         self._time_repairs(now_us)
         self._time_changes(configuration, now_us)
         self.refused = ""
@@ -70,29 +84,41 @@ class Adaptation:
             return None
         if frozenset(wanted) == frozenset(configuration.voters):
             return None
-        self.refused = self._why_not(situation, frozenset(wanted))
-        return None if self.refused else self._proposal(situation, wanted)
+        proposal = self._proposal(situation, wanted, now_us)
+        self.refused = self._why_not(situation, proposal)
+        return None if self.refused else proposal
 
     def situation(self, configuration: Configuration, leader: NodeId) -> Situation:
         """What the policy is told."""
         members = frozenset({*configuration.voters, *configuration.learners})
         fit = tuple(node for node in self.health.fit if node in members)
         unfit = tuple(pair for pair in self.health.unfit if pair[0] in members)
-        return Situation(configuration, leader, fit, unfit, self._nodes, self._faults, self._floor)
+        witness = bool(self._fit_witnesses(configuration))
+        return Situation(configuration, leader, fit, unfit, self._nodes, self._faults, self._floor, witness)
 
-    def _why_not(self, situation: Situation, wanted: frozenset[NodeId]) -> str:
-        configuration, fit = situation.configuration, frozenset(situation.fit)
-        if not build(configuration).writes.contains(fit):
+    def _why_not(self, situation: Situation, proposal: Proposal) -> str:
+        """Why a change that is wanted must wait; empty: it need not."""
+        configuration = situation.configuration
+        voting = frozenset((*situation.fit, *self._fit_witnesses(configuration)))
+        if not build(configuration).writes.contains(voting):
             missing = ", ".join(f"{node} ({reason})" for node, reason in situation.unfit)
             return f"no quorum of the committee is fit to decide on a change. Missing: {missing}."
-        if 2 * len(wanted & fit) <= len(wanted):
+        try:
+            target = apply_change(configuration, Reseat(proposal.seats))
+            following = build(target)
+        except ConfigurationError as error:
+            return f"the committee that is wanted cannot be: {error}"
+        if not (following.writes.contains(voting) and following.reads.contains(voting)):
             return "too few of the committee that is wanted are fit to decide."
-        if len(wanted) < len(configuration.voters) and not self.is_change_faster_than_repair:
+        if len(target.voters) < len(configuration.voters) and not self.is_change_faster_than_repair:
             return (
                 "changes of the committee take longer than repairs here, so a smaller one would be up less than "
                 "the present one."
             )
         return ""
+
+    def _fit_witnesses(self, configuration: Configuration) -> tuple[NodeId, ...]:
+        return tuple(node for node in configuration.witnesses if node in self.health.fit)
 
     @property
     def is_change_faster_than_repair(self) -> bool:
@@ -103,16 +129,18 @@ class Adaptation:
         repair = sum(self._repairs_us) / len(self._repairs_us)
         return BREAK_EVEN * change < repair
 
-    def _proposal(self, situation: Situation, wanted: tuple[NodeId, ...]) -> Proposal:
+    def _proposal(self, situation: Situation, wanted: tuple[NodeId, ...], now_us: int) -> Proposal:
+        """The seats that change. Who came back keeps the count of its flaps, so that the next leader has it."""
         voters, reasons = situation.configuration.voters, dict(situation.unfit)
-        promote = tuple(sorted(set(wanted) - set(voters)))
-        demote = tuple(sorted(set(voters) - set(wanted)))
-        why = [(node, "well for long enough") for node in promote]
-        why += [
-            (node, reasons.get(node, "an even committee survives no more than the odd one below"))
-            for node in demote
+        seats = [Seat(node, "", now_us, self._flaps(node)) for node in set(wanted) - set(voters)]
+        seats += [
+            Seat(node, reasons.get(node, SPARE), now_us, self._flaps(node)) for node in set(voters) - set(wanted)
         ]
-        return Proposal(promote, demote, tuple(sorted(why)))
+        return Proposal(tuple(sorted(seats, key=lambda seat: seat.node)))
+
+    def _flaps(self, node: NodeId) -> int:
+        health = self.health.of(node)
+        return 0 if health is None else health.flaps
 
     def _time_repairs(self, now_us: int) -> None:
         """How long nodes were badly seen before they were well again."""

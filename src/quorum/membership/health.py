@@ -1,6 +1,8 @@
 """Who is fit to vote: suspicions that last, and returns that last. A flapping node waits longer each time.
 
-I1  a node is never unfit for less than `hold_us` of being badly seen, unless it is proven to lie.
+What must outlive a leader stands in the configuration, as seats (model.Seat): whoever leads next begins with it.
+
+I1  a node is never unfit for less than `hold_us` of being badly seen, unless it is proven to lie, or held back.
 I2  the wait before a return doubles with each return that did not last, and never exceeds `stable_max_us`.
 """
 
@@ -9,27 +11,36 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from quorum.membership.observation import Limits, Observation
-from quorum.model import NodeId
+from quorum.model import NodeId, Seat
 
 UNREACHABLE = "unreachable"
 BEHIND = "behind"
 LATE = "late"
 LIED = "lied"
+HELD = "held by an operator"
+SPARE = "spare"
+"""The reason of a seat whose holder is well, and has no vote only because the committee is as large as it should
+be."""
+_FOR_GOOD = frozenset((LIED, HELD))
+"""These take effect at once, and time does not end them."""
 
 
 class Health:
-    """What is remembered of one node."""
+    """What is remembered of one node. `seat` is what the configuration records of it, if it does."""
 
-    __slots__ = ("bad_since_us", "flaps", "good_since_us", "is_fit", "reason", "returned_us", "since_us")
+    __slots__ = ("bad_since_us", "flaps", "good_since_us", "is_fit", "reason", "returned_us", "seat", "since_us")
 
-    def __init__(self, now_us: int, is_fit: bool) -> None:
-        self.is_fit = is_fit
-        self.reason = "" if is_fit else "new"
-        self.since_us = now_us
+    def __init__(self, now_us: int, votes: bool, seat: Seat | None = None) -> None:
+        self.seat = seat
+        self.is_fit = votes or (seat is not None and seat.reason == SPARE)
+        self.reason = "" if self.is_fit else (seat.reason if seat is not None else "") or "new"
+        self.since_us = now_us if seat is None else min(now_us, seat.since_us)
         self.bad_since_us: int | None = None
         self.good_since_us: int | None = None
         self.returned_us: int | None = None
-        self.flaps = 0
+        self.flaps = 0 if seat is None else seat.flaps
+        if seat is not None and votes and not seat.reason:
+            self.returned_us = self.since_us
 
     def wait_us(self, limits: Limits) -> int:
         """How long the node must be well before it returns."""
@@ -42,7 +53,7 @@ class Health:
         elif trouble:
             self.good_since_us = None
             self.reason = trouble
-        elif self.reason != LIED:
+        elif self.reason not in _FOR_GOOD:
             if self.good_since_us is None:
                 self.good_since_us = now_us
             if now_us - self.good_since_us >= self.wait_us(limits):
@@ -57,7 +68,7 @@ class Health:
             return
         if self.bad_since_us is None:
             self.bad_since_us = now_us
-        if trouble == LIED or now_us - self.bad_since_us >= limits.hold_us:
+        if trouble in _FOR_GOOD or now_us - self.bad_since_us >= limits.hold_us:
             self.flaps += self.returned_us is not None
             self.returned_us = None
             self._become(False, trouble, now_us)
@@ -74,13 +85,22 @@ class HealthBook:
         self.limits = limits or Limits()
         self._known: dict[NodeId, Health] = {}
 
-    def see(self, observations: Iterable[Observation], voters: Iterable[NodeId], now_us: int) -> None:
+    def see(
+        self,
+        observations: Iterable[Observation],
+        voters: Iterable[NodeId],
+        now_us: int,
+        seats: Iterable[Seat] = (),
+    ) -> None:
         """Take in what was observed. Whoever is seen for the first time is fit if it votes already; a standby has
-        to show first that it is well. Who is not observed any more is forgotten."""
-        voting, known = frozenset(voters), self._known
+        to show first that it is well. So is everybody whose seat was changed, by a policy or an operator. Who is
+        not observed any more is forgotten."""
+        voting, known, recorded = frozenset(voters), self._known, {seat.node: seat for seat in seats}
         self._known = {}
         for seen in sorted(observations, key=lambda each: each.node):
-            health = known.get(seen.node) or Health(now_us, seen.node in voting)
+            health, seat = known.get(seen.node), recorded.get(seen.node)
+            if health is None or health.seat != seat:
+                health = Health(now_us, seen.node in voting, seat)
             health.see(self._trouble(seen), now_us, self.limits)
             self._known[seen.node] = health
 
@@ -102,8 +122,8 @@ class HealthBook:
         """Who may not, and why, by name."""
         return tuple((node, health.reason) for node, health in self._known.items() if not health.is_fit)
 
-    def explain(self, node: NodeId, now_us: int) -> str:
-        """Why a node is in or out, since when, and what would change that."""
+    def explain(self, node: NodeId, now_us: int, votes: bool = True) -> str:
+        """Why a node is in or out, since when, and what would change that. `votes`: whether it has a seat now."""
         health = self._known.get(node)
         if health is None:
             return f"{node} is not observed: it is no member, or this node does not lead."
@@ -111,10 +131,19 @@ class HealthBook:
         if health.is_fit and health.bad_since_us is not None:
             left_us = self.limits.hold_us - (now_us - health.bad_since_us)
             return f"{node} is fit to vote {since}, but is badly seen, and will be out in {_seconds(left_us)}."
+        if health.is_fit and not votes:
+            return (
+                f"{node} is well {since}, and has no vote: the committee is as large as the policy wants it. "
+                "It votes once one of the voters is out."
+            )
         if health.is_fit:
             return f"{node} is fit to vote {since}."
         if health.reason == LIED:
             return f"{node} is out {since}: it is proven to lie. Only another key brings it back."
+        if health.reason == HELD:
+            return (
+                f"{node} is out {since}: an operator took its vote. Only `quorum promote {node}` brings it back."
+            )
         wait = _seconds(health.wait_us(self.limits))
         if health.good_since_us is None:
             return f"{node} is out {since}: {health.reason}. It may return after {wait} of being well."
@@ -125,6 +154,8 @@ class HealthBook:
         limits = self.limits
         if seen.lied:
             return LIED
+        if seen.held:
+            return HELD
         if seen.phi >= limits.suspect_phi:
             return UNREACHABLE
         if seen.lag_entries > limits.lag_entries_max:

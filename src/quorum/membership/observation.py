@@ -11,7 +11,7 @@ class Observation(msgspec.Struct, frozen=True):
     """One member, as it was seen last. `phi` says how sure it is that the node is gone (membership.detector),
     `lag_entries` how far its log is behind the commit index, `latency_us` how long its answers take, and `missed`
     in what share of the latest decisions its vote came too late to count. `lied`: there is transferable
-    evidence."""
+    evidence. `held`: an operator keeps it out of the vote."""
 
     node: NodeId
     phi: float = 0.0
@@ -19,6 +19,7 @@ class Observation(msgspec.Struct, frozen=True):
     latency_us: int = 0
     missed: float = 0.0
     lied: bool = False
+    held: bool = False
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -38,7 +39,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Situation(msgspec.Struct, frozen=True):
     """What a policy decides upon: the committee in force, who leads, and who of all members is fit to vote;
     `unfit` gives the reason for everybody else. `floor`: the fewest voters allowed; `nodes` and `faults`: the N
-    and T that were agreed."""
+    and T that were agreed. `witness`: one is fit, and makes an even number of votes odd."""
 
     configuration: Configuration
     leader: NodeId
@@ -47,3 +48,4 @@ class Situation(msgspec.Struct, frozen=True):
     nodes: int
     faults: int
     floor: int = 3
+    witness: bool = False

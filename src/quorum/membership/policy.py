@@ -8,17 +8,19 @@ first; Jajodia and Mutchler (1990), section 4, for the floor of three.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeAlias
 
 from quorum.errors import ConfigurationError
 from quorum.membership.observation import Situation
-from quorum.model import NodeId
+from quorum.model import NodeId, check_fault_budget
 
 Policy: TypeAlias = Callable[[Situation], Iterable[NodeId]]
 """The voters that a situation asks for; those in force mean that nothing should change."""
 
 FLOOR: Final = 3
+CUSTOM: Final = "custom"
+POLICIES: Final = ("fixed", "adaptive", "participation", CUSTOM)
 ADAPTIVE_FROM: Final = 5
 """From so many members on, adapting the committee is worth something."""
 
@@ -29,10 +31,10 @@ def fixed(situation: Situation) -> tuple[NodeId, ...]:
 
 
 def adaptive(situation: Situation) -> tuple[NodeId, ...]:
-    """All who are fit, but an odd number of them, and the floor at least; a seat that nobody fit is there for
-    stays with who has it."""
+    """All who are fit, but an odd number of votes, and the floor at least; a seat that nobody fit is there for
+    stays with who has it. A fit witness makes an even number odd, so that nobody is left out for it."""
     fit = _by_preference(situation)
-    size = len(fit) - (len(fit) % 2 == 0)
+    size = len(fit) - (len(fit) % 2 == 0 and not situation.witness)
     size = max(size, min(floor_of(situation), situation.nodes))
     return _filled(situation, fit[:size], size)
 
@@ -82,6 +84,33 @@ def usual(nodes: int) -> str:
     return "adaptive" if nodes >= ADAPTIVE_FROM else "fixed"
 
 
+def policy_of(name: str, function: Policy | None = None) -> Policy:
+    """The policy of that name; `function` is the user's own for `custom`. Without one nothing is changed: another
+    node, which has it, may lead next."""
+    if name == CUSTOM:
+        return fixed if function is None else custom(function)
+    return _NAMED[name]
+
+
+def check_policy(name: str, nodes: int, faults: int, floor: int) -> None:
+    """Raise ConfigurationError unless this policy can choose among N nodes of which T may fail."""
+    if name not in POLICIES:
+        raise ConfigurationError(
+            f"policy {name[:40]!r} was asked for, which is none. Name one of {', '.join(POLICIES)}."
+        )
+    if floor < FLOOR:
+        raise ConfigurationError(
+            f"a floor of {floor} voters was asked for, but what fewer than {FLOOR} disks hold is lost too easily. "
+            f"Give {FLOOR} or more."
+        )
+    check_fault_budget(nodes, faults, "crash")
+    if name == "participation" and faults == 0:
+        raise ConfigurationError(
+            f"the participation policy was asked for with T=0, but its n = N-T+1 = {nodes + 1} nodes are more "
+            f"than the N={nodes} there are. Give a T of 1 or more, or use the adaptive policy."
+        )
+
+
 def floor_of(situation: Situation) -> int:
     """The fewest voters: what was configured, and never under three where there are three."""
     return min(situation.nodes, max(FLOOR, situation.floor))
@@ -98,3 +127,6 @@ def _filled(situation: Situation, chosen: list[NodeId], size: int) -> tuple[Node
     reasons = dict(situation.unfit)
     left = sorted(set(situation.configuration.voters) - set(chosen), key=lambda node: (node in reasons, node))
     return tuple(sorted([*chosen, *left[: max(0, size - len(chosen))]]))
+
+
+_NAMED: Final[Mapping[str, Policy]] = {"fixed": fixed, "adaptive": adaptive, "participation": participation}

@@ -14,8 +14,12 @@ import msgspec
 from msgspec.structs import replace
 
 from quorum.errors import ConfigurationError
-from quorum.model import Configuration, NodeId, check_node_id
+from quorum.membership.health import HELD
+from quorum.membership.policy import check_policy
+from quorum.model import Configuration, NodeId, Seat, check_node_id
+from quorum.systems.build import build
 from quorum.systems.expression import parse
+from quorum.systems.weights import check_weights
 
 Role = Literal["voter", "learner", "witness"]
 VOTER: Role = "voter"
@@ -30,22 +34,23 @@ class _Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field
 
 
 class Admit(_Change, frozen=True, tag="admit"):
-    """A new node joins, dialled at `address` ("host:port"; empty: as cluster.toml says)."""
+    """A new node joins, dialled at `address` ("host:port"; empty: as cluster.toml says). A standby is a learner
+    that the policy may let vote."""
 
     node: NodeId
-    role: Role = "voter"
+    role: Role | Literal["standby"] = "voter"
     address: str = ""
     weight: int = 1
 
 
 class Promote(_Change, frozen=True, tag="promote"):
-    """A learner becomes a voter once it has caught up."""
+    """A learner becomes a voter once it has caught up; the policy may put it out again."""
 
     node: NodeId
 
 
 class Demote(_Change, frozen=True, tag="demote"):
-    """A voter becomes a learner: it keeps its data and has no vote."""
+    """A voter becomes a learner: it keeps its data and has no vote, until an operator promotes it."""
 
     node: NodeId
 
@@ -71,11 +76,34 @@ class SetQuorums(_Change, frozen=True, tag="set-quorums"):
     writes: str = ""
 
 
+class Reseat(_Change, frozen=True, tag="reseat"):
+    """What a policy changes: members whose seat has no reason vote from now on, the others do not, all in one
+    change."""
+
+    seats: tuple[Seat, ...]
+
+
+class SetPolicy(_Change, frozen=True, tag="set-policy"):
+    """Another policy puts members in and out of the vote; None leaves the floor, or T, as it is."""
+
+    policy: str
+    floor: int | None = None
+    faults: int | None = None
+
+
 class SetWeight(_Change, frozen=True, tag="set-weight"):
     """The votes of a member; 1 is usual."""
 
     node: NodeId
     weight: int
+
+
+class SetWeights(_Change, frozen=True, tag="set-weights"):
+    """The votes of all who vote, in one change; who is not named has 1. Refused unless any `faults` of them can be
+    lost and a quorum is left. Learners have no weight for later any more."""
+
+    weights: tuple[tuple[NodeId, int], ...]
+    faults: int
 
 
 class SetPriority(_Change, frozen=True, tag="set-priority"):
@@ -85,7 +113,19 @@ class SetPriority(_Change, frozen=True, tag="set-priority"):
     priority: int
 
 
-Change: TypeAlias = Admit | Promote | Demote | Evict | Replace | SetQuorums | SetWeight | SetPriority
+Change: TypeAlias = (
+    Admit
+    | Promote
+    | Demote
+    | Evict
+    | Replace
+    | SetQuorums
+    | SetWeight
+    | SetWeights
+    | SetPriority
+    | Reseat
+    | SetPolicy
+)
 
 _ENCODE = msgspec.json.Encoder()
 _DECODE: msgspec.json.Decoder[Change] = msgspec.json.Decoder(Change)
@@ -96,7 +136,7 @@ def encode_change(change: Change) -> bytes:
     return _ENCODE.encode(change)
 
 
-def decode_change(data: bytes) -> Callable[[Configuration], Configuration]:
+def decode_change(data: bytes, now_us: int = 0) -> Callable[[Configuration], Configuration]:
     """The change as a function of the configuration in force. Raises ConfigurationError if the bytes are none."""
     try:
         change = _DECODE.decode(data)
@@ -104,49 +144,116 @@ def decode_change(data: bytes) -> Callable[[Configuration], Configuration]:
         raise ConfigurationError(
             f"a change of members was asked for, but it cannot be read: {error}. Run compatible versions."
         ) from None
-    return lambda present: apply_change(present, change)
+    return lambda present: apply_change(present, change, now_us)
 
 
-def apply_change(present: Configuration, change: Change) -> Configuration:
-    """The configuration that should follow `present`. Raises ConfigurationError for a change that makes none.
+def apply_change(present: Configuration, change: Change, now_us: int = 0) -> Configuration:
+    """The configuration that should follow `present`, if it is asked for at `now_us`. Raises ConfigurationError
+    for a change that makes none.
 
     Whether its quorums meet, and whether it may be taken up now, is for the protocol to judge.
     """
     if present.outgoing is not None:
         present = replace(present, outgoing=None)  # judged by the protocol: another change is under way
-    match change:
-        case Admit():
-            target = _admit(present, change)
-        case Promote(node):
-            _expect(present, node, LEARNER, "promoted")
-            learners, voters = _without(present.learners, node), _with(present.voters, node)
-            target = replace(present, learners=learners, voters=voters)
-        case Demote(node):
-            _expect(present, node, VOTER, "demoted")
-            learners, voters = _with(present.learners, node), _without(present.voters, node)
-            if not voters:
-                raise ConfigurationError(
-                    f"{node} was to be demoted, but it is the last voter, and nobody else could lead. Promote or "
-                    "admit another first."
-                )
-            target = replace(present, learners=learners, voters=voters)
-        case Evict(nodes):
-            target = _evict(present, nodes)
-        case Replace(old, new, address):
-            target = _replace(present, old, new, address)
-        case SetQuorums(reads, writes):
-            target = replace(present, reads=reads, writes=writes)
-        case SetWeight(node, weight):
-            _expect_member(present, node, "given a weight")
-            target = replace(present, weights=_valued(present.weights, node, _weight(weight), 1))
-        case SetPriority(node, priority):
-            _expect(present, node, VOTER, "given a priority")
-            target = replace(present, priorities=_valued(present.priorities, node, _priority(priority), 1))
+    target = _target(present, change, now_us)
     if target == present:
         raise ConfigurationError(
             "a change of members was asked for, but everything is already as it asks. Look at `quorum members`."
         )
     return replace(target, epoch=present.epoch + 1)
+
+
+def _target(present: Configuration, change: Change, now_us: int) -> Configuration:
+    match change:
+        case Admit():
+            return _admit(present, change, now_us)
+        case Promote(node):
+            _expect(present, node, LEARNER, "promoted")
+            return _seated(present, (Seat(node, "", now_us),))
+        case Demote(node):
+            _expect(present, node, VOTER, "demoted")
+            return _seated(present, (Seat(node, HELD, now_us),))
+        case Reseat(seats):
+            for seat in seats:
+                _expect(present, seat.node, VOTER if seat.reason else LEARNER, "seated anew")
+            return _with_sound_weights(present, _seated(present, seats))
+        case Evict(nodes):
+            return _evict(present, nodes)
+        case Replace():
+            return _replace(present, change, now_us)
+        case SetQuorums(reads, writes):
+            return replace(present, reads=reads, writes=writes)
+        case SetPolicy():
+            return _set_policy(present, change)
+        case SetWeight(node, weight):
+            _expect_member(present, node, "given a weight")
+            return replace(present, weights=_valued(present.weights, node, _weight(weight), 1))
+        case SetWeights():
+            return _set_weights(present, change)
+        case SetPriority(node, priority):
+            _expect(present, node, VOTER, "given a priority")
+            return replace(present, priorities=_valued(present.priorities, node, _priority(priority), 1))
+
+
+def _seated(present: Configuration, seats: tuple[Seat, ...]) -> Configuration:
+    """Those whose seat has no reason vote, the others only store."""
+    into = {seat.node for seat in seats if not seat.reason}
+    out = {seat.node for seat in seats if seat.reason}
+    voters = tuple(sorted({*present.voters, *into} - out))
+    if not voters:
+        raise ConfigurationError(
+            f"{', '.join(sorted(out))} was to be demoted, but it is the last voter, and nobody else could lead. "
+            "Promote or admit another first."
+        )
+    learners = tuple(sorted({*present.learners, *out} - into))
+    known = {seat.node: seat for seat in present.seats} | {seat.node: seat for seat in seats}
+    return replace(present, voters=voters, learners=learners, seats=tuple(known[node] for node in sorted(known)))
+
+
+def _with_sound_weights(present: Configuration, target: Configuration) -> Configuration:
+    """Weights that suited the committee before may let the loss of fewer than T stop the next one: then all weigh
+    the same. What an operator made so stays."""
+    faults = min(target.faults, (len(target.electors) - 1) // 2)
+    if target.weights and _survives(present, faults) and not _survives(target, faults):
+        return replace(target, weights=())
+    return target
+
+
+def _survives(configuration: Configuration, faults: int) -> bool:
+    """Whether any `faults` of those who vote can be lost; True where weights do not count."""
+    votes = build(configuration).writes.as_threshold()
+    if votes is None or configuration.reads or configuration.writes:
+        return True
+    try:
+        check_weights(dict(votes.weights), faults)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _set_weights(present: Configuration, change: SetWeights) -> Configuration:
+    voting = {*present.voters, *present.witnesses}
+    given = dict(change.weights)
+    strangers = sorted(given.keys() - voting)
+    if strangers or len(given) < len(change.weights):
+        what = f"{strangers[0][:80]} has no vote" if strangers else "a member is named twice"
+        raise ConfigurationError(
+            f"weights were given to {len(change.weights)} members, but {what}. Name each voter and witness once, "
+            "and nobody else."
+        )
+    named = (present.writes or present.reads)[:80]
+    if named:
+        raise ConfigurationError(
+            f"weights were given to members, but the sets that decide are named by {named!r}, in which they do "
+            "not count. Go back to the majority by `quorum quorums` first."
+        )
+    for weight in given.values():
+        _weight(weight)
+    target = replace(present, weights=tuple(sorted(pair for pair in given.items() if pair[1] != 1)))
+    votes = build(target).writes.as_threshold()
+    assert votes is not None, "weights decide by a threshold"
+    check_weights(dict(votes.weights), change.faults)
+    return target
 
 
 def role_of(configuration: Configuration, node: NodeId) -> Role | None:
@@ -158,10 +265,17 @@ def role_of(configuration: Configuration, node: NodeId) -> Role | None:
     return "learner" if node in configuration.learners else None
 
 
-def _admit(present: Configuration, change: Admit) -> Configuration:
+def standbys(configuration: Configuration) -> tuple[NodeId, ...]:
+    """The learners that a policy may let vote: those whom no operator keeps out."""
+    held = {seat.node for seat in configuration.seats if seat.reason == HELD}
+    return tuple(node for node in configuration.learners if node not in held)
+
+
+def _admit(present: Configuration, change: Admit, now_us: int) -> Configuration:
     node = check_node_id(change.node)
     role = role_of(present, node)
-    if role is not None and not (role == LEARNER and change.role == VOTER):
+    wanted: Role = LEARNER if change.role == "standby" else change.role
+    if role is not None and not (role == LEARNER and wanted == VOTER):
         raise ConfigurationError(
             f"{node} was to be admitted as a {change.role}, but it is a {role} already. Choose another name, or "
             "evict it first."
@@ -169,7 +283,10 @@ def _admit(present: Configuration, change: Admit) -> Configuration:
     groups = {VOTER: present.voters, LEARNER: present.learners, WITNESS: present.witnesses}
     if role is not None:
         groups[role] = _without(groups[role], node)
-    groups[change.role] = _with(groups[change.role], node)
+    groups[wanted] = _with(groups[wanted], node)
+    seats = tuple(seat for seat in present.seats if seat.node != node)
+    if change.role == LEARNER:
+        seats = tuple(sorted((*seats, Seat(node, HELD, now_us)), key=lambda seat: seat.node))
     addresses = _valued(present.addresses, node, change.address, "") if change.address else present.addresses
     return replace(
         present,
@@ -178,7 +295,16 @@ def _admit(present: Configuration, change: Admit) -> Configuration:
         witnesses=groups[WITNESS],
         weights=_valued(present.weights, node, _weight(change.weight), 1),
         addresses=addresses,
+        seats=seats,
     )
+
+
+def _set_policy(present: Configuration, change: SetPolicy) -> Configuration:
+    floor = present.floor if change.floor is None else change.floor
+    faults = present.faults if change.faults is None else change.faults
+    nodes = len({*present.voters, *standbys(present)})
+    check_policy(change.policy, nodes, faults, floor)
+    return replace(present, policy=change.policy, floor=floor, faults=faults)
 
 
 def _evict(present: Configuration, nodes: tuple[NodeId, ...]) -> Configuration:
@@ -195,12 +321,15 @@ def _evict(present: Configuration, nodes: tuple[NodeId, ...]) -> Configuration:
     return target
 
 
-def _replace(present: Configuration, old: NodeId, new: NodeId, address: str) -> Configuration:
+def _replace(present: Configuration, change: Replace, now_us: int) -> Configuration:
+    old, new, address = change.old, change.new, change.address
     _expect_member(present, old, "replaced")
     role = role_of(present, old)
     assert role is not None, "a member has a role"
     weight, priority = dict(present.weights).get(old, 1), present.priority(old)
-    target = _admit(_forget(present, old), Admit(new, role, address, weight))
+    seat = present.seat(old)
+    standby = role == LEARNER and (seat is None or seat.reason != HELD)
+    target = _admit(_forget(present, old), Admit(new, "standby" if standby else role, address, weight), now_us)
     return replace(
         target,
         priorities=_valued(target.priorities, new, priority, 1),
@@ -223,6 +352,7 @@ def _forget(configuration: Configuration, node: NodeId) -> Configuration:
         weights=tuple(pair for pair in configuration.weights if pair[0] != node),
         addresses=tuple(pair for pair in configuration.addresses if pair[0] != node),
         priorities=tuple(pair for pair in configuration.priorities if pair[0] != node),
+        seats=tuple(seat for seat in configuration.seats if seat.node != node),
     )
 
 

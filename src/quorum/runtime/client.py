@@ -288,8 +288,14 @@ class Client(Calls):
 
     def _with_refusals(self, error: QuorumError) -> QuorumError:
         if isinstance(error, NotLeader) and error.leader is None and self._refusals:
-            return NotLeader(refusals="; ".join(f"{node}: {why}" for node, why in sorted(self._refusals.items())))
+            told = sorted((self._named(endpoint), why) for endpoint, why in self._refusals.items())
+            return NotLeader(refusals="; ".join(f"{node}: {why}" for node, why in told))
         return error
+
+    def _named(self, endpoint: str) -> str:
+        """A node that is missing, by its name, as far as the cluster told it."""
+        node = self._session.directory.node_at(endpoint)
+        return f"{node} at {endpoint}" if node else endpoint
 
     def _now_us(self) -> int:
         return int(self._loop.time() * 1e6)

@@ -17,10 +17,18 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 
 from quorum.errors import ConfigurationError
+from quorum.membership.policy import POLICIES
 from quorum.model import Configuration, NodeId, check_fault_budget, check_node_id
-from quorum.runtime import toml
-from quorum.runtime.byzantine_config import POLICIES, check_byzantine_cluster, system_of
+from quorum.runtime import byzantine_config, toml
+from quorum.runtime.byzantine_config import check_byzantine_cluster, system_of
 from quorum.runtime.object_names import check_place, named_objects
+from quorum.runtime.participation_config import (
+    DURATIONS,
+    Participation,
+    check_function,
+    check_participation,
+    check_weights_followed,
+)
 
 if TYPE_CHECKING:
     from quorum.protocols.raft.settings import Settings
@@ -32,6 +40,7 @@ DEFAULT_PATH = Path(".quorum", "cluster.toml")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_INCARNATION = re.compile(r"[1-9][0-9]{0,8}-[0-9a-f]{16}")
 _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
 )
@@ -102,7 +111,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `objects` names the classes of replicated objects, by the names of the objects, and `ledger` that of the
     ledger's application ("": there is no ledger). `reads` and `writes` are quorum
     expressions over member ids; empty text means the weighted majority. `faults` is T, the members that may fail,
-    or None for as many as the members allow.
+    or None for as many as the members allow. `incarnation` is written by `quorum recover`: nodes of another one
+    are refused.
     """
 
     cluster_id: str
@@ -115,8 +125,10 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     faults: Annotated[int, msgspec.Meta(ge=0, le=10_000)] | None = None
     timing: Timing = Timing()
     limits: Limits = Limits()
+    participation: Participation = Participation()
     objects: dict[str, str] = {}
     ledger: str = ""
+    incarnation: str = ""
 
     @property
     def is_loopback(self) -> bool:
@@ -139,7 +151,14 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             reads=self.reads,
             writes=self.writes,
             weights=tuple(sorted((member.id, member.weight) for member in self.members if member.weight != 1)),
+            policy=self.policy,
+            floor=self.participation.floor,
+            faults=self._tolerated(),
         )
+
+    def _tolerated(self) -> int:
+        """T: what was given, or as many crashes as the voters survive."""
+        return (len(self._with_role("voter")) - 1) // 2 if self.faults is None else self.faults
 
     def _with_role(self, role: str) -> tuple[NodeId, ...]:
         return tuple(sorted(member.id for member in self.members if member.role == role))
@@ -258,10 +277,16 @@ def parse_cluster(text: str) -> ClusterConfig:
         raw["objects"] = named_objects(raw["objects"])
     if "ledger" in raw:
         check_place("ledger", raw["ledger"])
-    for name, kind in (("timing", Timing), ("limits", Limits)):
+    check_function(raw.get("participation"))
+    for name, kind in (("timing", Timing), ("limits", Limits), ("participation", Participation)):
         if isinstance(raw.get(name), dict):
             toml.check_keys(raw[name], kind, f"{name}.", ClusterConfig)
-    timing, members = raw.get("timing"), raw.get("members")
+    timing, members, participation = raw.get("timing"), raw.get("members"), raw.get("participation")
+    if isinstance(participation, dict):
+        raw["participation"] = {
+            key: parse_duration(value, f"participation.{key}") if key in DURATIONS else value
+            for key, value in participation.items()
+        }
     if isinstance(timing, dict):
         raw["timing"] = {
             key: value if key in ("lease_reads", "clock_drift_ppm") else parse_duration(value, f"timing.{key}")
@@ -380,6 +405,11 @@ def _check_choices(cluster: ClusterConfig) -> None:
             f"cluster_id = {toml.shown(cluster.cluster_id)} was given, but it is part of every message and file. "
             "Use 1 to 63 letters, digits, '.', '_' and '-', starting with a letter or digit."
         )
+    if cluster.incarnation and (_INCARNATION.fullmatch(cluster.incarnation) is None or cluster.model != "crash"):
+        raise ConfigurationError(
+            f"incarnation = {toml.shown(cluster.incarnation)} was given, but `quorum recover` writes it, for a "
+            "cluster whose members crash. Copy the line from the machine where that was run, or leave it out."
+        )
     _check_one_of("model", cluster.model, ("crash", "byzantine"))
     _check_one_of("engine", cluster.engine, ("raft", "pbft"))
     if cluster.model == "crash" and cluster.engine != "raft":
@@ -387,7 +417,10 @@ def _check_choices(cluster: ClusterConfig) -> None:
             f'engine = "{cluster.engine}" was asked for with model = "crash", but it is for members that may lie. '
             'Set engine = "raft", or model = "byzantine".'
         )
-    _check_one_of("policy", cluster.policy, POLICIES if cluster.model == "byzantine" else ("fixed",))
+    check_weights_followed(cluster.participation, cluster.model, cluster.writes or cluster.reads)
+    _check_one_of(
+        "policy", cluster.policy, byzantine_config.POLICIES if cluster.model == "byzantine" else POLICIES
+    )
 
 
 def _check_members(cluster: ClusterConfig) -> None:
@@ -445,7 +478,9 @@ def _check_quorums(cluster: ClusterConfig) -> None:
         check_byzantine_cluster(cluster)
         return
     check_fault_budget(len(cluster.members), cluster.faults or 0, "crash")
-    system = build(cluster.configuration())
+    first = cluster.configuration()
+    check_participation(cluster.policy, cluster.participation, len(cluster.members), first.faults)
+    system = build(first)
     check_raft(system)
     if cluster.faults and (
         cluster.reads or cluster.writes or any(member.weight != 1 for member in cluster.members)

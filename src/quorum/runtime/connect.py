@@ -67,6 +67,8 @@ class Place:
         self.discover = discover
         self.sign_each = False
         """Whether clients sign each command alone."""
+        self.file: Path | None = None
+        """The cluster.toml that named it, if one did."""
         self.cluster_id = cluster_id
         self._tls = tls
 
@@ -362,8 +364,11 @@ def at_config(cluster: Path, tls: Path | str | None = None, identity: str | None
     config = load_cluster(cluster)
     keys = cluster.parent / KEYS_FOLDER if tls is None else Path(tls)
     if tls is None and _is_insecure(cluster, [member.id for member in config.members]):
-        return place_of(config, None, identity, signing_keys=keys)
-    return place_of(config, keys, identity)
+        place = place_of(config, None, identity, signing_keys=keys)
+    else:
+        place = place_of(config, keys, identity)
+    place.file = cluster
+    return place
 
 
 def place_of(

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable
 
 from quorum.errors import QuorumError, RemoteProtocolError
+from quorum.membership.recovery import difference
 from quorum.runtime.codec import Frame, cluster_tag, encode_frame
 from quorum.runtime.connection import Address, Complaints, ConnectionOwner, FrameConnection, tls_reason
 from quorum.runtime.handshake import (
     CONTROL_CHANNEL,
     HANDSHAKE,
+    PEER,
     PROTOCOL_VERSION,
     Hello,
     HelloRejected,
@@ -136,6 +138,11 @@ class _Call:
             raise RemoteProtocolError(
                 self._where, f"is {shown(answer.node)}, and {hello.to} was called. Check the addresses."
             )
+        if hello.role == PEER:
+            ours, theirs = hello.cluster_incarnation, answer.cluster_incarnation
+            apart = difference(shown(answer.node), theirs, hello.node, ours)
+            if apart is not None:  # a release that does not ask for it welcomes everybody
+                raise HelloRejected(f"{self._where} was called: {apart}")
         if connection.is_encrypted and connection.peer_identity != answer.node:
             named = shown(connection.peer_identity or "nobody")
             raise RemoteProtocolError(

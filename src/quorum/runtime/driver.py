@@ -22,8 +22,19 @@ from quorum.protocols import effects, events
 from quorum.protocols.replica import Replica
 from quorum.runtime.comparison import Comparison
 from quorum.runtime.digests import Done
-from quorum.runtime.messages import OF_COMMITTEE, Chunk, ChunkRequest, PieceRequest, Pieces, StateDigest
-from quorum.runtime.ports import Application, Attendant, Observer, Ports, Requests
+from quorum.runtime.echoes import ECHO, Echoes
+from quorum.runtime.messages import (
+    OF_COMMITTEE,
+    Chunk,
+    ChunkRequest,
+    Echo,
+    EchoReply,
+    PieceRequest,
+    Pieces,
+    RoundTripsTold,
+    StateDigest,
+)
+from quorum.runtime.ports import Application, Attendant, Observer, Ports, Requests, Steward
 from quorum.runtime.snapshot_keeper import SnapshotKeeper
 from quorum.runtime.stragglers import Stragglers
 from quorum.runtime.ticks import TICK, Ticks
@@ -35,11 +46,16 @@ ENTRY_BYTES = 1024
 SPACE = "space"
 """The driver's own timer: a full disk is tried again."""
 SPACE_RETRY_US = 1_000_000
+STEWARD = "steward"
+"""The driver's own timer: whoever looks after the members has a turn."""
+STEWARDS_TOKEN = -1
+"""Under it the steward's changes are proposed; requests of others have tokens from 1."""
 TAIL_BLOCKS = 64
 LOT_BYTES_MAX = 256 * 1024
 LOT_ENTRIES_MAX = 512
 """After about this much, watchers look at what changed: the application keeps its newest changes only."""
-_BESIDE = frozenset((ChunkRequest, Chunk, PieceRequest, Pieces, StateDigest, *OF_COMMITTEE))
+_ECHOES = frozenset((Echo, EchoReply, RoundTripsTold))
+_BESIDE = frozenset((ChunkRequest, Chunk, PieceRequest, Pieces, StateDigest, *OF_COMMITTEE)) | _ECHOES
 """What is not the replica's affair. What is the attendant's is dropped where there is none."""
 
 
@@ -58,6 +74,8 @@ class Driver:
         requests: Requests,
         observer: Observer,
         digest_entries: int = 50_000,
+        steward: Steward | None = None,
+        echoes: Echoes | None = None,
     ) -> None:
         self.node = replica.node
         self.replica = replica
@@ -95,7 +113,9 @@ class Driver:
         self.snapshots = SnapshotKeeper(
             self.node, ports, application, requests, observer, self.comparison, self._events.append, self._fail
         )
+        self.echoes = echoes
         self._ticks = Ticks(application, ports.timers, ports.clock)
+        self.steward = steward
         self._attendant: Attendant | None = None
         self.stopped = False
         self._perform_by_type = {
@@ -114,6 +134,11 @@ class Driver:
             effects.Verify: self._verify,
             effects.Completed: self._complete,
         }
+
+    @property
+    def now_us(self) -> int:
+        """This node's time."""
+        return self._clock.now_us()
 
     @property
     def is_idle(self) -> bool:
@@ -135,6 +160,8 @@ class Driver:
             self._observer.stood_at(self.applied_index)
         started = events.Started(self._clock.now_us(), durable, bootstrap)
         self._perform(self.replica.step(started))
+        if self.echoes is not None:
+            self.echoes.start()
         if durable.snapshot is not None and durable.snapshot.place:
             self.comparison.publish(self.applied_index)
         if self._attendant is not None:
@@ -164,6 +191,9 @@ class Driver:
             self.snapshots.on_piece_request(sender, message)  # type: ignore[arg-type]
         elif kind is Pieces:
             self.snapshots.on_pieces(sender, message, attached)  # type: ignore[arg-type]
+        elif kind in _ECHOES:
+            if self.echoes is not None:
+                self.echoes.on_message(sender, message)  # type: ignore[arg-type]
         elif kind is StateDigest:
             self.comparison.on_digest(sender, message)  # type: ignore[arg-type]
 
@@ -206,6 +236,11 @@ class Driver:
     def timer_fired(self, name: str) -> None:
         if name == SPACE:
             self._waits_for_space = False
+        elif name == STEWARD:
+            self._look_after()
+        elif name == ECHO:
+            if self.echoes is not None:
+                self.echoes.fired()
         elif self._attendant is not None and name == self._attendant.timer:
             self._attendant.fired()
         elif name != TICK:
@@ -215,6 +250,18 @@ class Driver:
             failure = self.application.expiry_failure
             if failure is not None:
                 self._observer.degraded(f"what is due does not expire: {failure.kind}: {failure.message}")
+
+    def _look_after(self) -> None:
+        """Let the steward look at the members; what it wants is an event like an operator's."""
+        if self.steward is not None:
+            target = self.steward.turn(self._clock.now_us())
+            if target is not None:
+                self.change(STEWARDS_TOKEN, target)
+            successor = self.steward.successor()
+            if successor is not None:
+                self.transfer(STEWARDS_TOKEN, successor)
+            if self.steward.leads:
+                self._timers.set(STEWARD, self.steward.period_us)
 
     def peer_lost(self, node: NodeId) -> None:
         self._events.append(events.PeerLost(self._clock.now_us(), node))
@@ -405,16 +452,20 @@ class Driver:
             index += 1
 
     def _complete(self, effect: effects.Completed) -> None:
-        if self._attendant is not None and effect.tokens[0] < 0:
+        if self.steward is not None and effect.tokens == (STEWARDS_TOKEN,):
+            self.steward.done(None)
+        elif self._attendant is not None and effect.tokens[0] < 0:
             self._attendant.approved(effect.tokens[0], None)
         else:
             self._requests.completed(effect.tokens)
 
     def _refuse(self, effect: effects.Refused) -> None:
-        if self._attendant is not None and effect.tokens[0] < 0:
+        if self.steward is not None and effect.tokens == (STEWARDS_TOKEN,):
+            self.steward.done(effect.error)
+        elif self._attendant is not None and effect.tokens[0] < 0:
             self._attendant.approved(effect.tokens[0], effect.error)
-            return
-        self._requests.refused(effect.tokens, effect.error)
+        else:
+            self._requests.refused(effect.tokens, effect.error)
 
     def _read_ready(self, effect: effects.ReadReady) -> None:
         if effect.index <= self.applied_index:
@@ -436,6 +487,8 @@ class Driver:
     def _role_changed(self, effect: effects.RoleChanged) -> None:
         if effect.leader != self.node:
             self._forget_admitted()
+        if self.steward is not None and self.steward.lead(effect.leader == self.node, self._clock.now_us()):
+            self._timers.set(STEWARD, self.steward.period_us)
         self._observer.role_changed(effect.role, effect.term, effect.leader)
 
     def _report(self, effect: effects.Report) -> None:

@@ -30,8 +30,10 @@ from quorum.runtime.driver import Driver
 from quorum.runtime.evidence_book import EvidenceBook
 from quorum.runtime.fresh_keys import FreshKeyFile
 from quorum.runtime.keyring import load_public_keys
+from quorum.runtime.participation_config import load_policy
 from quorum.runtime.ports import Ports, Transport, Verifier
 from quorum.runtime.status import Evicted, Proposed
+from quorum.runtime.steward import RaftSteward
 from quorum.runtime.verifying import CachingVerifier
 
 LIMITS = Limits(lag_entries_max=1_000)
@@ -58,6 +60,11 @@ class Seen(msgspec.Struct, frozen=True):
     committee: str = ""
     approvals: dict[str, tuple[NodeId, ...]] = {}
     proposed: tuple[Proposed, ...] = ()
+    policy: str = ""
+    explained: dict[NodeId, str] = {}
+    policy_waits: str = ""
+    weighing: str = ""
+    last_term: int = 0
     floor: int = 0
     evicted: tuple[Evicted, ...] = ()
     complaints: dict[NodeId, tuple[NodeId, ...]] = {}
@@ -78,6 +85,9 @@ class RaftEngine:
     def __init__(self, config: NodeConfig, cluster: ClusterConfig) -> None:
         settings = cluster.raft_settings()
         self.replica = RaftReplica(config.node, Random(SystemRandom().getrandbits(256)), settings)
+        function = load_policy(cluster.participation.function, config.cluster.parent)
+        limits = cluster.participation.limits()
+        self.steward: RaftSteward = RaftSteward(self.replica, settings.heartbeat_us, limits, function)
         self.digest_entries = cluster.limits.digest_entries
         self.farewell_us = DEPARTED_BEATS * settings.election_timeout_us
         self.followers: frozenset[NodeId] = frozenset()
@@ -114,6 +124,11 @@ class RaftEngine:
             state.may_vote,
             () if change is None else tuple(sorted(change.arriving - change.ready)),
             dict(sorted(state.acked.items())) if state.role == LEADER else {},
+            policy=state.configuration.policy,
+            explained=self.steward.explained(),
+            policy_waits=self.steward.why_not,
+            weighing=self.steward.weighing,
+            last_term=state.log.last_term,
         )
 
 
@@ -142,6 +157,7 @@ class PbftEngine:
         self.evidence = EvidenceBook(config.data, self._committee_of, genesis, self._changes_to)
         self.verifier: Verifier | None = CachingVerifier()
         self.is_eager = False
+        self.steward: RaftSteward | None = None
         self.digest_entries = settings.state_blocks
         self.farewell_us = 0
         self.followers = frozenset(member.id for member in cluster.members)

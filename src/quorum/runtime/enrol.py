@@ -14,16 +14,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from quorum.errors import ConfigurationError
-from quorum.model import NodeId, check_node_id
+from quorum.membership.recovery import policy_after
+from quorum.model import NodeId, Recovery, check_node_id
 from quorum.runtime import keyring, toml
 from quorum.runtime.config import Address, ClusterConfig, load_cluster, load_node, parse_address, parse_cluster
+from quorum.runtime.files import RealFiles, durably
 from quorum.runtime.setup import KEYS_FOLDER, NODE_FILE, free_ports, node_text
 
 LOCK_FILE = ".members.lock"
 LOCK_S = 10.0
 POLL_S = 0.02
 _MEMBER = re.compile(r"(?m)^\[\[members\]\]")
+_POLICY = re.compile(r"(?m)^(policy[ \t]*=[ \t]*)\"([a-z]+)\"")
+_ROLE = re.compile(r"(?m)^role[ \t]*=.*\n")
+_WRITTEN = "# Written by quorum recover"
+_ID = re.compile(r"(?m)^id[ \t]*=[ \t]*[\"']([a-z0-9-]+)[\"']")
 
 
 def add_member(cluster: Path, node: NodeId, role: str = "voter", address: str | None = None) -> ClusterConfig:
@@ -71,6 +79,63 @@ def remove_member(cluster: Path, node: NodeId) -> ClusterConfig:
     done."""
     with _alone(cluster):
         return _remove_member(cluster, node)
+
+
+def enter_incarnation(cluster: Path, recovery: Recovery) -> ClusterConfig:
+    """Write into cluster.toml which incarnation the cluster is of, and leave its survivor as the only member. The
+    quorums and the number of faults that were meant for others go, too; the log says who decides. Twice is once.
+
+    Raises ConfigurationError if that cannot be done.
+    """
+    with _alone(cluster):
+        before = load_cluster(cluster)
+        if before.incarnation == recovery.incarnation:
+            return before
+        text = _entered(toml.read_text(cluster, "cluster.toml"), recovery)
+        expected = replace(
+            before,
+            members=(replace(before.member(recovery.survivor), role="voter"),),
+            reads="",
+            writes="",
+            faults=None,
+            policy=policy_after(before.policy),
+            incarnation=recovery.incarnation,
+        )
+        try:
+            found = parse_cluster(text)
+        except ConfigurationError as error:
+            raise _by_hand(cluster, recovery, str(error).removesuffix(".")) from None
+        if found != expected:
+            raise _by_hand(cluster, recovery, "it is written in another way than quorum init does")
+        _replace(cluster, text)
+        return found
+
+
+def _entered(text: str, recovery: Recovery) -> str:
+    """The text of a cluster.toml with the incarnation, and no member but the survivor; whether it says what it
+    should is for the caller to see."""
+    starts = [match.start() for match in _MEMBER.finditer(text)] or [len(text)]
+    blocks = [text[begin:end] for begin, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+    kept = [_ROLE.sub("", block) for block in blocks if _id_of(block) == recovery.survivor]
+    head = re.sub(rf"(?m)^((reads|writes|faults|incarnation)[ \t]*=|{_WRITTEN}).*\n", "", text[: starts[0]])
+    head = _POLICY.sub(lambda found: f"{found[1]}{toml.quoted(policy_after(found[2]))}", head)
+    line = f"incarnation = {toml.quoted(recovery.incarnation)}\n"
+    named = f"{_WRITTEN}: nodes of another incarnation are refused.\n{line}"
+    head = re.sub(r"(?m)^cluster_id[ \t]*=.*\n", lambda found: f"{found[0]}{named}", head, count=1)
+    return head + "".join(kept)
+
+
+def _id_of(block: str) -> NodeId:
+    found = _ID.search(block)
+    return found[1] if found else ""
+
+
+def _by_hand(cluster: Path, recovery: Recovery, why: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{cluster} was to name incarnation {recovery.incarnation}, but the file cannot be changed safely: {why}. "
+        f'The cluster is recovered. Write incarnation = "{recovery.incarnation}" below cluster_id by hand, and '
+        f"leave no [[members]] but {recovery.survivor}."
+    )
 
 
 @contextmanager
@@ -130,9 +195,13 @@ def _block(node: NodeId, listen: Address, role: str) -> str:
 
 def _replace(path: Path, text: str) -> None:
     beside = path.with_name(path.name + ".new")
-    beside.write_text(text, encoding="utf-8")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     beside.chmod(0o644)
     os.replace(beside, path)
+    durably(RealFiles().fsync_dir, str(path.absolute().parent), str(path))
 
 
 def _free_address(cluster: ClusterConfig) -> Address:

@@ -189,6 +189,21 @@ def _in_use(path: str, handle: int) -> ConfigurationError:
     )
 
 
+def is_held(path: str) -> bool:
+    """Whether a process holds the data folder at `path`, as a node that runs does."""
+    try:
+        handle = os.open(f"{path}/{LOCK_NAME}", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 @contextmanager
 def held_unchanged(path: str) -> Iterator[Identity]:
     """Whose data folder this is; no node starts on it meanwhile, and not a byte of it is changed.

@@ -13,9 +13,11 @@ from quorum.certificate.genesis import decode_genesis
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Buffer
 from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloaded, QuorumError
 from quorum.header import Batch, Header
+from quorum.membership.policy import CUSTOM
 from quorum.membership.reconfiguration import decode_change
-from quorum.model import Configuration, NodeId
+from quorum.model import Configuration, NodeId, encode_configuration
 from quorum.protocols.pbft.replica import PbftReplica
+from quorum.protocols.raft.replica import RaftReplica
 from quorum.runtime import messages
 from quorum.runtime.backup_offer import BackupOffer, encode_offer
 from quorum.runtime.committees import changes_after
@@ -294,10 +296,18 @@ class Gateway:
             return
         try:
             present = driver.replica.configuration
-            target = decode_change(body)(present)
+            target = decode_change(body, driver.now_us)(present)
             _check_target(present, target, self._addresses)
+            _check_function(driver, target)
         except ConfigurationError as error:
             client.answer(self._failure(request.request, error), ())
+            return
+        if request.dry:
+            assert isinstance(driver.replica, RaftReplica), "the other engine changes nothing so"
+            refusal = driver.replica.objection(target)
+            body = encode_configuration(target)
+            answer = Result(request.request, OK) if refusal is None else self._failure(request.request, refusal)
+            client.answer(answer, (body,) if refusal is None else ())
             return
         driver.change(self._operation(client, request.request), target)
 
@@ -447,6 +457,14 @@ def _unchangeable(what: str) -> ConfigurationError:
         f"{what} was asked for, but no leader changes a committee whose members may lie, and its view decides who "
         "orders. Its operators use quorum approve for other members. Ask a cluster of crash mode for all else."
     )
+
+
+def _check_function(driver: Driver, target: Configuration) -> None:
+    if target.policy == CUSTOM and (driver.steward is None or not driver.steward.has_function):
+        raise ConfigurationError(
+            f"the custom policy was asked for, but {driver.node}, which leads, has no function. Name it in "
+            'cluster.toml, [participation] function = "MODULE:NAME", and restart the nodes one after the other.'
+        )
 
 
 def _check_target(present: Configuration, target: Configuration, known: Mapping[NodeId, str]) -> None:

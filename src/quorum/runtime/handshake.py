@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from quorum.errors import QuorumError
+from quorum.membership.recovery import difference
 from quorum.model import NODE_ID_PATTERN, NodeId
 from quorum.runtime.codec import CHANNEL_MAX, MessageCodec
 from quorum.runtime.keyring import CLIENT_PREFIX
@@ -25,7 +26,8 @@ class Hello(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
     """Caller to listener, first frame: `node` (for a client its own name, without `client.`) calls `to`.
 
     A client may leave `cluster` and `to` empty, when it knows an address only, and `node` empty, when its
-    certificate says it. `incarnation` grows from life to life of a node.
+    certificate says it. `incarnation` grows from life to life of a node; `cluster_incarnation` is the one of the
+    cluster that a peer's log is of (model.Recovery). Clients go on with any.
     """
 
     protocol_version: int
@@ -34,6 +36,7 @@ class Hello(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=1):
     node: str
     to: str
     incarnation: int = 0
+    cluster_incarnation: str = ""
 
 
 class Welcome(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2):
@@ -43,6 +46,7 @@ class Welcome(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=2):
     cluster: str
     node: NodeId
     incarnation: int
+    cluster_incarnation: str = ""
 
 
 class Rejected(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3):
@@ -59,11 +63,13 @@ class HelloRejected(QuorumError):
 
 
 class Listening(msgspec.Struct, frozen=True):
-    """What a listener knows when it judges a hello: its own name, its cluster, and the other nodes of it."""
+    """What a listener knows when it judges a hello: its own name, its cluster, the other nodes of it, and which
+    incarnation of the cluster its log is of."""
 
     node: NodeId
     cluster: str
     peers: Collection[NodeId]
+    incarnation: str = ""
 
 
 def shown(text: str) -> str:
@@ -102,6 +108,9 @@ def _objection_to_peer(hello: Hello, listening: Listening, is_encrypted: bool, i
             f"a peer called itself {listening.node}, but that is the node it called. "
             "Give every node its own id and address."
         )
+    apart = difference(shown(hello.node), hello.cluster_incarnation, listening.node, listening.incarnation)
+    if apart is not None:
+        return apart
     if hello.node not in listening.peers:
         return (
             f"{shown(hello.node)} called as a peer, but {listening.node} knows no node of that name. "

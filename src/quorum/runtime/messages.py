@@ -62,25 +62,43 @@ class StateDigest(Wire, frozen=True, gc=False, array_like=True, tag=22):
     digest: bytes
 
 
-class Complaints(Wire, frozen=True, gc=False, array_like=True, tag=25):
+class Echo(Wire, frozen=True, gc=False, array_like=True, tag=25):
+    """Driver to every other: send this number back at once."""
+
+    number: int
+
+
+class EchoReply(Wire, frozen=True, gc=False, array_like=True, tag=26):
+    """The answer."""
+
+    number: int
+
+
+class RoundTripsTold(Wire, frozen=True, gc=False, array_like=True, tag=27):
+    """Driver to the leader: how long my round trips with the others take, in microseconds."""
+
+    took_us: dict[str, int]
+
+
+class Complaints(Wire, frozen=True, gc=False, array_like=True, tag=28):
     """Member to every other: complaints of one epoch, its own or such as it holds."""
 
     complaints: tuple[Complaint, ...]
 
 
-class AskReadmission(Wire, frozen=True, gc=False, array_like=True, tag=26):
+class AskReadmission(Wire, frozen=True, gc=False, array_like=True, tag=29):
     """Who was evicted for being slow to every member, again and again: I ask to come back."""
 
     request: Readmission
 
 
-class ShowState(Wire, frozen=True, gc=False, array_like=True, tag=27):
+class ShowState(Wire, frozen=True, gc=False, array_like=True, tag=30):
     """The same to every member: this is what I have."""
 
     shown: ShownState
 
 
-class GiveEvidence(Wire, frozen=True, gc=False, array_like=True, tag=28):
+class GiveEvidence(Wire, frozen=True, gc=False, array_like=True, tag=31):
     """Member to every other: who asks to come back lied once, and this proves it."""
 
     evidence: Evidence
@@ -97,6 +115,9 @@ PeerMessage = (
     | PieceRequest
     | Pieces
     | StateDigest
+    | Echo
+    | EchoReply
+    | RoundTripsTold
     | Complaints
     | AskReadmission
     | ShowState
@@ -153,9 +174,11 @@ class LinkFaultRequest(Wire, frozen=True, gc=False, array_like=True, tag=44):
 
 
 class ChangeRequest(Wire, frozen=True, gc=False, array_like=True, tag=45):
-    """Change the members: a membership.reconfiguration.Change is attached. The leader answers, once it is done."""
+    """Change the members: a membership.reconfiguration.Change is attached. The leader answers, once it is done; or
+    with `dry` at once, with the configuration that would follow, and changes nothing."""
 
     request: int
+    dry: bool = False
 
 
 class TransferRequest(Wire, frozen=True, gc=False, array_like=True, tag=46):

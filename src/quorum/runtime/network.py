@@ -140,12 +140,13 @@ class Network:
         self.cluster_id = cluster_id
         self.tag = cluster_tag(cluster_id)
         self.incarnation = incarnation
+        self.cluster_incarnation = ""
         self.handler = handler
         self.limits = limits or Limits()
         self.complaints = Complaints()
         self._peers = {name: peers[name] for name in sorted(peers) if name != node}
         self.faults = LinkFaults(self._peers, is_allowed=allow_faults)
-        self.listening = Listening(node, cluster_id, frozenset(self._peers))
+        self.listening = self._listening()
         self._tls = tls
         self._rng = rng or Random()
         self._links: dict[NodeId, _PeerLink] = {}
@@ -218,8 +219,17 @@ class Network:
             if peer != self.node:
                 self._peers[peer] = peers[peer]
                 self.faults.admit(peer)
-        self.listening = Listening(self.node, self.cluster_id, frozenset(self._peers))
+        self.listening = self._listening()
         self._dial_wanted()
+
+    def belong(self, cluster_incarnation: str) -> None:
+        """Say, before `start`, of which incarnation of the cluster this node's log is: nodes of another one are
+        refused."""
+        self.cluster_incarnation = cluster_incarnation
+        self.listening = self._listening()
+
+    def _listening(self) -> Listening:
+        return Listening(self.node, self.cluster_id, frozenset(self._peers), self.cluster_incarnation)
 
     def keep(self, nodes: Collection[NodeId], farewell_s: float) -> None:
         """Dial these nodes alone from now on. Another one is dialled `farewell_s` longer, so that it can be told
@@ -292,7 +302,8 @@ class Network:
 
     def admit(self, connection: FrameConnection, hello: Hello) -> None:
         """Welcome a caller that there is no objection to."""
-        welcome = Welcome(PROTOCOL_VERSION, self.cluster_id, self.node, self.incarnation)
+        of_cluster = self.cluster_incarnation
+        welcome = Welcome(PROTOCOL_VERSION, self.cluster_id, self.node, self.incarnation, of_cluster)
         connection.send(encode_frame(self.tag, CONTROL_CHANNEL, HANDSHAKE.encode(welcome)))
         if hello.role == PEER:
             self._open_link(hello.node, connection, hello.incarnation)
@@ -353,7 +364,8 @@ class Network:
 
     async def _keep_dialling(self, peer: NodeId) -> None:
         loop = asyncio.get_running_loop()
-        hello = Hello(PROTOCOL_VERSION, self.cluster_id, PEER, self.node, peer, self.incarnation)
+        lives = (self.incarnation, self.cluster_incarnation)
+        hello = Hello(PROTOCOL_VERSION, self.cluster_id, PEER, self.node, peer, *lives)
 
         def open_session(connection: FrameConnection, welcome: Welcome) -> ConnectionOwner:
             return self._open_link(peer, connection, welcome.incarnation)

@@ -9,6 +9,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from random import SystemRandom
 from secrets import randbits
 from typing import Any
 
@@ -20,12 +21,14 @@ from quorum.entry import Buffer, split_entries
 from quorum.errors import ConfigurationError, QuorumError, RemoteProtocolError
 from quorum.header import Header
 from quorum.membership.reconfiguration import VOTER, WITNESS, role_of
+from quorum.membership.recovery import difference, incarnation_here
 from quorum.model import Configuration, NodeId
 from quorum.runtime.awake import PERIOD_S, Awake
 from quorum.runtime.clock import LoopTimers, SystemClock
 from quorum.runtime.codec import Frame, MessageCodec
 from quorum.runtime.config import ClusterConfig, NodeConfig, load_cluster, parse_address
 from quorum.runtime.driver import Driver
+from quorum.runtime.echoes import Echoes
 from quorum.runtime.engine import Lie, engine_of, honest
 from quorum.runtime.files import RealFiles
 from quorum.runtime.folder import DataFolder
@@ -54,6 +57,7 @@ from quorum.runtime.messages import (
 from quorum.runtime.network import ClientConnection, Network
 from quorum.runtime.object_classes import load_classes
 from quorum.runtime.operator_face import OperatorFace
+from quorum.runtime.participation_config import NETWORK
 from quorum.runtime.ports import Ports
 from quorum.runtime.snapshots import SnapshotStore
 from quorum.runtime.verifying import CachingVerifier
@@ -169,18 +173,13 @@ class Node:
         folder = DataFolder.open(config.data, cluster.cluster_id, config.node, bootstrap=begins)
         try:
             await asyncio.sleep(0)
-            if not folder.used and not begins:
-                raise ConfigurationError(
-                    f"{config.node} was started, but {config.data} holds no data of it. If the cluster is new, "
-                    "start it once with --bootstrap; if it joins a cluster that runs, with --join. If its data "
-                    "was lost, it must not vote again under this name: evict it, then admit another."
-                )
+            self._check_start(folder)
             folder.check_ledger(self._ledger_mark)
             self._assemble(folder, tls)
             awake = Awake() if config.awake else None
             try:
                 await asyncio.sleep(0)
-                self.driver.start(cluster.configuration() if self._bootstrap else None)
+                self._start_driver()
                 await asyncio.sleep(0)
                 await self._first_records_durable()
                 if self._failure is None:
@@ -209,6 +208,28 @@ class Node:
             folder.close()
         if self._failure is not None:
             raise self._failure
+
+    def _check_start(self, folder: DataFolder) -> None:
+        """Raise ConfigurationError for a node without data that does not begin, or one that begins again what was
+        recovered."""
+        node, incarnation = self.config.node, self.cluster.incarnation
+        if not folder.used and not (self._bootstrap or self._join):
+            raise ConfigurationError(
+                f"{node} was started, but {self.config.data} holds no data of it. If the cluster is new, "
+                "start it once with --bootstrap; if it joins a cluster that runs, with --join. If its data "
+                "was lost, it must not vote again under this name: evict it, then admit another."
+            )
+        if self._bootstrap and incarnation:
+            raise ConfigurationError(
+                f"{node} was to begin a new cluster, but cluster.toml says that this one was recovered, as "
+                f"incarnation {incarnation}. Let it join: quorum admit."
+            )
+
+    def _start_driver(self) -> None:
+        """Recover; from then on it is settled which nodes are of the same incarnation of the cluster."""
+        self.driver.start(self.cluster.configuration() if self._bootstrap else None)
+        of_file = self.cluster.incarnation
+        self.network.belong(incarnation_here(self.config.node, self.replica.configuration, of_file))
 
     async def _load_tls(self) -> TlsContexts:
         """In a thread that ends with it: the first time it loads a library as well, which takes long."""
@@ -271,11 +292,21 @@ class Node:
             verifier.woken = self._wake
         transport = self._lie(_Transport(self.network), self.engine)
         ports = Ports(self.log, self.snapshots, transport, self.timers, self.clock, verifier)
-        digest_entries = self.engine.digest_entries
-        self.driver = Driver(self.replica, ports, self.host, self.gateway, self, digest_entries=digest_entries)
-        self.engine.attend(self.driver, ports, self.peer_misbehaved, self.committee_said)
+        engine, echoes = self.engine, self._new_echoes(ports)
+        of_driver = (self.replica, ports, self.host, self.gateway, self)
+        self.driver = Driver(*of_driver, engine.digest_entries, engine.steward, echoes)
+        engine.attend(self.driver, ports, self.peer_misbehaved, self.committee_said)
         of_node = (self.driver, self.host, self.network, self._addresses, self._diverged, sync_us)
         self.gateway.attach(self.driver, OperatorFace(cluster, self.engine, *of_node))
+
+    def _new_echoes(self, ports: Ports) -> Echoes | None:
+        """Where weights follow the network: what measures it, for the steward."""
+        steward = self.engine.steward
+        if steward is None or self.cluster.participation.weights != NETWORK:
+            return None
+        echoes = Echoes(self.replica, ports, SystemRandom())
+        steward.follow_network(echoes.reports)
+        return echoes
 
     def _new_host(self) -> Host:
         return new_host(self._objects, self._ledger)
@@ -391,6 +422,12 @@ class Node:
                 f"{self.config.node} was admitted as a {role}, but its cluster.toml says that it is a "
                 f"{self.member.role}, which keeps other data. Correct the role there, and give it an empty data "
                 "folder."
+            )
+        here = self.network.cluster_incarnation
+        if configuration.members and configuration.incarnation != here:
+            raise ConfigurationError(
+                f"{self.config.node} was to take a log from others, but "
+                f"{difference('it', here, 'theirs', configuration.incarnation)}"
             )
         known = {node: address for node, address in configuration.addresses if node != self.config.node}
         for node in [node for node, address in known.items() if not _is_address(address)]:

@@ -12,6 +12,7 @@ from quorum.apps.catalogue import KV_APP, OBJECTS_APP
 from quorum.certificate.epochs import EpochChange
 from quorum.errors import NotLeader, OutcomeUnknown, Overloaded, QuorumError, RequestRefused
 from quorum.membership.reconfiguration import Change, encode_change
+from quorum.model import Configuration, decode_configuration
 from quorum.runtime import messages
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.messages import (
@@ -108,6 +109,12 @@ class NodeConnection:
     async def change(self, change: Change, timeout: float = WORK_S) -> None:
         """Change the members, through this node, which must lead; returns once the change is decided."""
         await self._ask(ChangeRequest(self._take()), encode_change(change), timeout, changes=True)
+
+    async def preview(self, change: Change) -> Configuration:
+        """The configuration that this change would lead to, as this node, which must lead, would take it up now;
+        nothing is changed. Raises RequestRefused where it would not."""
+        _, body = await self._ask(ChangeRequest(self._take(), dry=True), encode_change(change))
+        return decode_configuration(body)
 
     async def approve(self, committee: bytes) -> None:
         """Let this node, whose committee may lie, approve of the next one (certificate.genesis); returns once that

@@ -23,7 +23,7 @@ from quorum.runtime.driver import Driver
 from quorum.runtime.engine import PbftEngine, RaftEngine, newest_certificate
 from quorum.runtime.ledger_face import prove_here
 from quorum.runtime.network import Network
-from quorum.runtime.status import NodeStatus, encode_status
+from quorum.runtime.status import NodeStatus, SeatTold, encode_status
 
 
 class OperatorFace:
@@ -99,18 +99,31 @@ class OperatorFace:
             committee=role.committee,
             approvals=role.approvals,
             proposed=role.proposed,
-            floor=role.floor,
+            last_term=role.last_term,
+            incarnation=configuration.incarnation,
+            recovered=configuration.recovered,
+            round_trips=self._round_trips(),
+            floor=role.floor or configuration.floor,
             evicted=role.evicted,
             complaints=role.complaints,
             refused=role.refused,
             sync_p50_us=syncs[len(syncs) // 2],
             sync_p99_us=syncs[len(syncs) * 99 // 100],
             model=self._cluster.model,
-            policy=self._cluster.policy,
+            policy=role.policy or self._cluster.policy,
+            tolerated=configuration.faults,
+            seats={seat.node: SeatTold(seat.reason, seat.since_us, seat.flaps) for seat in configuration.seats},
+            explained=role.explained,
+            policy_waits=role.policy_waits,
+            weighing=role.weighing,
             pid=os.getpid(),
             memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
             cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),
         )
+
+    def _round_trips(self) -> dict[NodeId, dict[NodeId, int]]:
+        echoes = self._driver.echoes
+        return {} if echoes is None else {node: dict(row) for node, row in echoes.reports().items()}
 
     def certificate(self, topic: str) -> bytes:
         """What proves the decision on `topic`: who stores it, by the leader's match indexes. Where members may

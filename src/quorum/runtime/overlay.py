@@ -60,8 +60,9 @@ class OverlayFiles:
         return handle
 
     def close(self, handle: int) -> None:
-        """The file below stays open for whoever opens the path again, until `close_all`."""
-        del self._handles[handle]
+        """The file below stays open for whoever opens the path again, until `close_all`; what is let go of only
+        after that, as a reader that was cut short, is closed by then."""
+        self._handles.pop(handle, None)
 
     def close_all(self) -> None:
         """Give every file back."""

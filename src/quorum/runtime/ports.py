@@ -313,6 +313,41 @@ class Observer(Protocol):
         ...
 
 
+class Steward(Protocol):
+    """Whoever puts members in and out of the vote while this node leads, as a policy wants it."""
+
+    @property
+    def period_us(self) -> int:
+        """How long after a turn the next one is due."""
+        ...
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node leads, as far as it was told."""
+        ...
+
+    @property
+    def has_function(self) -> bool:
+        """Whether this node has the user's own function, for the custom policy."""
+        ...
+
+    def lead(self, leads: bool, now_us: int) -> bool:
+        """This node leads, or does not. Returns whether turns should begin now."""
+        ...
+
+    def turn(self, now_us: int) -> Configuration | None:
+        """A turn is due: what should be in force instead, if anything."""
+        ...
+
+    def successor(self) -> NodeId | None:
+        """Asked after each turn: who should lead instead, told once."""
+        ...
+
+    def done(self, error: QuorumError | None) -> None:
+        """What `turn` or `successor` wanted is done, or why not."""
+        ...
+
+
 class Attendant(Protocol):
     """Who watches over the committee beside a driver, and approves of the next one by itself."""
 

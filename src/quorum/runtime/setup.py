@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from quorum.errors import ConfigurationError
+from quorum.membership.observation import Limits
+from quorum.membership.policy import usual
 from quorum.model import NodeId, check_fault_budget, check_node_id
 from quorum.runtime import keyring, toml
 from quorum.runtime.config import Address, ClusterConfig, load_cluster, load_node, parse_address, parse_cluster
@@ -61,12 +63,17 @@ def init_cluster(
     allow_faults: bool = False,
     fill: Callable[[Path, ClusterConfig], None] | None = None,
     ledger: str = "",
+    policy: str = "",
+    hold_us: int = Limits().hold_us,
+    stable_us: int = Limits().stable_us,
 ) -> ClusterLayout:
     """Write cluster.toml, a NAME/node.toml for each node, and all keys and certificates; start nothing.
 
     `names` (n1, n2, ... when not given) settle N where they are given. Node i listens on `addresses[i]`
     ("host:port"), else on loopback at `base_port + i`, else on a loopback port that was free. `zones` are dealt
-    out in turn. `ledger` names the ledger's application, "MODULE:CLASS". `fill` may add to the folder before it
+    out in turn. `ledger` names the ledger's application, "MODULE:CLASS". `policy` (the usual one of so many nodes
+    where none is given) puts who is badly seen for `hold_us` out of the vote, and takes back who is well for
+    `stable_us`. `fill` may add to the folder before it
     appears: it is told where the files are until then.
     Everything appears at once or, after an error, not at all.
 
@@ -76,7 +83,21 @@ def init_cluster(
     folder = Path(folder)
     ids = _node_ids(nodes, names)
     listening = _addresses(len(ids), base_port, addresses)
-    text = _cluster_text(f"q{secrets.token_hex(8)}", ids, listening, zones, faults, model, reads, writes, ledger)
+    usually = _usual_policy(len(ids), faults, reads or writes, model)
+    table = _participation_text(model, hold_us, stable_us)
+    text = _cluster_text(
+        f"q{secrets.token_hex(8)}",
+        ids,
+        listening,
+        zones,
+        faults,
+        model,
+        reads,
+        writes,
+        ledger,
+        policy or usually,
+        table,
+    )
     config = parse_cluster(text)
     if insecure and not config.is_loopback:
         raise ConfigurationError(
@@ -177,15 +198,13 @@ def _cluster_text(
     reads: str,
     writes: str,
     ledger: str,
+    policy: str,
+    participation: str,
 ) -> str:
     lies = model == "byzantine"
     words = _OF_LIARS if lies else _OF_CRASHES
     most = (len(ids) - 1) // (3 if lies else 2)
     tolerated = f"faults = {faults}" if faults is not None else f"# faults = {most}"
-    from quorum.runtime.byzantine_config import policy_for
-
-    adapts = lies and policy_for(len(ids), faults, reads or writes) == "adaptive"
-    policy = f'"adaptive"  # {ADAPTS}' if adapts else f'"fixed"     # {STAYS}'
     place = f"ledger = {toml.quoted(ledger)}" if ledger else '# ledger = "MODULE:CLASS"'
     members = "\n".join(
         _member_text(node, address, zones[number % len(zones)] if zones else "")
@@ -199,7 +218,7 @@ cluster_id = {toml.quoted(cluster_id)}
 
 model = {toml.quoted(model)}      # {words.model}
 engine = {toml.quoted(words.engine)}
-policy = {policy}
+policy = {_policy_text(policy, lies)}
 
 # T, the {words.faults}T + 1. Left out: as many as N allows.
 {tolerated}
@@ -216,7 +235,7 @@ writes = {toml.quoted(writes)}
 heartbeat = "100ms"             # how often {words.heartbeat}
 election_timeout = {words.timeout}
 
-[limits]
+{participation}[limits]
 snapshot_entries = 100_000      # so many applied entries make a snapshot,
 snapshot_bytes = 268_435_456    # or so many bytes of them
 log_kept_entries = 5_000        # stay in the log after it, for nodes that are a little behind
@@ -229,8 +248,40 @@ digest_entries = 50_000         # after so many, nodes compare the digests of th
 {members}"""
 
 
-ADAPTS = "who lies or is slow loses its vote, and whoever was slow gets it back"
-STAYS = "nobody is left out of the vote, or taken back into it, without a command"
+STAYS = "nobody is put out of the vote, or taken back into it, without a command"
+ADAPTS = "who is lost for a while is put out of the vote, and taken back once it is well"
+ADAPTS_TO_LIARS = "who lies or is slow loses its vote, and whoever was slow gets it back"
+
+
+def _policy_text(policy: str, lies: bool) -> str:
+    """The policy, and what it does."""
+    if policy == "fixed":
+        return f'"fixed"     # {STAYS}'
+    does = ADAPTS_TO_LIARS if lies else ADAPTS
+    return f"{toml.quoted(policy)}  # {does if policy == 'adaptive' else 'who votes'}"
+
+
+def _usual_policy(nodes: int, faults: int | None, quorums: str, model: str) -> str:
+    from quorum.runtime.byzantine_config import policy_for
+
+    if model == "byzantine":
+        return policy_for(nodes, faults, quorums)
+    return "fixed" if quorums else usual(nodes)
+
+
+def _participation_text(model: str, hold_us: int, stable_us: int) -> str:
+    """The table of what a policy is told, where one can act."""
+    if model == "byzantine":
+        return ""
+    hold, stable = (f'"{time_us / 1_000_000:.12g}s"' for time_us in (hold_us, stable_us))
+    return f"""\
+[participation]                 # for every policy but "fixed"
+floor = 3                       # never fewer voters
+hold = {hold:<24} # so long a member must be badly seen to be put out
+stable = {stable:<22} # so long it must be well to return; each time that it flaps, twice as long
+weights = "fixed"               # "network": under every policy, votes and the lead follow the members' round trips
+
+"""
 
 
 class _Words(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from quorum.model import Configuration
+from quorum.model import Configuration, Recovery
 
 
 class Proposed(msgspec.Struct, frozen=True):
@@ -14,6 +14,15 @@ class Proposed(msgspec.Struct, frozen=True):
     members: tuple[str, ...]
     faults: int
     approved: tuple[str, ...]
+
+
+class SeatTold(msgspec.Struct, frozen=True):
+    """Why a member has no vote (empty: it has one), since when (microseconds since 1970, by the clock of who led),
+    and how often it came back and did not stay."""
+
+    reason: str
+    since_us: int
+    flaps: int
 
 
 class Evicted(msgspec.Struct, frozen=True):
@@ -34,13 +43,18 @@ class NodeStatus(msgspec.Struct, frozen=True):
     `matched` is, on the leader, what each member has durably; `diverged` names members whose state differs.
     `outgoing` are those who voted before, while a change is under way; `catching_up`, on the leader, those who
     will. `reads` and `writes` are the election and the replication quorums in force. `state_digest` is the
-    application's, after `applied_index`, in hexadecimal. `accused` counts what proves that members lied,
-    and `evidence` has a file with such a proof for each of them, on the disk of this node.
-    Where members may lie, `faults` of the voters may, `committee` is their membership hash in hexadecimal, and
-    `approvals` names who approves of next committees, by their hashes, as far as this member does; `proposed` has
-    all next committees of which it knows that somebody approves. Nobody leaves by itself where `floor` members
-    are left. With the policy adaptive `evicted` are those who left, `complaints` says who complains of whom, and
-    `refused` why somebody who should leave stays.
+    application's, after `applied_index`, in hexadecimal. `accused` counts what proves that members lied, and
+    `evidence` has a file with such a proof for each of them, on the disk of this node. Where members may lie,
+    `faults` of the voters may, `committee` is their membership hash in hexadecimal, and `approvals` names who
+    approves of next committees, by their hashes, as far as this member does; `proposed` has all next committees of
+    which it knows that somebody approves. Where members only crash, `policy` puts them in and out of the vote,
+    never below `floor` voters; `seats` tells of those who are or were out. On the leader, `explained` says of each
+    member why it votes or not and what would change that, and `policy_waits` why a change that the policy wants is
+    not made. Where weights follow the network, `round_trips` has those that are known here, by the member that
+    measured them, and `weighing` says, on the leader, what was made of them. `last_term` is the term of the newest
+    entry, and `recovered` says how this `incarnation` of the cluster began, if it is not the first (""). Nobody
+    leaves by itself where `floor` members are left. Where members may lie and the policy is adaptive, `evicted`
+    are those who left, `complaints` says who complains of whom, and `refused` why somebody who should leave stays.
     """
 
     node: str
@@ -87,6 +101,15 @@ class NodeStatus(msgspec.Struct, frozen=True):
     evidence: dict[str, str] = {}
     proposed: tuple[Proposed, ...] = ()
     floor: int = 0
+    tolerated: int = 0
+    seats: dict[str, SeatTold] = {}
+    explained: dict[str, str] = {}
+    policy_waits: str = ""
+    weighing: str = ""
+    last_term: int = 0
+    incarnation: str = ""
+    recovered: Recovery | None = None
+    round_trips: dict[str, dict[str, int]] = {}
     evicted: tuple[Evicted, ...] = ()
     complaints: dict[str, tuple[str, ...]] = {}
     refused: str = ""

@@ -84,7 +84,7 @@ class FolderReport(msgspec.Struct, frozen=True):
     """What is in a data folder, and what a start would do: one of the constants above, and why.
 
     `first_index` to `last_index` are the entries of the log that a start would find, `entries` their number;
-    `term` and `vote` the hard state; `voters` those of the newest configuration.
+    `term` and `vote` the hard state; `voters` those of the newest configuration, which is `configuration`.
     """
 
     folder: str
@@ -104,6 +104,7 @@ class FolderReport(msgspec.Struct, frozen=True):
     segments: tuple[SegmentReport, ...]
     snapshots: tuple[SnapshotReport, ...]
     damage: tuple[Damage, ...]
+    configuration: Configuration = Configuration()
 
 
 def verify_data(path: str | os.PathLike[str], progress: Progress = lambda done, total: None) -> FolderReport:
@@ -177,6 +178,7 @@ class _Check:
             segments=segments,
             snapshots=snapshots,
             damage=tuple(self._damage),
+            configuration=newest,
         )
 
     # The log, file by file.

@@ -13,18 +13,24 @@ from quorum.apps import decide
 from quorum.apps.answer import OK
 from quorum.apps.catalogue import DECIDE_APP
 from quorum.certificate.block import BlockCertificate, verify_block
+from quorum.certificate.committee import Committee, Member
+from quorum.certificate.genesis import encode_genesis
 from quorum.certificate.requests import sign_request
 from quorum.checkers.violation import Violation
+from quorum.errors import ConfigurationError, NoQuorum
 from quorum.header import Batch
-from quorum.model import NodeId
-from quorum.protocols.pbft.blocks import Block, read_block
+from quorum.membership.observation import Limits
+from quorum.model import NodeId, check_fault_budget
+from quorum.protocols.pbft.blocks import Block, read_past_block
 from quorum.protocols.pbft.messages import Forward
 from quorum.protocols.pbft.settings import Settings
 from quorum.protocols.pbft.state import PbftState
-from quorum.runtime.messages import Result, SubmitSigned
+from quorum.runtime.messages import ApproveRequest, Result, SubmitSigned
+from quorum.sim.byzantine_adaptive import AdaptiveWorld
 from quorum.sim.byzantine_world import ByzantineWorld
 from quorum.sim.node import SimNode
 from quorum.sim.one_decision import ROUND_US, DecidingWorld, Mark, Nobody
+from quorum.sim.seats import Operator, Voters
 
 SETTINGS = Settings(backoff_max=3, state_blocks=1_000_000)
 """Views that fail one after the other do not make the next one wait for long; the log is kept whole."""
@@ -45,6 +51,7 @@ class ByzantineDecision(DecidingWorld, ByzantineWorld):
         self.patience_us = 12_000_000 + (faults + 1) * TIMEOUT_MAX_US
         self.is_broken = False
         self._sealed = 0
+        self._operator = Operator()
 
     def begin(self) -> None:
         self.boot()
@@ -55,13 +62,19 @@ class ByzantineDecision(DecidingWorld, ByzantineWorld):
     @property
     def is_safe(self) -> bool:
         """Whether every two quorums still share an honest node."""
-        nodes, honest = len(self.committee.nodes), len(self.honest)
-        return not self.is_broken and 2 * self.threshold - nodes > nodes - honest
+        nodes = self.acting.nodes
+        lying = len(self.liars.keys() & set(nodes))
+        return not self.is_broken and 2 * self.threshold - len(nodes) > lying
 
     @property
     def threshold(self) -> int:
         """How many members decide together."""
-        return (len(self.committee.nodes) + self.committee.faults) // 2 + 1
+        return (len(self.acting.nodes) + self.acting.faults) // 2 + 1
+
+    @property
+    def acting(self) -> Committee:
+        """The committee that decides now, as far as an honest node that runs knows."""
+        return self.newest_committee() or self.committee
 
     def run(self, until_us: int) -> None:
         if not self.is_broken:
@@ -122,16 +135,56 @@ class ByzantineDecision(DecidingWorld, ByzantineWorld):
     def _proposed(self, node: SimNode, last: int) -> Iterator[tuple[Block, bytes]]:
         """What is proposed in the blocks that the node's log holds up to `last`, in order."""
         first = state_of(node).chain.base + 1
+        committees = state_of(node).epochs.by_hash
         for entry in node.log.read(first, last, 1 << 40) if first <= last else ():
-            block = read_block(node.node, entry, self.committee)
+            block = read_past_block(node.node, entry, committees)
             for request in block.requests:
                 if request.batch.app == DECIDE_APP:
                     yield from ((block, each.value) for each in _PROPOSALS.decode(request.batch.body))
 
     # Decisions.
 
-    def is_quorum(self, nodes: frozenset[NodeId]) -> bool:
-        return self.committee.system.is_write_quorum(nodes)
+    def voters(self) -> Voters:
+        return Voters(self.acting.nodes, self.threshold, self.acting.system)
+
+    def evict(self, node: NodeId) -> None:
+        """The operators of all honest members approve of a committee without it."""
+        acting = self.acting
+        if node not in acting.nodes:
+            raise ConfigurationError(
+                f"{node} was to be put out of the vote, but it has none. Those who vote are "
+                f"{', '.join(acting.nodes)}."
+            )
+        self._approve(
+            tuple(name for name in acting.nodes if name != node), f"{node} was to be put out of the vote"
+        )
+
+    def readmit(self, node: NodeId) -> None:
+        """With a fresh key: nobody can tell what the old one signed meanwhile."""
+        acting = self.acting
+        if node in acting.nodes:
+            raise ConfigurationError(
+                f"{node} was to be given its vote back, but it has one. Nothing is to be done."
+            )
+        if self.was_member(node):
+            self.renew_key(node)
+        self._approve(tuple(sorted((*acting.nodes, node))), f"{node} was to be given its vote back")
+
+    def _approve(self, names: tuple[NodeId, ...], asked: str) -> None:
+        acting = self.acting
+        try:
+            check_fault_budget(len(names), acting.faults, "byzantine")
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{asked}, but then {error}") from None
+        members = tuple(Member(name, self.public_key(name)) for name in names)
+        body = encode_genesis(Committee(acting.cluster, acting.epoch + 1, members, acting.faults))
+        for name in self.honest:
+            self.nodes[name].request(self._operator, ApproveRequest(self._operator.next()), (body,))
+        if not self.run_until(lambda: self.acting.epoch > acting.epoch, self.patience_us):
+            raise NoQuorum(
+                f"{asked}, but no quorum decided on it. Recover or reconnect nodes, then try again.", ()
+            )
+        self.settle()
 
     def word_of(self, node: SimNode) -> decide.Decision | None:
         """The decision as the node tells it to whoever asks, which may be a lie or nothing at all."""
@@ -167,7 +220,10 @@ class ByzantineDecision(DecidingWorld, ByzantineWorld):
         leads = links[0].digest == block.digest and all(
             after.header.parent == before.header.digest() for before, after in pairwise(links)
         )
-        return certificate if leads and verify_block(certificate, self.committee).valid else None
+        signed_by = next(
+            (one for one in state.epochs.committees if one.epoch == certificate.epoch), self.committee
+        )
+        return certificate if leads and verify_block(certificate, signed_by).valid else None
 
     def settle(self) -> None:
         self.run(self.now_us + 3 * ROUND_US)
@@ -176,6 +232,16 @@ class ByzantineDecision(DecidingWorld, ByzantineWorld):
     def _is_level(self) -> bool:
         states = [state_of(self.nodes[name]) for name in self.honest if self.nodes[name].is_up]
         return len({state.commit_sequence for state in states}) <= 1
+
+
+class AdaptiveDecision(ByzantineDecision, AdaptiveWorld):
+    """The policy `adaptive`: members evict by themselves who is proven to lie, or complained of by T+1."""
+
+    limits = Limits(hold_us=15_000_000, stable_us=10_000_000, lag_entries_max=1_000)
+    turn_us = 1_000_000
+
+    def _judge(self, before: Committee, after: Committee) -> None:
+        """Operators change the committee here, too, and need no reason."""
 
 
 def state_of(node: SimNode) -> PbftState:

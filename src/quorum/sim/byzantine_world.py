@@ -231,6 +231,9 @@ class ByzantineWorld(World):
         """What leaves a member leaves through it."""
         return MemberTransport(self, node)
 
+    def make_steward(self, replica: object) -> None:
+        """Nobody: no leader alone chooses among members that may lie."""
+
     def make_replica(self, node: NodeId, random: Random, settings: object) -> PbftReplica:  # type: ignore[override]
         key = self._keys[node]
         return PbftReplica(node, self.committee, key.sign, self.pbft, key.public)

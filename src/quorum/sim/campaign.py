@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -11,12 +12,15 @@ from quorum.checkers.history import History, Key
 from quorum.checkers.linearizability import Verdict, check_linearizable
 from quorum.checkers.violation import Violation
 from quorum.errors import ConfigurationError
+from quorum.membership.observation import Limits
+from quorum.membership.policy import FLOOR, check_policy
 from quorum.model import Configuration
 from quorum.protocols.raft.settings import Settings
 from quorum.runtime.session_settings import SessionSettings
 from quorum.sim.churn import Operator
 from quorum.sim.client import SimClient
 from quorum.sim.faults import ALL_FAULTS, DRIFT, SECOND_US, Nemesis
+from quorum.sim.weighing import RestlessWorld
 from quorum.sim.workload import Worker
 from quorum.sim.world import World
 
@@ -32,17 +36,20 @@ _USUAL = (
     ("spares", 0),
     ("witnesses", 0),
     ("churn_ms", 2000),
+    ("policy", "fixed"),
+    ("hold_ms", 1000),
 )
 
 
 class Plan(msgspec.Struct, frozen=True):
     """What one seed runs. `seconds` are simulated; `clients` have `in_flight` operations open each.
 
-    `wire`: messages travel as bytes. `disk`: nodes keep the production log on a simulated disk.
-    `message_entries`: how many entries one message holds at most. `sync_us`: how long a sync takes, at least.
-    `spares`: so many more nodes wait to be admitted, the last `witnesses` of them as witnesses, and an operator
-    changes the members, about once in `churn_ms`. `lease`: reads by leases, for clocks that drift as `sim.faults`
-    says.
+    `wire`: messages travel as bytes. `disk`: nodes keep the production log on a simulated disk. `message_entries`:
+    how many entries one message holds at most. `sync_us`: how long a sync takes, at least. `spares`: so many more
+    nodes wait to be admitted, the last `witnesses` of them as witnesses, and an operator changes the members,
+    about once in `churn_ms`. `lease`: reads by leases, for clocks that drift as `sim.faults` says. `policy`: how
+    the committee follows who is well; who is badly seen for `hold_ms` is put out, and taken back once it has been
+    well for as long. `restless`: links become longer and shorter, and weights follow (sim.weighing).
     `faults_at_once`: how many faults may overlap. `patience_ms`: how long a client waits for a silent node.
     """
 
@@ -68,6 +75,9 @@ class Plan(msgspec.Struct, frozen=True):
     witnesses: int = 0
     lease: bool = False
     churn_ms: int = 2000
+    policy: str = "fixed"
+    hold_ms: int = 1000
+    restless: bool = False
 
     def replay_command(self) -> str:
         """The one line that runs this seed again."""
@@ -82,7 +92,7 @@ class Plan(msgspec.Struct, frozen=True):
         for name, usual in _USUAL:
             if getattr(self, name) != usual:
                 command += f" --{name.replace('_', '-')} {getattr(self, name)}"
-        for name in ("stale", "wire", "disk", "lease"):
+        for name in ("stale", "wire", "disk", "lease", "restless"):
             if getattr(self, name):
                 command += f" --{name}"
         return command
@@ -133,7 +143,10 @@ def configuration_of(plan: Plan) -> Configuration:
             f"{plan.witnesses} witnesses were asked for among {plan.spares} spare nodes. Ask for as many spares."
         )
     names = tuple(f"n{i}" for i in range(1, plan.nodes + 1))
-    return Configuration(epoch=1, voters=names, reads=plan.reads, writes=plan.writes)
+    check_policy(plan.policy, plan.nodes, faults := (plan.nodes - 1) // 2, FLOOR)
+    return Configuration(
+        epoch=1, voters=names, reads=plan.reads, writes=plan.writes, policy=plan.policy, faults=faults
+    )
 
 
 def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, History, World]:
@@ -147,11 +160,14 @@ def run_seed(plan: Plan, make_world: MakeWorld = World) -> tuple[Outcome, Histor
     )
     spares = tuple(f"n{i}" for i in range(plan.nodes + 1, plan.nodes + plan.spares + 1))
     witnesses = spares[plan.spares - plan.witnesses :]
-    shape = (configuration_of(plan), settings, plan.keep, plan.wire, plan.disk, spares, witnesses)
+    limits = Limits(hold_us=plan.hold_ms * 1000, stable_us=plan.hold_ms * 1000)
+    shape = (configuration_of(plan), settings, plan.keep, plan.wire, plan.disk, spares, witnesses, limits)
+    stop_us = plan.seconds * SECOND_US - CALM_US
+    if plan.restless and make_world is World:
+        make_world = partial(RestlessWorld, calm_us=stop_us)
     world = make_world(plan.seed, *shape)
     set_disks(world, plan.sync_us)
     history = History()
-    stop_us = plan.seconds * SECOND_US - CALM_US
     session = SessionSettings(silence_us=plan.patience_ms * 1000)
     workers = [
         Worker(world, f"c{i}", history, plan.pause_ms * 1000, stop_us, plan.stale, session, plan.in_flight)

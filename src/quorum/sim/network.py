@@ -37,6 +37,8 @@ class Network:
         self._blocked: set[tuple[NodeId, NodeId]] = set()
         self._free_at: dict[tuple[NodeId, NodeId], int] = {}
         self.weather = CALM
+        self.distances: dict[tuple[NodeId, NodeId], int] = {}
+        """Microseconds that a link takes, one way, beside what the weather adds; 0 where none is given."""
         self.now_us = 0
         self.dropped = 0
 
@@ -51,7 +53,7 @@ class Network:
             return
         copies = 2 if weather.duplication and draw() < weather.duplication else 1
         for _ in range(copies):
-            delay = weather.delay_us + int(draw() * weather.jitter_us)
+            delay = weather.delay_us + int(draw() * weather.jitter_us) + self.distances.get((source, to), 0)
             if weather.fifo:
                 link = (source, to)
                 arrival = max(self.now_us + delay, self._free_at.get(link, 0))

@@ -14,7 +14,8 @@ from quorum.checkers.agreement import Identity
 from quorum.entry import Buffer, decode_entry
 from quorum.errors import ConfigurationError
 from quorum.header import Header
-from quorum.model import Configuration, NodeId
+from quorum.membership.health import HELD
+from quorum.model import Configuration, NodeId, Seat
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings
 from quorum.runtime.driver import Driver
@@ -29,6 +30,9 @@ from quorum.sim.wire import carry, carry_request
 if TYPE_CHECKING:
     from quorum.sim.world import World
 
+PUT_OUT = "member put out of the vote by a policy"
+WEIGHED = "weights changed"
+TAKEN_BACK = "member given a vote by a policy"
 SPACE_BACK = "space on a full disk again"
 EPOCH_US = 1_700_000_000_000_000
 """Simulated time 0, as microseconds since 1970."""
@@ -111,6 +115,8 @@ class SimNode:
         else:
             self.log = SimLog(random, self._from_disk, self.snapshots, world.sometimes.reached)
         self.life = 0
+        self._seats: frozenset[Seat] = frozenset()
+        self._weights: tuple[tuple[NodeId, int], ...] = ()
         self._lost = (0, 0)
         self._starting = False
         self.replica: RaftReplica | None = None
@@ -125,7 +131,14 @@ class SimNode:
         return self.driver is not None
 
     def configuration_changed(self, configuration: Configuration) -> None:
-        """Nothing: every simulated node reaches every other."""
+        """Every simulated node reaches every other; what a policy did is noted."""
+        for seat in configuration.seats:
+            if seat not in self._seats and seat.reason != HELD:
+                self.world.sometimes.reached(PUT_OUT if seat.reason else TAKEN_BACK)
+        self._seats = frozenset(configuration.seats)
+        if configuration.weights != self._weights:
+            self._weights = configuration.weights
+            self.world.sometimes.reached(WEIGHED)
 
     # Lives.
 

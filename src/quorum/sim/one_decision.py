@@ -14,6 +14,7 @@ from quorum.apps.catalogue import DECIDE_APP
 from quorum.entry import Buffer
 from quorum.model import NodeId
 from quorum.sim.node import SimNode
+from quorum.sim.seats import Voters
 from quorum.sim.world import World
 
 TOPIC = "decision"
@@ -75,8 +76,21 @@ class DecidingWorld(World):
         """Whether what the node proposed need not be proposed again."""
         raise NotImplementedError
 
+    def voters(self) -> Voters:
+        """Who votes now, as the newest that a running node knows."""
+        raise NotImplementedError
+
     def is_quorum(self, nodes: frozenset[NodeId]) -> bool:
         """Whether these decide together."""
+        return self.voters().system.is_write_quorum(nodes)
+
+    def evict(self, node: NodeId) -> None:
+        """Take a member's vote. Raises ConfigurationError where that cannot be, NoQuorum where nobody can
+        decide."""
+        raise NotImplementedError
+
+    def readmit(self, node: NodeId) -> None:
+        """Give a member its vote back; raises as `evict`."""
         raise NotImplementedError
 
     def settle(self) -> None:

@@ -16,6 +16,8 @@ from quorum.checkers.progress import Sometimes
 from quorum.checkers.violation import Violation
 from quorum.entry import Buffer
 from quorum.header import Header
+from quorum.membership.observation import Limits
+from quorum.membership.policy import Policy
 from quorum.model import Configuration, NodeId
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings
@@ -23,6 +25,7 @@ from quorum.protocols.raft.state import LEADER
 from quorum.runtime.driver import Driver
 from quorum.runtime.ports import Ports, Timers
 from quorum.runtime.session_settings import SessionSettings
+from quorum.runtime.steward import RaftSteward
 from quorum.sim.branches import Branches
 from quorum.sim.client import SimClient
 from quorum.sim.network import Network
@@ -40,9 +43,11 @@ class World:
 
     With `wire` every message travels as bytes, and with `disk` the nodes keep the production log on a simulated
     disk; both cost time. `spares` run, too, but are no members until they are admitted; `witnesses`, among both,
-    keep no state. Subclasses replace `make_replica`, `make_driver` or `make_host` to run another
-    application, or a planted bug.
+    keep no state. `limits` say how soon a policy acts, and `policy` is the one for `custom`. Subclasses replace
+    `make_replica`, `make_driver` or `make_host` to run another application, or a planted bug.
     """
+
+    limits: Limits | None = None
 
     def __init__(
         self,
@@ -54,7 +59,12 @@ class World:
         disk: bool = False,
         spares: tuple[NodeId, ...] = (),
         witnesses: tuple[NodeId, ...] = (),
+        limits: Limits | None = None,
+        policy: Policy | None = None,
     ) -> None:
+        if limits is not None:
+            self.limits = limits
+        self.policy = policy
         self.seed = seed
         self.now_us = 0
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -82,7 +92,13 @@ class World:
 
     def make_driver(self, node: SimNode, ports: Ports) -> Driver:
         assert node.replica is not None and node.host is not None and node.gateway is not None
-        return Driver(node.replica, ports, node.host, node.gateway, node, self.digest_entries)
+        steward = self.make_steward(node.replica)
+        return Driver(node.replica, ports, node.host, node.gateway, node, self.digest_entries, steward)
+
+    def make_steward(self, replica: RaftReplica) -> RaftSteward | None:
+        """Who looks after the members while this replica leads, as the configuration's policy wants it."""
+        settings = replica.state.settings
+        return RaftSteward(replica, settings.heartbeat_us, self.limits, self.policy)
 
     def make_host(self) -> Host:
         return new_host()

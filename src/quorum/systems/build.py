@@ -18,12 +18,13 @@ _CONFIGURATIONS_KEPT = 256
 def build(configuration: Configuration) -> QuorumSystem:
     """The quorum system of a configuration: reads elect, writes replicate.
 
-    Without texts both are the weighted majority of voters and witnesses (weight 1 where none is given).
-    One text alone: the other side is its dual. While `outgoing` is set, both configurations must agree,
-    on each side (joint consensus; Ongaro 2014, section 4.3). No electors at all: every set is a quorum.
-    An elector that no text names has no say. Whether quorums meet is judged by `check`, not here.
-    Raises ConfigurationError if a text is no expression, a text or a weight names nobody who votes, the
-    weights are not votes, or the outgoing configuration has an outgoing one itself.
+    Without texts both are the weighted majority of voters and witnesses (weight 1 where none is given); where
+    their votes are an even number, a witness that would make them odd without it has no vote: more would then be
+    needed to decide, and no more losses survived. One text alone: the other side is its dual. While `outgoing` is
+    set, both configurations must agree, on each side (joint consensus; Ongaro 2014, section 4.3). No electors at
+    all: every set is a quorum. An elector that no text names has no say. Whether quorums meet is judged by
+    `check`, not here. Raises ConfigurationError if a text is no expression, a text or a weight names nobody who
+    votes, the weights are not votes, or the outgoing configuration has an outgoing one itself.
     """
     outgoing = configuration.outgoing
     if outgoing is None:
@@ -61,7 +62,12 @@ def _by_weight(configuration: Configuration, electors: tuple[NodeId, ...]) -> Ex
         )
     if not electors:
         return ALWAYS
-    return weighted({node: given.get(node, 1) for node in electors}).reads
+    votes = {node: given.get(node, 1) for node in electors}
+    if sum(votes.values()) % 2 == 0:
+        odd = [node for node in configuration.witnesses if votes[node] % 2 == 1]
+        if odd and len(odd) < len(votes):
+            del votes[max(odd)]
+    return weighted(votes).reads
 
 
 def _read(side: str, text: str, electors: tuple[NodeId, ...]) -> Expression | None:

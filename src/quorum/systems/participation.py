@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from quorum.errors import ConfigurationError
 from quorum.model import FaultModel, check_fault_budget, quorum_size
@@ -85,6 +86,26 @@ def unavailability(asked: Participation) -> Figures:
         lost / lapses if lapses > 0 else None,
         len(shares),
     )
+
+
+def break_even(asked: Participation) -> float | None:
+    """The reconfiguration ratio at which this committee is up as much as a fixed one; a slower change is worse
+    than none. None: even a change at once is no better than a fixed committee, within one part in a million.
+
+    Raises ConfigurationError as `unavailability` does.
+    """
+    fixed = unavailability(replace(asked, policy="majority")).unavailability
+
+    def is_worth_it(ratio: float) -> bool:
+        return unavailability(replace(asked, reconfiguration_ratio=ratio)).unavailability < fixed * (1 - 1e-6)
+
+    if asked.policy == "majority" or not is_worth_it(math.inf):
+        return None
+    low, high = -6.0, 9.0  # powers of ten
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_worth_it(10**middle) else (middle, high)
+    return float(10**high)
 
 
 def check_participation(asked: Participation) -> None:

@@ -12,12 +12,15 @@ from protocols.raft.members import FIVE, THREE, Cluster, Member, append, command
 from quorum.entry import CONFIGURATION, encode_entry
 from quorum.errors import LocalProtocolError, RemoteProtocolError
 from quorum.header import Batch
-from quorum.model import Configuration
+from quorum.model import Configuration, Recovery
 from quorum.protocols.events import Event, Loaded, SnapshotMark
 from quorum.protocols.raft.messages import Append, AppendReply, RequestVote, SnapshotOffer, VoteReply
 from quorum.protocols.raft.state import CANDIDATE, LEADER, PRE_CANDIDATE
 
 BROKEN = Configuration(epoch=1, voters=("n1", "n2"), reads="n1 * n9")
+RECOVERED = Configuration(
+    epoch=2, voters=("n1", "n2", "n3"), recovered=Recovery(1, "a" * 16, "n1", 5, 3, ("n9",), "somebody", 0)
+)
 TOO_MANY = Configuration(epoch=3, voters=("n1",), outgoing=Configuration(outgoing=Configuration()))
 
 
@@ -82,6 +85,8 @@ HOSTILE: dict[str, tuple[object, tuple[bytes, ...]]] = {
     "a configuration that is none": (append(3, (5, 3)), (_raw_configuration(6, 3, b"\xff\x00"),)),
     "a configuration of strangers": (append(3, (5, 3)), (configuration_entry(6, 3, BROKEN),)),
     "three configurations at once": (append(3, (5, 3)), (configuration_entry(6, 3, TOO_MANY),)),
+    "a configuration of another incarnation": (append(3, (5, 3)), (configuration_entry(6, 3, RECOVERED),)),
+    "a snapshot of another incarnation": (SnapshotOffer(3, 0, SnapshotMark(9, 3, 0, RECOVERED)), ()),
     "a snapshot of strangers": (SnapshotOffer(3, 0, SnapshotMark(9, 3, 0, BROKEN)), ()),
     "a message of something else": ("hello", ()),
     "nothing": (None, ()),
@@ -265,3 +270,12 @@ def _play(member: Member, step: tuple[object, ...]) -> None:
         case ("restart",):
             member.crash()
             member.start()
+
+
+def test_who_has_no_log_takes_the_incarnation_of_its_leader_and_no_other_one_later() -> None:
+    """model.Recovery: two incarnations never meet in one log."""
+    member = Member("n2", configuration=None)
+    member.receive("n1", append(3, (0, 0)), configuration_entry(1, 3, RECOVERED))
+    assert member.state.configuration.incarnation == RECOVERED.incarnation
+    with pytest.raises(RemoteProtocolError, match="incarnation"):
+        member.receive("n1", append(3, (1, 3)), configuration_entry(2, 3, THREE))

@@ -44,7 +44,7 @@ def propose(state: RaftState, token: int, target: Configuration) -> None:
     leaving, waiting = _leaving(state, target), state.pending_change
     if leaving:
         state.pending_change = None
-    error = _objection(state, target)
+    error = objection(state, target)
     if error is not None:
         state.pending_change = waiting
         state.out.append(Refused((token,), error))
@@ -78,7 +78,7 @@ def _leaving(state: RaftState, target: Configuration) -> list[NodeId]:
     return sorted((change.arriving - change.ready) - frozenset(target.members))
 
 
-def _objection(state: RaftState, target: Configuration) -> QuorumError | None:
+def objection(state: RaftState, target: Configuration) -> QuorumError | None:
     """Why `target` cannot be taken up now; None if it can."""
     present = state.configuration
     if state.pending_change is not None or present.outgoing is not None or not _is_committed(state):

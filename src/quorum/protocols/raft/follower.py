@@ -74,6 +74,18 @@ def check_against_committed(state: RaftState, sender: NodeId, append: Append, pa
             raise RemoteProtocolError(sender, f"sent term {term} for entry {index + place}, which is committed")
 
 
+def check_incarnation(state: RaftState, sender: NodeId, configuration: Configuration | None) -> None:
+    """Raise RemoteProtocolError for a configuration of another incarnation of the cluster: its log is not ours
+    (model.Recovery). Who has no log yet takes that of its leader."""
+    if configuration is None or not state.log.last_index:
+        return
+    ours, theirs = state.configuration.incarnation, configuration.incarnation
+    if theirs != ours:
+        raise RemoteProtocolError(
+            sender, f"sent a log of incarnation {theirs[:40]!r} of the cluster to one of incarnation {ours!r}"
+        )
+
+
 def on_append(
     state: RaftState, sender: NodeId, append: Append, entries: tuple[Buffer, ...], parsed: Parsed
 ) -> None:

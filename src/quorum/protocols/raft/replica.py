@@ -11,7 +11,14 @@ from random import Random
 from typing import Any
 
 from quorum.entry import CONFIGURATION, Buffer, encode_entry
-from quorum.errors import ConfigurationError, LocalProtocolError, NotLeader, Overloaded, RemoteProtocolError
+from quorum.errors import (
+    ConfigurationError,
+    LocalProtocolError,
+    NotLeader,
+    Overloaded,
+    QuorumError,
+    RemoteProtocolError,
+)
 from quorum.header import Batch
 from quorum.model import Configuration, NodeId, encode_configuration
 from quorum.protocols import events
@@ -73,6 +80,10 @@ class RaftReplica:
 
     def behind(self, index: int) -> frozenset[NodeId]:
         return frozenset(node for node, progress in self.state.progress.items() if progress.match < index)
+
+    def objection(self, target: Configuration) -> QuorumError | None:
+        """Why `target` could not be taken up now, if this replica leads; None if it could. Changes nothing."""
+        return change.objection(self.state, target)
 
     def step(self, event: events.Event) -> tuple[Effect, ...]:
         """Handle one event; return the effects in order (protocols.replica.Replica).
@@ -161,6 +172,7 @@ class RaftReplica:
                 election.on_vote_reply(state, sender, message)
             case SnapshotOffer():
                 follower.check_offer(sender, message)
+                follower.check_incarnation(self.state, sender, message.mark.configuration)
                 if self._is_from_leader(sender, message.term, message.round):
                     follower.on_snapshot_offer(state, sender, message)
             case TimeoutNow():
@@ -177,6 +189,8 @@ class RaftReplica:
         parsed = follower.parse_entries(sender, message, attached)
         if message.term >= self.state.term:
             follower.check_against_committed(self.state, sender, message, parsed)
+        for _, _, configuration in parsed:
+            follower.check_incarnation(self.state, sender, configuration)
         if self._is_from_leader(sender, message.term, message.round):
             follower.on_append(self.state, sender, message, attached, parsed)
 

@@ -1,0 +1,65 @@
+"""`quorum explain NODE`: why a member is in or out of the vote, since when, and what would change that."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from quorum.console.changing import ask_leader
+from quorum.console.command import command, print_json, seconds_option
+from quorum.console.modes import COMMITTEE, crash_only
+from quorum.errors import ConfigurationError
+from quorum.runtime.connect import at_config
+from quorum.runtime.status import NodeStatus
+
+
+@command("explain", "quorum explain n5")
+@click.argument("node")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
+)
+@seconds_option("--timeout", 10.0, "Seconds to wait for a leader.")
+def explain(node: str, config: Path | None, timeout: float, as_json: bool) -> None:
+    """Say why a member votes or not, since when, and what would change that, as the leader sees it."""
+    path = crash_only(config, f"{node[:80]} was to be explained", COMMITTEE)
+    leader = asyncio.run(ask_leader(at_config(path), timeout))
+    if node not in leader.members:
+        raise ConfigurationError(
+            f"{node[:80]} was to be explained, but it is no member. Members are {', '.join(leader.members)}."
+        )
+    facts = facts_of(leader, node)
+    if as_json:
+        print_json(facts)
+        return
+    click.echo(facts["text"])
+    if facts["since"]:
+        click.echo(f"recorded at {facts['since']}, in the configuration of epoch {leader.epoch} or before")
+    if leader.policy == "fixed":
+        click.echo(
+            "the policy is fixed: whatever is seen, only an operator puts it in or out (quorum promote, demote)"
+        )
+    elif leader.policy_waits:
+        click.echo(f"the policy wants a change, which waits: {leader.policy_waits}")
+
+
+def facts_of(leader: NodeStatus, node: str) -> dict[str, Any]:
+    """What is known of one member."""
+    seat = leader.seats.get(node)
+    votes = node in leader.voters or node in leader.witnesses
+    since = "" if seat is None else datetime.fromtimestamp(seat.since_us / 1e6, UTC).isoformat(timespec="seconds")
+    return {
+        "node": node,
+        "votes": votes,
+        "reason": "" if seat is None or votes else seat.reason,
+        "since": since,
+        "flaps": 0 if seat is None else seat.flaps,
+        "policy": leader.policy,
+        "waits": leader.policy_waits,
+        "text": leader.explained.get(node) or f"{node} {'votes' if votes else 'has no vote'}.",
+    }

@@ -1,0 +1,54 @@
+"""The policy code, driven by failures and repairs one by one, is up as much as the exact chain says."""
+
+from __future__ import annotations
+
+import pytest
+
+from .participation_campaign import SIGMAS
+from .participation_events import Case, Cluster, measure
+
+LIVES = 4_000
+FEW = 60
+"""So many losses at least, or agreement within three errors says little."""
+
+
+@pytest.mark.parametrize("case", [Case(5, 5, "fixed"), Case(5, 5), Case(7, 3), Case(5, 20, "fixed")], ids=str)
+def test_the_policy_code_agrees_with_the_exact_chain(case: Case) -> None:
+    measured = measure(list(Cluster(case, 1).cycles(LIVES)))
+    assert measured.losses >= FEW
+    assert abs(measured.deviation(case.exact)) <= SIGMAS
+    assert measured.fewest == (case.nodes if case.policy == "fixed" else 3)
+
+
+def test_changes_by_joint_consensus_agree_with_it_too() -> None:
+    case = Case(5, 3, change="joint")
+    measured = measure(list(Cluster(case, 1).cycles(LIVES / 4)))
+    assert measured.losses >= FEW / 2 and measured.fewest == 3
+    assert abs(measured.deviation(case.exact)) <= SIGMAS
+
+
+@pytest.mark.parametrize(
+    ("run", "other"),
+    [
+        (Case(5, 5), Case(5, 5, "fixed")),
+        (Case(5, 5, "fixed"), Case(5, 5)),
+        (Case(5, 5, reconfiguration_ratio=1), Case(5, 5)),
+        (Case(7, 3), Case(5, 3)),
+    ],
+    ids=str,
+)
+def test_another_figure_than_that_of_its_own_model_is_told_apart(run: Case, other: Case) -> None:
+    """What agrees with everything measures nothing."""
+    measured = measure(list(Cluster(run, 1).cycles(LIVES)))
+    assert abs(measured.deviation(run.exact)) <= SIGMAS < abs(measured.deviation(other.exact))
+
+
+def test_looking_proposals_up_changes_nothing() -> None:
+    case = Case(6, 3)
+    asked, looked_up = (list(Cluster(case, 7, is_looked_up=way).cycles(150)) for way in (False, True))
+    assert asked == looked_up and sum(cycle.losses for cycle in asked) > 0
+
+
+def test_a_seed_repeats_itself() -> None:
+    first, again, other = (list(Cluster(Case(5, 5), seed).cycles(50)) for seed in (3, 3, 4))
+    assert first == again != other
