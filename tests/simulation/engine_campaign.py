@@ -18,7 +18,7 @@ from .participation_campaign import SIGMAS
 from .participation_engine import EngineCase, Watched, run_engine, together, verdict
 
 SECONDS = 10_000
-CASES = ((EngineCase(policy="fixed"), 6), (EngineCase(), 30))
+CASES = ((EngineCase(policy="fixed", life_s=150), 4), (EngineCase(life_s=150), 16))
 """Each with its seeds, of SECONDS simulated seconds."""
 Seed = tuple[EngineCase, int]
 
