@@ -166,9 +166,8 @@ class RaftSteward:
                 self._heard_us[node] = progress.heard_us
                 detector.heard(node, progress.heard_us)
             missed = self._missed.get(node, 0.0)
-            if state.commit_index > self._committed:
-                missed += MISSED_WEIGHT * ((progress.match < self._committed) - missed)
-                self._missed[node] = missed
+            missed += MISSED_WEIGHT * ((progress.match < self._committed) - missed)
+            self._missed[node] = missed
             lag = max(0, state.commit_index - progress.match)
             phi = detector.phi(node, now_us)
             observed.append(Observation(node, phi, lag, missed=missed, held=node in held))
