@@ -136,6 +136,17 @@ def test_participation_puts_a_standby_in_the_seat_of_who_is_gone_in_one_change()
     assert (made.promote, made.demote, made.seats[0].reason) == (("f",), ("b",), "unreachable")
 
 
+def test_nobody_is_put_in_who_may_be_gone_already() -> None:
+    """A voter is given the hold time; a standby that is silent would only be waited for."""
+    leading = Leading("abcdefgh")
+    leading.run(1)
+    assert leading.voters == "abcdefg", "h stands by"
+    leading.run(5, gone="g")
+    leading.run(20, gone="gh")
+    assert leading.voters == "abcde"
+    assert [each.promote for each in leading.made] == [(), ()], "h is never asked"
+
+
 def test_a_fixed_committee_is_never_changed() -> None:
     leading = Leading("abcde", fixed)
     leading.run(100, gone="de")

@@ -10,6 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from quorum.certificate import approval as approvals
+from quorum.certificate.committee import Member
 from quorum.certificate.complaint import Complaint
 from quorum.certificate.evidence import Equivocation, SignedVote
 from quorum.certificate.vote import VoteKind
@@ -149,6 +150,26 @@ def test_the_observation_period_doubles_when_a_return_does_not_last():
 def test_without_an_observation_period_a_return_comes_too_early_and_is_seen():
     with patch.object(Returns, "period_us", lambda self, node: 0), pytest.raises(AssertionError):
         test_a_member_that_stopped_loses_its_vote_and_gets_it_back_with_a_fresh_key_after_showing_that_it_is_well()
+
+
+def test_whoever_attests_another_key_to_each_member_keeps_nobody_else_out():
+    """No quorum ever approves of one committee with it, and by name it would be the first for ever."""
+
+    def member(readmissions: Readmissions, node: str) -> Member:
+        found = _member(readmissions, node)
+        key = f"{readmissions._state.node}".encode().ljust(32)
+        return replace(found, public_key=key) if node == "n2" else found
+
+    _member = Readmissions.member
+    scene = Scene(nodes=6)
+    with patch.object(Readmissions, "member", member):
+        for name in ("n2", "n3"):
+            scene.crash(name)
+            assert scene.evicted(name)
+        for name in ("n2", "n3"):
+            scene.restart(name)
+        assert scene.readmitted("n3", 30_000_000)
+    assert "n2" not in scene.members
 
 
 def stay_behind(scene: Scene) -> bool:

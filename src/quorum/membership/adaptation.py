@@ -24,6 +24,8 @@ from quorum.model import Configuration, NodeId, Seat
 from quorum.systems.build import build
 
 REPAIRS_KEPT = 16
+DOUBTED = "badly seen"
+"""Of a standby that would be fit."""
 BREAK_EVEN = 1.2
 """A change must be so much faster than a repair: below about 1.1, with 5 nodes, a committee that adapts is up less
 than a fixed one (systems.participation computes it)."""
@@ -91,10 +93,13 @@ class Adaptation:
         return None if self.refused else proposal
 
     def situation(self, configuration: Configuration, leader: NodeId) -> Situation:
-        """What the policy is told."""
+        """What the policy is told. A standby that is badly seen right now is not fit: a voter is given the hold
+        time, but nobody is put in who may be gone already."""
         members = frozenset({*configuration.voters, *configuration.learners})
-        fit = tuple(node for node in self.health.fit if node in members)
-        unfit = tuple(pair for pair in self.health.unfit if pair[0] in members)
+        known = [(node, health) for node, health in self.health.items() if node in members]
+        voting = frozenset(configuration.voters)
+        fit = tuple(node for node, each in known if each.is_fit and (each.bad_since_us is None or node in voting))
+        unfit = tuple((node, health.reason or DOUBTED) for node, health in known if node not in fit)
         witness = bool(self._fit_witnesses(configuration))
         return Situation(configuration, leader, fit, unfit, self._nodes, self._faults, self._floor, witness)
 

@@ -43,6 +43,9 @@ MESSAGES_A_TURN = 8
 """So many messages of one node are read in a turn; an honest one sends a few."""
 APPROVALS_MAX = 6
 """Of so many committees one member approves by itself in an epoch; the rest of what it may is its operator's."""
+PATIENCE_TURNS = 30
+"""Who may come back, and for so many turns does not, makes way for others: it may have attested another key to
+each member, so that no quorum approves of one committee with it."""
 LIES_MAX = 64
 """So many keys are remembered as those of liars."""
 LIES_NOTE: Final = "lies"
@@ -103,6 +106,8 @@ class CommitteeKeeper:
         self._committee = committee
         self.book = ComplaintBook(committee.epoch, committee.nodes, committee.faults)
         self._approved: set[bytes] = set()
+        self._wanted_since: dict[NodeId, int] = {}
+        """From which turn on this member wants whom back."""
         self._acted_on: dict[NodeId, tuple[Complaint, ...]] = {}
         """The complaints that made this member approve, some of which may be taken back since."""
 
@@ -383,12 +388,14 @@ class CommitteeKeeper:
         """Approve of what should follow, if this member may."""
         committee, state = self._committee, self._state
         considered = self.book.considered(state.commit_sequence)
-        ready = self._readmissions.ready(now_us)
+        ready = self._in_turn(self._readmissions.ready(now_us))
         self.wish = wish_of(Held(committee.nodes, committee.faults, self.liars, considered, ready))
         if self.wish.refused:
             self.say(self.wish.refused)
         if self.wish.leaves is None and self.wish.joins is None:
             return
+        if self.wish.joins is not None:
+            self._wanted_since.setdefault(self.wish.joins, self._turn)
         wanted = self._wanted(self.wish)
         if wanted.membership_hash in self._approved or len(self._approved) >= APPROVALS_MAX:
             return
@@ -405,6 +412,11 @@ class CommitteeKeeper:
         self._tell(f"approving of epoch {wanted.epoch}: {self.wish.leaves or self.wish.joins}, {self.wish.why}")
         self._token -= 1
         self._approve_by_driver(self._token, wanted)
+
+    def _in_turn(self, ready: tuple[NodeId, ...]) -> tuple[NodeId, ...]:
+        """Those of them who were not wanted in vain for long, if there are any."""
+        since, turn = self._wanted_since, self._turn
+        return tuple(node for node in ready if turn - since.get(node, turn) < PATIENCE_TURNS) or ready
 
     def _wanted(self, wish: Wish) -> Committee:
         committee = self._committee

@@ -3,7 +3,7 @@
 Everything that decides is pure and elsewhere (membership.adaptation). Here are the observations, taken from what
 the leader's replica knows anyway, and the way of a proposal into the log, which is that of an operator's change.
 
-I1  at most one change of the steward's own is under way.
+I1  at most one change of the steward's own is under way, but for one that waits for a newcomer in vain.
 I2  weights and the lead follow the network only where the policy leaves the committee as it is.
 """
 
@@ -103,10 +103,16 @@ class RaftSteward:
         return self._target(present, proposal, now_us)
 
     def _target(self, present: Configuration, proposal: Proposal, now_us: int) -> Configuration | None:
-        if self._pending or now_us < self._retry_us:
+        if now_us < self._retry_us or (self._pending and not self._comes_first(proposal)):
             return None  # I1
         self._pending = True
         return apply_change(present, Reseat(proposal.seats), now_us)
+
+    def _comes_first(self, proposal: Proposal) -> bool:
+        """Whether who is lost is to be put out while a change still waits for a newcomer: the protocol gives that
+        one up if the newcomer is lost, too, and refuses this one if not."""
+        change = self._replica.state.pending_change
+        return change is not None and not change.entered and not proposal.promote
 
     def _weigh(self, present: Configuration, now_us: int) -> Configuration | None:
         """I2."""

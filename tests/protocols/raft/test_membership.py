@@ -307,7 +307,7 @@ def test_evicting_a_newcomer_that_never_comes_ends_the_waiting_for_it() -> None:
     leader = cluster["n1"]
     leader.change(7, voters=FOUR)
     cluster.settle()
-    busy = leader.change(8, voters=("n1", "n2"))
+    busy = leader.change(8, voters=("n1", "n2", "n5"))
     assert isinstance(refusal(busy), Overloaded), "any other change waits"
     leader.change(9, voters=THREE.voters, learners=())
     cluster.settle()
@@ -318,6 +318,35 @@ def test_evicting_a_newcomer_that_never_comes_ends_the_waiting_for_it() -> None:
     leader.change(10, voters=("n1", "n2"))
     cluster.settle()
     assert leader.state.configuration.voters == ("n1", "n2")
+
+
+def test_a_newcomer_that_is_silent_keeps_nobody_back_who_is_to_lose_its_vote() -> None:
+    """Else the lost could stay, and the next loss stop the cluster, for all the time that catching up may take."""
+    cluster = led(FIVE)
+    leader = cluster["n1"]
+    leader.change(7, voters=("n1", "n2", "n3", "n4", "n5", "n6"))
+    cluster.settle()
+    assert isinstance(refusal(leader.change(8, voters=("n1", "n2", "n3", "n6"))), Overloaded), (
+        "n6 is to vote there"
+    )
+    leader.change(9, voters=("n1", "n2", "n3"), learners=("n4", "n5", "n6"))
+    run(cluster)
+    (refused,) = [e for e in leader.did if isinstance(e, Refused) and e.tokens == (7,)]
+    assert isinstance(refused.error, Overloaded) and "n6 was to vote, but is not heard" in str(refused.error)
+    assert completed(leader) == [9]
+    present = leader.state.configuration
+    assert (present.voters, present.learners) == (("n1", "n2", "n3"), ("n4", "n5", "n6"))
+
+
+def test_a_newcomer_that_is_heard_is_waited_for() -> None:
+    """One change is in flight at a time."""
+    cluster = led(FIVE)
+    leader = cluster["n1"]
+    leader.change(7, voters=("n1", "n2", "n3", "n4", "n5", "n6"))
+    cluster.settle()
+    leader.state.progress["n6"].heard_us = leader.state.now_us
+    produced = leader.change(9, voters=("n1", "n2", "n3"), learners=("n4", "n5", "n6"))
+    assert isinstance(refusal(produced), Overloaded) and leader.state.pending_change is not None
 
 
 def test_an_eviction_that_cannot_be_does_not_end_the_waiting() -> None:

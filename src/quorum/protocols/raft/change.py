@@ -41,7 +41,7 @@ def propose(state: RaftState, token: int, target: Configuration) -> None:
     New voters and witnesses are learners first. Refused, definitely, while another change is in flight, and for a
     target that cannot work; the error says which.
     """
-    leaving, waiting = _leaving(state, target), state.pending_change
+    leaving, waiting = _not_awaited(state, target), state.pending_change
     if leaving:
         state.pending_change = None
     error = objection(state, target)
@@ -50,11 +50,7 @@ def propose(state: RaftState, token: int, target: Configuration) -> None:
         state.out.append(Refused((token,), error))
         return
     if leaving and waiting is not None:
-        given_up = QuorumError(
-            f"{', '.join(leaving)} was to vote, but is to leave before it caught up. Propose the rest of the "
-            "change again, if it is still wanted."
-        )
-        state.out.append(Refused((waiting.token,), given_up))
+        state.out.append(Refused((waiting.token,), _given_up(leaving, target)))
     present = state.configuration
     arriving = frozenset(target.electors) - frozenset(present.electors)
     deadline_us = state.now_us + state.settings.catch_up_timeout_us
@@ -69,13 +65,35 @@ def propose(state: RaftState, token: int, target: Configuration) -> None:
     _enter_if_caught_up(state)
 
 
-def _leaving(state: RaftState, target: Configuration) -> list[NodeId]:
-    """Who is waited for, in a change that has not entered, and is now to leave. They need not be waited for: else
-    a newcomer that never comes would keep every other change back until its time is over."""
+def _not_awaited(state: RaftState, target: Configuration) -> list[NodeId]:
+    """Who is waited for, in a change that has not entered, and need not be: it is to leave now; or it is silent,
+    and others are to lose their votes. Else a newcomer that never comes would keep every other change back until
+    its time is over, and who is lost could not be put out meanwhile."""
     change = state.pending_change
     if change is None or change.entered:
         return []
-    return sorted((change.arriving - change.ready) - frozenset(target.members))
+    is_smaller = frozenset(target.electors) < frozenset(state.configuration.electors)
+    awaited, members = change.arriving - change.ready, frozenset(target.members)
+    return sorted(node for node in awaited if node not in members or (is_smaller and _is_silent(state, node)))
+
+
+def _is_silent(state: RaftState, node: NodeId) -> bool:
+    progress = state.progress.get(node)
+    return progress is None or progress.heard_us < state.now_us - state.settings.election_timeout_us
+
+
+def _given_up(awaited: list[NodeId], target: Configuration) -> QuorumError:
+    """What is said of a change that another one came before."""
+    staying = sorted(frozenset(awaited) & frozenset(target.members))
+    if staying:
+        return Overloaded(
+            f"{', '.join(staying)} was to vote, but is not heard, and others are put out of the vote now. It "
+            "stays a learner: propose the change again when that one is done."
+        )
+    return QuorumError(
+        f"{', '.join(awaited)} was to vote, but is to leave before it caught up. Propose the rest of the "
+        "change again, if it is still wanted."
+    )
 
 
 def objection(state: RaftState, target: Configuration) -> QuorumError | None:
