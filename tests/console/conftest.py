@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from quorum.console.cli import main
+from quorum.runtime.local import LocalCluster
 
 Run = Callable[..., Result]
 
@@ -53,6 +54,17 @@ def folder(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]
     assert result.exit_code == 0, result.output
     yield made
     run("down", "--folder", made)
+
+
+@pytest.fixture
+def five(run: Run, tmp_path: Path) -> Iterator[Path]:
+    """The folder of a running cluster of five, none of which outlives the test."""
+    made = tmp_path / ".quorum"
+    result = run("up", "--folder", made, "--nodes", 5)
+    assert result.exit_code == 0, result.output
+    yield made
+    run("down", "--folder", made)
+    assert LocalCluster(made / "cluster.toml").running() == {}
 
 
 @pytest.fixture

@@ -57,8 +57,11 @@ def test_a_failed_seed_prints_its_replay_and_that_fails_again_in_the_same_way(ru
     assert (code, again["failure"], again["replay"]) == (1, failed["failure"], failed["replay"])
 
 
-USUAL_VOTES = {"weights": "", "quorums": ""}
-OWN_VOTES = {"weights": "2,2,2,2,2,2,1", "quorums": "choose(5, n1, n2, n3, n4, n5, n6, n7)", "spares": 0}
+USUAL_VOTES = {"weights": "", "quorums": "", "adaptive": False}
+OWN_VOTES = {"weights": "2,2,2,2,2,2,1", "quorums": "choose(5, n1, n2, n3, n4, n5, n6, n7)", "spares": 0} | {
+    "adaptive": False
+}
+ADAPTING = {"weights": "", "quorums": "", "spares": 0, "adaptive": True}
 
 
 def test_replay_takes_every_option_that_a_byzantine_plan_prints(run, monkeypatch):
@@ -73,7 +76,7 @@ def test_replay_takes_every_option_that_a_byzantine_plan_prints(run, monkeypatch
                 for name, old in defaults.items()
             }
         )
-        for votes in (USUAL_VOTES, OWN_VOTES)
+        for votes in (USUAL_VOTES, OWN_VOTES, ADAPTING)
     ]
     for name, old in defaults.items():
         assert name == "keep" or any(getattr(plan, name) != old for plan in asked)

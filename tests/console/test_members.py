@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,9 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture
-def folder(run, tmp_path) -> Iterator[Path]:
+def folder(five: Path) -> Path:
     """The folder of a running cluster of five."""
-    made = tmp_path / ".quorum"
-    result = run("up", "--folder", made, "--nodes", 5)
-    assert result.exit_code == 0, result.output
-    yield made
-    run("down", "--folder", made)
-    assert LocalCluster(made / "cluster.toml").running() == {}
+    return five
 
 
 def members(run_json, *at: str) -> dict[str, str]:

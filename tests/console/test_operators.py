@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,13 +44,9 @@ def test_a_new_member_is_not_given_the_port_of_one_that_does_not_run(tmp_path, m
 
 
 @pytest.fixture
-def folder(run, tmp_path) -> Iterator[Path]:
+def folder(five: Path) -> Path:
     """The folder of a running cluster of five."""
-    made = tmp_path / ".quorum"
-    result = run("up", "--folder", made, "--nodes", 5)
-    assert result.exit_code == 0, result.output
-    yield made
-    run("down", "--folder", made)
+    return five
 
 
 def at(folder: Path) -> tuple[str, str]:

@@ -222,3 +222,12 @@ def test_an_operators_own_quorums_are_left_alone_where_a_change_would_break_them
     leading.configuration = replace(leading.configuration, writes="choose(3, a, b, c, d, e)")
     leading.run(20, gone="e")
     assert leading.made == [] and "cannot be" in leading.adaptation.refused
+
+
+def test_a_standby_takes_the_seat_of_who_is_lost_in_the_same_change() -> None:
+    """Add before remove: at no time is the committee smaller than it should be."""
+    leading = Leading("abcdef", participation, faults=2)
+    leading.configuration = Configuration(1, tuple("abcde"), ("f",))
+    leading.run(12, gone="b")
+    assert leading.voters == "acdef"
+    assert len(leading.made) == 1

@@ -76,6 +76,9 @@ class HandLog:
     def write_hard_state(self, state: effects.HardState) -> None:
         self.trace.append(("stage", state))
 
+    def write_note(self, note: effects.Note) -> None:
+        self.trace.append(("stage", note))
+
     def write_entries(self, first: int, entries: Sequence[Buffer]) -> None:
         self.trace.append(("stage", first, len(entries)))
         for index in [index for index in self.entries if index >= first]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from quorum.errors import ConfigurationError
-from quorum.runtime.byzantine_config import committee_of, system_of, tolerated, voters_of
+from quorum.runtime.byzantine_config import committee_of, limits_of, system_of, tolerated, voters_of
 from quorum.runtime.config import load_cluster, load_node, parse_cluster
 from quorum.runtime.engine import PbftEngine
 from quorum.runtime.keyring import load_client_signer, load_public_keys
@@ -56,6 +56,8 @@ def test_the_configuration_names_the_quorums_of_liars_not_the_majority(count, qu
             "Leave writes out",
         ),
         (FOUR + 'policy = "participation"\n' + members(5), "Use fixed or adaptive"),
+        (FOUR + "[participation]\nfloor = 5\n" + members(5), "the floor is 3T.1"),
+        (FOUR + '[participation]\nfunction = "a:b"\n' + members(5), "Leave them out"),
         (FOUR + "[timing]\nlease_reads = true\n" + members(4), "a lease is one member's word"),
     ],
 )
@@ -72,6 +74,12 @@ def test_a_new_cluster_gets_the_policy_that_its_size_allows_and_an_old_file_with
 ):
     assert init_cluster(tmp_path / "c", nodes=count, model="byzantine").config.policy == policy
     assert parse_cluster(FOUR + members(count)).policy == "fixed"
+
+
+def test_complaints_and_returns_take_the_times_of_the_participation_table():
+    table = '[participation]\nhold = "3s"\nstable = "4s"\nlag_entries = 5000\n'
+    limits = limits_of(parse_cluster(FOUR + table + members(5)))
+    assert (limits.hold_us, limits.stable_us, limits.lag_entries_max) == (3_000_000, 4_000_000, 50)
 
 
 def test_weights_count_where_they_are_given():

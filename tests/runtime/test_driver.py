@@ -20,6 +20,7 @@ from quorum.errors import (
 from quorum.protocols import effects, events
 from quorum.protocols.effects import Entries, HardState, Persist, Reset, Send
 from quorum.runtime.driver import APPLY_BYTES_MAX, ENTRY_BYTES, LOT_BYTES_MAX, LOT_ENTRIES_MAX
+from quorum.runtime.messages import Complaints
 from runtime.driver_world import DriverWorld, batch, entry, mark_at
 
 
@@ -429,3 +430,100 @@ def test_compaction_trims_the_log() -> None:
     world = DriverWorld().start()
     world.does(effects.Compacted(42))
     assert world.log.trimmed == 42
+
+
+def test_a_message_that_waited_until_its_entries_were_compacted_away_is_lost_and_the_node_goes_on() -> None:
+    """A disk may stall for longer than it takes until a snapshot stands in place of what was to be sent."""
+    world = DriverWorld().start()
+    world.holds(5)
+    world.does(Persist(HardState(2, None)), Send("n2", "old", 2, 3), Send("n2", "vote"))
+    world.does(effects.Compacted(4))
+    for index in (1, 2, 3):
+        del world.log.entries[index]
+    world.log.complete()
+    assert _sends(world) == ["vote"]
+    world.does(Send("n2", "new", 4, 5))
+    assert world.transport.sent[-1] == ("n2", "new", (entry(4), entry(5)))
+
+
+def test_a_message_that_waited_until_a_fetched_state_took_the_place_of_its_entries_is_lost() -> None:
+    world = DriverWorld().start()
+    world.holds(3)
+    world.snapshots.files[9] = (mark_at(9), b"state at 9")
+    world.does(Persist(HardState(2, None)), Send("n2", "old", 2, 3))
+    world.does(Persist(Reset(mark_at(9))))
+    world.log.complete()
+    assert _sends(world) == []
+
+
+# Who watches over the committee.
+
+
+class Attending:
+    """runtime.ports.Attendant, which notes what it hears."""
+
+    timer = "watch"
+
+    def __init__(self) -> None:
+        self.heard_of: list[object] = []
+
+    def start(self, notes: dict[str, bytes]) -> None:
+        self.heard_of.append(("start", notes))
+
+    def heard(self, sender: str, message: object) -> bool:
+        self.heard_of.append((sender, message))
+        return message == "mine"
+
+    def fired(self) -> None:
+        self.heard_of.append("fired")
+
+    def accused(self, evidence: object) -> None:
+        self.heard_of.append(evidence)
+
+    def approved(self, token: int, error: Exception | None) -> None:
+        self.heard_of.append((token, error))
+
+
+def test_the_attendant_hears_every_message_and_keeps_its_own_and_its_timer_from_the_replica() -> None:
+    world, attending = DriverWorld(), Attending()
+    world.driver.attend(attending)
+    world.start()
+    world.driver.receive("n2", "mine")
+    world.driver.receive("n2", "other")
+    world.driver.timer_fired("watch")
+    world.driver.run()
+    assert attending.heard_of == [("start", {}), ("n2", "mine"), ("n2", "other"), "fired"]
+    received = [event.message for event in world.replica.events if isinstance(event, events.Received)]
+    assert received == ["other"]
+    assert not any(isinstance(event, events.TimerFired) for event in world.replica.events)
+
+
+def test_what_becomes_of_an_approval_goes_to_whoever_gave_the_token() -> None:
+    world, attending = DriverWorld(), Attending()
+    world.driver.attend(attending)
+    world.start()
+    error = NotLeader(None)
+    world.does(effects.Completed((-1,)), effects.Refused((-2,), error), effects.Completed((7,)))
+    assert attending.heard_of[-2:] == [(-1, None), (-2, error)]
+    assert ("completed", 7) in world.told
+
+
+def test_a_note_of_the_attendant_is_synced_and_nothing_of_the_replica_waits_for_it() -> None:
+    world = DriverWorld().start()
+    world.driver.keep(effects.Note("evictions", b"x"))
+    world.driver.run()
+    assert world.trace[-1] == "sync"
+    world.log.complete()
+    stored = [event.up_to for event in world.replica.events if isinstance(event, events.Stored)]
+    assert stored in ([], [0])
+    world.driver.stop()
+    before = list(world.trace)
+    world.driver.keep(effects.Note("evictions", b"y"))
+    assert world.trace == before, "a node that stopped writes nothing"
+
+
+def test_messages_of_an_attendant_are_dropped_where_there_is_none() -> None:
+    world = DriverWorld().start()
+    world.driver.receive("n2", Complaints(()))
+    world.driver.run()
+    assert not any(isinstance(event, events.Received) for event in world.replica.events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import signal
@@ -22,9 +23,10 @@ from quorum.membership.recovery import EPOCH_GAP
 from quorum.model import Recovery
 from quorum.protocols.effects import HardState
 from quorum.protocols.events import SnapshotMark
-from quorum.runtime.config import load_cluster
+from quorum.runtime.config import load_cluster, load_node
 from quorum.runtime.files import RealFiles
 from quorum.runtime.folder import DataFolder
+from quorum.runtime.node import Node
 from quorum.runtime.recovery import finish_recovery, recover_cluster
 from quorum.runtime.restore import INDEX_GAP
 from quorum.runtime.snapshots import SnapshotStore
@@ -191,6 +193,21 @@ def test_two_folders_of_one_node_are_told_apart_by_whoever_gave_them(cluster, tm
     command = ["recover", "--config", str(cluster), "--data", str(tmp_path / "copy"), "--dry-run"]
     told = CliRunner().invoke(main, command)
     assert told.exit_code == 2 and "both are of n1" in told.stderr
+
+
+def test_a_node_whose_log_is_from_before_the_recovery_does_not_start_under_the_new_file(cluster):
+    finish_recovery(cluster, None, RECOVERY)
+    before = verify_data(data_of(cluster))
+    with pytest.raises(ConfigurationError, match="recovered without this log"):
+        asyncio.run(Node(load_node(cluster.parent / "n1" / "node.toml")).run())
+    assert same(verify_data(data_of(cluster)), before)
+
+
+def test_nobody_begins_anew_what_was_recovered(cluster):
+    finish_recovery(cluster, None, RECOVERY)
+    shutil.rmtree(data_of(cluster))
+    with pytest.raises(ConfigurationError, match="Let it join"):
+        asyncio.run(Node(load_node(cluster.parent / "n1" / "node.toml"), bootstrap=True).run())
 
 
 def with_objects(cluster: Path) -> Recovery:

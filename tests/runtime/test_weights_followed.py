@@ -53,8 +53,10 @@ class WideCluster(Cluster):
         self.nodes[name] = node
         self.tasks[name] = asyncio.create_task(node.run(lambda _: ready.set()))
         await ready.wait()
-        assert node.engine.steward is not None and node.driver.echoes is not None
-        node.engine.steward.follow_network(node.driver.echoes.reports, partial(WeightTuning, period_us=1_000_000))
+        assert node.engine.steward is not None and node.driver.beside.echoes is not None
+        node.engine.steward.follow_network(
+            node.driver.beside.echoes.reports, partial(WeightTuning, period_us=1_000_000)
+        )
 
 
 def test_weights_and_the_lead_follow_the_links_of_a_real_cluster(tmp_path: Path) -> None:
@@ -94,7 +96,7 @@ def test_nothing_is_measured_where_weights_are_fixed(tmp_path: Path) -> None:
         await cluster.start_all(bootstrap=True)
         try:
             status = await cluster.status(await cluster.leader())
-            assert cluster.nodes[status.node].driver.echoes is None
+            assert cluster.nodes[status.node].driver.beside.echoes is None
             assert status.round_trips == {} and status.weighing == ""
         finally:
             await cluster.stop_all()

@@ -187,3 +187,19 @@ def test_every_claim_holds_while_the_committee_adapts_under_every_fault(policy: 
     assert outcome.failure == "", outcome.replay
     assert f"--policy {policy}" in outcome.replay
     assert outcome.sometimes[PUT_OUT] > 0 and outcome.sometimes[TAKEN_BACK] > 0 and outcome.decided > 500
+
+
+def test_a_new_leader_gives_no_vote_to_a_standby_that_it_has_never_heard_of() -> None:
+    """However soon members are taken back: else everything waits for one that is down to catch up."""
+    hasty = Limits(hold_us=300_000, stable_us=100_000)
+    world = World(1, Configuration(1, names(5), policy="adaptive", faults=2), limits=hasty)
+    world.boot()
+    assert world.run_until(lambda: world.leader() is not None, 10 * S)
+    leader = world.leader()
+    assert leader is not None
+    gone = next(name for name in names(5) if name != leader)
+    lose(world, gone, 3 * S)
+    assert gone not in decided(world).voters and len(decided(world).voters) == 3
+    lose(world, leader, 3 * S)
+    assert not {gone, leader} & set(decided(world).voters), "the two that are down have no vote"
+    assert len(decided(world).voters) == 3 and decided(world).outgoing is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from quorum.checkers.violation import Violation
+from quorum.membership.observation import Limits
 from quorum.model import Configuration
 from quorum.protocols.raft.settings import Settings
 from quorum.sim.node import EPOCH_US, SimClock
@@ -168,3 +169,13 @@ def test_settings_reach_every_replica():
     world = World(0, Configuration(epoch=1, voters=("n1",)), Settings(snapshot_entries=7))
     world.boot()
     assert world.nodes["n1"].replica.state.settings.snapshot_entries == 7
+
+
+def test_a_world_of_its_own_limits_keeps_them_unless_it_is_given_others():
+    class Quick(World):
+        limits = Limits(hold_us=1)
+
+    one = Configuration(epoch=1, voters=("n1",))
+    assert Quick(0, one).limits == Limits(hold_us=1)
+    assert Quick(0, one, limits=Limits(hold_us=2)).limits == Limits(hold_us=2)
+    assert World(0, one).limits is None

@@ -18,7 +18,7 @@ from .participation_campaign import SIGMAS
 from .participation_engine import EngineCase, Watched, run_engine, together, verdict
 
 SECONDS = 10_000
-CASES = ((EngineCase(policy="fixed"), 6), (EngineCase(), 30))
+CASES = ((EngineCase(policy="fixed", life_s=150), 4), (EngineCase(life_s=150), 16))
 """Each with its seeds, of SECONDS simulated seconds."""
 Seed = tuple[EngineCase, int]
 
@@ -63,6 +63,7 @@ def show(row: dict[str, Any]) -> None:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.engine_campaign", description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="run so many times as many seeds (1)")
+    parser.add_argument("--policy", choices=("fixed", "adaptive"), help="this one alone")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time (2)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     given = parser.parse_args(arguments)
@@ -71,10 +72,14 @@ def main(arguments: list[str] | None = None) -> int:
     rows = []
     with Pool(given.workers) as pool:
         for case, usual in CASES:
+            if given.policy not in (None, case.policy):
+                continue
             began, seeds, found = time.monotonic(), max(1, round(usual * given.scale)), list[Watched]()
             for watched in pool.imap(run_one, [(case, seed) for seed in range(seeds)]):
                 found.append(watched)
-                print(f"\r{case.policy}: {len(found)} of {seeds}", end="", file=sys.stderr, flush=True)
+                so_far = verdict(case, together(found))[0]
+                told = f"{len(found)} of {seeds}: {so_far.unavailability:.2e} +- {so_far.error:.1e} so far"
+                print(f"\r{case.policy}: {told}", end="", file=sys.stderr, flush=True)
             print(f", {time.monotonic() - began:.0f} s", file=sys.stderr)
             rows.append(facts(case, together(found)))
             if not given.json:

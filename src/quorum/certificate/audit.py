@@ -119,9 +119,12 @@ def judge_block(
 
 
 def judge_evidence(file: EvidenceFile, committee: Committee) -> Audit:
-    """Judge evidence by the committee whose member it accuses. Valid: the accused lied, or gave its key away."""
+    """Judge evidence by the committee whose member it accuses, or by one from which the changes in the file lead
+    there. Valid: the accused lied, or gave its key away."""
     evidence = file.evidence
-    reasons = []
+    led = [change for change in file.changes if change.committee.epoch > committee.epoch]
+    committee, followed = verify_epochs(committee, led)
+    reasons = list(followed.reasons)
     if file.cluster != committee.cluster:
         reasons.append(f"it is of cluster {file.cluster[:40]!r}, not of {committee.cluster[:40]!r}.")
     if file.epoch != committee.epoch:

@@ -11,8 +11,8 @@ import click
 
 from quorum.console.changing import ask_leader
 from quorum.console.command import command, print_json, seconds_option
-from quorum.console.modes import COMMITTEE, crash_only
 from quorum.errors import ConfigurationError
+from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import at_config
 from quorum.runtime.status import NodeStatus
 
@@ -26,8 +26,12 @@ from quorum.runtime.status import NodeStatus
 )
 @seconds_option("--timeout", 10.0, "Seconds to wait for a leader.")
 def explain(node: str, config: Path | None, timeout: float, as_json: bool) -> None:
-    """Say why a member votes or not, since when, and what would change that, as the leader sees it."""
-    path = crash_only(config, f"{node[:80]} was to be explained", COMMITTEE)
+    """Say why a member votes or not, since when, and what would change that: as the leader sees it, and where
+    members may lie, as they say together."""
+    path = find_config(config)
+    if load_cluster(path).model == "byzantine":
+        _of_committee(path, node, as_json)
+        return
     leader = asyncio.run(ask_leader(at_config(path), timeout))
     if node not in leader.members:
         raise ConfigurationError(
@@ -46,6 +50,18 @@ def explain(node: str, config: Path | None, timeout: float, as_json: bool) -> No
         )
     elif leader.policy_waits:
         click.echo(f"the policy wants a change, which waits: {leader.policy_waits}")
+
+
+def _of_committee(path: Path, node: str, as_json: bool) -> None:
+    from quorum.console.explain_committee import answers_of, explanation_of
+
+    facts = explanation_of(answers_of(path), node)
+    if as_json:
+        print_json(facts)
+        return
+    click.echo(facts["text"])
+    if facts["policy"] == "fixed":
+        click.echo("the policy is fixed: whatever is seen, only its operators put it in or out (quorum approve)")
 
 
 def facts_of(leader: NodeStatus, node: str) -> dict[str, Any]:

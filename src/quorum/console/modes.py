@@ -15,6 +15,10 @@ COMMITTEE = (
     "no leader changes who votes",
     "Name all members of the next committee: quorum approve NODES",
 )
+POLICY = (
+    "each member follows the policy of its own cluster.toml",
+    'Write policy = "adaptive", or "fixed", into that of every member, and restart them one after the other',
+)
 QUORUMS = (
     "the quorums follow from N and T",
     "Approve of a committee with other members, or of another T: quorum approve NODES --faults T",

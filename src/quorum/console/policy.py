@@ -11,10 +11,11 @@ import click
 from quorum.console.changing import DRY_RUN, ask_leader, change_members, preview
 from quorum.console.command import Group, command, print_json, seconds_option
 from quorum.console.decides import decides_by
-from quorum.console.modes import COMMITTEE, crash_only
+from quorum.console.modes import POLICY, crash_only
 from quorum.membership.health import HELD
 from quorum.membership.policy import POLICIES
 from quorum.membership.reconfiguration import SetPolicy
+from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import at_config
 from quorum.runtime.status import NodeStatus
 
@@ -35,7 +36,16 @@ def policy() -> None:
 @seconds_option("--timeout", 10.0, "Seconds to wait for a leader.")
 def show(config: Path | None, timeout: float, as_json: bool) -> None:
     """Show the policy in force, the committee that it chose, and who is out and why."""
-    path = crash_only(config, "the policy was asked for", COMMITTEE)
+    path = find_config(config)
+    if load_cluster(path).model == "byzantine":
+        from quorum.console.explain_committee import answers_of, policy_lines, policy_of
+
+        facts = policy_of(answers_of(path))
+        if as_json:
+            print_json(facts)
+        else:
+            click.echo("\n".join(policy_lines(facts)))
+        return
     _tell(asyncio.run(ask_leader(at_config(path), timeout)), as_json)
 
 
@@ -61,7 +71,7 @@ def set_policy(
     than the floor. participation: n = N-T+1 vote, and standbys replace who is lost. custom: the function in
     cluster.toml.
     """
-    path = crash_only(config, "another policy was asked for", COMMITTEE)
+    path = crash_only(config, "another policy was asked for", POLICY)
     change = SetPolicy(name, floor, faults)
     if dry_run:
         preview(path, change, timeout, as_json)

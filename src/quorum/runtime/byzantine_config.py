@@ -11,11 +11,13 @@ from quorum.runtime import keyring
 
 if TYPE_CHECKING:
     from quorum.certificate.committee import Committee
+    from quorum.membership.observation import Limits
     from quorum.protocols.pbft.settings import Settings
     from quorum.runtime.config import ClusterConfig, Member
     from quorum.systems.system import QuorumSystem
 
 FIRST_EPOCH = 1
+ENTRIES_A_BLOCK = 100
 POLICIES = ("fixed", "adaptive")
 
 
@@ -52,6 +54,7 @@ def system_of(cluster: ClusterConfig) -> QuorumSystem:
 
 def check_byzantine_cluster(cluster: ClusterConfig) -> None:
     """Raise ConfigurationError unless the members can decide although T of them lie."""
+    from quorum.membership.policy import FLOOR
     from quorum.systems.byzantine import check_byzantine
 
     if cluster.engine != "pbft":
@@ -79,6 +82,11 @@ def check_byzantine_cluster(cluster: ClusterConfig) -> None:
         raise ConfigurationError(
             'policy = "adaptive" was asked for with quorums by name, but whoever is evicted stands in them. Leave '
             'writes out; or set policy = "fixed".'
+        )
+    if cluster.participation.floor > FLOOR or cluster.participation.function:
+        raise ConfigurationError(
+            'participation.floor or a function was given with model = "byzantine", but there the floor is 3T+1, '
+            "and the policies are fixed and adaptive. Leave them out."
         )
     check_fault_budget(len(voters_of(cluster)), tolerated(cluster), "byzantine")
     check_byzantine(system_of(cluster), tolerated(cluster))
@@ -125,6 +133,15 @@ def trusted_by(cluster: ClusterConfig, keys: Path) -> Committee:
             f"{cluster.cluster_id} was asked for. Put the genesis.json of that cluster there."
         )
     return genesis
+
+
+def limits_of(cluster: ClusterConfig) -> Limits:
+    """When members complain of each other, and how long whoever returns has to show that it is well. A block
+    counts as a hundred entries."""
+    from msgspec.structs import replace
+
+    limits = cluster.participation.limits()
+    return replace(limits, lag_entries_max=max(1, limits.lag_entries_max // ENTRIES_A_BLOCK))
 
 
 def settings_of(cluster: ClusterConfig) -> Settings:

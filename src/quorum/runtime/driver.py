@@ -20,20 +20,11 @@ from quorum.header import Batch
 from quorum.model import Configuration, NodeId
 from quorum.protocols import effects, events
 from quorum.protocols.replica import Replica
+from quorum.runtime.beside import Beside
 from quorum.runtime.comparison import Comparison
 from quorum.runtime.digests import Done
-from quorum.runtime.echoes import ECHO, Echoes
-from quorum.runtime.messages import (
-    OF_COMMITTEE,
-    Chunk,
-    ChunkRequest,
-    Echo,
-    EchoReply,
-    PieceRequest,
-    Pieces,
-    RoundTripsTold,
-    StateDigest,
-)
+from quorum.runtime.echoes import Echoes
+from quorum.runtime.messages import Chunk, ChunkRequest, PieceRequest, Pieces, StateDigest
 from quorum.runtime.ports import Application, Attendant, Observer, Ports, Requests, Steward
 from quorum.runtime.snapshot_keeper import SnapshotKeeper
 from quorum.runtime.stragglers import Stragglers
@@ -46,17 +37,12 @@ ENTRY_BYTES = 1024
 SPACE = "space"
 """The driver's own timer: a full disk is tried again."""
 SPACE_RETRY_US = 1_000_000
-STEWARD = "steward"
-"""The driver's own timer: whoever looks after the members has a turn."""
-STEWARDS_TOKEN = -1
-"""Under it the steward's changes are proposed; requests of others have tokens from 1."""
 TAIL_BLOCKS = 64
 LOT_BYTES_MAX = 256 * 1024
 LOT_ENTRIES_MAX = 512
 """After about this much, watchers look at what changed: the application keeps its newest changes only."""
-_ECHOES = frozenset((Echo, EchoReply, RoundTripsTold))
-_BESIDE = frozenset((ChunkRequest, Chunk, PieceRequest, Pieces, StateDigest, *OF_COMMITTEE)) | _ECHOES
-"""What is not the replica's affair. What is the attendant's is dropped where there is none."""
+_OF_STATE = frozenset((ChunkRequest, Chunk, PieceRequest, Pieces, StateDigest))
+"""What is not the replica's affair, but of the state beside it."""
 
 
 class Driver:
@@ -100,6 +86,7 @@ class Driver:
         self.is_full = False
         self._waits_for_space = False
         self._held: deque[tuple[int, list[effects.Effect]]] = deque()
+        self._first_kept = 0
 
         self.applied_index = 0
         self.commit_index = 0
@@ -112,10 +99,8 @@ class Driver:
         self.snapshots = SnapshotKeeper(
             self.node, ports, application, requests, observer, self.comparison, self._events.append, self._fail
         )
-        self.echoes = echoes
         self._ticks = Ticks(application, ports.timers, ports.clock)
-        self.steward = steward
-        self._attendant: Attendant | None = None
+        self.beside = Beside(ports, self.change, self.transfer, steward, echoes)
         self.stopped = False
         self._perform_by_type = {
             effects.Send: self._send,
@@ -146,7 +131,7 @@ class Driver:
 
     def attend(self, attendant: Attendant) -> None:
         """Let somebody watch over the committee, from the start on."""
-        self._attendant = attendant
+        self.beside.attendant = attendant
 
     # Inputs. Each only queues; `run` does the work, once a loop turn.
 
@@ -159,12 +144,9 @@ class Driver:
             self._observer.stood_at(self.applied_index)
         started = events.Started(self._clock.now_us(), durable, bootstrap)
         self._perform(self.replica.step(started))
-        if self.echoes is not None:
-            self.echoes.start()
         if durable.snapshot is not None and durable.snapshot.place:
             self.comparison.publish(self.applied_index)
-        if self._attendant is not None:
-            self._attendant.start(dict(durable.notes))
+        self.beside.start(dict(durable.notes))
         self._finish_round()
 
     def _with_tail(self, durable: events.Durable) -> events.Durable:
@@ -178,9 +160,9 @@ class Driver:
     def receive(self, sender: NodeId, message: object, attached: tuple[Buffer, ...] = ()) -> None:
         """A message of a peer; the transport vouches for `sender`."""
         kind = type(message)
-        if self._attendant is not None and self._attendant.heard(sender, message):
+        if self.beside.heard(sender, message):
             return
-        if kind not in _BESIDE:
+        if kind not in _OF_STATE:
             self._events.append(events.Received(self._clock.now_us(), sender, message, attached))
         elif kind is ChunkRequest:
             self.snapshots.on_request(sender, message)  # type: ignore[arg-type]
@@ -190,10 +172,7 @@ class Driver:
             self.snapshots.on_piece_request(sender, message)  # type: ignore[arg-type]
         elif kind is Pieces:
             self.snapshots.on_pieces(sender, message, attached)  # type: ignore[arg-type]
-        elif kind in _ECHOES:
-            if self.echoes is not None:
-                self.echoes.on_message(sender, message)  # type: ignore[arg-type]
-        elif kind is StateDigest:
+        else:
             self.comparison.on_digest(sender, message)  # type: ignore[arg-type]
 
     def propose(self, token: int, batch: Batch) -> None:
@@ -235,13 +214,8 @@ class Driver:
     def timer_fired(self, name: str) -> None:
         if name == SPACE:
             self._waits_for_space = False
-        elif name == STEWARD:
-            self._look_after()
-        elif name == ECHO:
-            if self.echoes is not None:
-                self.echoes.fired()
-        elif self._attendant is not None and name == self._attendant.timer:
-            self._attendant.fired()
+        elif self.beside.fired(name):
+            return
         elif name != TICK:
             self._events.append(events.TimerFired(self._clock.now_us(), name))
         elif self._ticks.fired():
@@ -249,18 +223,6 @@ class Driver:
             failure = self.application.expiry_failure
             if failure is not None:
                 self._observer.degraded(f"what is due does not expire: {failure.kind}: {failure.message}")
-
-    def _look_after(self) -> None:
-        """Let the steward look at the members; what it wants is an event like an operator's."""
-        if self.steward is not None:
-            target = self.steward.turn(self._clock.now_us())
-            if target is not None:
-                self.change(STEWARDS_TOKEN, target)
-            successor = self.steward.successor()
-            if successor is not None:
-                self.transfer(STEWARDS_TOKEN, successor)
-            if self.steward.leads:
-                self._timers.set(STEWARD, self.steward.period_us)
 
     def peer_lost(self, node: NodeId) -> None:
         self._events.append(events.PeerLost(self._clock.now_us(), node))
@@ -360,6 +322,7 @@ class Driver:
 
     def _stand_at(self, mark: events.SnapshotMark) -> None:
         self._log.reset(mark)
+        self._first_kept = max(self._first_kept, mark.index + 1)
         self.snapshots.restore(mark)
         self.applied_index = mark.index
         self.commit_index = max(self.commit_index, mark.index)
@@ -427,6 +390,8 @@ class Driver:
 
     def _send(self, effect: effects.Send) -> None:
         if effect.first <= effect.last:
+            if effect.first < self._first_kept:
+                return  # held for so long that a snapshot has taken its place: lost, as messages may be
             attached = self._log.read(effect.first, effect.last, 1 << 62)
             if effect.hollow:
                 attached = tuple(map(hollow, attached))
@@ -448,19 +413,11 @@ class Driver:
             index += 1
 
     def _complete(self, effect: effects.Completed) -> None:
-        if self.steward is not None and effect.tokens == (STEWARDS_TOKEN,):
-            self.steward.done(None)
-        elif self._attendant is not None and effect.tokens[0] < 0:
-            self._attendant.approved(effect.tokens[0], None)
-        else:
+        if not self.beside.settled(effect.tokens[0], None):
             self._requests.completed(effect.tokens)
 
     def _refuse(self, effect: effects.Refused) -> None:
-        if self.steward is not None and effect.tokens == (STEWARDS_TOKEN,):
-            self.steward.done(effect.error)
-        elif self._attendant is not None and effect.tokens[0] < 0:
-            self._attendant.approved(effect.tokens[0], effect.error)
-        else:
+        if not self.beside.settled(effect.tokens[0], effect.error):
             self._requests.refused(effect.tokens, effect.error)
 
     def _read_ready(self, effect: effects.ReadReady) -> None:
@@ -477,21 +434,20 @@ class Driver:
         self._stragglers.committed(effect.last)
 
     def _compact(self, effect: effects.Compacted) -> None:
+        self._first_kept = max(self._first_kept, effect.first_kept)
         self._log.trim(effect.first_kept)
 
     def _role_changed(self, effect: effects.RoleChanged) -> None:
         if effect.leader != self.node:
             self._forget_admitted()
-        if self.steward is not None and self.steward.lead(effect.leader == self.node, self._clock.now_us()):
-            self._timers.set(STEWARD, self.steward.period_us)
+        self.beside.lead(effect.leader == self.node)
         self._observer.role_changed(effect.role, effect.term, effect.leader)
 
     def _report(self, effect: effects.Report) -> None:
         self._observer.peer_misbehaved(effect.node, effect.what)
         if effect.evidence is not None:
             self._observer.accused(effect.evidence)
-            if self._attendant is not None:
-                self._attendant.accused(effect.evidence)
+            self.beside.accused(effect.evidence)
 
     def _verify(self, effect: effects.Verify) -> None:
         """The results are an event: of this round, where the signatures are checked at once."""

@@ -16,14 +16,13 @@ from quorum.certificate.evidence import Evidence, votes_of
 from quorum.certificate.genesis import FILE_NAME
 from quorum.errors import ConfigurationError, NotLeader
 from quorum.membership.committee_policy import ADAPTIVE, floor_of
-from quorum.membership.observation import Limits
 from quorum.model import Configuration, NodeId
 from quorum.protocols.pbft.approving import approvals_seen, committees_seen
 from quorum.protocols.pbft.replica import PbftReplica
 from quorum.protocols.raft.change import DEPARTED_BEATS
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.state import LEADER
-from quorum.runtime.byzantine_config import committee_of, settings_of
+from quorum.runtime.byzantine_config import committee_of, limits_of, settings_of
 from quorum.runtime.committee_keeper import Blame, CommitteeKeeper, Tell
 from quorum.runtime.config import ClusterConfig, NodeConfig
 from quorum.runtime.driver import Driver
@@ -35,9 +34,6 @@ from quorum.runtime.ports import Ports, Transport, Verifier
 from quorum.runtime.status import Evicted, Proposed
 from quorum.runtime.steward import RaftSteward
 from quorum.runtime.verifying import CachingVerifier
-
-LIMITS = Limits(lag_entries_max=1_000)
-"""When a member is complained of: as elsewhere, but blocks are fewer than entries."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -142,7 +138,7 @@ class PbftEngine:
         check_library()
         self.committee = committee_of(cluster, config.keys)
         self._fresh = FreshKeyFile(config.data, config.keys, config.node)
-        self._policy = cluster.policy
+        self._policy, self._limits = cluster.policy, limits_of(cluster)
         self.keeper: CommitteeKeeper | None = None
         self.signer = self._fresh.signer()
         if not self._fresh.is_used and load_public_keys(config.keys).get(config.node) != self.signer.public_key:
@@ -154,7 +150,7 @@ class PbftEngine:
         key = self.signer
         self.replica = PbftReplica(config.node, self.committee, key.sign, settings, key.public_key)
         genesis = config.keys.absolute().parent / FILE_NAME
-        self.evidence = EvidenceBook(config.data, self._committee_of, genesis)
+        self.evidence = EvidenceBook(config.data, self._committee_of, genesis, self._changes_to)
         self.verifier: Verifier | None = CachingVerifier()
         self.is_eager = False
         self.steward: RaftSteward | None = None
@@ -167,6 +163,9 @@ class PbftEngine:
         committee = self.replica.state.epochs.committee_of(votes_of(evidence)[0].view)
         assert committee is not None, "evidence was verified, by the committee of its view"
         return committee
+
+    def _changes_to(self, epoch: int) -> Sequence[EpochChange]:
+        return leading_to(self.replica.state.epochs.changes, epoch)
 
     def begun(self) -> bool:
         state = self.replica.state
@@ -183,7 +182,7 @@ class PbftEngine:
         """With the policy `adaptive` somebody watches over the committee beside the driver."""
         if self._policy == ADAPTIVE:
             of_driver = (driver.approve, driver.keep)
-            self.keeper = CommitteeKeeper(self.replica, ports, self._fresh, *of_driver, blame, tell, LIMITS)
+            self.keeper = CommitteeKeeper(self.replica, ports, self._fresh, *of_driver, blame, tell, self._limits)
             driver.attend(self.keeper)
 
     def seen(self) -> Seen:

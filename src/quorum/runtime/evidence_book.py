@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from quorum.certificate.committee import Committee
+from quorum.certificate.epochs import EpochChange
 from quorum.certificate.evidence import Equivocation, Evidence, accused
 from quorum.certificate.evidence_forms import encode_evidence
 from quorum.model import NodeId
@@ -25,14 +26,20 @@ _NAME = re.compile(r"(?P<node>[a-z0-9-]+)-[0-9]+\.json")
 
 class EvidenceBook:
     """What this node can prove against others, in this life and those before. `committee_of` says whose keys judge
-    a piece of it, `genesis` is the file with the first of them, for whoever verifies."""
+    a piece of it, `genesis` is the file with the first of them, for whoever verifies, and `changes_to` gives what
+    leads from there to an epoch."""
 
     def __init__(
-        self, data: Path, committee_of: Callable[[Evidence], Committee], genesis: Path = Path("genesis.json")
+        self,
+        data: Path,
+        committee_of: Callable[[Evidence], Committee],
+        genesis: Path = Path("genesis.json"),
+        changes_to: Callable[[int], Sequence[EpochChange]] = lambda epoch: (),
     ) -> None:
         self._folder = data.absolute() / FOLDER
         self._committee_of = committee_of
         self._genesis = genesis
+        self._changes_to = changes_to
         self._counts: dict[NodeId, int] = {}
         self._files: dict[NodeId, str] = {}
         for path in sorted(self._folder.glob("*.json")) if self._folder.is_dir() else ():
@@ -60,7 +67,8 @@ class EvidenceBook:
         path = self._folder / f"{node}-{number}.json"
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            path.write_bytes(encode_evidence(evidence, self._committee_of(evidence)) + b"\n")
+            committee = self._committee_of(evidence)
+            path.write_bytes(encode_evidence(evidence, committee, self._changes_to(committee.epoch)) + b"\n")
         except OSError as error:
             log.warning("evidence against %s could not be kept: %s", node, error.strerror)
             return

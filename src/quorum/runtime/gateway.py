@@ -460,7 +460,7 @@ def _unchangeable(what: str) -> ConfigurationError:
 
 
 def _check_function(driver: Driver, target: Configuration) -> None:
-    if target.policy == CUSTOM and (driver.steward is None or not driver.steward.has_function):
+    if target.policy == CUSTOM and (driver.beside.steward is None or not driver.beside.steward.has_function):
         raise ConfigurationError(
             f"the custom policy was asked for, but {driver.node}, which leads, has no function. Name it in "
             'cluster.toml, [participation] function = "MODULE:NAME", and restart the nodes one after the other.'

@@ -122,7 +122,7 @@ class OperatorFace:
         )
 
     def _round_trips(self) -> dict[NodeId, dict[NodeId, int]]:
-        echoes = self._driver.echoes
+        echoes = self._driver.beside.echoes
         return {} if echoes is None else {node: dict(row) for node, row in echoes.reports().items()}
 
     def certificate(self, topic: str) -> bytes:

@@ -271,9 +271,14 @@ def _usual_policy(nodes: int, faults: int | None, quorums: str, model: str) -> s
 
 def _participation_text(model: str, hold_us: int, stable_us: int) -> str:
     """The table of what a policy is told, where one can act."""
-    if model == "byzantine":
-        return ""
     hold, stable = (f'"{time_us / 1_000_000:.12g}s"' for time_us in (hold_us, stable_us))
+    if model == "byzantine":
+        return f"""\
+[participation]                 # for the policy "adaptive"
+hold = {hold:<24} # so long a member must be badly seen before another complains of it
+stable = {stable:<22} # so long it must be well to return; each time that it flaps, twice as long
+
+"""
     return f"""\
 [participation]                 # for every policy but "fixed"
 floor = 3                       # never fewer voters

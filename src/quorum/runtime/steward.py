@@ -176,6 +176,8 @@ class RaftSteward:
             self._missed[node] = missed
             lag = max(0, state.commit_index - progress.match)
             phi = detector.phi(node, now_us)
+            if node not in self._heard_us and node not in present.voters:
+                phi = max(phi, self._limits.suspect_phi)  # never heard by this leader: not known to be well
             observed.append(Observation(node, phi, lag, missed=missed, held=node in held))
         self._committed = state.commit_index
         return observed

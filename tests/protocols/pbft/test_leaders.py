@@ -45,6 +45,22 @@ def test_which_votes_a_member_holds_for_the_last_block_changes_nothing() -> None
     assert order_of(other) == order_of(change) == ("n2", "n3", "n4", "n5", "n1")
 
 
+def by_own_certificate(change: EpochChange) -> tuple[str, ...]:
+    """Participation, section 8b: reputation by what one member alone holds differs from the next one's."""
+    signed = {node for node, _ in change.certificate.signatures}
+    return tuple(sorted(change.committee.nodes, key=lambda node: (node not in signed, node)))
+
+
+def test_an_order_by_the_certificate_that_a_member_happens_to_hold_is_not_the_same_everywhere() -> None:
+    change = change_with(5, 1, ["n2", "n3", "n4", "n5"])
+    held = [
+        replace(change, certificate=replace(change.certificate, signatures=tuple((n, bytes(64)) for n in quorum)))
+        for quorum in (("n1", "n2", "n3", "n4"), ("n2", "n3", "n4", "n5"))
+    ]
+    assert len({by_own_certificate(each) for each in held}) == 2
+    assert len({order_of(each) for each in held}) == 1
+
+
 def changed_without(silent: str) -> EpochCluster:
     """Six members, of which one is cut off while the others make n7 one of them."""
     cluster = EpochCluster(6, 1, spares=("n7",))

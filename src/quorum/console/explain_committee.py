@@ -1,0 +1,101 @@
+"""Why a member that may lie votes or not: what the members say together, as none of them is believed alone."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from quorum.console.command import plain
+from quorum.console.committee_told import committee_told
+from quorum.console.inquiry import Answers, answering, ask_all
+from quorum.console.participation_told import out_told, participation_warnings
+from quorum.errors import ConfigurationError
+from quorum.model import NodeId, nodes_needed
+from quorum.runtime.connect import at_config
+
+
+def answers_of(path: Path) -> Answers:
+    """What every node says. Raises ConfigurationError where none answers."""
+    answers = asyncio.run(ask_all(at_config(path)))
+    if not answering(answers):
+        raise ConfigurationError(
+            "the members were asked who votes and why, but none answers. Look which of them run: quorum status."
+        )
+    return answers
+
+
+def explanation_of(answers: Answers, node: NodeId) -> dict[str, Any]:
+    """What is known of one node, for programs; `text` is for people. Raises ConfigurationError for a stranger."""
+    told = committee_told(answers)
+    assert told is not None, "somebody answers"
+    out = next((each for each in out_told(answers) if each.node == node), None)
+    if node not in told.nodes and out is None and node not in answers:
+        raise ConfigurationError(
+            f"{node[:80]} was to be explained, but it is no node of this cluster. Nodes are "
+            f"{', '.join(sorted({*told.nodes, *answers}))}."
+        )
+    by = complained_of_by(answers, node)
+    since = "" if out is None else datetime.fromtimestamp(out.since_us / 1e6, UTC).isoformat(timespec="seconds")
+    return {
+        "node": node,
+        "votes": node in told.nodes,
+        "reason": "" if out is None else out.reason,
+        "since": since,
+        "since_epoch": None if out is None else out.epoch,
+        "returns_in_us": None if out is None else out.returns_in_us,
+        "complained_of_by": by,
+        "needed": told.faults + 1,
+        "told_by": () if out is None else out.told_by,
+        "policy": answering(answers)[0].policy,
+        "text": out.line() if out is not None else _of_member(node, node in told.nodes, by, told.faults + 1),
+    }
+
+
+def complained_of_by(answers: Answers, node: NodeId) -> tuple[NodeId, ...]:
+    """Who complains of it, as anybody tells."""
+    found = (by for status in answering(answers) for by in status.complaints.get(node, ()))
+    return tuple(sorted(set(found)))
+
+
+def _of_member(node: NodeId, votes: bool, by: tuple[NodeId, ...], needed: int) -> str:
+    if not votes:
+        return f"{plain(node)} follows and has no vote: no committee named it. quorum approve does, with it in it."
+    if not by:
+        return f"{plain(node)} votes, and nobody complains of it."
+    return (
+        f"{plain(node)} votes. {', '.join(map(plain, by))} complain that it is slow or gone; {needed} (T+1) have "
+        "to before it can leave."
+    )
+
+
+def policy_of(answers: Answers) -> dict[str, Any]:
+    """The policy, and what it makes of the members, for programs."""
+    told = committee_told(answers)
+    assert told is not None, "somebody answers"
+    return {
+        "policy": answering(answers)[0].policy,
+        "floor": nodes_needed(told.faults, "byzantine"),
+        "faults": told.faults,
+        "quorum": told.quorum,
+        "epoch": told.epoch,
+        "voters": told.nodes,
+        "out": out_told(answers),
+        "explained": {node: explanation_of(answers, node)["text"] for node in told.nodes},
+        "warnings": participation_warnings(answers),
+    }
+
+
+def policy_lines(facts: dict[str, Any]) -> list[str]:
+    """The same for people."""
+    head = (
+        f"policy {facts['policy']}, floor {facts['floor']} (3T+1), T {facts['faults']}, quorum {facts['quorum']}, "
+        f"epoch {facts['epoch']}"
+    )
+    return [
+        head,
+        f"votes: {', '.join(facts['voters'])}",
+        *(each.line() for each in facts["out"]),
+        *facts["warnings"],
+    ]
