@@ -6,7 +6,7 @@ import pytest
 
 from quorum.membership.health import HELD, UNREACHABLE
 from quorum.membership.observation import Limits, Situation
-from quorum.membership.reconfiguration import Demote, encode_change
+from quorum.membership.reconfiguration import Admit, Demote, encode_change
 from quorum.model import Configuration, NodeId
 from quorum.protocols.events import TickWanted
 from quorum.runtime.messages import ChangeRequest
@@ -23,11 +23,11 @@ def names(count: int) -> tuple[NodeId, ...]:
     return tuple(f"n{number}" for number in range(1, count + 1))
 
 
-def running(count: int, policy: str = "adaptive", **more: object) -> World:
+def running(count: int, policy: str = "adaptive", spares: tuple[NodeId, ...] = (), **more: object) -> World:
     """A cluster with a leader, in which suspicions last two seconds."""
     function = more.pop("function", None)
     configuration = Configuration(1, names(count), policy=policy, faults=(count - 1) // 2, **more)  # type: ignore[arg-type]
-    world = World(1, configuration, limits=SOON, policy=function)  # type: ignore[arg-type]
+    world = World(1, configuration, limits=SOON, policy=function, spares=spares)  # type: ignore[arg-type]
     world.boot()
     assert world.run_until(lambda: world.leader() is not None, 10 * S)
     world.run(world.now_us + S)
@@ -163,6 +163,22 @@ def test_a_users_own_policy_chooses() -> None:
     world = running(5, "custom", function=first_three)
     world.run(world.now_us + 5 * S)
     assert decided(world).voters == names(3)
+
+
+def test_losses_are_followed_also_while_an_operator_waits_for_a_newcomer_that_never_comes() -> None:
+    """Else nobody could be put out until its time to catch up is over, which is ten minutes."""
+    world = running(5, spares=("n9",))
+    world.crash("n9")
+    leader = world.leader()
+    assert leader is not None
+    operator = Operator(world, 0)
+    operator._asked[1] = ()
+    world.nodes[leader].request(operator, ChangeRequest(1), (encode_change(Admit("n9")),))
+    world.run(world.now_us + S)
+    for node in [name for name in names(5) if name != leader][:3]:
+        lose(world, node)
+        assert decides(world), f"{node} was one loss too many"
+    assert "n9" in decided(world).learners
 
 
 def test_whom_an_operator_demotes_is_not_taken_back() -> None:
