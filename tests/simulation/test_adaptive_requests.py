@@ -211,3 +211,25 @@ def test_a_flood_of_messages_about_the_committee_is_read_up_to_its_share_of_a_tu
         word = scene.keepers["n5"]._complain("n2", True, (1 << 60) + number)
         give(scene, Complaints((word,)), sender="n5")
     assert scene.verifier.asked - asked_before <= 2 * 8
+
+
+OTHERS = ("n1", "n2", "n4", "n5")
+
+
+@pytest.mark.parametrize("moment", ["approved", "decided"])
+def test_a_power_cut_in_the_middle_of_an_eviction_loses_no_reason(moment: str):
+    scene = Scene()
+    scene.crash("n3")
+    if moment == "approved":
+        reached = scene.until(lambda: all(scene.keepers[name]._acted_on for name in OTHERS))
+    else:
+        reached = scene.until(lambda: all(scene.state(name).committee.epoch == 2 for name in OTHERS))
+    assert reached
+    for name in OTHERS:
+        scene.crash(name, seen=False)
+    for name in OTHERS:
+        scene.restart(name)
+    assert scene.evicted("n3", 20_000_000)
+    assert [scene.keepers[name].evictions.of("n3").reason for name in OTHERS] == [SLOW] * 4
+    scene.restart("n3")
+    assert scene.readmitted("n3", 30_000_000)

@@ -50,10 +50,13 @@ LIES_MAX = 64
 """So many keys are remembered as those of liars."""
 LIES_NOTE: Final = "lies"
 EVICTIONS_NOTE: Final = "evictions"
+"""Who is out, and up to which epoch that is known."""
+ACTED_NOTE: Final = "complaints acted on"
 
 _ENCODE = msgspec.msgpack.Encoder()
 _DECODE_LIES = msgspec.msgpack.Decoder(tuple[Evidence, ...])
-_DECODE_EVICTIONS = msgspec.msgpack.Decoder(tuple[Eviction, ...])
+_DECODE_EVICTIONS = msgspec.msgpack.Decoder(tuple[int, tuple[Eviction, ...]])
+_DECODE_COMPLAINTS = msgspec.msgpack.Decoder(tuple[Complaint, ...])
 
 Approve = Callable[[int, Committee], None]
 Keep = Callable[[Note], None]
@@ -118,10 +121,18 @@ class CommitteeKeeper:
         if notes.get(LIES_NOTE):
             for evidence in _DECODE_LIES.decode(notes[LIES_NOTE]):
                 self._remember_lie(evidence)
+        committees = self._state.epochs.committees
+        self._stand_in(committees[0])
         if notes.get(EVICTIONS_NOTE):
-            self.evictions = Evictions(_DECODE_EVICTIONS.decode(notes[EVICTIONS_NOTE]))
-        self._stand_in(self._state.committee)
+            epoch, known = _DECODE_EVICTIONS.decode(notes[EVICTIONS_NOTE])
+            self.evictions = Evictions(known)
+            self._stand_in(self._committee_of(epoch) or committees[0])
+        if notes.get(ACTED_NOTE):
+            for word in _DECODE_COMPLAINTS.decode(notes[ACTED_NOTE]):
+                if word.epoch == self._committee.epoch:
+                    self._acted_on[word.accused] = (*self._acted_on.get(word.accused, ()), word)
         self._readmissions.start(self.evictions.all())
+        self._follow()
         self._timers.set(TIMER, self._turn_us)
 
     def heard(self, sender: NodeId, message: object) -> bool:
@@ -218,7 +229,7 @@ class CommitteeKeeper:
 
     def keep_evictions(self) -> None:
         """What is known of who left outlives this node's life."""
-        self._keep(Note(EVICTIONS_NOTE, _ENCODE.encode(self.evictions.all())))
+        self._keep(Note(EVICTIONS_NOTE, _ENCODE.encode((self._committee.epoch, self.evictions.all()))))
 
     def said_of(self, node: NodeId, epoch: int) -> tuple[Complaint, ...]:
         """The complaints of a member in an epoch that this node holds, or acted on."""
@@ -408,6 +419,8 @@ class CommitteeKeeper:
         self._approved.add(wanted.membership_hash)
         if self.wish.leaves is not None and self.wish.leaves not in self.liars:
             self._acted_on[self.wish.leaves] = self.book.of(self.wish.leaves, state.commit_sequence)
+            acted = tuple(word for words in self._acted_on.values() for word in words)
+            self._keep(Note(ACTED_NOTE, _ENCODE.encode(acted)))  # before the approval, which outlives this life
         self._give_complaints()
         self._tell(f"approving of epoch {wanted.epoch}: {self.wish.leaves or self.wish.joins}, {self.wish.why}")
         self._token -= 1
