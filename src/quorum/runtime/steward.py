@@ -27,8 +27,8 @@ from quorum.protocols.raft.replica import RaftReplica
 MISSED_WEIGHT = 0.02
 """How much the newest turn counts in the share of turns in which a member was late: 50 turns are remembered."""
 LATE_TURNS = 10
-"""Late is who lacks what was decided so many turns ago, about an election timeout: a learner that is to vote must be
-no later (Ongaro 2014, section 4.2.1). A member that is well and far away is not late."""
+"""Late is who lacks what was decided so many turns ago, about an election timeout: a learner that is to vote must
+be no later (Ongaro 2014, section 4.2.1). A member that is well and far away is not late."""
 
 
 class RaftSteward:
