@@ -14,9 +14,10 @@ SECOND = 1_000_000 // PERIOD_US
 
 
 class Seen:
-    """The leader n1, which hears everybody at every turn; n5 stores each entry two turns after the others."""
+    """The leader n1, which hears everybody at every turn; n5 stores each entry `behind` turns later."""
 
-    def __init__(self) -> None:
+    def __init__(self, behind: int = 20) -> None:
+        self.behind = behind
         self.progress = {node: SimpleNamespace(match=0, heard_us=0) for node in NODES[1:]}
         self.state = SimpleNamespace(node="n1", progress=self.progress, commit_index=0, pending_change=None)
         configuration = Configuration(epoch=3, voters=NODES, policy="adaptive", faults=2)
@@ -36,7 +37,7 @@ class Seen:
                 if node in self.lost:
                     continue
                 progress.heard_us = self.now_us
-                progress.match = self.state.commit_index - (20 if decides and node == "n5" else 0)
+                progress.match = self.state.commit_index - (10 * self.behind if decides and node == "n5" else 0)
             target = self.steward.turn(self.now_us)
             wanted += [] if target is None else [target]
         return wanted
@@ -45,6 +46,11 @@ class Seen:
 def test_a_member_that_stores_too_late_what_is_decided_is_put_out():
     wanted = Seen().run(20 * SECOND, decides=True)
     assert wanted and "n5" not in wanted[0].voters
+
+
+def test_a_member_that_is_well_and_far_away_keeps_its_vote():
+    """Else a cluster around the world would shrink to those near its leader, and be lost with them."""
+    assert Seen(behind=4).run(60 * SECOND, decides=True) == []
 
 
 def test_a_member_that_was_late_in_a_burst_and_has_it_all_since_stays():

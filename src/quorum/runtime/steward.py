@@ -9,6 +9,7 @@ I2  weights and the lead follow the network only where the policy leaves the com
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from quorum.errors import NotLeader, Overloaded, QuorumError
@@ -25,6 +26,9 @@ from quorum.protocols.raft.replica import RaftReplica
 
 MISSED_WEIGHT = 0.02
 """How much the newest turn counts in the share of turns in which a member was late: 50 turns are remembered."""
+LATE_TURNS = 10
+"""Late is who lacks what was decided so many turns ago, about an election timeout: a learner that is to vote must
+be no later (Ongaro 2014, section 4.2.1). A member that is well and far away is not late."""
 
 
 class RaftSteward:
@@ -58,7 +62,7 @@ class RaftSteward:
         self._detector = Detector(self.period_us)
         self._heard_us: dict[NodeId, int] = {}
         self._missed: dict[NodeId, float] = {}
-        self._committed = 0
+        self._decided = deque([0], LATE_TURNS)
         self._due_us = now_us + self.period_us
         self._pending = False
         self._retry_us = 0
@@ -172,12 +176,12 @@ class RaftSteward:
                 self._heard_us[node] = progress.heard_us
                 detector.heard(node, progress.heard_us)
             missed = self._missed.get(node, 0.0)
-            missed += MISSED_WEIGHT * ((progress.match < self._committed) - missed)
+            missed += MISSED_WEIGHT * ((progress.match < self._decided[0]) - missed)
             self._missed[node] = missed
             lag = max(0, state.commit_index - progress.match)
             phi = detector.phi(node, now_us)
             if node not in self._heard_us and node not in present.voters:
                 phi = max(phi, self._limits.suspect_phi)  # never heard by this leader: not known to be well
             observed.append(Observation(node, phi, lag, missed=missed, held=node in held))
-        self._committed = state.commit_index
+        self._decided.append(state.commit_index)
         return observed
