@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from quorum.membership.adaptation import Adaptation
+from quorum.membership.observation import Observation
+from quorum.membership.policy import policy_of
+from quorum.model import Configuration
+from quorum.systems.build import build
+from quorum.systems.markov import stationary
+
 from .participation_campaign import SIGMAS
-from .participation_events import Case, Cluster, measure
+from .participation_events import AT_ONCE, Case, Cluster, measure
 
 LIVES = 4_000
 FEW = 60
@@ -52,3 +61,41 @@ def test_looking_proposals_up_changes_nothing() -> None:
 def test_a_seed_repeats_itself() -> None:
     first, again, other = (list(Cluster(Case(5, 5), seed).cycles(50)) for seed in (3, 3, 4))
     assert first == again != other
+
+
+State = tuple[tuple[str, ...], frozenset[str]]
+"""Who votes, and who is up."""
+
+
+@pytest.mark.parametrize("nodes", [4, 5])
+@pytest.mark.parametrize("ratio", [5, 20])
+def test_the_policy_code_itself_as_a_chain_has_the_exact_figure(nodes: int, ratio: int) -> None:
+    """No chance is in it: every committee and every set of nodes that are up is asked what the code proposes."""
+    case = Case(nodes, ratio)
+    names = tuple(f"n{number}" for number in range(1, nodes + 1))
+
+    def works(state: State) -> bool:
+        return build(Configuration(1, state[0])).writes.contains(state[1])
+
+    def wanted(state: State) -> State:
+        voters, up = state
+        if not works(state):
+            return state
+        adaptation = Adaptation(policy_of("adaptive"), nodes, (nodes - 1) // 2, limits=AT_ONCE)
+        observed = [Observation(name, phi=0.0 if name in up else 20.0) for name in names]
+        present = Configuration(1, voters, tuple(sorted(set(names) - set(voters))))
+        proposal = adaptation.step(present, min(up & set(voters)), observed, 1)
+        if proposal is None:
+            return state
+        return tuple(sorted({*voters, *proposal.promote} - set(proposal.demote))), up
+
+    def moves(state: State) -> Iterator[tuple[State, float]]:
+        voters, up = state
+        for name in names:
+            yield (voters, up ^ {name}), 1.0 if name in up else float(ratio)
+        if (following := wanted(state)) != state:
+            yield following, case.reconfiguration_ratio * ratio
+
+    shares = stationary(wanted((names, frozenset(names))), moves)
+    without = sum(share for state, share in shares.items() if not works(state))
+    assert without == pytest.approx(case.exact, rel=1e-9)
