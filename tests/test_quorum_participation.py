@@ -139,3 +139,9 @@ def test_at_the_floor_nobody_leaves() -> None:
 def test_where_nodes_may_lie_no_leader_chooses() -> None:
     with pytest.raises(ConfigurationError, match="fixed or adaptive"):
         Quorum(N=7, T=1, model="byzantine", policy="participation")
+
+
+@pytest.mark.parametrize("seconds", ["30", None, float("nan"), -1, 1e9])
+def test_what_is_no_time_does_not_pass(seconds) -> None:
+    with pytest.raises(ConfigurationError, match="no time"):
+        Quorum(N=3).wait(seconds)

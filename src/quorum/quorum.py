@@ -27,6 +27,7 @@ from quorum.sim.one_decision import TOPIC, DecidingWorld, Mark, marked_alike
 
 NODES_MAX = 101
 """Every node is a whole replica; beyond this use the planner, which needs none."""
+WAIT_S_MAX = 1_000_000
 _OF_LIARS = (FIXED, ADAPTIVE)
 """The policies that need no leader."""
 
@@ -129,8 +130,8 @@ class Quorum:
 
     def evict(self, node_id: int) -> None:
         """Take a node's vote, by a decision of the others; it goes on storing what they decide, and no policy
-        gives the vote back. Raises ConfigurationError where it has none or too few would be left, NoQuorum where
-        no quorum can decide."""
+        gives the vote back. Raises ConfigurationError where it has none or nobody could decide without it,
+        NoQuorum where no quorum can decide."""
         self._operate(self._world.evict, node_id)
 
     def readmit(self, node_id: int) -> None:
@@ -140,7 +141,12 @@ class Quorum:
         self._operate(self._world.readmit, node_id)
 
     def wait(self, seconds: float = 30.0) -> None:
-        """Let simulated time pass: a policy puts out who is lost for long, and takes back who is well again."""
+        """Let simulated time pass: a policy puts out who is lost for long, and takes back who is well again.
+        Raises ConfigurationError for what is no time."""
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= WAIT_S_MAX:
+            raise ConfigurationError(
+                f"{seconds!r:.40} seconds were to pass, but that is no time. Give a number from 0 to {WAIT_S_MAX}."
+            )
         self._world.run(self._world.now_us + int(seconds * 1_000_000))
 
     # Faults.

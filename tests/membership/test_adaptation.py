@@ -231,3 +231,26 @@ def test_a_standby_takes_the_seat_of_who_is_lost_in_the_same_change() -> None:
     leading.run(12, gone="b")
     assert leading.voters == "acdef"
     assert len(leading.made) == 1
+
+
+def test_who_was_only_spare_did_not_come_back_and_does_not_flap() -> None:
+    """Its first real failure is its first: the wait is the usual one."""
+    leading = Leading("abcde")
+    leading.run(20, gone="e")
+    assert "d" not in leading.voters, "spare"
+    leading.run(40, gone="")
+    assert leading.voters == "abcde"
+    leading.run(20, gone="d")
+    seat = leading.configuration.seat("d")
+    assert seat is not None and (seat.reason, seat.flaps) == ("unreachable", 0)
+
+
+def test_a_witness_is_judged_as_one_that_votes() -> None:
+    """Not as a standby that has to show first that it is well."""
+    leading = Leading("abcd")
+    leading.configuration = replace(leading.configuration, witnesses=("w",))
+    leading.run(2)
+    health = leading.adaptation.health.of("w")
+    assert health is not None and health.state == "well"
+    leading.run(2, gone="w")
+    assert health.state == "badly seen"

@@ -123,7 +123,7 @@ def test_a_policy_that_raises_changes_nothing_and_is_named() -> None:
     [
         (("adaptiv", 5, 1, 3), "Name one of"),
         (("adaptive", 5, 1, 2), "Give 3 or more"),
-        (("adaptive", 4, 2, 3), r"2T\+1 = 5"),
+        (("participation", 4, 2, 3), r"2T\+1 = 5"),
         (("participation", 5, 0, 3), r"n = N-T\+1 = 6"),
     ],
 )

@@ -14,6 +14,7 @@ from quorum.membership.reconfiguration import (
     Evict,
     Promote,
     Replace,
+    SetPolicy,
     SetPriority,
     SetQuorums,
     SetWeight,
@@ -118,3 +119,17 @@ def test_bytes_that_are_no_change_are_refused(data: bytes):
 
 def test_roles_are_told_apart():
     assert [role_of(BASE, node) for node in ("n1", "n4", "n5", "n6")] == ["voter", "learner", "witness", None]
+
+
+def test_a_floor_above_all_who_may_vote_is_refused() -> None:
+    present = Configuration(1, ("a", "b", "c"), ("d",))
+    with pytest.raises(ConfigurationError, match="4 members may vote"):
+        apply_change(present, SetPolicy("adaptive", floor=5))
+    assert apply_change(present, SetPolicy("adaptive", floor=4)).floor == 4
+
+
+def test_t_bears_on_participation_alone() -> None:
+    present = Configuration(1, ("a", "b", "c"), faults=2)
+    assert apply_change(present, SetPolicy("adaptive")).policy == "adaptive"
+    with pytest.raises(ConfigurationError, match="2T"):
+        apply_change(present, SetPolicy("participation"))

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quorum.errors import ConfigurationError
+from quorum.membership.health import HELD
 from quorum.membership.observation import Limits as ParticipationLimits
-from quorum.model import Configuration
+from quorum.model import Configuration, Seat
 from quorum.protocols.raft.settings import Settings
 from quorum.runtime.config import (
     Address,
@@ -504,3 +505,13 @@ def test_a_key_of_the_whole_file_in_a_section_is_said_to_stand_in_the_wrong_plac
     for text in (HEAD + MEMBERS + 'ledger = "bank:Bank"\n', HEAD + '[timing]\nledger = "bank:Bank"\n' + MEMBERS):
         with pytest.raises(ConfigurationError, match=r"a key of the whole file.* Move it above the first"):
             parse_cluster(text)
+
+
+def test_a_hold_time_that_ends_before_a_change_of_leaders_is_refused() -> None:
+    refused(HEAD + 'policy = "adaptive"\n[participation]\nhold = "500ms"\n' + MEMBERS, "change of leaders")
+
+
+def test_a_learner_in_the_file_is_kept_out_of_the_vote() -> None:
+    """As one that was admitted as a learner: no policy gives it a vote."""
+    cluster = parse_cluster(HEAD + member("a", 1) + member("b", 2) + member("c", 3, 'role = "learner"'))
+    assert cluster.configuration().seats == (Seat("c", HELD),)

@@ -61,6 +61,11 @@ def preview(path: Path, change: Change, timeout: float, as_json: bool) -> None:
     if facts["decides"] is not None:
         click.echo(f"  {facts['decides'].line()}")
     click.echo(f"  policy {facts['policy']}, elect {facts['reads']}, commit {facts['writes']}")
+    for name in ("weights", "priorities"):
+        if facts[name]:
+            click.echo(f"  {name} {', '.join(f'{node} {value}' for node, value in facts[name].items())}")
+    if facts["policy"] != "fixed":
+        click.echo(f"  floor {facts['floor']}, T {facts['faults']}; after it the policy may go on to seat others")
 
 
 def facts_of(configuration: Configuration) -> dict[str, Any]:
@@ -73,6 +78,8 @@ def facts_of(configuration: Configuration) -> dict[str, Any]:
         "witnesses": configuration.witnesses,
         "policy": configuration.policy,
         "floor": configuration.floor,
+        "weights": dict(configuration.weights),
+        "priorities": dict(configuration.priorities),
         "faults": configuration.faults,
         "reads": str(system.reads),
         "writes": str(system.writes),

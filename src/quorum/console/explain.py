@@ -68,13 +68,18 @@ def facts_of(leader: NodeStatus, node: str) -> dict[str, Any]:
     """What is known of one member."""
     seat = leader.seats.get(node)
     votes = node in leader.voters or node in leader.witnesses
-    since = "" if seat is None else datetime.fromtimestamp(seat.since_us / 1e6, UTC).isoformat(timespec="seconds")
+    since = (
+        ""
+        if seat is None or not seat.since_us
+        else datetime.fromtimestamp(seat.since_us / 1e6, UTC).isoformat(timespec="seconds")
+    )
     return {
         "node": node,
         "votes": votes,
         "reason": "" if seat is None or votes else seat.reason,
         "since": since,
         "flaps": 0 if seat is None else seat.flaps,
+        "health": leader.health.get(node, ""),
         "policy": leader.policy,
         "waits": leader.policy_waits,
         "text": leader.explained.get(node) or f"{node} {'votes' if votes else 'has no vote'}.",

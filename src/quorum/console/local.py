@@ -183,6 +183,7 @@ def _report(
     pids = cluster.running()
     leader = leader_of(answers)
     config = cluster.config
+    policy = leader.policy if leader is not None else config.policy
     tolerance = tolerance_of(config)
     insecure = next(iter(cluster.nodes.values())).config.insecure
     url = SCHEME + ",".join(str(member.advertise) for member in config.members)
@@ -194,7 +195,7 @@ def _report(
                 "url": url,
                 "tls": None if insecure else str(cluster.folder / "keys"),
                 "model": config.model,
-                "policy": config.policy,
+                "policy": policy,
                 **tolerance.facts(),
                 "leader": leader.node if leader else None,
                 "started": list(started),
@@ -218,10 +219,10 @@ def _report(
         click.echo(f"started again: {', '.join(started)}")
     fails = "lie" if config.model == "byzantine" else "crash"
     click.echo(
-        f"cluster {config.cluster_id}: {len(config.members)} nodes, model {config.model}, policy {config.policy}, "
+        f"cluster {config.cluster_id}: {len(config.members)} nodes, model {config.model}, policy {policy}, "
         f"up to {tolerance.faults} may {fails}, {'plain text' if insecure else 'mutual TLS'}"
     )
-    if adaptivity := tolerance.adaptivity(config.policy):
+    if adaptivity := tolerance.adaptivity(policy):
         click.echo(f"quorum {tolerance.quorum or 'by cluster.toml'}; {adaptivity}")
     for node, local in cluster.nodes.items():
         role = ", leader" if leader is not None and leader.node == node else ""

@@ -22,7 +22,7 @@ from quorum.console.modes import COMMITTEE, PRIMARY, QUORUMS, crash_only
 from quorum.console.present import present_of
 from quorum.console.recovered import recovered_line
 from quorum.errors import ConfigurationError, OutcomeUnknown, RequestRefused
-from quorum.membership.health import HELD
+from quorum.membership.health import HELD, NEW, SPARE
 from quorum.membership.reconfiguration import (
     Admit,
     Change,
@@ -41,6 +41,7 @@ from quorum.runtime.enrol import add_member
 from quorum.runtime.local import LocalCluster
 from quorum.runtime.setup import NODE_FILE
 from quorum.runtime.status import NodeStatus
+from quorum.systems.expression import parse
 
 PLAIN_WIDTH = 500
 """Of a table that nobody sees in a terminal: nothing in it is cut."""
@@ -95,6 +96,7 @@ def _show_committee(place: Place, cluster: ClusterConfig, timeout: float, as_jso
 
 def rows_of(leader: NodeStatus) -> list[dict[str, Any]]:
     """One row for each member: node, role, votes, priority, address, behind (entries), state."""
+    deciding = parse(leader.writes).nodes
     rows = []
     for node in leader.members:
         matched = leader.last_index if node == leader.node else leader.matched.get(node, 0)
@@ -105,7 +107,7 @@ def rows_of(leader: NodeStatus) -> list[dict[str, Any]]:
                 "node": node,
                 "role": role,
                 "leads": node == leader.node,
-                "votes": 0 if role in ("learner", "standby") else leader.weights.get(node, 1),
+                "votes": leader.weights.get(node, 1) if node in deciding else 0,
                 "priority": leader.priorities.get(node, 1) if role == "voter" else 0,
                 "address": leader.addresses.get(node, ""),
                 "behind": behind,
@@ -130,9 +132,12 @@ def _state(leader: NodeStatus, node: str, behind: int) -> str:
         return "unreachable"
     if node in leader.catching_up:
         return "catching up"
+    seen = leader.health.get(node, "well")
+    if seen not in ("well", HELD, NEW):
+        return seen
     seat = leader.seats.get(node)
-    if seat is not None and seat.reason and seat.reason != HELD:
-        return seat.reason
+    if seat is not None and seat.reason == SPARE:
+        return SPARE
     return "in step" if behind < IN_STEP_ENTRIES else "behind"
 
 

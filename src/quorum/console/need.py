@@ -75,7 +75,9 @@ def needed_text(answers: Answers, place: Place | None = None) -> str:
     counts = [count_of(side) for side in (system.reads, system.writes)]
     if None not in counts:
         most = max(count for count in counts if count is not None)
-        return f"{most} {'is' if most == 1 else 'are'} needed"
+        voting = set(system.nodes)
+        of = f" of {', '.join(sorted(voting))}, who vote" if voting < set(answers) else ""
+        return f"{most} {'is' if most == 1 else 'are'} needed{of}"
     sides = [str(side)[:EXPRESSION_SHOWN_MAX] for side in (system.reads, system.writes)]
     return f"needed are {' and '.join(dict.fromkeys(sides))}"
 

@@ -18,7 +18,8 @@ WHY = {"lied": "it is proven to lie", "slow": "it was slow or gone", "operators"
 
 class Out(msgspec.Struct, frozen=True):
     """`node` has no vote from `epoch` on. `since_us` is since 1970, and with `returns_in_us` the word of the first
-    of those who tell it: `told_by`."""
+    of those who tell it: `told_by`. `text`: what the leader says of it, where members only crash; `epoch` is then
+    the present one."""
 
     node: NodeId
     epoch: int
@@ -26,9 +27,12 @@ class Out(msgspec.Struct, frozen=True):
     since_us: int
     returns_in_us: int | None
     told_by: tuple[NodeId, ...]
+    text: str = ""
 
     def line(self) -> str:
         """For people."""
+        if self.text:
+            return plain(self.text)
         since = datetime.fromtimestamp(self.since_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         head = f"{plain(self.node)} is out since epoch {self.epoch} ({since}): {WHY.get(self.reason, 'not known')}"
         if self.reason != "slow":
@@ -53,6 +57,17 @@ def _out(node: NodeId, by: dict[NodeId, Evicted]) -> Out:
     same = {teller: each for teller, each in sorted(by.items()) if (each.epoch, each.reason) == (epoch, reason)}
     first = next(iter(same.values()))
     return Out(node, epoch, reason, first.since_us, first.returns_in_us, tuple(same))
+
+
+def seats_told(leader: NodeStatus | None) -> tuple[Out, ...]:
+    """Who has no vote where members only crash, by the configuration in the log, as the leader tells it."""
+    if leader is None:
+        return ()
+    return tuple(
+        Out(node, leader.epoch, seat.reason, seat.since_us, None, (leader.node,), leader.explained.get(node, ""))
+        for node, seat in leader.seats.items()
+        if seat.reason
+    )
 
 
 def participation_warnings(answers: Answers) -> list[str]:

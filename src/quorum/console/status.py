@@ -18,7 +18,7 @@ from quorum.console.inquiry import answering as answering_nodes
 from quorum.console.lies_told import lies_told
 from quorum.console.lost import lost_text
 from quorum.console.need import may_lie, needed_text, orderer
-from quorum.console.participation_told import Out, out_told, participation_warnings
+from quorum.console.participation_told import Out, out_told, participation_warnings, seats_told
 from quorum.console.proposals import Proposal, proposals_of
 from quorum.console.recovered import recovered_line, recovered_of
 from quorum.console.voters import quorum_runs
@@ -123,8 +123,8 @@ def overview_of(
         incarnation="" if recovered is None else recovered.incarnation,
         recovered=recovered,
         decides=_decides(answers, told, leader, lies),
-        floor=nodes_needed(told.faults, "byzantine") if told is not None and lies else None,
-        out=out_told(answers) if lies else (),
+        floor=_floor(told, leader, lies),
+        out=out_told(answers) if lies else seats_told(leader),
     )
 
 
@@ -136,6 +136,12 @@ def _decides(
         return decides_of(told.epoch, told.writes, told.writes)
     newest = leader or max(answering_nodes(answers), key=lambda each: each.epoch, default=None)
     return None if newest is None else decides_by(newest)
+
+
+def _floor(told: CommitteeTold | None, leader: NodeStatus | None, lies: bool) -> int | None:
+    if lies:
+        return None if told is None else nodes_needed(told.faults, "byzantine")
+    return None if leader is None else leader.floor
 
 
 def _facts(status: NodeStatus) -> dict[str, Any]:
@@ -167,6 +173,8 @@ def _warnings(
             f"{f' ({needed}, {len(answering_nodes(answers))} of {len(answers)} answer)' if needed else ''}"
             f"{f'; missing {missing}' if missing else ''}{f'. {lost}' if lost else ''}"
         )
+    if leader is not None and leader.policy_waits:
+        found.append(f"the policy {leader.policy} wants a change, which waits: {leader.policy_waits}")
     for status in answering_nodes(answers):
         if status.sync_p99_us > election_timeout_us / 10:
             found.append(

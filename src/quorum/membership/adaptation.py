@@ -73,7 +73,7 @@ class Adaptation:
         self, configuration: Configuration, leader: NodeId, observed: Iterable[Observation], now_us: int
     ) -> Proposal | None:
         """Take in what the leader observes; return what should change now, if anything."""
-        self.health.see(observed, configuration.voters, now_us, configuration.seats)
+        self.health.see(observed, configuration.electors, now_us, configuration.seats)
         self._now_us = now_us
         self._time_repairs(now_us)
         self._time_changes(configuration, now_us)
@@ -139,9 +139,14 @@ class Adaptation:
         return BREAK_EVEN * change < sum(repairs_us) / len(repairs_us)
 
     def _proposal(self, situation: Situation, wanted: tuple[NodeId, ...], now_us: int) -> Proposal:
-        """The seats that change. Who came back keeps the count of its flaps, so that the next leader has it."""
+        """The seats that change. Who came back keeps the count of its flaps, so that the next leader has it; who
+        was spare was well all the time, and did not come back."""
         voters, reasons = situation.configuration.voters, dict(situation.unfit)
-        seats = [Seat(node, "", now_us, self._flaps(node)) for node in set(wanted) - set(voters)]
+        before = {seat.node: seat.reason for seat in situation.configuration.seats}
+        seats = [
+            Seat(node, "", 0 if before.get(node) == SPARE else now_us, self._flaps(node))
+            for node in set(wanted) - set(voters)
+        ]
         seats += [
             Seat(node, reasons.get(node, SPARE), now_us, self._flaps(node)) for node in set(voters) - set(wanted)
         ]

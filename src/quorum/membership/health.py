@@ -18,6 +18,7 @@ BEHIND = "behind"
 LATE = "late"
 LIED = "lied"
 HELD = "held by an operator"
+NEW = "new"
 SPARE = "spare"
 """The reason of a seat whose holder is well, and has no vote only because the committee is as large as it should
 be."""
@@ -33,14 +34,22 @@ class Health:
     def __init__(self, now_us: int, votes: bool, seat: Seat | None = None) -> None:
         self.seat = seat
         self.is_fit = votes or (seat is not None and seat.reason == SPARE)
-        self.reason = "" if self.is_fit else (seat.reason if seat is not None else "") or "new"
-        self.since_us = now_us if seat is None else min(now_us, seat.since_us)
+        self.reason = "" if self.is_fit else (seat.reason if seat is not None else "") or NEW
+        known_us = 0 if seat is None else seat.since_us
+        self.since_us = min(now_us, known_us) if known_us else now_us
         self.bad_since_us: int | None = None
         self.good_since_us: int | None = None
         self.returned_us: int | None = None
         self.flaps = 0 if seat is None else seat.flaps
-        if seat is not None and votes and not seat.reason:
+        if seat is not None and votes and not seat.reason and known_us:
             self.returned_us = self.since_us
+
+    @property
+    def state(self) -> str:
+        """In a word or two: well, badly seen, returning, or what is wrong."""
+        if self.is_fit:
+            return "well" if self.bad_since_us is None else "badly seen"
+        return self.reason if self.good_since_us is None or self.reason in _FOR_GOOD else "returning"
 
     def wait_us(self, limits: Limits) -> int:
         """How long the node must be well before it returns."""

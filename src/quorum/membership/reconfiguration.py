@@ -303,6 +303,11 @@ def _set_policy(present: Configuration, change: SetPolicy) -> Configuration:
     floor = present.floor if change.floor is None else change.floor
     faults = present.faults if change.faults is None else change.faults
     nodes = len({*present.voters, *standbys(present)})
+    if change.floor is not None and floor > nodes:
+        raise ConfigurationError(
+            f"a floor of {floor} voters was asked for, but {nodes} members may vote. Give {nodes} or less, or "
+            "admit more."
+        )
     check_policy(change.policy, nodes, faults, floor)
     return replace(present, policy=change.policy, floor=floor, faults=faults)
 

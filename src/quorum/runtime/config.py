@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 
 from quorum.errors import ConfigurationError
+from quorum.membership.health import HELD
 from quorum.membership.policy import POLICIES
-from quorum.model import Configuration, NodeId, check_fault_budget, check_node_id
+from quorum.model import Configuration, NodeId, Seat, check_fault_budget, check_node_id
 from quorum.runtime import byzantine_config, toml
 from quorum.runtime.byzantine_config import check_byzantine_cluster, system_of
 from quorum.runtime.object_names import check_place, named_objects
@@ -26,6 +27,7 @@ from quorum.runtime.participation_config import (
     DURATIONS,
     Participation,
     check_function,
+    check_hold,
     check_participation,
     check_weights_followed,
 )
@@ -154,6 +156,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             policy=self.policy,
             floor=self.participation.floor,
             faults=self._tolerated(),
+            seats=tuple(Seat(node, HELD) for node in self._with_role("learner")),
         )
 
     def _tolerated(self) -> int:
@@ -304,6 +307,8 @@ def parse_cluster(text: str) -> ClusterConfig:
     _check_choices(cluster)
     _check_members(cluster)
     _check_timing(cluster.timing)
+    if cluster.policy != "fixed":
+        check_hold(cluster.participation, cluster.timing.election_timeout_us)
     _check_quorums(cluster)
     return cluster
 

@@ -59,6 +59,7 @@ class Seen(msgspec.Struct, frozen=True):
     policy: str = ""
     explained: dict[NodeId, str] = {}
     policy_waits: str = ""
+    health: dict[NodeId, str] = {}
     weighing: str = ""
     last_term: int = 0
     floor: int = 0
@@ -122,6 +123,7 @@ class RaftEngine:
             dict(sorted(state.acked.items())) if state.role == LEADER else {},
             policy=state.configuration.policy,
             explained=self.steward.explained(),
+            health=self.steward.states(),
             policy_waits=self.steward.why_not,
             weighing=self.steward.weighing,
             last_term=state.log.last_term,

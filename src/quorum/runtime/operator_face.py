@@ -114,6 +114,7 @@ class OperatorFace:
             tolerated=configuration.faults,
             seats={seat.node: SeatTold(seat.reason, seat.since_us, seat.flaps) for seat in configuration.seats},
             explained=role.explained,
+            health=role.health,
             policy_waits=role.policy_waits,
             weighing=role.weighing,
             pid=os.getpid(),

@@ -57,6 +57,16 @@ def check_participation(policy: str, participation: Participation, nodes: int, f
         )
 
 
+def check_hold(participation: Participation, election_timeout_us: int) -> None:
+    """Raise ConfigurationError for a hold time that lasts no longer than a change of leaders may."""
+    if participation.hold_us < election_timeout_us:
+        raise ConfigurationError(
+            f"participation.hold = {participation.hold_us / 1000:g}ms was given with an election timeout of "
+            f"{election_timeout_us / 1000:g}ms, but then a change of leaders alone could put members out of the "
+            "vote. Let it be as long at least; ten times as long is usual."
+        )
+
+
 def check_weights_followed(participation: Participation, model: str, named: str) -> None:
     """Raise ConfigurationError where weights that follow the network would not count: `named` are the sets that
     decide, where they are named."""

@@ -48,13 +48,14 @@ class NodeStatus(msgspec.Struct, frozen=True):
     `faults` of the voters may, `committee` is their membership hash in hexadecimal, and `approvals` names who
     approves of next committees, by their hashes, as far as this member does; `proposed` has all next committees of
     which it knows that somebody approves. Where members only crash, `policy` puts them in and out of the vote,
-    never below `floor` voters; `seats` tells of those who are or were out. On the leader, `explained` says of each
-    member why it votes or not and what would change that, and `policy_waits` why a change that the policy wants is
-    not made. Where weights follow the network, `round_trips` has those that are known here, by the member that
-    measured them, and `weighing` says, on the leader, what was made of them. `last_term` is the term of the newest
-    entry, and `recovered` says how this `incarnation` of the cluster began, if it is not the first (""). Nobody
-    leaves by itself where `floor` members are left. Where members may lie and the policy is adaptive, `evicted`
-    are those who left, `complaints` says who complains of whom, and `refused` why somebody who should leave stays.
+    never below `floor` voters; `seats` tells of those who are or were out. On the leader, `health` has each member
+    in a word, `explained` says of each member why it votes or not and what would change that, and `policy_waits`
+    why a change that the policy wants is not made. Where weights follow the network, `round_trips` has those that
+    are known here, by the member that measured them, and `weighing` says, on the leader, what was made of them.
+    `last_term` is the term of the newest entry, and `recovered` says how this `incarnation` of the cluster began,
+    if it is not the first (""). Nobody leaves by itself where `floor` members are left. Where members may lie and
+    the policy is adaptive, `evicted` are those who left, `complaints` says who complains of whom, and `refused`
+    why somebody who should leave stays.
     """
 
     node: str
@@ -105,6 +106,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     seats: dict[str, SeatTold] = {}
     explained: dict[str, str] = {}
     policy_waits: str = ""
+    health: dict[str, str] = {}
     weighing: str = ""
     last_term: int = 0
     incarnation: str = ""

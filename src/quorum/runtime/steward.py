@@ -15,7 +15,7 @@ from collections.abc import Callable
 from quorum.errors import NotLeader, Overloaded, QuorumError
 from quorum.membership.adaptation import Adaptation, Proposal
 from quorum.membership.detector import Detector
-from quorum.membership.health import HELD
+from quorum.membership.health import HELD, NEW, Health
 from quorum.membership.latency import Reports
 from quorum.membership.observation import Limits, Observation
 from quorum.membership.policy import Policy, policy_of
@@ -160,8 +160,15 @@ class RaftSteward:
         nothing where this node does not lead."""
         if not self.leads:
             return {}
-        health, voting = self.adaptation.health, frozenset(self._replica.configuration.electors)
+        health, present = self.adaptation.health, self._replica.configuration
+        voting = frozenset(present.electors)
+        if present.policy == "fixed":
+            return {node: _under_fixed(node, each, node in voting) for node, each in health.items()}
         return {node: health.explain(node, self._now_us, node in voting) for node, _ in health.items()}
+
+    def states(self) -> dict[NodeId, str]:
+        """How each member is, in a word or two; nothing where this node does not lead."""
+        return {node: each.state for node, each in self.adaptation.health.items()} if self.leads else {}
 
     def _observe(self, present: Configuration, now_us: int) -> list[Observation]:
         state, detector = self._replica.state, self._detector
@@ -185,3 +192,11 @@ class RaftSteward:
             observed.append(Observation(node, phi, lag, missed=missed, held=node in held))
         self._decided.append(state.commit_index)
         return observed
+
+
+def _under_fixed(node: NodeId, health: Health, votes: bool) -> str:
+    """What the fixed policy makes of a member: nothing; but people may."""
+    has = f"{node} {'has a vote' if votes else 'has no vote'}"
+    if health.state in ("well", HELD, NEW, "returning"):
+        return f"{has}."
+    return f"{has}, and is {health.reason or health.state}: whether it keeps its vote is for an operator to say."
