@@ -77,8 +77,8 @@ def demo(
 def _check(model: str, story: str, policy: str | None) -> None:
     if model == "byzantine" and story != "faults":
         raise ConfigurationError(
-            f"the story {story} was asked for where members may lie, but there a member that is down is no reason "
-            "to take its vote. Leave --story or --model out."
+            f"the story {story} was asked for where members may lie, but it is told of members that only crash. "
+            "Leave --story or --model out."
         )
     if policy is not None and story != "shrink":
         raise ConfigurationError(

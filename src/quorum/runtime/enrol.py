@@ -52,8 +52,7 @@ def _add_member(cluster: Path, node: NodeId, role: str, address: str | None) -> 
     if any(member.id == node for member in before.members) or os.path.lexists(folder):
         raise ConfigurationError(
             f"{node} was to be added to {cluster}, but {folder if os.path.lexists(folder) else 'a member'} of "
-            f"that "
-            "name is there. Choose another name: one that was used must not vote again without its data."
+            "that name is there. Choose another name: one that left may have voted, and what it knows now is old."
         )
     listen = parse_address(address) if address is not None else _free_address(before)
     text = toml.read_text(cluster, "cluster.toml").rstrip("\n") + f"\n\n{_block(node, listen, role)}"

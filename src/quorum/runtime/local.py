@@ -77,7 +77,9 @@ class LocalCluster:
             if not path.is_file():
                 raise ConfigurationError(
                     f"the nodes of {cluster} were asked for, but there is no {path}. Run this on the machine and "
-                    "in the folder where `quorum up` or `quorum init` made the cluster."
+                    "in the folder where `quorum up` or `quorum init` made the cluster. If it is that folder, and "
+                    f"the data of {member.id} is lost for good: quorum evict {member.id}, where the others still "
+                    "decide; else see quorum recover --dry-run."
                 )
             self.nodes[member.id] = LocalNode(path)
         self._children: dict[int, subprocess.Popen[bytes]] = {}
