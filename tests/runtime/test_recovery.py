@@ -77,6 +77,17 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def test_a_node_that_fails_to_start_leaves_the_next_one_in_its_process_alone(cluster, tmp_path):
+    """Compiled, an error was raised once more by the next node that ended in good order."""
+    recover_cluster(cluster, data_of(cluster), RECOVERY)
+    shutil.rmtree(data_of(cluster))
+    make_folder(data_of(cluster), clean=True)
+    with pytest.raises(ConfigurationError, match="recovered without this log"):
+        asyncio.run(Node(load_node(cluster.parent / "n1" / "node.toml")).run())
+    healthy = set_up(tmp_path / "healthy", clean=True)
+    asyncio.run(Node(load_node(healthy.parent / "n1" / "node.toml")).run(Node.stop))
+
+
 def test_the_folder_goes_on_far_above_all_that_was_given_out_with_all_of_the_state(cluster):
     before = verify_data(data_of(cluster))
     done: list[str] = []
@@ -240,10 +251,48 @@ def test_objects_need_their_classes_and_without_them_nothing_is_changed(cluster)
     assert verify_data(data_of(cluster)).configuration.recovered == recovery
 
 
-class Unsynced(RealFiles):
+class Through:
+    """The real files, call by call: where they are compiled, nothing inherits from them."""
+
+    def __init__(self) -> None:
+        self._real = RealFiles()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+    def make_folder(self, path: str) -> None:
+        self._real.make_folder(path)
+
+    def open(self, path: str, create: bool = False) -> int:
+        return self._real.open(path, create)
+
+    def pwritev(self, handle: int, parts: Sequence[Buffer], offset: int) -> None:
+        self._real.pwritev(handle, parts, offset)
+
+    def allocate(self, handle: int, size: int) -> None:
+        self._real.allocate(handle, size)
+
+    def fdatasync(self, handle: int) -> None:
+        self._real.fdatasync(handle)
+
+    def fsync(self, handle: int) -> None:
+        self._real.fsync(handle)
+
+    def fsync_dir(self, path: str) -> None:
+        self._real.fsync_dir(path)
+
+    def rename(self, old: str, new: str) -> None:
+        self._real.rename(old, new)
+
+    def unlink(self, path: str) -> None:
+        self._real.unlink(path)
+
+
+class Unsynced(Through):
     """Knows the names, and the files, that a power cut would lose now."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.names_lost: set[str] = set()
         self.files_lost: set[str] = set()
         self._paths: dict[int, str] = {}
@@ -302,10 +351,11 @@ def test_each_step_is_durable_before_the_next_begins(cluster):
 # Stopped in the middle.
 
 
-class Killed(RealFiles):
+class Killed(Through):
     """Its process ends by SIGKILL at the `at`-th call that changes anything."""
 
     def __init__(self, at: int) -> None:
+        super().__init__()
         self.at = at
 
     def _count(self) -> None:

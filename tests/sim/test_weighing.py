@@ -107,6 +107,7 @@ def test_weights_do_change_in_such_runs():
     assert all(seed_run(seed).sometimes[WEIGHED] > 5 for seed in (1, 2, 3))
 
 
+@pytest.mark.skipif(not str(change.__file__).endswith(".py"), reason="compiled modules cannot be given a mistake")
 def test_weights_changed_without_a_joint_step_lose_a_decision(monkeypatch: pytest.MonkeyPatch):
     """The planted bug: a change of weights alone is taken for none that needs both majorities."""
     decides = change._decides

@@ -176,38 +176,52 @@ class Node:
             self._check_start(folder)
             folder.check_ledger(self._ledger_mark)
             self._assemble(folder, tls)
-            awake = Awake() if config.awake else None
-            try:
-                await asyncio.sleep(0)
-                self._start_driver()
-                await asyncio.sleep(0)
-                await self._first_records_durable()
-                if self._failure is None:
-                    folder.mark_used(self._ledger_mark)
-                if not self._is_guest:
-                    gc.freeze()  # what is loaded stays
-                await self.network.start()
-                if started is not None:
-                    started(self)
-                if awake is not None:
-                    self._look(awake)
-                self._wake()
-                await self._stopped.wait()
-            finally:
-                if awake is not None:
-                    awake.close()
-                self.timers.cancel_all()
-                self.driver.stop()
-                if isinstance(self.engine.verifier, CachingVerifier):
-                    self.engine.verifier.close()
-                self.network.flush()
-                await self.network.close()
-                self.log.close()
-                self.snapshots.close()
+            await self._serve(folder, started)
         finally:
             folder.close()
         if self._failure is not None:
             raise self._failure
+
+    async def _serve(self, folder: DataFolder, started: Callable[[Node], None] | None) -> None:
+        """Serve until `stop`, then close everything. There is no await in a `finally`: compiled, one that ended
+        with an error would make a later run of another node raise that same error again."""
+        awake = Awake() if self.config.awake else None
+        failure: BaseException | None = None
+        try:
+            await self._begin_to_serve(folder, started, awake)
+            await self._stopped.wait()
+        except BaseException as error:
+            failure = error
+        if awake is not None:
+            awake.close()
+        self.timers.cancel_all()
+        self.driver.stop()
+        if isinstance(self.engine.verifier, CachingVerifier):
+            self.engine.verifier.close()
+        self.network.flush()
+        await self.network.close()
+        self.log.close()
+        self.snapshots.close()
+        if failure is not None:
+            raise failure
+
+    async def _begin_to_serve(
+        self, folder: DataFolder, started: Callable[[Node], None] | None, awake: Awake | None
+    ) -> None:
+        await asyncio.sleep(0)
+        self._start_driver()
+        await asyncio.sleep(0)
+        await self._first_records_durable()
+        if self._failure is None:
+            folder.mark_used(self._ledger_mark)
+        if not self._is_guest:
+            gc.freeze()  # what is loaded stays
+        await self.network.start()
+        if started is not None:
+            started(self)
+        if awake is not None:
+            self._look(awake)
+        self._wake()
 
     def _check_start(self, folder: DataFolder) -> None:
         """Raise ConfigurationError for a node without data that does not begin, or one that begins again what was
