@@ -43,7 +43,8 @@ def approximate_agreement_step(values: npt.ArrayLike, faults: int, select_every:
 
 
 def crusader_convergence_average(values: npt.ArrayLike, faults: int, delta: float) -> Floats | Refused:
-    """The mean of the values that N-T values at least, themselves included, lie within `delta` of; NaN without one.
+    """The mean of the values that N-T values at least, themselves included, lie within `delta` of; NaN without
+    one.
 
     `delta` (unit of the values) is how far right values may be apart.
     T bound: N >= 3T+1; an accepted lie lies within delta of a right value.
@@ -90,12 +91,14 @@ def interactive_convergence(
 def w_msr_step(
     own: npt.ArrayLike, neighbours: npt.ArrayLike, faults: int, weights: npt.ArrayLike | None = None
 ) -> Floats:
-    """Of the values above one's own drop the F highest, of those below it the F lowest, or all where they are fewer;
-    the mean of one's own and what is left.
+    """Of the values above one's own drop the F highest, of those below it the F lowest, or all where they are
+    fewer; the mean of one's own and what is left.
 
-    `weights` are above 0, one's own first, then one for each neighbour; None: all equal. What is left is scaled to 1.
-    T bound: F liars among the neighbours never push the value out of the range of right ones, whatever the graph is.
-    That all come to agree needs a graph that is (2F+1)-robust, which one node cannot see, so nothing is refused.
+    `weights` are above 0, one's own first, then one for each neighbour; None: all equal. What is left is scaled to
+    1.
+    T bound: F liars among the neighbours never push the value out of the range of right ones, whatever the graph
+    is. That all come to agree needs a graph that is (2F+1)-robust, which one node cannot see, so nothing is
+    refused.
     Source: LeBlanc et al. (2013), W-MSR.
     """
     mine, others = finite(own, "own", axes=0), finite(neighbours, "neighbours")

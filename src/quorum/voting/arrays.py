@@ -60,7 +60,7 @@ def at_least(number: float, name: str, least: float = 0.0, *, above: bool = Fals
     if not np.isfinite(value) or value < least or (above and value == least):
         bound = f"above {least:g}" if above else f"{least:g} or more"
         raise ConfigurationError(
-            f"{name}={str(number)[:40]} was given to a voter, but it must be a finite number. Give one that is {bound}."
+            f"{name}={str(number)[:40]} was given to a voter, but it must be a number. Give one that is {bound}."
         )
     return value
 

@@ -69,8 +69,8 @@ def covariance_intersection(
 ) -> Intersected:
     """Two estimates whose errors may be correlated in any way: information is mixed by omega and 1-omega.
 
-    P^-1 = omega P1^-1 + (1-omega) P2^-1, with the omega of 0 to 1 that makes the trace or the determinant of P least;
-    1/2 where all are equal. If both covariances are honest, so is P.
+    P^-1 = omega P1^-1 + (1-omega) P2^-1, with the omega of 0 to 1 that makes the trace or the determinant of P
+    least; 1/2 where all are equal. If both covariances are honest, so is P.
     T bound: 0. Source: Julier and Uhlmann (1997). Raises ConfigurationError for a P that is no covariance.
     """
     if criterion not in ("trace", "determinant"):
@@ -81,8 +81,8 @@ def covariance_intersection(
     one, other = _information(P1, "P1", len(first)), _information(P2, "P2", len(second))
     if len(first) != len(second):
         raise ConfigurationError(
-            f"vectors of {len(first)} and {len(second)} numbers were given, but they must estimate the same. Give two "
-            "of one length."
+            f"vectors of {len(first)} and {len(second)} numbers were given, but they must estimate the same. Give "
+            "two of one length."
         )
     omega = _least(one, other, criterion)
     P = np.linalg.inv(omega * one + (1 - omega) * other)
@@ -91,7 +91,8 @@ def covariance_intersection(
 
 
 def _least(one: Floats, other: Floats, criterion: Criterion) -> float:
-    """The omega at which the criterion, which is convex in it, falls no more. Halving ends at neighbouring floats."""
+    """The omega at which the criterion, which is convex in it, falls no more. Halving ends at neighbouring
+    floats."""
 
     def slope(omega: float) -> float:
         P = np.linalg.inv(omega * one + (1 - omega) * other)
@@ -131,8 +132,8 @@ def _information(P: npt.ArrayLike, name: str, size: int) -> Floats:
         except np.linalg.LinAlgError:
             pass
     raise ConfigurationError(
-        f"{name} was given as the covariance of {size} numbers, but it is not a symmetric, positive definite table of "
-        f"{size} rows and columns. Change it."
+        f"{name} was given as the covariance of {size} numbers, but it is not a symmetric, positive definite table "
+        f"of {size} rows and columns. Change it."
     )
 
 
@@ -171,8 +172,8 @@ def _masses(given: Mapping[str, float], name: str) -> dict[frozenset[str], float
         is_number = isinstance(mass, (int, float)) and not isinstance(mass, bool) and isfinite(mass)
         if not letters or len(hypotheses) != len(letters) or not is_number or mass < 0 or hypotheses in masses:
             raise ConfigurationError(
-                f"{name} has {letters[:40]!r}: {str(mass)[:40]}, but masses are 0 or more, and each belongs to its own "
-                "set, written as different letters, one for each hypothesis. Change it."
+                f"{name} has {letters[:40]!r}: {str(mass)[:40]}, but masses are 0 or more, and each belongs to its "
+                "own set, written as different letters, one for each hypothesis. Change it."
             )
         masses[hypotheses] = float(mass)
     total = fsum(masses.values())

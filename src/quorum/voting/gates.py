@@ -51,11 +51,12 @@ def px4_data_validator_group(
     priority: Sequence[float],
     min_regular_confidence: float = MIN_REGULAR_CONFIDENCE,
 ) -> int | Refused:
-    """The channel that PX4 would follow: it begins with the current one, and goes through all in the order of index.
+    """The channel that PX4 would follow: it begins with the current one, and goes through all in the order of
+    index.
 
-    A channel replaces the best so far if its confidence (0 to 1) is above 0, and: it is regular and the best so far
-    is not; or it is higher, at the same priority or a higher one; or within 0.01, at a higher priority. A current
-    channel stays where none does, also at confidence 0.
+    A channel replaces the best so far if its confidence (0 to 1) is above 0, and: it is regular and the best so
+    far is not; or it is higher, at the same priority or a higher one; or within 0.01, at a higher priority. A
+    current channel stays where none does, also at confidence 0.
     T bound: none. It compares no values: a liar that is confident is followed. For comparison only.
     Source: PX4, data_validator_group.cpp, get_best.
     """
@@ -63,15 +64,15 @@ def px4_data_validator_group(
     at_least(min_regular_confidence, "min_regular_confidence")
     if trust.ndim != 1 or rank.shape != trust.shape or (trust < 0).any() or (trust > 1).any():
         raise ConfigurationError(
-            "confidences and priorities were given, but they must be one for each channel, and confidences 0 to 1. "
-            "Change them."
+            "confidences and priorities were given, but they must be one for each channel, and confidences 0 to 1."
+            " Change them."
         )
     best, best_trust, best_rank = -1, -1.0, float("-inf")
     if current is not None and current != -1:
         if isinstance(current, bool) or not isinstance(current, int) or not 0 <= current < len(trust):
             raise ConfigurationError(
-                f"current={str(current)[:40]} was given for {len(trust)} channels, but they are counted from 0. Give "
-                f"0 to {len(trust) - 1}, or -1 for none."
+                f"current={str(current)[:40]} was given for {len(trust)} channels, but they are counted from 0. "
+                f"Give 0 to {len(trust) - 1}, or -1 for none."
             )
         best, best_trust, best_rank = current, float(trust[current]), float(rank[current])
     for channel, (here, at) in enumerate(zip(trust.tolist(), rank.tolist(), strict=True)):

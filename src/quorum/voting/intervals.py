@@ -1,10 +1,12 @@
-"""Voters over intervals: where do enough of them overlap? End points belong to an interval, so touching is meeting.
+"""Voters over intervals: where do enough of them overlap? End points belong to an interval, so touching is
+meeting.
 
-Each keeps, for a tick of N intervals, only sums and comparisons of N columns; a million ticks go through in pieces.
+Each keeps, for a tick of N intervals, only sums and comparisons of N columns; a million ticks go through in
+pieces.
 
-Sources: Marzullo, "Tolerating failures of continuous-valued sensors" (1990); Mills et al., RFC 5905 (2010), section
-11.2.1; chrony's source selection (sources.c); Brooks and Iyengar, "Robust distributed computing and sensing
-algorithm" (1996).
+Sources: Marzullo, "Tolerating failures of continuous-valued sensors" (1990); Mills et al., RFC 5905 (2010),
+section 11.2.1; chrony's source selection (sources.c); Brooks and Iyengar, "Robust distributed computing and
+sensing algorithm" (1996).
 """
 
 from __future__ import annotations
@@ -52,18 +54,18 @@ class Fused(NamedTuple):
 
 
 class Region(NamedTuple):
-    """A stretch of values, from `low` to `high`, that `count` intervals cover."""
+    """A stretch of values, from `low` to `high`, that `covering` intervals cover."""
 
     low: float
     high: float
-    count: int
+    covering: int
 
 
 def marzullo(intervals: npt.ArrayLike, faults: int | None = None) -> Overlap | Refused:
     """The interval that most of N intervals share; of several, the lowest.
 
-    T bound: T < N/2: if all but T hold the truth, N-T of them meet. With `faults` given, a tick in which fewer do is
-    refused (NaN). Without, it is the plain rule, which always answers.
+    T bound: T < N/2: if all but T hold the truth, N-T of them meet. With `faults` given, a tick in which fewer do
+    is refused (NaN). Without, it is the plain rule, which always answers.
     Source: Marzullo (1990); RFC 5905 section 11.2.1 calls it the intersection algorithm.
     """
     lows, highs, ticks = _columns(intervals, "intervals")
@@ -105,8 +107,8 @@ def fault_tolerant_intersection(intervals: npt.ArrayLike, faults: int) -> Floats
 def ntp_select(sources: npt.ArrayLike) -> Selected:
     """The truechimers of N clocks, given as (offset, root distance) in seconds.
 
-    With `allow` = 0, 1, ... below N/2: from the lowest to the highest point that N-allow intervals offset +- distance
-    cover, accepted when at most `allow` offsets lie outside it. Refused (NaN and -1) where none is.
+    With `allow` = 0, 1, ... below N/2: from the lowest to the highest point that N-allow intervals offset +-
+    distance cover, accepted when at most `allow` offsets lie outside it. Refused (NaN and -1) where none is.
     T bound: T < N/2. Source: RFC 5905 section 11.2.1.
     """
     offsets, distances, ticks = _pairs(sources, "sources")
@@ -163,7 +165,9 @@ def brooks_iyengar(values: npt.ArrayLike, faults: int) -> Fused | Refused:
         return refused
 
     def decide(centres: Floats, widths: Floats) -> Columns:
-        edges, at, beyond, at_counts, beyond_counts = _regions(centres - widths, centres + widths, channels - faults)
+        edges, at, beyond, at_counts, beyond_counts = _regions(
+            centres - widths, centres + widths, channels - faults
+        )
         steps = np.diff(edges, axis=0) / 2
         total = at_counts.sum(axis=0) + beyond_counts.sum(axis=0)
         sums = (at_counts * edges).sum(axis=0) + (beyond_counts[:-1] * (edges[:-1] + steps)).sum(axis=0)
@@ -244,7 +248,9 @@ def _pairs(pairs: npt.ArrayLike, name: str) -> tuple[Floats, Floats, tuple[int, 
     """Value and half-width by channel and tick, and the shape of the ticks."""
     array = finite(pairs, name, axes=2)
     if array.shape[-1] != 2:
-        raise ConfigurationError(f"{name} were given with {array.shape[-1]} numbers each, but they are pairs. Give two.")
+        raise ConfigurationError(
+            f"{name} were given with {array.shape[-1]} numbers each, but they are pairs. Give two."
+        )
     ticks = array.shape[:-2]
     columns = array.reshape(-1, *array.shape[-2:])
     if (columns[..., 1] < 0).any():
@@ -257,7 +263,7 @@ def _columns(intervals: npt.ArrayLike, name: str) -> tuple[Floats, Floats, tuple
     array = finite(intervals, name, axes=2)
     if array.shape[-1] != 2:
         raise ConfigurationError(
-            f"{name} were given with {array.shape[-1]} numbers each, but an interval has a low and a high end. Give two."
+            f"{name} were given with {array.shape[-1]} numbers each, but an interval has two ends. Give [low, high]."
         )
     ticks = array.shape[:-2]
     columns = array.reshape(-1, *array.shape[-2:])

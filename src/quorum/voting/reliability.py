@@ -1,9 +1,9 @@
 """How likely a vote is right, and a protection there when it is needed.
 
 Sources: IEC 61508-6 (2010), annex B, with its simplified equations as in Goble, "Control systems safety evaluation
-and reliability" (1998); Fleming, "A reliability model for common mode failures in redundant safety systems" (1975),
-for beta; Nitzan and Paroush, "Optimal decision rules in uncertain dichotomous choice situations" (1982); Shapley and
-Grofman, "Optimizing group judgmental accuracy in the presence of interdependencies" (1984).
+and reliability" (1998); Fleming, "A reliability model for common mode failures in redundant safety systems"
+(1975), for beta; Nitzan and Paroush, "Optimal decision rules in uncertain dichotomous choice situations" (1982);
+Shapley and Grofman, "Optimizing group judgmental accuracy in the presence of interdependencies" (1984).
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def k_of_n_reliability(n: int, k: int, r: float, beta: float = 0.0) -> float:
     """The chance that `k` of `n` channels work at least, where each works with chance `r`.
 
     `beta` is the share of a channel's failures that strikes all at once; each alone still works with chance r.
-    Source: IEC 61508-6, annex B; Fleming (1975). Raises ConfigurationError unless 1 <= k <= n and 0 <= r, beta <= 1.
+    Source: IEC 61508-6, annex B; Fleming (1975). Raises ConfigurationError unless 1 <= k <= n and 0 <= r, beta <=
+    1.
     """
     whole(n, "n", 1)
     if whole(k, "k", 1) > n:
@@ -45,11 +46,13 @@ def k_of_n_reliability(n: int, k: int, r: float, beta: float = 0.0) -> float:
     return none_common * fsum(comb(n, i) * alone**i * (1 - alone) ** (n - i) for i in range(k, n + 1))
 
 
-def pfdavg_simplified(lambda_du_per_h: float, proof_test_h: float, beta: float = 0.0) -> dict[str, float] | Refused:
+def pfdavg_simplified(
+    lambda_du_per_h: float, proof_test_h: float, beta: float = 0.0
+) -> dict[str, float] | Refused:
     """The average chance that a protection fails on demand, by its vote; repairs take no time.
 
-    `lambda_du_per_h`: dangerous undetected failures of a channel per hour; `proof_test_h`: hours between tests that
-    find them; `beta`: the share that strikes all channels. With x = lambda T and y = (1-beta) x: 1oo1 x/2,
+    `lambda_du_per_h`: dangerous undetected failures of a channel per hour; `proof_test_h`: hours between tests
+    that find them; `beta`: the share that strikes all channels. With x = lambda T and y = (1-beta) x: 1oo1 x/2,
     1oo2 y^2/3 + beta x/2, 2oo2 x, 2oo3 y^2 + beta x/2, 1oo3 y^3/4 + beta x/2.
     Bound: the equations take x to be small; above 1 they are no chances any more, and refused.
     Source: IEC 61508-6 (2010), annex B.

@@ -32,8 +32,8 @@ class SafePoint(NamedTuple):
 
 
 def byzantine_vector_safe_area(points: npt.ArrayLike, faults: int) -> SafePoint | Refused:
-    """A point in the hull of every choice of N-T of the N points in d dimensions: the centre, that is the mean of the
-    lowest and highest points of that area on each axis.
+    """A point in the hull of every choice of N-T of the N points in d dimensions: the centre, that is the mean of
+    the lowest and highest points of that area on each axis.
 
     T bound: N >= max(3T+1, (d+1)T+1) for exact agreement in synchronous rounds; (d+2)T+1 for approximate agreement
     in asynchronous ones. The right points are one of the choices, so the point lies in their hull.
@@ -41,7 +41,9 @@ def byzantine_vector_safe_area(points: npt.ArrayLike, faults: int) -> SafePoint 
     """
     table = finite(points, "points", axes=2)
     if table.ndim != 2:
-        raise ConfigurationError("points of several ticks were given, but they are decided one by one. Give one table.")
+        raise ConfigurationError(
+            "points of several ticks were given, but they are decided one by one. Give one table."
+        )
     count, dimensions = table.shape
     needed = max(3 * whole(faults, "T") + 1, (dimensions + 1) * faults + 1)
     refused = below_bound(count, needed, faults)
@@ -88,7 +90,7 @@ def _program(table: Floats, faults: int) -> highspy.Highs:
     """Columns: the point, then the shares of each choice. A choice's shares sum to 1 and mix to the point."""
     count, dimensions = table.shape
     choices = list(combinations(range(count), count - faults))
-    program = highspy.Highs()
+    program = highspy.Highs()  # type: ignore[no-untyped-call]
     program.setOptionValue("output_flag", False)
     program.setOptionValue("threads", 1)
     for tolerance in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):

@@ -1,7 +1,7 @@
 """How sure one may be that a channel is gone, from how long it has been silent.
 
-Sources: Hayashibara, Defago, Yared and Katayama, "The phi accrual failure detector" (2004), section 4; Lakshman and
-Malik, "Cassandra: a decentralized structured storage system" (2010), section 5.4, for exponential arrivals.
+Sources: Hayashibara, Defago, Yared and Katayama, "The phi accrual failure detector" (2004), section 4; Lakshman
+and Malik, "Cassandra: a decentralized structured storage system" (2010), section 5.4, for exponential arrivals.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ PRECISION = 1e-13
 class Krum(NamedTuple):
     """The chosen point by its index, and the score of each."""
 
-    index: Integers
+    chosen: Integers
     scores: Floats
 
 
@@ -95,8 +95,8 @@ def _krum_scores(points: npt.ArrayLike, faults: int) -> Floats | Refused:
 def geometric_median(points: npt.ArrayLike, faults: int | None = None) -> Floats | Refused:
     """The point with the least sum of distances to N points; on one line, the middle of all such points.
 
-    T bound: T < N/2: it stays within a bounded distance of right points. Refused below 2T+1 where `faults` is given.
-    Found to 1e-9 of the extent of the points. Source: Vardi and Zhang (2000).
+    T bound: T < N/2: it stays within a bounded distance of right points. Refused below 2T+1 where `faults` is
+    given. Found to 1e-9 of the extent of the points. Source: Vardi and Zhang (2000).
     """
     table = _table(points)
     refused = None if faults is None else below_bound(len(table), 2 * whole(faults, "T") + 1, faults)
@@ -117,7 +117,9 @@ def _table(points: npt.ArrayLike) -> Floats:
     """One tick of points. Raises ConfigurationError for more."""
     table = finite(points, "points", axes=2)
     if table.ndim != 2:
-        raise ConfigurationError("points of several ticks were given, but they are decided one by one. Give one table.")
+        raise ConfigurationError(
+            "points of several ticks were given, but they are decided one by one. Give one table."
+        )
     return table
 
 
@@ -136,7 +138,8 @@ def _median_on_line(away: Floats) -> Floats | None:
 
 
 def _median_in_space(away: Floats) -> Floats:
-    """Newton's method where it makes the sum less, else Weiszfeld's step; a given point that is best is seen at once."""
+    """Newton's method where it makes the sum less, else Weiszfeld's step; a given point that is best is seen at
+    once."""
     given = _best_given(away)
     if given is not None:
         return given
@@ -150,13 +153,15 @@ def _median_in_space(away: Floats) -> Floats:
 
 
 def _best_given(away: Floats) -> Floats | None:
-    """A given point that is the median: the pull of the others is no more than its own weight (Vardi and Zhang)."""
+    """A given point that is the median: the pull of the others is no more than its own weight (Vardi and
+    Zhang)."""
     start = int(np.argmin([_sum_of_distances(away, point) for point in away]))
     offsets = away - away[start]
     lengths = np.linalg.norm(offsets, axis=1)
     others = lengths > 0
     pull = (offsets[others] / lengths[others, None]).sum(axis=0)
-    return away[start] if float(np.linalg.norm(pull)) <= int((~others).sum()) + 1e-12 else None
+    is_best = float(np.linalg.norm(pull)) <= int((~others).sum()) + 1e-12
+    return np.asarray(away[start]) if is_best else None
 
 
 def _step_towards_median(away: Floats, here: Floats) -> Floats:

@@ -18,7 +18,8 @@ from quorum.voting.refused import Refused, below_bound
 
 
 class Group(NamedTuple):
-    """The channels that agree: `output`, and `first` and `last` of the sorted values of each tick that are theirs."""
+    """The channels that agree: `output`, and `first` and `last` of the sorted values of each tick that are
+    theirs."""
 
     output: Floats
     first: Integers
@@ -58,8 +59,8 @@ def formalized_majority(values: npt.ArrayLike, epsilon: float) -> Group:
     """The upper median of the group that has more than half of the channels; NaN in a tick without one.
 
     Values belong to one group where each is at most `epsilon` (their unit) above the next lower one.
-    T bound: floor((N-1)/2), where right channels are within epsilon of each other: then the group holds them all. A
-    liar may widen it by epsilon, and the output lies within T*epsilon of a right value.
+    T bound: floor((N-1)/2), where right channels are within epsilon of each other: then the group holds them all.
+    They are more than the liars in it, so the output lies among right values.
     Source: Lorczak et al. (1989), formalised majority voter.
     """
     ordered = np.sort(finite(values, "values"), axis=-1)
@@ -103,8 +104,8 @@ def k_out_of_n_vote(votes: npt.ArrayLike, k: int) -> Flags:
     flags = np.asarray(votes)
     if flags.dtype != np.bool_ or flags.ndim < 1 or flags.shape[-1] == 0:
         raise ConfigurationError(
-            "votes were given that are not true or false for each channel, so they cannot be counted. Give true for "
-            "a channel that wants to trip."
+            "votes were given that are not true or false for each channel, so they cannot be counted. Give true "
+            "for a channel that wants to trip."
         )
     if whole(k, "k", 1) > flags.shape[-1]:
         raise ConfigurationError(
@@ -169,8 +170,8 @@ def history_weighted_average(rounds: npt.ArrayLike, epsilon: float, elimination:
     """Averages over rounds (rows), where a channel that agreed more often before counts more.
 
     In a round a channel agrees if more than half of the channels, itself included, lie within `epsilon` of it. Its
-    reliability P is the share of earlier rounds in which it agreed, its weight P^2; with `elimination` it is 0 below
-    the mean P. The first round is the plain mean. A round in which all weights are 0 is refused: NaN.
+    reliability P is the share of earlier rounds in which it agreed, its weight P^2; with `elimination` it is 0
+    below the mean P. The first round is the plain mean. A round in which all weights are 0 is refused: NaN.
     T bound: one at a time, of 3 channels at least; round 1 is not protected.
     Source: Latif-Shabgahi, Bass and Bennett (2001).
     """
