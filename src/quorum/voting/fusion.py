@@ -132,7 +132,7 @@ def _information(P: npt.ArrayLike, name: str, size: int) -> Floats:
         except np.linalg.LinAlgError:
             pass
     raise ConfigurationError(
-        f"{name} was given as the covariance of {size} numbers, but it is not a symmetric, positive definite table "
+        f"{name} was given as the covariance of {size} numbers, but it is no symmetric, positive definite table "
         f"of {size} rows and columns. Change it."
     )
 
@@ -172,7 +172,7 @@ def _masses(given: Mapping[str, float], name: str) -> dict[frozenset[str], float
         is_number = isinstance(mass, (int, float)) and not isinstance(mass, bool) and isfinite(mass)
         if not letters or len(hypotheses) != len(letters) or not is_number or mass < 0 or hypotheses in masses:
             raise ConfigurationError(
-                f"{name} has {letters[:40]!r}: {str(mass)[:40]}, but masses are 0 or more, and each belongs to its "
+                f"{name} has {letters[:40]!r}: {str(mass)[:40]}, but masses are 0 or more, and each has its "
                 "own set, written as different letters, one for each hypothesis. Change it."
             )
         masses[hypotheses] = float(mass)

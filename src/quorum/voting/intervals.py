@@ -263,7 +263,7 @@ def _columns(intervals: npt.ArrayLike, name: str) -> tuple[Floats, Floats, tuple
     array = finite(intervals, name, axes=2)
     if array.shape[-1] != 2:
         raise ConfigurationError(
-            f"{name} were given with {array.shape[-1]} numbers each, but an interval has two ends. Give [low, high]."
+            f"{name} were given with {array.shape[-1]} numbers each, but intervals have two ends. Give both."
         )
     ticks = array.shape[:-2]
     columns = array.reshape(-1, *array.shape[-2:])

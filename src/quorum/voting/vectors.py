@@ -106,7 +106,7 @@ def geometric_median(points: npt.ArrayLike, faults: int | None = None) -> Floats
     away = table - centre
     extent = float(np.abs(away).max())
     if extent == 0.0:
-        return centre
+        return np.asarray(centre)
     away /= extent  # so that no square leaves the floats
     on_line = _median_on_line(away)
     found = _median_in_space(away) if on_line is None else on_line
