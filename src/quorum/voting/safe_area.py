@@ -18,8 +18,12 @@ from quorum.errors import ConfigurationError
 from quorum.voting.arrays import Floats, finite, whole
 from quorum.voting.refused import Refused, below_bound
 
-COLUMNS_MAX = 20_000
-"""Larger programs take longer than a person waits."""
+PLANES_MAX = 50_000
+"""More of them take longer than a person waits."""
+ON_PLANE = 1e-11
+"""A point whose distance from a plane is this share of its distance from a point of it lies on the plane."""
+SLACK = 1e-9
+"""Of the extent of the area: by so much a coordinate that was found may still move, while the next is looked for."""
 
 
 class SafePoint(NamedTuple):
@@ -32,8 +36,10 @@ class SafePoint(NamedTuple):
 
 
 def byzantine_vector_safe_area(points: npt.ArrayLike, faults: int) -> SafePoint | Refused:
-    """A point in the hull of every choice of N-T of the N points in d dimensions: the centre, that is the mean of
-    the lowest and highest points of that area on each axis.
+    """A point in the hull of every choice of N-T of the N points in d dimensions.
+
+    It is the middle of that area on the first axis, then of what is left of it on the second, and so on; the mean of
+    all points where T is 0.
 
     T bound: N >= max(3T+1, (d+1)T+1) for exact agreement in synchronous rounds; (d+2)T+1 for approximate agreement
     in asynchronous ones. The right points are one of the choices, so the point lies in their hull.
@@ -49,62 +55,95 @@ def byzantine_vector_safe_area(points: npt.ArrayLike, faults: int) -> SafePoint 
     refused = below_bound(count, needed, faults)
     if refused is not None:
         return refused
-    unique = np.unique(table, axis=0)
-    centre, extent = unique.mean(axis=0), float(np.abs(unique - unique.mean(axis=0)).max()) or 1.0
-    if dimensions == 1:
-        ordered = np.sort(table[:, 0])
-        point = np.asarray([(ordered[faults] + ordered[count - 1 - faults]) / 2])
-    elif faults == 0 or len(unique) == 1:
-        point = (table.min(axis=0) + table.max(axis=0)) / 2 if len(unique) == 1 else table.mean(axis=0)
-    else:
-        point = centre + extent * _centre_of_hulls((table - centre) / extent, faults)
-    return SafePoint(point, needed, (dimensions + 2) * faults + 1)
+    return SafePoint(_centre(table, faults), needed, (dimensions + 2) * faults + 1)
 
 
-def _centre_of_hulls(table: Floats, faults: int) -> Floats:
-    """The mean of the extreme points, on each axis, of the intersection of all hulls of N-T points."""
-    count, dimensions = table.shape
-    columns = comb(count, faults) * (count - faults)
-    if columns > COLUMNS_MAX:
+def _centre(table: Floats, faults: int) -> Floats:
+    """The centre of the safe area of points, of whatever dimension they are."""
+    count = len(table)
+    ordered = np.sort(table, axis=0)
+    low, high = ordered[faults], ordered[count - 1 - faults]  # the area lies between these
+    extent = float((high - low).max())
+    if faults == 0 or extent == 0.0 or table.shape[1] == 1:
+        return np.asarray(low + (table - low).mean(axis=0) if faults == 0 else low + (high - low) / 2)
+    middle = low + (high - low) / 2
+    away = (table - middle) / extent  # a liar that is far away must not cost the others their digits
+    lengths = np.linalg.norm(away - away[0], axis=1)
+    directions = (away - away[0])[lengths > 0] / lengths[lengths > 0, None]
+    _, sizes, basis = np.linalg.svd(directions, full_matrices=False)
+    basis = basis[sizes > 1e-10 * sizes[0]]
+    if len(basis) < table.shape[1]:  # all on one line or plane: decide within it
+        return np.asarray(middle + extent * (away[0] + _centre((away - away[0]) @ basis.T, faults) @ basis))
+    bounds = ((low - middle) / extent, (high - middle) / extent)
+    return np.asarray(middle + extent * _middle_of(*_half_spaces(away, faults), *bounds))
+
+
+def _half_spaces(away: Floats, faults: int) -> tuple[Floats, Floats]:
+    """The safe area as normals and offsets, normal @ z <= offset: of every plane through d of the points, the sides
+    beyond which T points at most are.
+
+    Each face of a hull of N-T points, extended by other points where that hull is flat, is one of them.
+    """
+    count, dimensions = away.shape
+    if comb(count, dimensions) > PLANES_MAX:
         raise ConfigurationError(
-            f"a safe point of {count} points was asked for with T={faults}, but that has {comb(count, faults):,} "
-            f"choices of points, {columns:,} terms. Stay below {COLUMNS_MAX:,}: give fewer points, or a lower T."
+            f"a safe point of {count} points in {dimensions} dimensions was asked for, but that has "
+            f"{comb(count, dimensions):,} planes through points, above {PLANES_MAX:,}. Give fewer points."
         )
-    program = _program(table, faults)
-    found = []
-    for axis in range(dimensions):
-        for sign in (1.0, -1.0):
-            program.changeColCost(axis, sign)
-            program.run()
-            if program.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-                raise ConfigurationError(
-                    f"a safe point of {count} points was asked for, but they are too near a degenerate case to be "
-                    "told apart in floating point. Round them, or leave out repeated ones."
-                )
-            found.append(np.asarray(program.getSolution().col_value[:dimensions]))
-            program.changeColCost(axis, 0.0)
-    return np.asarray(np.mean(found, axis=0))
+    near = np.argsort(np.linalg.norm(away, axis=1), kind="stable")  # each plane is held by its nearest point
+    chosen = near[np.asarray(list(combinations(range(count), dimensions)))]
+    bases = away[chosen[:, 0]]
+    edges = away[chosen[:, 1:]] - bases[:, None]
+    lengths = np.linalg.norm(edges, axis=-1, keepdims=True)
+    edges /= np.where(lengths > 0, lengths, 1.0)
+    _, sizes, axes = np.linalg.svd(edges, full_matrices=True)
+    spans = sizes[:, -1] > 1e-10
+    normals, bases = axes[spans, -1], bases[spans]
+    apart = away[None] - bases[:, None]
+    heights = (apart @ normals[..., None])[..., 0]
+    slack = ON_PLANE * np.linalg.norm(apart, axis=-1)
+    offsets = (normals * bases).sum(axis=-1)
+    above = (heights > slack).sum(axis=-1) <= faults
+    below = (heights < -slack).sum(axis=-1) <= faults
+    return np.concatenate([normals[above], -normals[below]]), np.concatenate([offsets[above], -offsets[below]])
 
 
-def _program(table: Floats, faults: int) -> highspy.Highs:
-    """Columns: the point, then the shares of each choice. A choice's shares sum to 1 and mix to the point."""
-    count, dimensions = table.shape
-    choices = list(combinations(range(count), count - faults))
-    program = highspy.Highs()  # type: ignore[no-untyped-call]
+def _middle_of(normals: Floats, offsets: Floats, low: Floats, high: Floats) -> Floats:
+    """The middle of what the half-spaces share on the first axis, then of what is left on the second, and so on."""
+    dimensions = normals.shape[1]
+    program = _QuietProgram()  # type: ignore[no-untyped-call]
     program.setOptionValue("output_flag", False)
     program.setOptionValue("threads", 1)
     for tolerance in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
         program.setOptionValue(tolerance, 1e-10)
-    for _ in range(dimensions):
-        program.addVar(-highspy.kHighsInf, highspy.kHighsInf)
-    for _ in range(len(choices) * (count - faults)):
-        program.addVar(0.0, 1.0)
-    for place, chosen in enumerate(choices):
-        first = dimensions + place * (count - faults)
-        shares = np.arange(first, first + count - faults, dtype=np.int32)
-        program.addRow(1.0, 1.0, len(shares), shares, np.ones(len(shares)))
-        for axis in range(dimensions):
-            columns = np.concatenate([shares, np.asarray([axis], dtype=np.int32)])
-            values = np.concatenate([table[list(chosen), axis], [-1.0]])
-            program.addRow(0.0, 0.0, len(columns), columns, values)
-    return program
+    for axis in range(dimensions):
+        program.addVar(low[axis], high[axis])
+    places = np.arange(dimensions, dtype=np.int32)
+    for normal, offset in zip(normals, offsets, strict=True):
+        program.addRow(-highspy.kHighsInf, offset, dimensions, places, normal)
+    point = np.zeros(dimensions)
+    for axis in range(dimensions):
+        ends = [_extreme(program, axis, sign) for sign in (1.0, -1.0)]
+        point[axis] = sum(ends) / 2
+        program.changeColBounds(axis, point[axis] - SLACK, point[axis] + SLACK)
+    return point
+
+
+def _extreme(program: highspy.Highs, axis: int, sign: float) -> float:
+    """The lowest coordinate (sign 1) or the highest (-1) on this axis."""
+    program.changeColCost(axis, sign)
+    program.run()
+    if program.getModelStatus() != highspy.HighsModelStatus.kOptimal:
+        raise ConfigurationError(
+            "a safe point was asked for, but the points are too near a degenerate case to be told apart in floating "
+            "point. Round them."
+        )
+    program.changeColCost(axis, 0.0)
+    return float(program.getSolution().col_value[axis])
+
+
+class _QuietProgram(highspy.Highs):
+    """A linear program that says nothing: setting up callbacks would print a banner to standard output."""
+
+    def enableCallbacks(self) -> None:
+        """None are used."""
