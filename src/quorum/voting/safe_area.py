@@ -23,7 +23,7 @@ PLANES_MAX = 50_000
 ON_PLANE = 1e-11
 """A point whose distance from a plane is this share of its distance from a point of it lies on the plane."""
 SLACK = 1e-9
-"""Of the extent of the area: by so much a coordinate that was found may still move, while the next is looked for."""
+"""Of the extent of the area: so much may a coordinate that was found still move, while the next is sought."""
 
 
 class SafePoint(NamedTuple):
@@ -38,8 +38,8 @@ class SafePoint(NamedTuple):
 def byzantine_vector_safe_area(points: npt.ArrayLike, faults: int) -> SafePoint | Refused:
     """A point in the hull of every choice of N-T of the N points in d dimensions.
 
-    It is the middle of that area on the first axis, then of what is left of it on the second, and so on; the mean of
-    all points where T is 0.
+    It is the middle of that area on the first axis, then of what is left of it on the second, and so on; the mean
+    of all points where T is 0.
 
     T bound: N >= max(3T+1, (d+1)T+1) for exact agreement in synchronous rounds; (d+2)T+1 for approximate agreement
     in asynchronous ones. The right points are one of the choices, so the point lies in their hull.
@@ -79,7 +79,7 @@ def _centre(table: Floats, faults: int) -> Floats:
 
 
 def _half_spaces(away: Floats, faults: int) -> tuple[Floats, Floats]:
-    """The safe area as normals and offsets, normal @ z <= offset: of every plane through d of the points, the sides
+    """The safe area as normals and offsets, normal @ z <= offset: of every plane through d points, the sides
     beyond which T points at most are.
 
     Each face of a hull of N-T points, extended by other points where that hull is flat, is one of them.
@@ -109,7 +109,7 @@ def _half_spaces(away: Floats, faults: int) -> tuple[Floats, Floats]:
 
 
 def _middle_of(normals: Floats, offsets: Floats, low: Floats, high: Floats) -> Floats:
-    """The middle of what the half-spaces share on the first axis, then of what is left on the second, and so on."""
+    """The middle of what half-spaces share on the first axis, then of what is left on the second, and so on."""
     dimensions = normals.shape[1]
     program = _QuietProgram()  # type: ignore[no-untyped-call]
     program.setOptionValue("output_flag", False)
@@ -135,8 +135,8 @@ def _extreme(program: highspy.Highs, axis: int, sign: float) -> float:
     program.run()
     if program.getModelStatus() != highspy.HighsModelStatus.kOptimal:
         raise ConfigurationError(
-            "a safe point was asked for, but the points are too near a degenerate case to be told apart in floating "
-            "point. Round them."
+            "a safe point was asked for, but the points are too near a degenerate case to be told apart in "
+            "floating point. Round them."
         )
     program.changeColCost(axis, 0.0)
     return float(program.getSolution().col_value[axis])
