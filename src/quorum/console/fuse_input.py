@@ -119,7 +119,19 @@ def numbers(key: str, value: Any) -> list[float]:
 
 def table(key: str, value: Any) -> list[list[float]]:
     """A list of rows of numbers, all of one length."""
-    rows = [numbers(key, each) for each in items(key, value, "a list of lists of numbers", most=POINTS_MAX)]
+    return _equally_long(
+        key, [numbers(key, each) for each in items(key, value, "a list of lists of numbers", most=POINTS_MAX)]
+    )
+
+
+def rounds(key: str, value: Any) -> list[list[float]]:
+    """A list of rounds, each with a number for each channel."""
+    rows = [numbers(key, each) for each in items(key, value, "a list of lists of numbers")]
+    items(key, rows[0], most=POINTS_MAX)
+    return _equally_long(key, rows)
+
+
+def _equally_long(key: str, rows: list[list[float]]) -> list[list[float]]:
     if len({len(row) for row in rows}) != 1:
         raise ConfigurationError(f"{key!r} was read, but its rows differ in length. Give as many numbers in each.")
     return rows

@@ -291,7 +291,7 @@ _RULES = (
     ),
     Algorithm(
         "history_weighted_average",
-        {"rounds": read.table, "epsilon": read.number, "elimination?": read.flag},
+        {"rounds": read.rounds, "epsilon": read.number, "elimination?": read.flag},
         "outputs, final_reliability",
         _history,
     ),

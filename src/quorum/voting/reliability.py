@@ -18,6 +18,8 @@ from quorum.errors import ConfigurationError
 from quorum.voting.arrays import Floats, at_least, finite, whole
 from quorum.voting.refused import Refused
 
+CHANNELS_MAX = 1_000
+"""Of more channels some binomial coefficients are beyond every float."""
 VOTERS_MAX = 36
 """Half of them have 2^18 outcomes, which are tried all."""
 
@@ -38,6 +40,8 @@ def k_of_n_reliability(n: int, k: int, r: float, beta: float = 0.0) -> float:
     1.
     """
     whole(n, "n", 1)
+    if n > CHANNELS_MAX:
+        raise ConfigurationError(f"{n} channels were given, but {CHANNELS_MAX} can be counted out. Give fewer.")
     if whole(k, "k", 1) > n:
         raise ConfigurationError(f"{k} of {n} channels were asked for, but there are fewer. Give a k of 1 to n.")
     works, share = _chance(r, "r"), _chance(beta, "beta")

@@ -110,9 +110,11 @@ def geometric_median(points: npt.ArrayLike, faults: int | None = None) -> Floats
         np.median(lengths[lengths > 0])
     )  # a liar that is far away must not cost the others their digits
     away = (table - centre) / extent
+    basis = np.linalg.qr(away.T)[0].T if away.shape[1] > len(away) else np.eye(away.shape[1])
+    away = away @ basis.T  # N points span N dimensions at most
     on_line = _median_on_line(away)
     found = _median_in_space(away) if on_line is None else on_line
-    return np.asarray(centre + extent * found)
+    return np.asarray(centre + extent * (found @ basis))
 
 
 def _table(points: npt.ArrayLike) -> Floats:
