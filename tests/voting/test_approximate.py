@@ -78,7 +78,8 @@ def test_what_crusader_convergence_accepts_is_within_delta_of_right_values(drawn
     assert min(right) - 1 <= found <= max(right) + 1
 
 
-def test_with_one_liar_more_it_accepts_lies():
+def test_with_one_liar_more_it_may_refuse_and_n_minus_t_liars_lead_it_anywhere():
+    assert np.isnan(crusader_convergence_average([0.0, 0.0, 900.0, 900.0], 1, 1.0))
     assert crusader_convergence_average([0.0, 900.0, 900.0, 900.0], 1, 1.0) == 900.0
 
 
@@ -98,6 +99,10 @@ def test_t_liars_move_interactive_convergence_by_t_delta_over_n_at_most(drawn, d
     honest = [value if value in right else values[own] for value in values]
     found, without = (interactive_convergence(each, own, 1.0, faults) for each in (values, honest))
     assert abs(found - without) <= faults * 1.0 / len(values) + 1e-9
+
+
+def test_one_liar_more_moves_it_further():
+    assert interactive_convergence([0.0, 0.0, 1.0, 1.0], 0, 1.0, 1) == 0.5 > 1 * 1.0 / 4
 
 
 # --- W-MSR ------------------------------------------------------------------------------------------------

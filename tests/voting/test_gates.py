@@ -38,6 +38,10 @@ def test_liars_fewer_than_half_and_far_away_are_found_and_right_values_mostly_ke
     assert list(ticks.outliers[0]) == list(found.outliers) and ticks.median[1] == found.median
 
 
+def test_as_many_liars_as_right_channels_and_one_more_make_these_the_outliers():
+    assert list(modified_z_score([20.0, 20.1, 900.0, 900.1, 900.2]).outliers) == [True, True, False, False, False]
+
+
 @pytest.mark.parametrize(
     ("current", "confidence", "priority", "selected"),
     [

@@ -92,6 +92,16 @@ def test_the_fault_tolerant_intersection_holds_the_truth_whatever_t_intervals_sa
         assert found[1] - found[0] <= max(high - low for low, high in right) + 1e-9
 
 
+def test_a_majority_of_liars_leads_each_choice_of_sources_astray():
+    """Two liars of five do not, three do."""
+    right, lies = [(0.0, 1.0), (0.25, 1.0)], [(900.0, 1.0), (900.25, 1.0)]
+    for more, is_misled in ((right[0], False), (lies[0], True)):
+        sources = [*right, *lies, more]
+        ends = [(offset - distance, offset + distance) for offset, distance in sources]
+        for found in (marzullo(ends, 2), ntp_select(sources), chrony_select(ends)):
+            assert (found.interval[0] > 800) == is_misled
+
+
 def test_one_liar_more_makes_it_miss_the_truth():
     right, lies = [(0, 1), (0, 1)], [(5, 6), (5, 6)]
     assert fault_tolerant_intersection([*right, right[0], *lies], 2)[0] <= 1
@@ -226,9 +236,11 @@ def test_its_value_lies_in_the_hull_of_right_intervals_whatever_t_say(faults, sp
     assert found.interval[0] - 1e-9 <= 0 <= found.interval[1] + 1e-9
 
 
-def test_one_liar_more_moves_its_value_anywhere():
-    lies = [(900.0, 1.0)] * 3
-    assert brooks_iyengar([(0.0, 1.0), *lies], 1).value == 900.0
+def test_with_one_liar_more_its_interval_misses_the_truth_and_n_minus_t_move_its_value_anywhere():
+    """The truth is 0: two liars meet the second right interval at its end."""
+    misled = brooks_iyengar([(0.0, 1.0), (1.0, 2.0), (10.0, 7.0), (10.0, 7.0)], 1)
+    assert list(misled.interval) == [3.0, 3.0]
+    assert brooks_iyengar([(0.0, 1.0), *[(900.0, 1.0)] * 3], 1).value == 900.0
 
 
 @given(st.lists(whole, min_size=1, max_size=7), st.integers(0, 2))

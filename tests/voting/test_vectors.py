@@ -38,6 +38,10 @@ def test_a_trimmed_mean_lies_among_right_coordinates_whatever_t_say(faults, data
     assert (np.min(right, axis=0) - 1e-9 <= found).all() and (found <= np.max(right, axis=0) + 1e-9).all()
 
 
+def test_one_liar_more_leads_a_trimmed_mean_out_of_the_right_coordinates():
+    assert coordinate_trimmed_mean([(0.0,), (1.0,), (900.0,), (900.0,)], 1)[0] > 1
+
+
 def test_krum_takes_the_point_whose_neighbours_are_nearest_and_of_equals_the_first():
     found = krum([*SQUARE, (50.0, 50.0)], 1)
     assert found.chosen == 0 and list(found.scores[:4]) == [2.0, 2.0, 2.0, 2.0]
@@ -185,6 +189,11 @@ def test_the_safe_point_does_not_depend_on_the_order_of_points(points, data):
     one = byzantine_vector_safe_area(points, 1).safe_area_point
     other = byzantine_vector_safe_area(data.draw(st.permutations(points)), 1).safe_area_point
     assert one == pytest.approx(other, abs=1e-7)
+
+
+def test_one_liar_more_leads_the_safe_point_out_of_the_hull_of_right_points():
+    found = byzantine_vector_safe_area([(0, 0), (0, 0), (9, 0), (9, 0)], 1).safe_area_point
+    assert found == pytest.approx([4.5, 0])
 
 
 @pytest.mark.parametrize("far", [1e3, 1e9, 1e15])

@@ -77,6 +77,12 @@ def test_t_liars_alone_never_win_a_plurality_of_more_than_t(faults, lies):
     assert plurality(right + lies, faults + 1) == 20.0
 
 
+def test_as_many_liars_as_decide_win():
+    assert exact_majority([20.0, 20.0, 900.0, 900.0, 900.0]) == 900.0
+    assert plurality([20.0, 20.1, 900.0, 900.0], 2) == 900.0
+    assert k_out_of_n_vote([False, True, True], 2)
+
+
 # --- formalised majority ----------------------------------------------------------------------------------
 
 
@@ -204,6 +210,14 @@ def test_equal_reliabilities_are_not_below_their_mean():
 def test_a_round_without_a_channel_that_ever_agreed_is_refused():
     found = history_weighted_average([[1, 5, 9], [1, 1, 1]], epsilon=0.5)
     assert found.outputs[0] == 5 and np.isnan(found.outputs[1])
+
+
+def test_a_liar_beside_two_right_channels_moves_only_round_1_and_two_liars_move_all():
+    right, lie = [20.0] * 4, [900.0] * 4
+    one = history_weighted_average(np.asarray([right, right, lie]).T, 1.0).outputs
+    two = history_weighted_average(np.asarray([right, lie, lie]).T, 1.0).outputs
+    assert one[0] > 300 and list(one[1:]) == pytest.approx([20.0] * 3)
+    assert list(two[1:]) == pytest.approx([900.0] * 3)
 
 
 def test_history_needs_three_channels():
