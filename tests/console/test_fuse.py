@@ -6,9 +6,12 @@ import json
 from math import log
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from quorum.console.fuse_input import ITEMS_MAX, POINTS_MAX
 from quorum.console.fuse_table import ALGORITHMS
+from quorum.errors import ConfigurationError
 
 CONTRACT = {
     "exact_majority": ({"values": ["approve", "reject", "approve"]}, {"output": "approve"}),
@@ -321,3 +324,29 @@ def test_optional_keys_have_the_defaults_of_their_sources(fuse):
         assert same(json.loads(found.stdout), expected)
     scalar = {"x1": 1, "P1": 1, "x2": 3, "P2": 1, "criterion": "det"}
     assert json.loads(fuse("covariance_intersection", scalar, "--json").stdout)["x"] == [2.0]
+
+
+EXTREME = st.sampled_from([0, 1, -1, 2, 0.5, -0.0, 1e100, -1e100, 1e99, 1e-300, 5e-324, 0.1, 3, 7])
+
+
+def with_numbers(value, draw):
+    """The same input with some of its numbers put for extreme ones."""
+    if isinstance(value, dict):
+        return {key: with_numbers(each, draw) for key, each in value.items()}
+    if isinstance(value, list):
+        return [with_numbers(each, draw) for each in value]
+    if isinstance(value, float | int) and not isinstance(value, bool) and draw(st.integers(0, 2)) == 0:
+        return draw(EXTREME)
+    return value
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_extreme_numbers_are_answered_refused_or_asked_wrongly(name, data):
+    given_input = with_numbers(CONTRACT[name][0], data.draw)
+    try:
+        found = ALGORITHMS[name].answer(json.dumps(given_input).encode())
+    except ConfigurationError:
+        return
+    assert isinstance(found, str) or json.loads(json.dumps(found, allow_nan=False)) is not None
