@@ -183,6 +183,15 @@ def test_the_safe_point_lies_in_the_hull_of_every_choice_of_n_minus_t_points(fau
         assert distance_outside(found, chosen) < 1e-7
 
 
+@settings(max_examples=60)
+@given(st.integers(0, 10_000), st.sampled_from([1e-13, 1e-11, 1e-9, 1e-6]))
+def test_points_that_are_nearly_equal_or_nearly_on_a_line_have_a_safe_point_too(seed, noise):
+    random = np.random.default_rng(seed)
+    points = random.integers(-2, 3, (9, 2)) + noise * random.normal(size=(9, 2))
+    found = byzantine_vector_safe_area(points, 2).safe_area_point
+    assert all(distance_outside(found, points[list(chosen)]) < 1e-7 for chosen in combinations(range(9), 7))
+
+
 @settings(max_examples=30)
 @given(st.lists(plane, min_size=4, max_size=6), st.data())
 def test_the_safe_point_does_not_depend_on_the_order_of_points(points, data):

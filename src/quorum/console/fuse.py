@@ -31,8 +31,7 @@ def fuse(algorithm: str | None, is_list: bool, as_json: bool) -> None:
     answer = chosen.answer(data)
     if isinstance(answer, str):
         click.echo(f"refused: {answer}.", err=True)
-        if as_json:
-            print_json(None)
+        print_json(None)
         raise AnswerNo
     if as_json:
         print_json(answer)

@@ -66,7 +66,7 @@ def marzullo(intervals: npt.ArrayLike, faults: int | None = None) -> Overlap | R
 
     T bound: T < N/2: if all but T hold the truth, N-T of them meet. With `faults` given, a tick in which fewer do
     is refused (NaN). Without, it is the plain rule, which always answers.
-    Source: Marzullo (1990); RFC 5905 section 11.2.1 calls it the intersection algorithm.
+    Source: Marzullo (1990).
     """
     lows, highs, ticks = _columns(intervals, "intervals")
     refused = _minority(len(lows), faults)

@@ -18,4 +18,4 @@ def below_bound(channels: int, needed: int, faults: int) -> Refused | None:
     """The refusal of too few channels for `faults` wrong ones; None where they are enough."""
     if channels >= needed:
         return None
-    return Refused(f"{channels} channels cannot outvote {faults} wrong ones: {needed} are needed")
+    return Refused(f"{channels} channels are too few to outvote {faults} of them: {needed} are needed")

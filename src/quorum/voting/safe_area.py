@@ -18,10 +18,14 @@ from quorum.errors import ConfigurationError
 from quorum.voting.arrays import Floats, finite, whole
 from quorum.voting.refused import Refused, below_bound
 
-PLANES_MAX = 50_000
+PLANES_MAX = 20_000
 """More of them take longer than a person waits."""
 ON_PLANE = 1e-11
 """A point whose distance from a plane is this share of its distance from a point of it lies on the plane."""
+ONE_POINT = 1e-10
+"""Of the extent of the area: points nearer than this hold no plane, since its direction would be rounding."""
+LOOSENED = (0.0, 1e-9, 1e-8, 1e-7)
+"""Of the extent of the area: by so much half-spaces are widened, step by step, while rounding leaves nothing."""
 SLACK = 1e-9
 """Of the extent of the area: so much may a coordinate that was found still move, while the next is sought."""
 
@@ -43,7 +47,7 @@ def byzantine_vector_safe_area(points: npt.ArrayLike, faults: int) -> SafePoint 
 
     T bound: N >= max(3T+1, (d+1)T+1) for exact agreement in synchronous rounds; (d+2)T+1 for approximate agreement
     in asynchronous ones. The right points are one of the choices, so the point lies in their hull.
-    Source: Vaidya and Garg (2013), theorems 1 and 4. Raises ConfigurationError where the choices are too many.
+    Source: Vaidya and Garg (2013). Raises ConfigurationError where the choices are too many.
     """
     table = finite(points, "points", axes=2)
     if table.ndim != 2:
@@ -74,8 +78,18 @@ def _centre(table: Floats, faults: int) -> Floats:
     basis = basis[sizes > 1e-10 * sizes[0]]
     if len(basis) < table.shape[1]:  # all on one line or plane: decide within it
         return np.asarray(middle + extent * (away[0] + _centre((away - away[0]) @ basis.T, faults) @ basis))
+    normals, offsets = _half_spaces(away, faults)
     bounds = ((low - middle) / extent, (high - middle) / extent)
-    return np.asarray(middle + extent * _middle_of(*_half_spaces(away, faults), *bounds))
+    for loose in LOOSENED:
+        found = _middle_of(normals, offsets + loose, bounds[0] - loose, bounds[1] + loose)
+        if found is not None:
+            return np.asarray(middle + extent * found)
+    if extent <= SLACK * float(np.median(np.linalg.norm(table - middle, axis=1))):
+        return np.asarray(middle)  # beside the other points the area is one point
+    raise ConfigurationError(
+        f"a safe point of {count} points was asked for, but they are too nearly degenerate to be told apart in "
+        "floating point. Round them."
+    )
 
 
 def _half_spaces(away: Floats, faults: int) -> tuple[Floats, Floats]:
@@ -95,7 +109,7 @@ def _half_spaces(away: Floats, faults: int) -> tuple[Floats, Floats]:
     bases = away[chosen[:, 0]]
     edges = away[chosen[:, 1:]] - bases[:, None]
     lengths = np.linalg.norm(edges, axis=-1, keepdims=True)
-    edges /= np.where(lengths > 0, lengths, 1.0)
+    edges = np.where(lengths > ONE_POINT, edges / np.maximum(lengths, ONE_POINT), 0.0)
     _, sizes, axes = np.linalg.svd(edges, full_matrices=True)
     spans = sizes[:, -1] > 1e-10
     normals, bases = axes[spans, -1], bases[spans]
@@ -108,12 +122,14 @@ def _half_spaces(away: Floats, faults: int) -> tuple[Floats, Floats]:
     return np.concatenate([normals[above], -normals[below]]), np.concatenate([offsets[above], -offsets[below]])
 
 
-def _middle_of(normals: Floats, offsets: Floats, low: Floats, high: Floats) -> Floats:
-    """The middle of what half-spaces share on the first axis, then of what is left on the second, and so on."""
+def _middle_of(normals: Floats, offsets: Floats, low: Floats, high: Floats) -> Floats | None:
+    """The middle of what half-spaces share on the first axis, then of what is left on the second, and so on; None
+    where rounding leaves nothing that they share."""
     dimensions = normals.shape[1]
     program = _QuietProgram()  # type: ignore[no-untyped-call]
     program.setOptionValue("output_flag", False)
     program.setOptionValue("threads", 1)
+    program.setOptionValue("presolve", "off")
     for tolerance in ("primal_feasibility_tolerance", "dual_feasibility_tolerance"):
         program.setOptionValue(tolerance, 1e-10)
     for axis in range(dimensions):
@@ -123,21 +139,21 @@ def _middle_of(normals: Floats, offsets: Floats, low: Floats, high: Floats) -> F
         program.addRow(-highspy.kHighsInf, offset, dimensions, places, normal)
     point = np.zeros(dimensions)
     for axis in range(dimensions):
-        ends = [_extreme(program, axis, sign) for sign in (1.0, -1.0)]
-        point[axis] = sum(ends) / 2
+        least, most = _extreme(program, axis, 1.0), _extreme(program, axis, -1.0)
+        if least is None or most is None:
+            return None
+        point[axis] = (least + most) / 2
         program.changeColBounds(axis, point[axis] - SLACK, point[axis] + SLACK)
     return point
 
 
-def _extreme(program: highspy.Highs, axis: int, sign: float) -> float:
-    """The lowest coordinate (sign 1) or the highest (-1) on this axis."""
+def _extreme(program: highspy.Highs, axis: int, sign: float) -> float | None:
+    """The lowest coordinate (sign 1) or the highest (-1) on this axis; None where the program has no solution."""
     program.changeColCost(axis, sign)
+    program.clearSolver()  # a basis of the last question may be none for thin areas
     program.run()
     if program.getModelStatus() != highspy.HighsModelStatus.kOptimal:
-        raise ConfigurationError(
-            "a safe point was asked for, but the points are too near a degenerate case to be told apart in "
-            "floating point. Round them."
-        )
+        return None
     program.changeColCost(axis, 0.0)
     return float(program.getSolution().col_value[axis])
 

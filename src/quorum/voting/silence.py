@@ -1,7 +1,7 @@
 """How sure one may be that a channel is gone, from how long it has been silent.
 
 Sources: Hayashibara, Defago, Yared and Katayama, "The phi accrual failure detector" (2004), section 4; Lakshman
-and Malik, "Cassandra: a decentralized structured storage system" (2010), section 5.4, for exponential arrivals.
+and Malik, "Cassandra: a decentralized structured storage system" (2010), section 5.3, for exponential arrivals.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def phi_accrual_normal(elapsed_ms: float, mean_ms: float, std_ms: float) -> floa
     """-log10 of the chance of a longer silence than `elapsed_ms`, where gaps are normal, by the exact tail.
 
     Times are in milliseconds. 1 comes once in 10 silences without a failure, 2 once in 100.
-    Source: Hayashibara et al. (2004), section 4.3.
+    Source: Hayashibara et al. (2004), section 4.
     """
     elapsed, mean = at_least(elapsed_ms, "elapsed_ms"), at_least(mean_ms, "mean_ms")
     x = (elapsed - mean) / at_least(std_ms, "std_ms", above=True) / sqrt(2)
@@ -31,6 +31,6 @@ def phi_accrual_normal(elapsed_ms: float, mean_ms: float, std_ms: float) -> floa
 def phi_accrual_exponential(elapsed_ms: float, mean_ms: float) -> float:
     """-log10 of the chance of a longer silence than `elapsed_ms`, where gaps are exponential: elapsed/mean/ln 10.
 
-    Times are in milliseconds. Source: Lakshman and Malik (2010), section 5.4.
+    Times are in milliseconds. Source: Lakshman and Malik (2010), section 5.3.
     """
     return at_least(elapsed_ms, "elapsed_ms") / at_least(mean_ms, "mean_ms", above=True) / log(10)

@@ -64,7 +64,7 @@ def krum(points: npt.ArrayLike, faults: int) -> Krum | Refused:
 def multi_krum(points: npt.ArrayLike, faults: int, m: int) -> MultiKrum | Refused:
     """The mean of the `m` points with the lowest Krum scores; m = 1 is Krum.
 
-    T bound: N >= 2T+3, and m <= N-T. Source: Blanchard et al. (2017), section 4 (m-Krum).
+    T bound: N >= 2T+3, and m <= N-T. Source: Blanchard et al. (2017), multi-Krum.
     """
     array = finite(points, "points", axes=2)
     scores = _krum_scores(array, faults)
@@ -106,9 +106,7 @@ def geometric_median(points: npt.ArrayLike, faults: int | None = None) -> Floats
     lengths = np.linalg.norm(table - centre, axis=1)
     if not (lengths > 0).any():
         return np.asarray(centre)
-    extent = float(
-        np.median(lengths[lengths > 0])
-    )  # a liar that is far away must not cost the others their digits
+    extent = float(np.median(lengths[lengths > 0]))  # a liar far away must not cost the others their digits
     away = (table - centre) / extent
     basis = np.linalg.qr(away.T)[0].T if away.shape[1] > len(away) else np.eye(away.shape[1])
     away = away @ basis.T  # N points span N dimensions at most
