@@ -16,8 +16,10 @@ from quorum.errors import ConfigurationError
 from quorum.voting.arrays import Floats, Integers, finite, whole
 from quorum.voting.refused import Refused, below_bound
 
-STEPS_MAX = 10_000
+STEPS_MAX = 5_000
 """Steps after which the search for a geometric median takes what it has."""
+ONE_POINT = 1e-10
+"""Beside the extent of the points: what is nearer than this is at one place."""
 PRECISION = 1e-13
 """Where a step is shorter than this, beside the extent of the points, the search ends."""
 
@@ -140,12 +142,9 @@ def _median_on_line(away: Floats) -> Floats | None:
 
 
 def _median_in_space(away: Floats) -> Floats:
-    """Newton's method where it makes the sum less, else Weiszfeld's step; a given point that is best is seen at
-    once."""
-    given = _best_given(away)
-    if given is not None:
-        return given
-    here = np.zeros(away.shape[1])
+    """From the best of the given points, which is often the median, by Newton's method or by Weiszfeld's step,
+    whichever makes the sum less."""
+    here = away[int(np.argmin([_sum_of_distances(away, point) for point in away]))]
     for _ in range(STEPS_MAX):
         step = _step_towards_median(away, here)
         here = here + step
@@ -154,25 +153,17 @@ def _median_in_space(away: Floats) -> Floats:
     return here
 
 
-def _best_given(away: Floats) -> Floats | None:
-    """A given point that is the median: the pull of the others is no more than its own weight (Vardi and
-    Zhang)."""
-    start = int(np.argmin([_sum_of_distances(away, point) for point in away]))
-    offsets = away - away[start]
-    lengths = np.linalg.norm(offsets, axis=1)
-    others = lengths > 0
-    pull = (offsets[others] / lengths[others, None]).sum(axis=0)
-    is_best = float(np.linalg.norm(pull)) <= int((~others).sum()) + 1e-12
-    return np.asarray(away[start]) if is_best else None
-
-
 def _step_towards_median(away: Floats, here: Floats) -> Floats:
     offsets = away - here
     lengths = np.linalg.norm(offsets, axis=1)
-    if (lengths < 1e-15).any():  # on a point that is not the median: leave it downhill
-        others = lengths >= 1e-15
-        pull = (offsets[others] / lengths[others, None]).sum(axis=0)
-        return np.asarray(pull / np.linalg.norm(pull) * 1e-6)
+    others = lengths > ONE_POINT
+    if not others.all():  # on given points: away from them, unless they hold it (Vardi and Zhang)
+        units = offsets[others] / lengths[others, None]
+        pull, own = units.sum(axis=0), int((~others).sum())
+        size = float(np.linalg.norm(pull))
+        if size <= own + PRECISION:
+            return np.zeros(len(here))
+        return np.asarray((1 - own / size) * pull / (1 / lengths[others]).sum())
     units = offsets / lengths[:, None]
     pull, weight = units.sum(axis=0), float((1 / lengths).sum())
     weiszfeld = np.asarray(pull / weight)
