@@ -144,7 +144,7 @@ def _median_on_line(away: Floats) -> Floats | None:
 def _median_in_space(away: Floats) -> Floats:
     """From the best of the given points, which is often the median, by Newton's method or by Weiszfeld's step,
     whichever makes the sum less."""
-    here = away[int(np.argmin([_sum_of_distances(away, point) for point in away]))]
+    here: Floats = away[int(np.argmin([_sum_of_distances(away, point) for point in away]))]
     for _ in range(STEPS_MAX):
         step = _step_towards_median(away, here)
         here = here + step
