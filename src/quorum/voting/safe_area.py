@@ -26,6 +26,8 @@ ONE_POINT = 1e-10
 """Of the extent of the area: points nearer than this hold no plane, since its direction would be rounding."""
 LOOSENED = (0.0, 1e-9, 1e-8, 1e-7)
 """Of the extent of the area: by so much half-spaces are widened, step by step, while rounding leaves nothing."""
+SMALLEST = 1e-140
+"""Beside the furthest point: an area whose extent is smaller is one point."""
 SLACK = 1e-9
 """Of the extent of the area: so much may a coordinate that was found still move, while the next is sought."""
 
@@ -71,6 +73,8 @@ def _centre(table: Floats, faults: int) -> Floats:
     if faults == 0 or extent == 0.0 or table.shape[1] == 1:
         return np.asarray(low + (table - low).mean(axis=0) if faults == 0 else low + (high - low) / 2)
     middle = low + (high - low) / 2
+    if extent <= SMALLEST * float(np.abs(table - middle).max()) or extent < np.finfo(float).tiny / SMALLEST:
+        return np.asarray(middle)  # squares of what is measured by so small an extent leave the floats
     away = (table - middle) / extent  # a liar that is far away must not cost the others their digits
     lengths = np.linalg.norm(away - away[0], axis=1)
     directions = (away - away[0])[lengths > 0] / lengths[lengths > 0, None]

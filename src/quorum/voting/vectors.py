@@ -16,6 +16,8 @@ from quorum.errors import ConfigurationError
 from quorum.voting.arrays import Floats, Integers, finite, whole
 from quorum.voting.refused import Refused, below_bound
 
+SMALLEST = 1e-140
+"""Beside the furthest point: by smaller extents nothing is measured, since squares would leave the floats."""
 STEPS_MAX = 5_000
 """Steps after which the search for a geometric median takes what it has."""
 ONE_POINT = 1e-10
@@ -109,6 +111,7 @@ def geometric_median(points: npt.ArrayLike, faults: int | None = None) -> Floats
     if not (lengths > 0).any():
         return np.asarray(centre)
     extent = float(np.median(lengths[lengths > 0]))  # a liar far away must not cost the others their digits
+    extent = max(extent, SMALLEST * float(lengths.max()))
     away = (table - centre) / extent
     basis = np.linalg.qr(away.T)[0].T if away.shape[1] > len(away) else np.eye(away.shape[1])
     away = away @ basis.T  # N points span N dimensions at most
