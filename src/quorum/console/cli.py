@@ -49,6 +49,7 @@ _COMMANDS = {
     "objects": ("objects:objects", "Show the replicated objects of a cluster, and raise their versions."),
     "verify-data": ("verify_data:verify_data", "Check the data folder of a node that does not run."),
     "analyse": ("analyse:analyse", "Say how much of the time a committee has no quorum, exactly."),
+    "fuse": ("fuse:fuse", "Make one value out of many, of which some may be wrong, or refuse to."),
     "simulate": ("simulate:simulate", "Run seeded fault campaigns on a simulated cluster."),
     "replay": ("simulate:replay", "Run one seed again and show its last events."),
     "judge": ("judge:judge", "Say whether a recorded history is linearizable."),
