@@ -102,6 +102,17 @@ def test_a_member_leaves_the_committee_while_clients_write(run, run_json, folder
 
 @pytest.mark.cluster
 @pytest.mark.slow
+def test_a_dry_run_asks_nobody_and_is_refused_as_the_approval_would_be(run, run_json, folder):
+    at = ("--config", str(folder / "cluster.toml"))
+    code, planned = run_json("approve", "n1", "n2", "n3", "n4", "--dry-run", *at)
+    assert (code, planned["planned"], planned["in_force"], planned["approved"]) == (0, True, False, [])
+    assert run_json("status", *at)[1]["proposed"] == [], "nobody heard of it"
+    refused = run("approve", "n1", "n2", "n3", "--dry-run", *at)
+    assert refused.exit_code == 2 and "of 3 members only 0 may lie" in refused.stderr
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
 def test_an_epoch_outlives_a_power_cut(run, run_json, folder):
     config = ("--config", folder / "cluster.toml")
     assert run_json("approve", "n1", "n2", "n3", "n4", *config)[0] == 0

@@ -84,6 +84,9 @@ def test_an_operator_sees_a_change_before_it_is_made_and_sets_the_policy(run, ru
         code, following = run_json(*command, "--dry-run", *at)
         assert code == 0, (command, following)
         assert (following["changed"], following["epoch"]) == (False, before + 1), command
+    code, following = run_json("transfer", other, "--dry-run", *at)
+    assert (code, following["changed"], following["leader"], following["would_lead"]) == (0, False, leads, other)
+    assert run("transfer", "n9", "--dry-run", *at).exit_code == 2
     assert run("promote", other, "--dry-run", *at).exit_code == 1, "it votes already"
     assert run("evict", "n9", "--dry-run", *at).exit_code == 1
     assert run_json("members", *at)[1]["epoch"] == before, "nothing was changed"

@@ -20,6 +20,7 @@ from quorum.console.approval_checks import (
     check_newcomers,
     needed,
 )
+from quorum.console.changing import DRY_RUN
 from quorum.console.command import AnswerNo, command, print_json, seconds_option
 from quorum.console.inquiry import Answers, ask_all, refuse_discretion
 from quorum.console.present import Present, present_of
@@ -36,7 +37,7 @@ class Approval(msgspec.Struct, frozen=True):
     """`approved` and `refused` (with the reason) by member; `in_force`: the committee acts, `already` before
     anybody was asked. `noted`: all that were asked keep the approval, and a quorum is yet to come: `known` are
     those that are known to approve, `needed` so many are enough (None: no number, or not known). `silent` did not
-    answer, and are in `refused`, too."""
+    answer, and are in `refused`, too. `planned`: nobody was asked, and nothing speaks against it."""
 
     epoch: int
     members: tuple[str, ...]
@@ -49,6 +50,7 @@ class Approval(msgspec.Struct, frozen=True):
     known: tuple[str, ...] = ()
     needed: int | None = None
     silent: tuple[str, ...] = ()
+    planned: bool = False
 
 
 @command("approve", "quorum approve n1 n2 n3 n4")
@@ -62,6 +64,7 @@ class Approval(msgspec.Struct, frozen=True):
     help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
 )
 @seconds_option("--timeout", 30.0, "Seconds until the committee must act.")
+@DRY_RUN
 def approve(
     nodes: tuple[str, ...],
     faults: int | None,
@@ -69,6 +72,7 @@ def approve(
     at: tuple[str, ...],
     config: Path | None,
     timeout: float,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Approve of the next committee, where members may lie: NODES.
@@ -78,12 +82,12 @@ def approve(
     --at, if a member named there refuses. Fewer liars than now are tolerated only where --faults says so.
     """
     path = find_config(config)
-    done = asyncio.run(_approve(path, load_cluster(path), nodes, faults, at, timeout, force))
+    done = asyncio.run(_approve(path, load_cluster(path), nodes, faults, at, timeout, force, dry_run))
     if as_json:
         print_json(done)
     else:
         _show(done)
-    if not done.in_force and not done.noted:
+    if not (done.in_force or done.noted or done.planned):
         raise AnswerNo
 
 
@@ -95,6 +99,7 @@ async def _approve(
     at: tuple[str, ...],
     timeout_s: float,
     force: bool = False,
+    dry_run: bool = False,
 ) -> Approval:
     place = at_config(path)
     check_named(nodes, at, place.endpoints)
@@ -106,6 +111,8 @@ async def _approve(
         check_faults(present, committee, faults)
         if not force:
             await check_newcomers(place, present, committee, timeout_s)
+    if dry_run:
+        return Approval(committee.epoch, committee.nodes, committee.faults, (), {}, False, planned=True)
     began = asyncio.get_running_loop().time()
     word = await tell_all(place, at or tuple(place.endpoints), committee, present, timeout_s)
     left_s = max(0.0, began + timeout_s - asyncio.get_running_loop().time())
@@ -212,6 +219,9 @@ def _show(done: Approval) -> None:
     click.echo(f"epoch {done.epoch}: {', '.join(done.members)}, of which {done.faults} may lie")
     if done.already:
         click.echo("the committee acts already")
+        return
+    if done.planned:
+        click.echo("nobody was asked; nothing speaks against it, as far as the members tell")
         return
     silent = f"; no answer from {', '.join(done.silent)}" if done.silent else ""
     click.echo(f"{'noted' if done.noted else 'approved'} at {', '.join(done.approved) or 'no member'}{silent}")

@@ -378,13 +378,35 @@ def quorums(reads: str, writes: str, config: Path | None, timeout: float, dry_ru
 @click.argument("node", required=False)
 @_CONFIG
 @seconds_option("--timeout", 10.0, "Seconds until another node must lead.")
-def transfer(node: str | None, config: Path | None, timeout: float, as_json: bool) -> None:
+@DRY_RUN
+def transfer(node: str | None, config: Path | None, timeout: float, dry_run: bool, as_json: bool) -> None:
     """Hand leadership to a node, or to the one that fits best. In crash mode.
 
     Exit 1 if it does not take over.
     """
     place = at_config(crash_only(config, "leadership was to be handed over", PRIMARY))
+    if dry_run:
+        _show_successor(asyncio.run(ask_leader(place, timeout)), node, as_json)
+        return
     _show(asyncio.run(_transfer(place, node, timeout)), as_json)
+
+
+def _show_successor(leader: NodeStatus, node: str | None, as_json: bool) -> None:
+    """Who would lead. Raises ConfigurationError for a node that may not."""
+    may = [other for other in leader.voters if other != leader.node and leader.priorities.get(other, 1) > 0]
+    if not may or (node is not None and node not in may):
+        who = f"{node[:80]} was" if node is not None else "another node was"
+        raise ConfigurationError(
+            f"{who} to lead, but beside {leader.node}, which leads, those who may are {', '.join(may) or 'none'}. "
+            "Name one of them, or promote a member first."
+        )
+    best = max(may, key=lambda each: (leader.priorities.get(each, 1), leader.matched.get(each, 0)))
+    chosen = best if node is None else node
+    behind = max(0, leader.last_index - leader.matched.get(chosen, 0))
+    if as_json:
+        print_json({"changed": False, "leader": leader.node, "would_lead": chosen, "behind": behind})
+    else:
+        click.echo(f"nothing was changed; {chosen} would lead after {leader.node}, and lacks {behind} entries now")
 
 
 async def _transfer(place: Place, node: str | None, timeout: float) -> NodeStatus:
