@@ -26,6 +26,8 @@ from quorum.systems.build import build
 REPAIRS_KEPT = 16
 DOUBTED = "badly seen"
 """Of a standby that would be fit."""
+SAMPLES_MIN = 3
+"""With fewer of either nothing is known yet: one slow change must not keep who is lost in the vote."""
 BREAK_EVEN = 1.2
 """A change must be so much faster than a repair: below about 1.1, with 5 nodes, a committee that adapts is up less
 than a fixed one (systems.participation computes it)."""
@@ -129,10 +131,10 @@ class Adaptation:
 
     @property
     def is_change_faster_than_repair(self) -> bool:
-        """Whether changing the committee pays, by what was seen so far; it does where nothing was seen. A repair
+        """Whether changing the committee pays, by what was seen so far; it does where little was seen. A repair
         that is not over counts for as long as it has taken: who is lost for good must not stay for ever, because
         those before were short."""
-        if not self._changes_us or not self._repairs_us:
+        if min(len(self._changes_us), len(self._repairs_us)) < SAMPLES_MIN:
             return True
         change = sum(self._changes_us) / len(self._changes_us)
         repairs_us = [*self._repairs_us, *(self._now_us - at_us for at_us in self._out_since_us.values())]
