@@ -20,6 +20,8 @@ from quorum.sim.weighing import WeighedWorld
 from quorum.systems.build import build
 from quorum.systems.extent import extent_of
 
+pytestmark = pytest.mark.slow
+
 NODES = ("n1", "n2", "n3", "n4", "n5")
 NEAR_US, FAR_US = 10_000, 150_000
 PAIR = frozenset(("n4", "n5"))

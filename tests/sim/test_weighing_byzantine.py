@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from quorum.membership.weighing import weigh_committee
 from quorum.protocols.pbft.settings import Settings
 from quorum.sim.byzantine_world import ByzantineWorld
 from quorum.sim.stopwatch import Stopwatch
+
+pytestmark = pytest.mark.slow
 
 NEAR_US, FAR_US = 10_000, 200_000
 NEAR = {"n1", "n2", "n3"}

@@ -29,6 +29,8 @@ from quorum.sim.byzantine_adaptive import QUICK
 
 from .adaptive_scene import Scene
 
+pytestmark = pytest.mark.slow
+
 ALL = ("n1", "n2", "n3", "n4", "n5")
 
 

@@ -20,6 +20,8 @@ from quorum.sim.byzantine_world import Key
 
 from .adaptive_scene import Scene
 
+pytestmark = pytest.mark.slow
+
 Blamed = list[tuple[str, str, str]]
 
 

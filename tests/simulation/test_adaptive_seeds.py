@@ -20,6 +20,8 @@ from quorum.sim.byzantine_adaptive import (
 )
 from quorum.sim.byzantine_campaign import ByzantinePlan, run_byzantine_seed
 
+pytestmark = pytest.mark.slow
+
 NODES = (5, 6, 8)
 LIES = (*DRAWN, Complains.name)
 EXPECTED = (EVICTED_LIAR, EVICTED_SLOW, READMITTED, AT_FLOOR)

@@ -13,6 +13,8 @@ from quorum.membership.observation import Limits
 from .failures_seen import Observer
 from .heartbeats import HOUR_TURNS, TURN_US, Weather, deviations_of, draw, watch, watch_one
 
+pytestmark = pytest.mark.slow
+
 HARSH = Weather(loss=0.3, spikes=1 / 30, spike_s=5, pauses=1 / 60)
 LIMITS = {
     "usual": Limits(),

@@ -16,6 +16,8 @@ from quorum.systems.markov import stationary
 from .participation_campaign import SIGMAS
 from .participation_events import AT_ONCE, Case, Cluster, measure
 
+pytestmark = pytest.mark.slow
+
 LIVES = 4_000
 FEW = 60
 """So many losses at least, or agreement within three errors says little."""

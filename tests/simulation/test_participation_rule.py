@@ -10,6 +10,8 @@ from quorum.sim.node import PUT_OUT, TAKEN_BACK
 from .participation_rule import Binding, Rule
 from .rule_campaign import RULES, WAYS, Way, agreed, local, main
 
+pytestmark = pytest.mark.slow
+
 TRIED = 12
 FINDS = {(6, 2): 1, (7, 3): 0, (9, 4): 0, (5, 2): 0}
 """A seed that shows it; a change of the simulator may move it, so the next ones are tried as well."""

@@ -28,6 +28,8 @@ from quorum.sim.network import Weather
 from quorum.sim.node import SimNode
 from quorum.sim.world import World
 
+pytestmark = pytest.mark.slow
+
 SECOND_US = 1_000_000
 FIVE = Configuration(epoch=1, voters=("n1", "n2", "n3", "n4", "n5"))
 SPARES = ("n6", "n7", "n8", "n9")
