@@ -21,7 +21,7 @@ from quorum.console.approval_checks import (
     needed,
 )
 from quorum.console.changing import DRY_RUN
-from quorum.console.command import AnswerNo, command, print_json, seconds_option
+from quorum.console.command import CONFIG, AnswerNo, command, print_json, seconds_option
 from quorum.console.inquiry import Answers, ask_all, refuse_discretion
 from quorum.console.present import Present, present_of
 from quorum.errors import ConfigurationError
@@ -58,11 +58,7 @@ class Approval(msgspec.Struct, frozen=True):
 @click.option("--faults", type=int, help="Liars to be tolerated (T).  [default: as many as the members allow]")
 @click.option("--force", is_flag=True, help="Also of a new member that is out of reach, or far behind.")
 @click.option("--at", multiple=True, metavar="NODE", help="Only for this member; may be repeated.  [default: all]")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
-)
+@CONFIG
 @seconds_option("--timeout", 30.0, "Seconds until the committee must act.")
 @DRY_RUN
 def approve(

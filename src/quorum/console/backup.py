@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quorum.console.command import AnswerNo, command, print_json, seconds_option
+from quorum.console.command import CONFIG, AnswerNo, command, print_json, seconds_option
 from quorum.console.inquiry import ask_all, leader_of, no_quorum, refuse_discretion
 from quorum.console.setup import split
 from quorum.console.verify_data import progress_bar
@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--node", help="Which node to take it from.  [default: the leader]")
 @click.option("--verify", is_flag=True, help="Take none: check FILE, without a cluster.")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
-)
+@CONFIG
 @seconds_option("--timeout", 600.0, "Seconds until the backup must be there.")
 def backup(file: Path, node: str | None, verify: bool, config: Path | None, timeout: float, as_json: bool) -> None:
     """Write a backup of a running cluster to FILE, or check one.

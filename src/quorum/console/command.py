@@ -182,14 +182,18 @@ def seconds_option(name: str, default: float, text: str) -> Callable[[Decorated]
     return click.option(name, type=float, default=default, callback=check, help=text)
 
 
+CONFIG = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
+)
+"""Which cluster a command is about."""
+
+
 def with_cluster(function: Decorated) -> Decorated:
     """Options of a command that is about a running cluster."""
     function = seconds_option("--timeout", 10.0, "Seconds to wait for an answer.")(function)
-    return click.option(
-        "--config",
-        type=click.Path(path_type=Path),
-        help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
-    )(function)
+    return CONFIG(function)
 
 
 def print_json(value: Any) -> None:

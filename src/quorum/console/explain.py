@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from quorum.console.changing import ask_leader
-from quorum.console.command import command, print_json, seconds_option
+from quorum.console.command import CONFIG, command, print_json, seconds_option
 from quorum.errors import ConfigurationError
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import at_config
@@ -19,11 +19,7 @@ from quorum.runtime.status import NodeStatus
 
 @command("explain", "quorum explain n5")
 @click.argument("node")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
-)
+@CONFIG
 @seconds_option("--timeout", 10.0, "Seconds to wait for a leader.")
 def explain(node: str, config: Path | None, timeout: float, as_json: bool) -> None:
     """Say why a member votes or not, since when, and what would change that: as the leader sees it, and where

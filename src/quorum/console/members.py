@@ -10,7 +10,7 @@ import click
 
 from quorum.console import committee_members
 from quorum.console.changing import DRY_RUN, RETRY_S, ask_leader, at_leader, change_members, preview
-from quorum.console.command import command, plain, print_json, seconds_option
+from quorum.console.command import CONFIG, command, plain, print_json, seconds_option
 from quorum.console.decides import decides_by
 from quorum.console.followers import add_follower, evict_followers, runs_here, strike_out
 from quorum.console.inquiry import (
@@ -53,11 +53,6 @@ AdmittedRole = Role | Literal["standby"]
 IN_STEP_ENTRIES = 100
 """A member that lacks fewer entries than this is in step: they are on their way."""
 
-_CONFIG = click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
-)
 _TIMEOUT = seconds_option("--timeout", 60.0, "Seconds until the change must be done.")
 
 
@@ -65,7 +60,7 @@ _TIMEOUT = seconds_option("--timeout", 60.0, "Seconds until the change must be d
 
 
 @command("members", "quorum members")
-@_CONFIG
+@CONFIG
 @seconds_option("--timeout", 10.0, "Seconds to wait for a leader.")
 def members(config: Path | None, timeout: float, as_json: bool) -> None:
     """Show who takes part, in which role, and how far each is.
@@ -180,7 +175,7 @@ def _show(leader: NodeStatus, as_json: bool, done: str = "") -> None:
 
 @command("admit", "quorum admit n6")
 @click.argument("node")
-@_CONFIG
+@CONFIG
 @_TIMEOUT
 @click.option(
     "--role",
@@ -277,7 +272,7 @@ def _preview_admission(
 
 @command("evict", "quorum evict n5")
 @click.argument("nodes", nargs=-1, required=True)
-@_CONFIG
+@CONFIG
 @_TIMEOUT
 @DRY_RUN
 def evict(nodes: tuple[str, ...], config: Path | None, timeout: float, dry_run: bool, as_json: bool) -> None:
@@ -309,7 +304,7 @@ def evict(nodes: tuple[str, ...], config: Path | None, timeout: float, dry_run: 
 
 @command("promote", "quorum promote n6")
 @click.argument("node")
-@_CONFIG
+@CONFIG
 @_TIMEOUT
 @DRY_RUN
 def promote(node: str, config: Path | None, timeout: float, dry_run: bool, as_json: bool) -> None:
@@ -324,7 +319,7 @@ def promote(node: str, config: Path | None, timeout: float, dry_run: bool, as_js
 
 @command("demote", "quorum demote n5")
 @click.argument("node")
-@_CONFIG
+@CONFIG
 @_TIMEOUT
 @DRY_RUN
 def demote(node: str, config: Path | None, timeout: float, dry_run: bool, as_json: bool) -> None:
@@ -340,7 +335,7 @@ def demote(node: str, config: Path | None, timeout: float, dry_run: bool, as_jso
 @command("prefer", "quorum prefer n1 5")
 @click.argument("node")
 @click.argument("priority", type=int)
-@_CONFIG
+@CONFIG
 @_TIMEOUT
 @DRY_RUN
 def prefer(node: str, priority: int, config: Path | None, timeout: float, dry_run: bool, as_json: bool) -> None:
@@ -358,7 +353,7 @@ def prefer(node: str, priority: int, config: Path | None, timeout: float, dry_ru
     "--reads", default="", help="Which sets elect a leader; empty: the other side's dual, or the majority."
 )
 @click.option("--writes", default="", help="Which sets commit.")
-@_CONFIG
+@CONFIG
 @_TIMEOUT
 @DRY_RUN
 def quorums(reads: str, writes: str, config: Path | None, timeout: float, dry_run: bool, as_json: bool) -> None:
@@ -376,7 +371,7 @@ def quorums(reads: str, writes: str, config: Path | None, timeout: float, dry_ru
 
 @command("transfer", "quorum transfer n2")
 @click.argument("node", required=False)
-@_CONFIG
+@CONFIG
 @seconds_option("--timeout", 10.0, "Seconds until another node must lead.")
 @DRY_RUN
 def transfer(node: str | None, config: Path | None, timeout: float, dry_run: bool, as_json: bool) -> None:

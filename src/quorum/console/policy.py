@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from quorum.console.changing import DRY_RUN, ask_leader, change_members, preview
-from quorum.console.command import Group, command, print_json, seconds_option
+from quorum.console.command import CONFIG, Group, command, print_json, seconds_option
 from quorum.console.decides import decides_by
 from quorum.console.modes import POLICY, crash_only
 from quorum.membership.health import HELD
@@ -19,12 +19,6 @@ from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import at_config
 from quorum.runtime.status import NodeStatus
 
-_CONFIG = click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
-)
-
 
 @click.group(cls=Group, epilog="Example: quorum policy set adaptive")
 def policy() -> None:
@@ -32,7 +26,7 @@ def policy() -> None:
 
 
 @command("show", "quorum policy show")
-@_CONFIG
+@CONFIG
 @seconds_option("--timeout", 10.0, "Seconds to wait for a leader.")
 def show(config: Path | None, timeout: float, as_json: bool) -> None:
     """Show the policy in force, the committee that it chose, and who is out and why."""
@@ -53,7 +47,7 @@ def show(config: Path | None, timeout: float, as_json: bool) -> None:
 @click.argument("name", type=click.Choice(POLICIES))
 @click.option("--floor", type=int, help="Never fewer voters than this; 3 or more.")
 @click.option("--faults", type=int, help="T, for the participation policy: n = N-T+1 vote.")
-@_CONFIG
+@CONFIG
 @seconds_option("--timeout", 60.0, "Seconds until the change must be done.")
 @DRY_RUN
 def set_policy(

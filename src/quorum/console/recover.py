@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from quorum.console.command import AnswerNo, command, plain, print_json, seconds_option
+from quorum.console.command import CONFIG, AnswerNo, command, plain, print_json, seconds_option
 from quorum.console.inquiry import STATUS_TIMEOUT_S, Answers, answering, ask_all, discreet
 from quorum.console.modes import crash_only
 from quorum.console.recovered import recovered_line
@@ -40,11 +40,7 @@ STEPS = {
 
 
 @command("recover", "quorum recover --dry-run")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
-)
+@CONFIG
 @click.option(
     "--data",
     "folders",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 import msgspec
 
-from quorum.console.command import AnswerNo, command, plain, print_json, seconds_option
+from quorum.console.command import CONFIG, AnswerNo, command, plain, print_json, seconds_option
 from quorum.console.committee_told import CommitteeTold, committee_told, unlinked_warnings
 from quorum.console.decides import Decides, decides_by, decides_of
 from quorum.console.inquiry import Answers, ask_all, discreet, leader_of, silent
@@ -196,11 +196,7 @@ def _warnings(
 
 
 @command("status", "quorum status --watch")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
-)
+@CONFIG
 @click.option("--watch", is_flag=True, help="Go on showing it, until Ctrl-C.")
 @seconds_option("--interval", 1.0, "Seconds between two looks.")
 def status(config: Path | None, watch: bool, interval: float, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from quorum.console.changing import DRY_RUN, change_members, preview
-from quorum.console.command import command, print_json, seconds_option
+from quorum.console.command import CONFIG, command, print_json, seconds_option
 from quorum.console.decides import decides_by
 from quorum.console.modes import COMMITTEE, crash_only
 from quorum.errors import ConfigurationError
@@ -17,11 +17,7 @@ from quorum.membership.reconfiguration import SetWeights
 @command("weigh", "quorum weigh n1=3 --faults 1")
 @click.argument("votes", nargs=-1, metavar="[NODE=VOTES]...")
 @click.option("--faults", type=click.IntRange(0), default=1, help="Any so many may be lost, and a quorum is left.")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    help="The cluster.toml. Else QUORUM_CONFIG, else .quorum/cluster.toml.",
-)
+@CONFIG
 @seconds_option("--timeout", 60.0, "Seconds until the change must be done.")
 @DRY_RUN
 def weigh(

@@ -126,11 +126,6 @@ class HealthBook:
         """Who may vote, by name."""
         return tuple(node for node, health in self._known.items() if health.is_fit)
 
-    @property
-    def unfit(self) -> tuple[tuple[NodeId, str], ...]:
-        """Who may not, and why, by name."""
-        return tuple((node, health.reason) for node, health in self._known.items() if not health.is_fit)
-
     def explain(self, node: NodeId, now_us: int, votes: bool = True) -> str:
         """Why a node is in or out, since when, and what would change that. `votes`: whether it has a seat now."""
         health = self._known.get(node)

@@ -17,8 +17,6 @@ from quorum.errors import ConfigurationError
 from quorum.header import Batch
 from quorum.model import Configuration, Recovery, encode_configuration
 
-FIRST = ""
-"""The incarnation of a cluster that was never recovered."""
 NUMBER_DIGITS_MAX = 9
 """Of the number in a name; peers say theirs, and may say anything."""
 EPOCH_GAP = 1_000_000

@@ -23,7 +23,6 @@ EVICTED_LIAR: Final = "liar evicted"
 EVICTED_SLOW: Final = "slow member evicted"
 READMITTED: Final = "evicted member readmitted"
 AT_FLOOR: Final = "eviction refused at the floor"
-COMPLAINED: Final = "member complained of"
 
 QUICK = Limits(hold_us=1_500_000, stable_us=1_500_000, stable_max_us=12_000_000, forgive_us=8_000_000)
 """Seconds in a run stand for minutes."""

@@ -80,10 +80,6 @@ class DecidingWorld(World):
         """Who votes now, as the newest that a running node knows."""
         raise NotImplementedError
 
-    def is_quorum(self, nodes: frozenset[NodeId]) -> bool:
-        """Whether these decide together."""
-        return self.voters().system.is_write_quorum(nodes)
-
     def evict(self, node: NodeId) -> None:
         """Take a member's vote. Raises ConfigurationError where that cannot be, NoQuorum where nobody can
         decide."""

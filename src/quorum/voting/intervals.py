@@ -246,30 +246,27 @@ def _minority(channels: int, faults: int | None) -> Refused | None:
 
 def _pairs(pairs: npt.ArrayLike, name: str) -> tuple[Floats, Floats, tuple[int, ...]]:
     """Value and half-width by channel and tick, and the shape of the ticks."""
-    array = finite(pairs, name, axes=2)
-    if array.shape[-1] != 2:
-        raise ConfigurationError(
-            f"{name} were given with {array.shape[-1]} numbers each, but they are pairs. Give two."
-        )
-    ticks = array.shape[:-2]
-    columns = array.reshape(-1, *array.shape[-2:])
-    if (columns[..., 1] < 0).any():
+    values, widths, ticks = _two(pairs, name, "they are pairs. Give two.")
+    if (widths < 0).any():
         raise ConfigurationError(f"{name} were given, but some have a width below 0. Give widths of 0 or more.")
-    return columns[..., 0].T, columns[..., 1].T, ticks
+    return values, widths, ticks
 
 
 def _columns(intervals: npt.ArrayLike, name: str) -> tuple[Floats, Floats, tuple[int, ...]]:
     """Low and high by channel and tick, and the shape of the ticks."""
-    array = finite(intervals, name, axes=2)
-    if array.shape[-1] != 2:
-        raise ConfigurationError(
-            f"{name} were given with {array.shape[-1]} numbers each, but intervals have two ends. Give both."
-        )
-    ticks = array.shape[:-2]
-    columns = array.reshape(-1, *array.shape[-2:])
-    if (columns[..., 0] > columns[..., 1]).any():
+    low, high, ticks = _two(intervals, name, "intervals have two ends. Give both.")
+    if (low > high).any():
         raise ConfigurationError(f"{name} were given, but some end below their beginning. Write [low, high].")
-    return columns[..., 0].T, columns[..., 1].T, ticks
+    return low, high, ticks
+
+
+def _two(given: npt.ArrayLike, name: str, remedy: str) -> tuple[Floats, Floats, tuple[int, ...]]:
+    """First and second numbers by channel and tick, and the shape of the ticks."""
+    array = finite(given, name, axes=2)
+    if array.shape[-1] != 2:
+        raise ConfigurationError(f"{name} were given with {array.shape[-1]} numbers each, but {remedy}")
+    columns = array.reshape(-1, *array.shape[-2:])
+    return columns[..., 0].T, columns[..., 1].T, array.shape[:-2]
 
 
 def _joined(low: Floats, high: Floats, ticks: tuple[int, ...]) -> Floats:
