@@ -73,6 +73,11 @@ def test_participation_keeps_n_minus_t_plus_one_and_replaces_who_is_unfit() -> N
     assert participation(situation("abc", "abc", faults=0)) == tuple("abc"), "n is never more than N"
 
 
+def test_participation_never_goes_below_the_floor_when_operators_take_members_away() -> None:
+    assert participation(situation("abcd", "abcd", faults=3)) == tuple("abc"), "N-T+1 would be two"
+    assert participation(situation("abc", "abc", faults=3)) == tuple("abc"), "N-T+1 would be one"
+
+
 def test_a_fixed_committee_is_what_it_is() -> None:
     assert fixed(situation("abc", "a")) == tuple("abc")
 

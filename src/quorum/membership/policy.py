@@ -40,9 +40,10 @@ def adaptive(situation: Situation) -> tuple[NodeId, ...]:
 
 
 def participation(situation: Situation) -> tuple[NodeId, ...]:
-    """A committee of n = N-T+1, agreed through the log: who is in it stays while it is fit, and is replaced by a
-    standby that is. The majority of n decides (`quorum check --rule participation` says what that is worth)."""
-    size = min(situation.nodes, max(1, situation.nodes - situation.faults + 1))
+    """A committee of n = N-T+1, agreed through the log, and of the floor at least: who is in it stays while it is
+    fit, and is replaced by a standby that is. The majority of n decides (`quorum check --rule participation` says
+    what that is worth)."""
+    size = max(floor_of(situation), min(situation.nodes, situation.nodes - situation.faults + 1))
     return _filled(situation, _by_preference(situation)[:size], size)
 
 
