@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from quorum.certificate.committee import Committee, Member, check_committee
 from quorum.errors import ConfigurationError
@@ -16,7 +17,7 @@ from quorum.membership.latency import Latencies
 from quorum.membership.placement import Placement, best_placement, placement_of
 from quorum.membership.prediction import predict_us
 from quorum.membership.reconfiguration import Reseat, SetPriority, SetQuorums, SetWeights, apply_change
-from quorum.membership.weighing import PERIOD_US, Tuning, WeightTuning, weigh_committee
+from quorum.membership.weighing import PERIOD_US, Tuning, WeightTuning, weigh_committee, with_members
 from quorum.model import Configuration, FaultModel, Seat
 from quorum.systems.algebra import Threshold
 from quorum.systems.build import build
@@ -276,6 +277,7 @@ def test_a_committee_gets_weights_for_the_near_members():
     reports = reports_of(committee.nodes, committee.nodes[:3])
     weighed = weigh_committee(committee, "n4", reports)
     assert weighed is not None and weighed.primary in ("n1", "n2", "n3")
+    assert weighed.committee.primary == weighed.primary
     heavy = [member.node for member in weighed.committee.members if member.weight > 1]
     assert len(heavy) == 2 and set(heavy) < {"n1", "n2", "n3"}
     assert (weighed.present_us, weighed.predicted_us) == (205_000, 15_000)
@@ -291,9 +293,37 @@ def test_a_liar_that_claims_to_be_near_gets_no_weight():
     assert weighed == weigh_committee(committee, "n4", reports_of(committee.nodes, committee.nodes[:3]))
 
 
-def test_no_weights_without_a_spare_member_or_with_few_reports_or_for_named_quorums():
+def test_without_a_spare_member_all_weigh_the_same_and_the_lead_moves():
+    """N=3T+1: n1, n2 and n3 are near each other, and n4 leads."""
     reports = reports_of(("n1", "n2", "n3", "n4"), ("n1", "n2", "n3"))
-    assert weigh_committee(committee_of(4, 1), "n4", reports) is None
+    weighed = weigh_committee(committee_of(4, 1), "n4", reports)
+    assert weighed is not None and weighed.primary in ("n1", "n2", "n3")
+    assert {member.weight for member in weighed.committee.members} == {1}
+    assert weigh_committee(committee_of(4, 1), weighed.primary, reports) is None, "nothing more is to be gained"
+
+
+def test_who_leaves_or_joins_leaves_the_weights_as_they_are_if_t_may_be_silent_and_else_makes_them_equal():
+    six = committee_of(6, 1)
+    heavy = replace(six.members[0], weight=2), replace(six.members[1], weight=2)
+    weighed = replace(six, members=(*heavy, *six.members[2:]), primary="n1")
+    left = with_members(weighed, weighed.members[:5])
+    assert [member.weight for member in left.members] == [2, 2, 1, 1, 1]
+    assert (left.epoch, left.primary, left.faults) == (2, "n1", 1)
+    without_first = with_members(weighed, weighed.members[1:])
+    assert [member.weight for member in without_first.members] == [1, 1, 1, 1, 1], "n2 alone could stop the rest"
+    assert without_first.primary == "", "the order of leaders says who is first"
+
+
+@settings(max_examples=50, deadline=None)
+@given(weights=st.lists(st.integers(1, 5), min_size=4, max_size=8), chosen=st.integers(4, 8))
+def test_whoever_leaves_any_t_may_be_silent_afterwards(weights: list[int], chosen: int):
+    committee = committee_of(len(weights), 1)
+    members = [replace(member, weight=weight) for member, weight in zip(committee.members, weights, strict=True)]
+    left = with_members(committee, members[:chosen])
+    check_weights({member.node: member.weight for member in left.members}, 1, "byzantine")
+
+
+def test_no_weights_with_few_reports_or_for_named_quorums():
     five = committee_of(5, 1)
     few = {node: row for node, row in reports_of().items() if node in ("n1", "n2")}
     assert weigh_committee(five, "n4", few) is None

@@ -32,7 +32,8 @@ class Committee(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     """The members of `epoch` in `cluster`, sorted by name, of which up to `faults` may lie.
 
     `quorums` is an expression over the members; empty text means ceil((N+T+1)/2) of them, or where weights differ
-    the fewest votes of which every two quorums share more than `faults` nodes can have.
+    the fewest votes of which every two quorums share more than `faults` nodes can have. `primary` is who orders in
+    the first view of the epoch; empty text means whom the order of leaders names (protocols.pbft.leaders).
     """
 
     cluster: str
@@ -40,12 +41,19 @@ class Committee(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     members: tuple[Member, ...]
     faults: int
     quorums: str = ""
+    primary: NodeId = ""
+
+    @cached_property
+    def packed(self) -> bytes:
+        """The one form in which it is signed and stands in blocks: a primary that is not named is left out."""
+        named = (self.primary,) if self.primary else ()
+        fields = (self.cluster, self.epoch, self.members, self.faults, self.quorums, *named)
+        return msgspec.msgpack.encode(fields)
 
     @cached_property
     def membership_hash(self) -> bytes:
         """32 bytes that stand for all of this: certificates name their committee by it."""
-        data = msgspec.msgpack.encode(self)
-        return blake2b(data, digest_size=MEMBERSHIP_HASH_BYTES, person=b"quorum members 1").digest()
+        return blake2b(self.packed, digest_size=MEMBERSHIP_HASH_BYTES, person=b"quorum members 1").digest()
 
     @cached_property
     def nodes(self) -> tuple[NodeId, ...]:
@@ -103,6 +111,11 @@ def check_members(committee: Committee) -> None:
         raise ConfigurationError(
             "a committee was given whose members are not sorted, or one is named twice and would vote twice. "
             "Name each member once, in the order of their names."
+        )
+    if committee.primary and committee.primary not in committee.nodes:
+        raise ConfigurationError(
+            f"{committee.primary[:80]} was to lead epoch {committee.epoch} first, but it is no member of it. Name "
+            "a member, or nobody."
         )
     owners: dict[bytes, NodeId] = {}
     for member in members:

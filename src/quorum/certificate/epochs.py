@@ -15,8 +15,6 @@ from quorum.certificate.requests import EPOCH_TAG
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
 
-_ENCODE = msgspec.msgpack.Encoder()
-
 
 class EpochChange(msgspec.Struct, frozen=True):
     """One step: the old committee's `certificate` is for a block whose request at `place` is the new committee.
@@ -34,7 +32,7 @@ class EpochChange(msgspec.Struct, frozen=True):
 
 def epoch_request(committee: Committee) -> bytes:
     """The request that puts `committee` into force, as it stands in a block."""
-    return EPOCH_TAG + _ENCODE.encode(committee)
+    return EPOCH_TAG + committee.packed
 
 
 def verify_epochs(

@@ -31,13 +31,15 @@ class MemberDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
 
 
 class CommitteeDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A committee inside a document; quorums that follow from members and faults are left out."""
+    """A committee inside a document; quorums that follow from members and faults are left out, and so is a first
+    primary that is not named."""
 
     cluster: str
     epoch: int
     faults: int
     members: tuple[MemberDocument, ...]
     quorums: str = ""
+    primary: NodeId = ""
 
 
 class _Genesis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +54,8 @@ _DECODE = msgspec.json.Decoder(_Genesis)
 def document_of(committee: Committee) -> CommitteeDocument:
     """The JSON form of a committee before it is text."""
     members = tuple(MemberDocument(each.node, text_of(each.public_key), each.weight) for each in committee.members)
-    return CommitteeDocument(committee.cluster, committee.epoch, committee.faults, members, committee.quorums)
+    numbers = committee.epoch, committee.faults
+    return CommitteeDocument(committee.cluster, *numbers, members, committee.quorums, committee.primary)
 
 
 def committee_of(read: CommitteeDocument) -> Committee:
@@ -62,7 +65,7 @@ def committee_of(read: CommitteeDocument) -> Committee:
     if not all(0 <= number <= NUMBER_MAX for number in numbers):
         raise ValueError(f"its numbers do not lie between 0 and {NUMBER_MAX}")
     members = tuple(Member(each.node, bytes_in(each.key), each.weight) for each in read.members)
-    return Committee(read.cluster, read.epoch, members, read.faults, read.quorums)
+    return Committee(read.cluster, read.epoch, members, read.faults, read.quorums, read.primary)
 
 
 def encode_genesis(committee: Committee) -> bytes:

@@ -35,6 +35,7 @@ class VoteKind(enum.IntEnum):
     COMPLAIN = 9
     READMIT = 10
     SHOW = 11
+    REPORT = 12
 
 
 class SigningDomain:

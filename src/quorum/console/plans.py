@@ -36,7 +36,7 @@ _ABOUT = {
     "churn_ms": "The operator's mean pause between changes.",
     "policy": "How the committee follows who is well: fixed, adaptive or participation (T = (N-1)/2).",
     "hold_ms": "How long a member must be badly seen before a policy puts it out of the vote, and well to return.",
-    "restless": "Links become longer and shorter all the time, and weights follow them (T = 1).",
+    "restless": "Links become longer and shorter all the time, and weights follow them (crash: T = 1).",
     "lease": "A leader serves reads by leases; clocks must keep to --faults drift.",
     "faults_at_once": "How many faults may overlap.",
     "patience_ms": "How long a client waits for a silent node.",

@@ -51,6 +51,11 @@ class Wish(msgspec.Struct, frozen=True):
     why: str = ""
     refused: str = ""
 
+    @property
+    def changes(self) -> bool:
+        """Whether somebody should leave or join."""
+        return self.leaves is not None or self.joins is not None
+
     def members(self, present: Iterable[NodeId]) -> tuple[NodeId, ...]:
         """The committee that is wished for, sorted."""
         joins = set() if self.joins is None else {self.joins}

@@ -7,17 +7,19 @@ I2  a change is worth a tenth of the predicted time at least, and none follows w
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from quorum.certificate.committee import Committee
+from quorum.certificate.committee import Committee, Member
 from quorum.errors import ConfigurationError
 from quorum.membership.latency import Latencies, Reports
 from quorum.membership.placement import Placement, best_placement, placement_of
 from quorum.membership.reconfiguration import SetWeights
 from quorum.model import Configuration, NodeId
+from quorum.systems.byzantine import weighted_byzantine
 from quorum.systems.weights import check_weights
 
 GAIN_PERCENT = 10
@@ -132,7 +134,7 @@ def gains(before_us: int, after_us: int, gain_percent: int = GAIN_PERCENT, gain_
 
 
 class Weighed(NamedTuple):
-    """The committee with weights, the member that should be its first primary, and what is predicted."""
+    """The committee with weights and its first primary, and what is predicted."""
 
     committee: Committee
     primary: NodeId
@@ -141,8 +143,9 @@ class Weighed(NamedTuple):
 
 
 def weigh_committee(committee: Committee, primary: NodeId, reports: Reports, seed: int = 0) -> Weighed | None:
-    """The committee with the weights that suit the network best; None where that gains too little, nobody is to
-    spare (N = 3T+1), or fewer than 2T+1 members report.
+    """The committee with the weights and the first primary that suit the network best; None where that gains too
+    little, T is 0, or fewer than 2T+1 members report. With nobody to spare (N = 3T+1) all weigh the same, and only
+    the lead may move.
 
     Pure: members that have the same committee and the same reports, agreed through the log, get the same. The
     epoch is left as it is; whoever proposes the next committee sets it, and a quorum of the present one decides on
@@ -158,7 +161,7 @@ def weigh_committee(committee: Committee, primary: NodeId, reports: Reports, see
         )
     faults = committee.faults
     latencies = Latencies(committee.nodes, reports, faults)
-    if faults < 1 or len(committee.nodes) <= 3 * faults + 1 or latencies.reporting < 2 * faults + 1:
+    if faults < 1 or latencies.reporting < 2 * faults + 1:
         return None
     weights = {member.node: member.weight for member in committee.members}
     present = placement_of(latencies, primary, weights, faults, "byzantine")
@@ -167,5 +170,19 @@ def weigh_committee(committee: Committee, primary: NodeId, reports: Reports, see
     if not gains(present.latency_us, best.latency_us):
         return None
     members = tuple(replace(member, weight=best.weights[member.node]) for member in committee.members)
-    weighed = replace(committee, members=members)
+    weighed = replace(committee, members=members, primary=best.leader)
     return Weighed(weighed, best.leader, present.latency_us, best.latency_us)
+
+
+def with_members(committee: Committee, members: Iterable[Member]) -> Committee:
+    """The next committee of these members. Each keeps its weight, as long as any T of them may be silent; else all
+    weigh the same, until the network is looked at again. The first primary stays if it is a member still.
+    """
+    chosen = tuple(sorted(members, key=lambda member: member.node))
+    try:
+        weighted_byzantine({member.node: member.weight for member in chosen}, committee.faults)
+    except ConfigurationError:
+        chosen = tuple(replace(member, weight=1) for member in chosen)
+    is_there = any(member.node == committee.primary for member in chosen)
+    primary = committee.primary if is_there else ""
+    return replace(committee, epoch=committee.epoch + 1, members=chosen, primary=primary)

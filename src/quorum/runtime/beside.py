@@ -1,5 +1,5 @@
 """Who looks after the members beside a driver: the steward of a leader, echoes that measure the network, and the
-attendant of a committee that may lie.
+attendants of a committee that may lie.
 
 Each is asked at its own moments; the driver itself knows none of them. What they want is an event like an
 operator's, under a token below 0; requests of others have tokens from 1.
@@ -13,14 +13,14 @@ from quorum.certificate.evidence import Evidence
 from quorum.errors import QuorumError
 from quorum.model import Configuration, NodeId
 from quorum.runtime.echoes import ECHO, Echoes
-from quorum.runtime.messages import OF_COMMITTEE, Echo, EchoReply, RoundTripsTold
+from quorum.runtime.messages import OF_COMMITTEE, OF_WEIGHTS, Echo, EchoReply, RoundTripsTold
 from quorum.runtime.ports import Attendant, Ports, Steward
 
 STEWARD = "steward"
 """The timer of the steward's turns; replicas never see it."""
 STEWARDS_TOKEN = -1
 _ECHOES = frozenset((Echo, EchoReply, RoundTripsTold))
-_OF_COMMITTEE = frozenset(OF_COMMITTEE)
+_OF_ATTENDANTS = frozenset((*OF_COMMITTEE, *OF_WEIGHTS))
 
 Change = Callable[[int, Configuration], None]
 Transfer = Callable[[int, NodeId | None], None]
@@ -40,25 +40,26 @@ class Beside:
         self._timers, self._clock = ports.timers, ports.clock
         self._change, self._transfer = change, transfer
         self.steward, self.echoes = steward, echoes
-        self.attendant: Attendant | None = None
+        self.attendants: list[Attendant] = []
 
     def start(self, notes: Mapping[str, bytes]) -> None:
         """The replica has begun; `notes` is what was kept in earlier lives."""
         if self.echoes is not None:
             self.echoes.start()
-        if self.attendant is not None:
-            self.attendant.start(dict(notes))
+        for attendant in self.attendants:
+            attendant.start(dict(notes))
 
     def heard(self, sender: NodeId, message: object) -> bool:
         """A message came. Whether it is of these, and not of the replica; it is dropped where nobody wants it."""
-        if self.attendant is not None and self.attendant.heard(sender, message):
-            return True
+        for attendant in self.attendants:
+            if attendant.heard(sender, message):
+                return True
         kind = type(message)
         if kind in _ECHOES:
             if self.echoes is not None:
                 self.echoes.on_message(sender, message)  # type: ignore[arg-type]
             return True
-        return kind in _OF_COMMITTEE
+        return kind in _OF_ATTENDANTS
 
     def fired(self, name: str) -> bool:
         """A timer ran out. Whether it is of these."""
@@ -67,10 +68,11 @@ class Beside:
         elif name == ECHO:
             if self.echoes is not None:
                 self.echoes.fired()
-        elif self.attendant is not None and name == self.attendant.timer:
-            self.attendant.fired()
         else:
-            return False
+            owners = [attendant for attendant in self.attendants if attendant.timer == name]
+            for attendant in owners:
+                attendant.fired()
+            return bool(owners)
         return True
 
     def _look_after(self) -> None:
@@ -92,8 +94,10 @@ class Beside:
             return False
         if self.steward is not None:
             self.steward.done(error)
-        elif self.attendant is not None:
-            self.attendant.approved(token, error)
+            return True
+        for attendant in self.attendants:
+            if attendant.approved(token, error):
+                break
         return True
 
     def lead(self, leads: bool) -> None:
@@ -103,5 +107,5 @@ class Beside:
 
     def accused(self, evidence: Evidence) -> None:
         """A member lied, and this proves it."""
-        if self.attendant is not None:
-            self.attendant.accused(evidence)
+        for attendant in self.attendants:
+            attendant.accused(evidence)

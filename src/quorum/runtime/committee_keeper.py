@@ -22,6 +22,7 @@ from quorum.membership.committee_policy import Held, Oversight, Wish, wish_of
 from quorum.membership.complaints import ComplaintBook
 from quorum.membership.evictions import LIED, SLOW, Eviction, Evictions
 from quorum.membership.observation import Limits
+from quorum.membership.weighing import with_members
 from quorum.model import NodeId
 from quorum.protocols.effects import Note, Signed
 from quorum.protocols.pbft.messages import Accusation
@@ -169,10 +170,13 @@ class CommitteeKeeper:
             self._remember_lie(evidence)
             self._keep_lies()
 
-    def approved(self, token: int, error: QuorumError | None) -> None:
+    def approved(self, token: int, error: QuorumError | None) -> bool:
         """An approval of this one's is durable, or was refused."""
+        if token < self._token:
+            return False
         if error is not None:
             self.say(str(error))
+        return True
 
     def fired(self) -> None:
         """One turn: look, complain, ask, approve."""
@@ -403,7 +407,7 @@ class CommitteeKeeper:
         self.wish = wish_of(Held(committee.nodes, committee.faults, self.liars, considered, ready))
         if self.wish.refused:
             self.say(self.wish.refused)
-        if self.wish.leaves is None and self.wish.joins is None:
+        if not self.wish.changes:
             return
         if self.wish.joins is not None:
             self._wanted_since.setdefault(self.wish.joins, self._turn)
@@ -432,13 +436,10 @@ class CommitteeKeeper:
         return tuple(node for node in ready if turn - since.get(node, turn) < PATIENCE_TURNS) or ready
 
     def _wanted(self, wish: Wish) -> Committee:
-        committee = self._committee
-        members = [member for member in committee.members if member.node != wish.leaves]
+        members = [member for member in self._committee.members if member.node != wish.leaves]
         if wish.joins is not None:
             members.append(self._readmissions.member(wish.joins))
-        members.sort(key=lambda member: member.node)
-        epoch = committee.epoch + 1
-        return Committee(committee.cluster, epoch, tuple(members), committee.faults, committee.quorums)
+        return with_members(self._committee, members)
 
     def say(self, text: str) -> None:
         """Once, not at every turn."""

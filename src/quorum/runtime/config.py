@@ -422,7 +422,7 @@ def _check_choices(cluster: ClusterConfig) -> None:
             f'engine = "{cluster.engine}" was asked for with model = "crash", but it is for members that may lie. '
             'Set engine = "raft", or model = "byzantine".'
         )
-    check_weights_followed(cluster.participation, cluster.model, cluster.writes or cluster.reads)
+    check_weights_followed(cluster.participation, cluster.writes or cluster.reads)
     _check_one_of(
         "policy", cluster.policy, byzantine_config.POLICIES if cluster.model == "byzantine" else POLICIES
     )

@@ -131,7 +131,7 @@ class Driver:
 
     def attend(self, attendant: Attendant) -> None:
         """Let somebody watch over the committee, from the start on."""
-        self.beside.attendant = attendant
+        self.beside.attendants.append(attendant)
 
     # Inputs. Each only queues; `run` does the work, once a loop turn.
 

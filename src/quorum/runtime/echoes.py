@@ -1,4 +1,5 @@
-"""How far the other members are: each asks each now and then, and tells the leader what it measured.
+"""How far the other members are: each asks each now and then, and where nobody lies tells the leader what it
+measured. Where members may lie each tells all, signed (runtime.committee_weigher).
 
 An answer is asked for by a number that nobody can guess, so that none comes before the question. Where nobody
 follows the network (`weights` in cluster.toml) there is none of this.
@@ -33,11 +34,20 @@ class Echoes:
     I1  only members count, and each of them has one row.
     """
 
-    def __init__(self, replica: Replica, ports: Ports, random: Random, every_us: int = EVERY_US) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        ports: Ports,
+        random: Random,
+        every_us: int = EVERY_US,
+        *,
+        tells_leader: bool = True,
+    ) -> None:
         self._replica = replica
         self._transport, self._timers, self._clock = ports.transport, ports.timers, ports.clock
         self._random = random
         self._every_us = every_us
+        self._tells_leader = tells_leader
         self._trips = RoundTrips()
         self._asked: dict[int, tuple[int, set[NodeId]]] = {}
         self._answered: Counter[NodeId] = Counter()
@@ -64,8 +74,12 @@ class Echoes:
         for other in others:
             self._transport.send(other, Echo(number), ())
         leader = self._replica.leader
-        if leader is not None and leader != node:
-            self._transport.send(leader, RoundTripsTold(self._trips.row(now_us)), ())
+        if self._tells_leader and leader is not None and leader != node:
+            self._transport.send(leader, RoundTripsTold(self.row()), ())
+
+    def row(self) -> dict[NodeId, int]:
+        """This node's round trips with each member that answers, in microseconds, by name."""
+        return self._trips.row(self._clock.now_us())
 
     def on_message(self, sender: NodeId, message: EchoMessage) -> None:
         """A member asks, answers, or tells what it measured."""
@@ -95,6 +109,4 @@ class Echoes:
             for node, (at_us, row) in self._told.items()
             if node in members and now_us - at_us <= STALE_US
         }
-        return {node: row for node, (_, row) in sorted(self._told.items())} | {
-            self._replica.node: self._trips.row(now_us)
-        }
+        return {node: row for node, (_, row) in sorted(self._told.items())} | {self._replica.node: self.row()}

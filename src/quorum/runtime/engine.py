@@ -24,6 +24,7 @@ from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.state import LEADER
 from quorum.runtime.byzantine_config import committee_of, limits_of, settings_of
 from quorum.runtime.committee_keeper import Blame, CommitteeKeeper, Tell
+from quorum.runtime.committee_weigher import CommitteeWeigher
 from quorum.runtime.config import ClusterConfig, NodeConfig
 from quorum.runtime.driver import Driver
 from quorum.runtime.evidence_book import EvidenceBook
@@ -31,6 +32,7 @@ from quorum.runtime.fresh_keys import FreshKeyFile
 from quorum.runtime.keyring import load_public_keys
 from quorum.runtime.participation_config import load_policy
 from quorum.runtime.ports import Ports, Transport, Verifier
+from quorum.runtime.reckoning import Reckoner
 from quorum.runtime.status import Evicted, Proposed
 from quorum.runtime.steward import RaftSteward
 from quorum.runtime.verifying import CachingVerifier
@@ -142,6 +144,7 @@ class PbftEngine:
         self._fresh = FreshKeyFile(config.data, config.keys, config.node)
         self._policy, self._limits = cluster.policy, limits_of(cluster)
         self.keeper: CommitteeKeeper | None = None
+        self.weigher: CommitteeWeigher | None = None
         self.signer = self._fresh.signer()
         if not self._fresh.is_used and load_public_keys(config.keys).get(config.node) != self.signer.public_key:
             raise ConfigurationError(
@@ -153,7 +156,7 @@ class PbftEngine:
         self.replica = PbftReplica(config.node, self.committee, key.sign, settings, key.public_key)
         genesis = config.keys.absolute().parent / FILE_NAME
         self.evidence = EvidenceBook(config.data, self._committee_of, genesis, self._changes_to)
-        self.verifier: Verifier | None = CachingVerifier()
+        self.verifier = CachingVerifier()
         self.is_eager = False
         self.steward: RaftSteward | None = None
         self.digest_entries = settings.state_blocks
@@ -181,11 +184,23 @@ class PbftEngine:
         self.evidence.add(evidence)
 
     def attend(self, driver: Driver, ports: Ports, blame: Blame, tell: Tell) -> None:
-        """With the policy `adaptive` somebody watches over the committee beside the driver."""
+        """With the policy `adaptive` somebody watches over the committee beside the driver, and somebody over the
+        weights where they follow the network."""
         if self._policy == ADAPTIVE:
             of_driver = (driver.approve, driver.keep)
             self.keeper = CommitteeKeeper(self.replica, ports, self._fresh, *of_driver, blame, tell, self._limits)
             driver.attend(self.keeper)
+        if driver.beside.echoes is not None:
+            of_node = (driver.approve, blame, tell, self._is_changing, Reckoner(self._wake))
+            self.weigher = CommitteeWeigher(self.replica, ports, driver.beside.echoes, *of_node)
+            driver.attend(self.weigher)
+
+    def _is_changing(self) -> bool:
+        """Whether a member should leave or join, as far as this one wants it."""
+        return self.keeper is not None and self.keeper.wish.changes
+
+    def _wake(self) -> None:
+        self.verifier.woken()
 
     def seen(self) -> Seen:
         state = self.replica.state
@@ -213,6 +228,7 @@ class PbftEngine:
             evicted=() if self.keeper is None else self.keeper.out(),
             complaints={} if self.keeper is None else self.keeper.complaints(),
             refused="" if self.keeper is None else self.keeper.wish.refused,
+            weighing="" if self.weigher is None else self.weigher.why_not,
         )
 
 

@@ -7,6 +7,7 @@ import msgspec
 from quorum.certificate.complaint import Complaint
 from quorum.certificate.epochs import EpochChange
 from quorum.certificate.evidence import Evidence
+from quorum.certificate.latency_report import LatencyReport
 from quorum.certificate.readmission import Readmission, ShownState
 from quorum.certificate.state_pieces import PieceProof
 from quorum.protocols.pbft.messages import Blocks, PbftMessage, PrePrepare
@@ -104,8 +105,23 @@ class GiveEvidence(Wire, frozen=True, gc=False, array_like=True, tag=31):
     evidence: Evidence
 
 
+class ReportLatency(Wire, frozen=True, gc=False, array_like=True, tag=32):
+    """Member to every other: how long its round trips take."""
+
+    report: LatencyReport
+
+
+class ProposeWeights(Wire, frozen=True, gc=False, array_like=True, tag=33):
+    """Primary to every other: from these reports other weights follow."""
+
+    epoch: int
+    reports: tuple[LatencyReport, ...]
+
+
 OF_COMMITTEE = (Complaints, AskReadmission, ShowState, GiveEvidence)
 """What members whose policy is adaptive say of each other (runtime.committee_keeper)."""
+OF_WEIGHTS = (ReportLatency, ProposeWeights)
+"""What members say whose weights follow the network (runtime.committee_weigher)."""
 
 PeerMessage = (
     RaftMessage
@@ -122,6 +138,8 @@ PeerMessage = (
     | AskReadmission
     | ShowState
     | GiveEvidence
+    | ReportLatency
+    | ProposeWeights
 )
 
 WITH_ENTRIES = (Append, PrePrepare, Blocks)

@@ -314,12 +314,14 @@ class Node:
         self.gateway.attach(self.driver, OperatorFace(cluster, self.engine, *of_node))
 
     def _new_echoes(self, ports: Ports) -> Echoes | None:
-        """Where weights follow the network: what measures it, for the steward."""
-        steward = self.engine.steward
-        if steward is None or self.cluster.participation.weights != NETWORK:
+        """Where weights follow the network: what measures it, for the steward, or for the weigher of a
+        committee."""
+        if self.cluster.participation.weights != NETWORK:
             return None
-        echoes = Echoes(self.replica, ports, SystemRandom())
-        steward.follow_network(echoes.reports)
+        steward = self.engine.steward
+        echoes = Echoes(self.replica, ports, SystemRandom(), tells_leader=steward is not None)
+        if steward is not None:
+            steward.follow_network(echoes.reports)
         return echoes
 
     def _new_host(self) -> Host:

@@ -67,16 +67,11 @@ def check_hold(participation: Participation, election_timeout_us: int) -> None:
         )
 
 
-def check_weights_followed(participation: Participation, model: str, named: str) -> None:
+def check_weights_followed(participation: Participation, named: str) -> None:
     """Raise ConfigurationError where weights that follow the network would not count: `named` are the sets that
     decide, where they are named."""
     if participation.weights != NETWORK:
         return
-    if model == "byzantine":
-        raise ConfigurationError(
-            f'participation.weights = "{NETWORK}" was asked for with model = "byzantine", but there no leader '
-            'alone chooses who counts how much. Use "fixed", or model = "crash".'
-        )
     if named:
         raise ConfigurationError(
             f'participation.weights = "{NETWORK}" was asked for, but the sets that decide are named by '

@@ -349,7 +349,8 @@ class Steward(Protocol):
 
 
 class Attendant(Protocol):
-    """Who watches over the committee beside a driver, and approves of the next one by itself."""
+    """Who watches over the committee beside a driver, and approves of the next one by itself. Its approvals have
+    tokens below 0, of its own."""
 
     timer: str
     """The name of its timer."""
@@ -370,8 +371,8 @@ class Attendant(Protocol):
         """A member lied, and this proves it."""
         ...
 
-    def approved(self, token: int, error: QuorumError | None) -> None:
-        """The approval with this token is durable here, or was refused."""
+    def approved(self, token: int, error: QuorumError | None) -> bool:
+        """The approval with this token is durable here, or was refused. Whether the token is this one's own."""
         ...
 
 

@@ -272,11 +272,15 @@ def _usual_policy(nodes: int, faults: int | None, quorums: str, model: str) -> s
 def _participation_text(model: str, hold_us: int, stable_us: int) -> str:
     """The table of what a policy is told, where one can act."""
     hold, stable = (f'"{time_us / 1_000_000:.12g}s"' for time_us in (hold_us, stable_us))
+    weights = (
+        'weights = "fixed"               # "network": under every policy, votes and the lead follow round trips'
+    )
     if model == "byzantine":
         return f"""\
 [participation]                 # for the policy "adaptive"
 hold = {hold:<24} # so long a member must be badly seen before another complains of it
 stable = {stable:<22} # so long it must be well to return; each time that it flaps, twice as long
+{weights}
 
 """
     return f"""\
@@ -284,7 +288,7 @@ stable = {stable:<22} # so long it must be well to return; each time that it fla
 floor = 3                       # never fewer voters
 hold = {hold:<24} # so long a member must be badly seen to be put out
 stable = {stable:<22} # so long it must be well to return; each time that it flaps, twice as long
-weights = "fixed"               # "network": under every policy, votes and the lead follow the members' round trips
+{weights}
 
 """
 

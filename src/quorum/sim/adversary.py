@@ -18,6 +18,7 @@ from quorum.certificate.committee import Committee
 from quorum.certificate.complaint import Complaint, complaint_statement
 from quorum.certificate.epochs import EpochChange
 from quorum.certificate.evidence import Claim
+from quorum.certificate.latency_report import LatencyReport, latency_statement
 from quorum.certificate.requests import SignedRequest, decode_request, sign_request, unpack_block
 from quorum.certificate.vote import DIGEST_BYTES, SigningDomain, VoteKind
 from quorum.entry import Buffer, decode_entry
@@ -39,7 +40,7 @@ from quorum.protocols.pbft.messages import (
     ViewChange,
     Votes,
 )
-from quorum.runtime.messages import Complaints, EpochsReply, Result
+from quorum.runtime.messages import Complaints, EpochsReply, ProposeWeights, ReportLatency, Result
 
 Sent = tuple[object, tuple[Buffer, ...]]
 Sign = Callable[[bytes], bytes]
@@ -415,6 +416,52 @@ class Complains(Liar):
         return Complaint(by, accused, self.committee.epoch, height, self._number, True, b"")
 
 
+class Misreports(Liar):
+    """Reports other round trips to everybody, as itself and in the names of others; as a primary it proposes
+    weights by too few reports, old ones, or such as nobody signed."""
+
+    name = "misreport"
+
+    def __init__(self, node: NodeId, committee: Committee, sign: Sign, random: Random) -> None:
+        super().__init__(node, committee, sign, random)
+        self._old: dict[NodeId, LatencyReport] = {}
+        self._epoch = committee.epoch
+
+    def lie(self, to: NodeId, message: object, attached: Sequence[Buffer]) -> list[Sent]:
+        if isinstance(message, ReportLatency):
+            lies: list[Sent] = [(ReportLatency(self._report(message.report)), ())]
+            if self.random.random() < 0.1:
+                others = [other for other in self.committee.nodes if other != self.node]
+                lies.append((ReportLatency(replace(message.report, by=self.random.choice(others))), ()))
+            return lies
+        if isinstance(message, ProposeWeights):
+            return [(replace(message, reports=self._reports(message.reports)), ())]
+        return super().lie(to, message, attached)
+
+    def _report(self, report: LatencyReport) -> LatencyReport:
+        """Everybody is next door, or far away; signed as it should be."""
+        draw = self.random.choice((lambda us: 1, lambda us: us * 3, lambda us: self.random.randrange(100_000)))
+        number = report.number + self.random.choice((0, 0, 3_600_000_000))
+        lied = replace(report, number=number, took_us=tuple((node, draw(us)) for node, us in report.took_us))
+        return replace(lied, signature=self._sign(latency_statement(lied, self.committee)))
+
+    def _reports(self, reports: tuple[LatencyReport, ...]) -> tuple[LatencyReport, ...]:
+        if self._epoch != self.committee.epoch:
+            self._epoch, self._old = self.committee.epoch, {}
+        for report in reports:
+            self._old.setdefault(report.by, report)
+        match self.random.randrange(4):
+            case 0:
+                return reports[: self.committee.faults + 1]
+            case 1:
+                return tuple(self._old[report.by] for report in reports)
+            case 2:
+                return tuple(
+                    replace(report, took_us=tuple((n, 1) for n, _ in report.took_us)) for report in reports
+                )
+        return reports
+
+
 BEHAVIOURS: dict[str, type[Liar]] = {
     each.name: each
     for each in (
@@ -431,10 +478,12 @@ BEHAVIOURS: dict[str, type[Liar]] = {
         AltersRequests,
         Floods,
         Complains,
+        Misreports,
     )
 }
 """What a member can be made to do, by name."""
 
-DRAWN = (*sorted(set(BEHAVIOURS) - {Floods.name, Complains.name}), Floods.name)
+DRAWN = (*sorted(set(BEHAVIOURS) - {Floods.name, Complains.name, Misreports.name}), Floods.name)
 """What seeds draw from; the newest stands last, so that most seeds draw what they always did. Complaints matter
-only where the policy is adaptive: such runs name them."""
+only where the policy is adaptive, and reports of round trips where weights follow the network: such runs name
+them."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import msgspec
@@ -18,6 +20,7 @@ from quorum.runtime.session_settings import SessionSettings
 from quorum.sim.adversary import BEHAVIOURS, DRAWN, Floods
 from quorum.sim.byzantine_adaptive import AdaptiveWorld
 from quorum.sim.byzantine_churn import Operators
+from quorum.sim.byzantine_weighing import RestlessCommitteeWorld
 from quorum.sim.byzantine_world import ByzantineWorld, Key, committee_with
 from quorum.sim.campaign import CALM_US, Outcome, Refuted, outcome_of, set_disks
 from quorum.sim.faults import ALL_FAULTS, SECOND_US, Nemesis
@@ -43,7 +46,8 @@ class ByzantinePlan(msgspec.Struct, frozen=True):
     join, leave, or take another's place. `verify_us`: checks of signatures come back up to so much later, as from
     threads; 0: at once. `weights`: the members' votes, such as "2,2,2,1"; `quorums`: an expression over the
     members; neither goes with spares. `adaptive`: members evict and readmit each other by themselves
-    (sim.byzantine_adaptive), which goes with none of these three. The rest is as in sim.campaign.Plan.
+    (sim.byzantine_adaptive), which goes with none of these three. `restless`: they do, and links become longer and
+    shorter, and weights follow (sim.byzantine_weighing). The rest is as in sim.campaign.Plan.
     """
 
     seed: int
@@ -66,6 +70,7 @@ class ByzantinePlan(msgspec.Struct, frozen=True):
     weights: str = ""
     quorums: str = ""
     adaptive: bool = False
+    restless: bool = False
 
     @property
     def tolerated(self) -> int:
@@ -90,7 +95,7 @@ class ByzantinePlan(msgspec.Struct, frozen=True):
         for name in _TEXTS:
             if getattr(self, name):
                 command += f" --{name} {shlex.quote(getattr(self, name))}"
-        for name in ("wire", "disk", "real", "adaptive"):
+        for name in ("wire", "disk", "real", "adaptive", "restless"):
             if getattr(self, name):
                 command += f" --{name}"
         return command
@@ -108,10 +113,10 @@ def behaviours_of(plan: ByzantinePlan) -> dict[NodeId, str]:
             f"{CALM_BYZANTINE_US // SECOND_US} calm seconds, and lies are {', '.join(sorted(BEHAVIOURS))}. "
             "Correct that."
         )
-    if plan.adaptive and (plan.spares or plan.weights or plan.quorums):
+    if (plan.adaptive or plan.restless) and (plan.spares or plan.weights or plan.quorums):
         raise ConfigurationError(
-            "adaptive was asked for with spares, weights or quorums, but members that adapt are equal, and nobody "
-            "operates them. Leave these out."
+            "adaptive or restless was asked for with spares, weights or quorums, but members that adapt begin as "
+            "equals, and nobody operates them. Leave these out."
         )
     names = [f"n{i}" for i in range(1, plan.nodes + 1)]
     keys = {name: Key(name.encode(), False) for name in names}
@@ -136,10 +141,13 @@ def votes_of(plan: ByzantinePlan) -> tuple[int, ...]:
 
 
 def run_byzantine_seed(
-    plan: ByzantinePlan, make_world: type[ByzantineWorld] = ByzantineWorld
+    plan: ByzantinePlan, make_world: Callable[..., ByzantineWorld] = ByzantineWorld
 ) -> tuple[Outcome, History, ByzantineWorld]:
     """Run one seed. A broken claim is in the outcome, not raised; a bad plan raises ConfigurationError."""
-    if plan.adaptive and not issubclass(make_world, AdaptiveWorld):
+    stop_us = plan.seconds * SECOND_US - CALM_BYZANTINE_US
+    if make_world is ByzantineWorld and plan.restless:
+        make_world = partial(RestlessCommitteeWorld, calm_us=stop_us)
+    elif make_world is ByzantineWorld and plan.adaptive:
         make_world = AdaptiveWorld
     settings = Settings(state_blocks=plan.state_blocks, log_kept_blocks=max(1, plan.state_blocks // 2))
     world = make_world(
@@ -162,7 +170,6 @@ def run_byzantine_seed(
             liar.junk_each = FLOOD_JUNK
     set_disks(world, plan.sync_us)
     history = History()
-    stop_us = plan.seconds * SECOND_US - CALM_BYZANTINE_US
     patience = SessionSettings(silence_us=1_000_000)
     workers = [
         Worker(world, f"c{i}", history, plan.pause_ms * 1000, stop_us, False, patience)

@@ -12,7 +12,7 @@ from quorum.certificate.epochs import EpochChange
 from quorum.errors import RemoteProtocolError
 from quorum.protocols import events
 from quorum.protocols.pbft.epochs import VIEWS_PER_EPOCH
-from quorum.protocols.pbft.leaders import order_of
+from quorum.protocols.pbft.leaders import first_order, order_of
 from quorum.protocols.pbft.messages import Epochs
 
 from .cluster import committee_of
@@ -35,6 +35,20 @@ def test_every_member_leads_in_its_turn_and_those_who_signed_come_first(count: i
     assert sorted(leaders) == sorted(change.committee.nodes)
     places = [leaders.index(name) for name in change.committee.nodes if name in signed]
     assert sorted(places) == list(range(len(places)))
+
+
+@given(st.integers(1, 9), st.integers(0, 8), st.lists(st.sampled_from(NAMES), unique=True))
+def test_whom_the_committee_names_leads_first_whoever_signed(count: int, first: int, signed: list[str]) -> None:
+    change = change_with(count, 0, signed)
+    primary = change.committee.nodes[first % count]
+    named = replace(change, committee=replace(change.committee, primary=primary))
+    assert order_of(named)[0] == primary
+    assert order_of(named)[1:] == tuple(name for name in order_of(change) if name != primary)
+
+
+def test_in_the_first_epoch_too_whom_the_committee_names_leads_first() -> None:
+    committee = replace(committee_of(4, 1), primary="n3")
+    assert first_order(committee) == ("n3", "n1", "n2", "n4")
 
 
 def test_which_votes_a_member_holds_for_the_last_block_changes_nothing() -> None:

@@ -1,10 +1,12 @@
 """In which order the members of an epoch are its primaries: by the certificate that ended the epoch before.
 
 Whoever signed it was there and answered; the others, and newcomers, come behind. The approvals of the quorum stand
-in the last block of an epoch, so every member derives the same order, and no primary is skipped for ever.
-Source: Cohen et al., "Be Aware of Your Leaders" (2022), which draws leaders from the signers of a committed
-certificate. Theirs takes effect in the next round, and leaves out who led last: blocks here do not say who
-proposed them or whose votes decided them, so this takes effect where an epoch begins, and not before.
+in the last block of an epoch, so every member derives the same order, and no primary is skipped for ever. A
+committee may name who is first, as one does that was chosen by the round trips between members
+(membership.weighing). Source: Cohen et al., "Be Aware of Your Leaders" (2022), which draws leaders from the
+signers of a committed certificate. Theirs takes effect in the next round, and leaves out who led last: blocks here
+do not say who proposed them or whose votes decided them, so this takes effect where an epoch begins, and not
+before.
 """
 
 from __future__ import annotations
@@ -19,12 +21,13 @@ from quorum.model import NodeId
 def order_of(change: EpochChange) -> tuple[NodeId, ...]:
     """Who is primary in the first view of an epoch, in the next one, and so on, over and over."""
     signed = {node for node, _ in change.approvals}
-    return tuple(sorted(change.committee.nodes, key=lambda node: (node not in signed, node)))
+    first = change.committee.primary
+    return tuple(sorted(change.committee.nodes, key=lambda node: (node != first, node not in signed, node)))
 
 
 def first_order(committee: Committee) -> tuple[NodeId, ...]:
     """The same in the first epoch, which nothing came before: by name."""
-    return committee.nodes
+    return tuple(sorted(committee.nodes, key=lambda node: (node != committee.primary, node)))
 
 
 def has_approvals(change: EpochChange) -> bool:
