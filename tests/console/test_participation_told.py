@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from console.test_inquiry import status as status_of
+from quorum.console.explain_committee import policy_lines, policy_of
 from quorum.console.participation_told import out_told, participation_warnings
 from quorum.console.tolerance import Tolerance
 from quorum.runtime.status import Evicted
@@ -70,3 +71,15 @@ def test_warnings_name_who_stays_who_is_complained_of_and_that_nobody_is_left_to
 def test_up_says_what_the_policy_may_do(nodes: int, faults: int, policy: str, said: str):
     assert said in Tolerance(nodes, faults, 4, True).adaptivity(policy)
     assert Tolerance(nodes, faults, 4, False).adaptivity(policy) == ""
+
+
+def test_policy_show_says_who_has_more_votes_and_what_was_made_of_the_network():
+    quorums = "threshold(4, n1=2, n2=2, n4=1, n5=1)"
+    facts = policy_of(answers((), (), writes=quorums, reads=quorums, weighing="no other weights gain."))
+    decides = facts["decides"]
+    assert (decides.total, decides.threshold) == (6, 4)
+    assert facts["weighing"] == {"n1": "no other weights gain.", "n2": "no other weights gain."}
+    head, votes, *rest = policy_lines(facts)
+    assert "quorum 4 of 6 votes (2 to 3 nodes)" in head
+    assert votes == "votes: n1 (2 votes), n2 (2 votes), n4, n5"
+    assert rest[0] == "weights follow the network, n1 says: no other weights gain."

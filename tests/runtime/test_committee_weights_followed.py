@@ -61,6 +61,9 @@ def test_weights_and_the_lead_follow_the_links_of_members_that_may_lie(
             assert {member.node for member in committee.members if member.weight == 2} < NEAR
             status = await cluster.status("n1")
             assert "a decision should take" in status.weighing or "round trips" in status.weighing
+            async with asyncio.timeout(PATIENCE_S):
+                while len((await cluster.status("n1")).round_trips) < 5:
+                    await asyncio.sleep(0.1)
             assert status.writes == str(committee.system.writes)
             async with connect(config=layout.cluster) as client:
                 await client.kv.put(b"a", b"1")

@@ -249,3 +249,49 @@ def test_many_messages_of_one_member_are_left_unread():
         world.nodes["n1"].receive("n5", ReportLatency(word), ())
     go_on(world, 0.01)
     assert world.verifier.checked - asked < 100
+
+
+ODD_REPORTS = (
+    LatencyReport("", 1, 0, (), b""),
+    LatencyReport("n5", 1, -1, (), bytes(64)),
+    LatencyReport("n5", 1, 1 << 70, (), bytes(64)),
+    LatencyReport("n5", -1, 1, (), bytes(64)),
+    LatencyReport("n5", 1, 1, (("n1", -(1 << 70)),), bytes(64)),
+    LatencyReport("n5", 1, 1, tuple((f"n{number}", 1) for number in range(10_000)), bytes(64)),
+    LatencyReport("n5", 1, 1, (("n1", 1), ("n1", 2)), b"short"),
+    LatencyReport("x" * 10_000, 1, 1, (), bytes(64)),
+    LatencyReport("n1", 1, 1, (), bytes(64)),
+)
+
+
+def test_messages_with_odd_fields_are_refused_and_nothing_of_them_is_kept():
+    world = world_of(behaviours={"n5": "silent-to-some"})
+    go_on(world, 1)
+    for report in ODD_REPORTS:
+        for message in (
+            ReportLatency(report),
+            ProposeWeights(report.epoch, (report,) * 7),
+            ProposeWeights(1, (report,) * 4),
+            ProposeWeights(1 << 70, ()),
+            ProposeWeights(1, ()),
+        ):
+            for name in ("n1", "n2", "stranger"):
+                world.nodes["n3"].receive(name if name == "stranger" else "n5", message, ())
+        go_on(world, 0.6)
+    held = world.weighers["n3"].proposals.fresh(world.nodes["n3"].clock.now_us())
+    assert {report.by for report in held} <= set(world.nodes)
+    assert all(report not in held for report in ODD_REPORTS)
+    go_on(world, 8)
+    assert Stopwatch(world).run(10, 60 * SECOND_US) > 0
+
+
+def test_a_member_that_begins_again_waits_for_a_period_and_then_weighs_as_before():
+    world = world_of()
+    go_on(world, 2.5)
+    for name in sorted(world.nodes):
+        world.crash(name)
+        world.restart(name)
+    go_on(world, 2.5)
+    assert weighed(world) == 0, "a period begins with each life"
+    go_on(world, 8)
+    assert heavy(world) < set(NEAR)

@@ -9,6 +9,7 @@ from typing import Any
 
 from quorum.console.command import plain
 from quorum.console.committee_told import committee_told
+from quorum.console.decides import Decides, decides_of
 from quorum.console.inquiry import Answers, answering, ask_all
 from quorum.console.participation_told import out_told, participation_warnings
 from quorum.errors import ConfigurationError
@@ -81,6 +82,8 @@ def policy_of(answers: Answers) -> dict[str, Any]:
         "quorum": told.quorum,
         "epoch": told.epoch,
         "voters": told.nodes,
+        "decides": decides_of(told.epoch, told.writes, told.writes),
+        "weighing": {status.node: status.weighing for status in answering(answers) if status.weighing},
         "out": out_told(answers),
         "explained": {node: explanation_of(answers, node)["text"] for node in told.nodes},
         "warnings": participation_warnings(answers),
@@ -89,13 +92,18 @@ def policy_of(answers: Answers) -> dict[str, Any]:
 
 def policy_lines(facts: dict[str, Any]) -> list[str]:
     """The same for people."""
-    head = (
-        f"policy {facts['policy']}, floor {facts['floor']} (3T+1), T {facts['faults']}, quorum {facts['quorum']}, "
-        f"epoch {facts['epoch']}"
-    )
+    decides = facts["decides"]
+    quorum = f"quorum {facts['quorum']}" if decides is None else decides.quorum_text()
     return [
-        head,
-        f"votes: {', '.join(facts['voters'])}",
+        f"policy {facts['policy']}, floor {facts['floor']} (3T+1), T {facts['faults']}, {quorum}, "
+        f"epoch {facts['epoch']}",
+        f"votes: {', '.join(_with_weight(node, decides) for node in facts['voters'])}",
+        *(f"weights follow the network, {plain(node)} says: {why}" for node, why in facts["weighing"].items()),
         *(each.line() for each in facts["out"]),
         *facts["warnings"],
     ]
+
+
+def _with_weight(node: NodeId, decides: Decides | None) -> str:
+    votes = 1 if decides is None else decides.votes.get(node, 1)
+    return node if votes == 1 else f"{node} ({votes} votes)"

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from quorum.certificate.approval import check_following
 from quorum.certificate.committee import Committee
 from quorum.certificate.evidence import Evidence
-from quorum.certificate.latency_report import LatencyReport, flaws_of_report, latency_statement
+from quorum.certificate.latency_report import LatencyReport, flaws_of_report, latency_statement, rows_of
 from quorum.errors import ConfigurationError, QuorumError, RemoteProtocolError
 from quorum.membership.weighing import PERIOD_US, Weighed
 from quorum.membership.weight_proposals import REPORT_US, WeightProposals, following_from
@@ -160,6 +160,10 @@ class CommitteeWeigher:
         """Another committee acts: what was reported in the epoch before counts no more."""
         if self._state.committee is not self._committee:
             self._stand_in(self._state.committee)
+
+    def round_trips(self) -> dict[NodeId, dict[NodeId, int]]:
+        """What members reported of late, by the member that measured it, in microseconds."""
+        return {by: dict(row) for by, row in rows_of(self.proposals.fresh(self._clock.now_us())).items()}
 
     # Reports.
 

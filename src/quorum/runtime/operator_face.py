@@ -123,6 +123,9 @@ class OperatorFace:
         )
 
     def _round_trips(self) -> dict[NodeId, dict[NodeId, int]]:
+        """As far as this node knows them: those that the leader was told, or where members may lie all were."""
+        if isinstance(self._engine, PbftEngine) and self._engine.weigher is not None:
+            return self._engine.weigher.round_trips()
         echoes = self._driver.beside.echoes
         return {} if echoes is None else {node: dict(row) for node, row in echoes.reports().items()}
 

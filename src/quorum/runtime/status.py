@@ -51,11 +51,11 @@ class NodeStatus(msgspec.Struct, frozen=True):
     never below `floor` voters; `seats` tells of those who are or were out. On the leader, `health` has each member
     in a word, `explained` says of each member why it votes or not and what would change that, and `policy_waits`
     why a change that the policy wants is not made. Where weights follow the network, `round_trips` has those that
-    are known here, by the member that measured them, and `weighing` says, on the leader, what was made of them.
-    `last_term` is the term of the newest entry, and `recovered` says how this `incarnation` of the cluster began,
-    if it is not the first (""). Nobody leaves by itself where `floor` members are left. Where members may lie and
-    the policy is adaptive, `evicted` are those who left, `complaints` says who complains of whom, and `refused`
-    why somebody who should leave stays.
+    are known here, by the member that measured them, and `weighing` says what was made of them, by the leader, or
+    where members may lie by each. `last_term` is the term of the newest entry, and `recovered` says how this
+    `incarnation` of the cluster began, if it is not the first (""). Nobody leaves by itself where `floor` members
+    are left. Where members may lie and the policy is adaptive, `evicted` are those who left, `complaints` says who
+    complains of whom, and `refused` why somebody who should leave stays.
     """
 
     node: str
