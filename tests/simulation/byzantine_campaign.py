@@ -18,22 +18,25 @@ from .campaign import RUNS, Tally, print_report, report, run_campaign
 
 
 class ByzantineTally(Tally):
-    """What the runs showed so far."""
+    """The campaign with liars: up to T of the members lie all the time."""
 
     command = "tests.simulation.byzantine_campaign"
     shard = "byzantine_shard"
     expected = EXPECTED
+    nodes = NODES
+    seconds, operations_min = SECONDS, OPERATIONS_MIN
 
     def shortcoming(self, outcome: Outcome) -> str:
         return shortcoming(outcome)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation.byzantine_campaign", description=__doc__)
+def main(arguments: list[str] | None = None, kind: type[ByzantineTally] = ByzantineTally) -> int:
+    parser = argparse.ArgumentParser(prog=f"python -m {kind.command}", description=kind.__doc__)
+    usual = ",".join(map(str, kind.nodes))
     parser.add_argument("--seeds", type=int, default=1000, help="how many seeds (1000)")
     parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time (2)")
-    parser.add_argument("--nodes", default=",".join(map(str, NODES)), help="node counts, drawn (4,5,6,7,8,9)")
+    parser.add_argument("--nodes", default=usual, help=f"node counts, drawn ({usual})")
     parser.add_argument("--runs", type=int, default=RUNS, choices=(1, 2, 3), help="runs of each seed (3)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     given = parser.parse_args(arguments)
@@ -43,11 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
     seeds = range(given.first, given.first + given.seeds)
     began = time.monotonic()
     print(
-        f"{len(seeds)} seeds, {given.runs} runs each, {OPERATIONS_MIN} operations, {SECONDS} simulated seconds at "
-        f"least, T of {given.nodes} members lie",
+        f"{len(seeds)} seeds, {given.runs} runs each, {kind.operations_min} operations, {kind.seconds} simulated "
+        f"seconds at least, T of {given.nodes} members lie",
         file=sys.stderr,
     )
-    tally = run_campaign(seeds, nodes, given.workers, kind=ByzantineTally, runs=given.runs)
+    tally = run_campaign(seeds, nodes, given.workers, kind=kind, runs=given.runs)
     result = report(tally, seeds, time.monotonic() - began)
     passed = bool(result["passed"])
     if given.json:
