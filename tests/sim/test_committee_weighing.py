@@ -295,3 +295,21 @@ def test_a_member_that_begins_again_waits_for_a_period_and_then_weighs_as_before
     assert weighed(world) == 0, "a period begins with each life"
     go_on(world, 8)
     assert heavy(world) < set(NEAR)
+
+
+def test_a_primary_that_proposes_again_and_again_makes_the_others_compute_once():
+    world = world_of(near=(), behaviours={"n1": "misreport"})
+    go_on(world, 4)
+    now_us = world.nodes["n1"].clock.now_us()
+    reports = tuple(world.weighers["n1"].proposals.fresh(now_us))
+    computed: list[str] = []
+    world.weighers["n1"]._look = lambda: None
+
+    def counted(committee: Any, primary: str, given: Any) -> None:
+        computed.append(primary)
+
+    with patch.object(committee_weigher, "following_from", counted):
+        for _ in range(20):
+            world.nodes["n2"].receive("n1", ProposeWeights(1, reports), ())
+            go_on(world, 0.3)
+    assert computed == ["n1"]

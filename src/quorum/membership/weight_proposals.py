@@ -4,11 +4,12 @@ The primary shows reports of N-T members; the committee that follows from them i
 so that the choice of reports is all that a primary has. Wrong reports cost time alone (membership.weighing); these
 rules bound how much.
 
-I1  the reports of N-T members, each signed for this epoch, each member's once. I2  at most T of them are older
-than what this member holds: a primary cannot bring back how the network was. I3  nothing before the epoch has
-lasted for a period, and nothing while somebody should leave or join. I4  in an epoch one proposal of each primary,
-and two in all: what a member approves of is bounded. Source: Berger, Reiser, Sousa and Bessani, "AWARE: Adaptive
-Wide-Area Replication" (2022), for reports that all have and a choice that each computes.
+I1  the reports of N-T members, each signed for this epoch, each member's once.
+I2  at most T of them are older than what this member holds: a primary cannot bring back how the network was.
+I3  nothing before the epoch has lasted for a period, and nothing while somebody should leave or join.
+I4  in an epoch one proposal of each primary is looked into, and two are approved of: the work is bounded, too.
+Source: Berger, Reiser, Sousa and Bessani, "AWARE: Adaptive Wide-Area Replication" (2022), for reports that all
+have and a choice that each computes.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ class WeightProposals:
         self._period_us, self._old_us = period_us, OLD_REPORTS * report_us
         self._look_us = 0
         self._held: dict[NodeId, tuple[int, LatencyReport]] = {}
-        self._by: set[NodeId] = set()
+        self._heeded: set[NodeId] = set()
+        self._approvals = 0
 
     @property
     def needed(self) -> int:
@@ -86,7 +88,9 @@ class WeightProposals:
             return (
                 f"epoch {self.committee.epoch} has just begun."  # clocks differ, and members enter at their time
             )
-        if primary in self._by or len(self._by) >= APPROVED_MAX:
+        if primary in self._heeded:
+            return f"{primary} proposed other weights in epoch {self.committee.epoch} before."
+        if self._approvals >= APPROVED_MAX:
             return f"other weights were approved of in epoch {self.committee.epoch} before, and were not decided."
         names = [report.by for report in reports]
         if names != sorted(set(names)) or not set(names) <= self.committee.keys.keys():
@@ -102,9 +106,13 @@ class WeightProposals:
         held = self._held.get(report.by)
         return held is not None and held[1].number - report.number > self._old_us
 
-    def approved(self, primary: NodeId) -> None:
-        """This member approves of what `primary` proposed."""
-        self._by.add(primary)
+    def heed(self, primary: NodeId) -> None:
+        """What follows from the reports of `primary` is computed."""
+        self._heeded.add(primary)
+
+    def approved(self) -> None:
+        """This member approves of other weights."""
+        self._approvals += 1
 
 
 def following_from(committee: Committee, primary: NodeId, reports: Iterable[LatencyReport]) -> Weighed | None:

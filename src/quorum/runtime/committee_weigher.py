@@ -228,7 +228,7 @@ class CommitteeWeigher:
                 self._proposal = node, ProposeWeights(self._committee.epoch, reports)
                 self._sends = 0
                 self._send_proposal()
-                self._agree(node, reports, outcome)
+                self._agree(reports, outcome)
 
         self._start(node, reports, propose)
 
@@ -241,6 +241,8 @@ class CommitteeWeigher:
         """Compute what follows from these reports; one at a time."""
         committee = self._committee
         self._reckoning = True
+        if primary != self._state.node:
+            self.proposals.heed(primary)
 
         def done(outcome: Outcome) -> None:
             if self._committee is committee:
@@ -265,7 +267,7 @@ class CommitteeWeigher:
             if outcome is None:
                 self._blame(sender, "proposed weights with reports from which none follow")
             elif self._replica.leader == sender:
-                self._agree(sender, reports, outcome)
+                self._agree(reports, outcome)
 
         unknown = [report for report in reports if not self.proposals.holds(report)]
         self._check(sender, unknown, lambda: self._start_for(sender, reports, agree))
@@ -277,7 +279,7 @@ class CommitteeWeigher:
         if not self._reckoning and not self.proposals.why_not(sender, reports, self._clock.now_us()):
             self._start(sender, reports, agree)
 
-    def _agree(self, primary: NodeId, reports: tuple[LatencyReport, ...], weighed: Weighed) -> None:
+    def _agree(self, reports: tuple[LatencyReport, ...], weighed: Weighed) -> None:
         """Approve of what follows from the reports."""
         wanted = weighed.committee
         try:
@@ -285,7 +287,7 @@ class CommitteeWeigher:
         except ConfigurationError as error:
             self.why_not = str(error)
             return
-        self.proposals.approved(primary)
+        self.proposals.approved()
         self.approved_of[wanted.membership_hash] = reports
         self.why_not = (
             f"a decision should take {weighed.predicted_us} us instead of {weighed.present_us} us, under "
