@@ -113,3 +113,29 @@ def test_an_operator_sees_a_change_before_it_is_made_and_sets_the_policy(run, ru
 def test_a_policy_that_cannot_work_is_refused(run, folder, asked, said):
     result = run("policy", *asked, "--config", str(folder / "cluster.toml"))
     assert result.exit_code != 0 and said in result.output + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (None, "there is no module 'policy_of_nodes'"),
+        ("def other(situation): ...\n", "policy_of_nodes has no choose"),
+        ("choose = 3\n", "that is no function"),
+        ("raise ValueError('five')\n", "failed with ValueError: five"),
+    ],
+)
+def test_up_points_to_a_custom_function_that_cannot_be_used_and_not_to_a_recovery(run, tmp_path, written, said):
+    """Nothing is lost where nobody has ever led."""
+    made = tmp_path / ".quorum"
+    assert run("init", "--folder", made, "--nodes", 3).exit_code == 0
+    config = made / "cluster.toml"
+    text = config.read_text().replace('policy = "fixed"', 'policy = "custom"')
+    config.write_text(text.replace("floor = 3", 'function = "policy_of_nodes:choose"\nfloor = 3'))
+    if written is not None:
+        (made / "policy_of_nodes.py").write_text(written)
+    up = run("up", "--folder", made)
+    assert up.exit_code == 1
+    assert "the custom policy was to be policy_of_nodes:choose, but " in up.stderr
+    assert said in up.stderr and "`quorum policy set`" in up.stderr
+    assert "recover" not in up.stderr and "Traceback" not in up.stderr
+    run("down", "--folder", made)

@@ -134,21 +134,22 @@ async def wait_until_ready(
             there = f"{leader.node} is the {leader.role}, and {needed_text(answers, place)} to decide"
             show(f"waiting until all {len(running)} that run are ready: {late} ({there})")
         elif is_late or not running or (stopped and not system.reads.contains(set(running))):
-            raise _not_started(stopped, answers, place) if stopped else no_quorum(answers, place)
+            raise _not_started(cluster, stopped, answers, place) if stopped else no_quorum(answers, place)
         else:
             show(waiting_line(answers, place))
         await asyncio.sleep(POLL_S)
 
 
-def _not_started(stopped: dict[str, str], answers: Answers, place: Place) -> NoQuorum:
-    """What to say where nodes that were started have stopped, and nobody leads: each reason once."""
+def _not_started(cluster: LocalCluster, stopped: dict[str, str], answers: Answers, place: Place) -> NoQuorum:
+    """What to say where nodes that were started have stopped, and nobody leads: each reason once. A cluster that
+    never had a leader has nothing to lose."""
     by_reason: dict[str, list[str]] = {}
     for node, reason in stopped.items():
         by_reason.setdefault(reason.removeprefix("Error: "), []).append(node)
     reasons = " ".join(f"{', '.join(nodes)}: {reason}" for reason, nodes in by_reason.items())
     heard = f"{len(answering(answers))} of {len(answers)} nodes answer, {needed_text(answers, place)}"
     who = f"no {orderer(answers, place)} answers: {heard}"
-    lost = " ".join(("", lost_text(answers, place))).rstrip()
+    lost = "" if cluster.never_led else " ".join(("", lost_text(answers, place))).rstrip()
     return NoQuorum(
         f"the cluster was to be started, but {', '.join(stopped)} stopped, and {who}. {reasons} "
         f"Repair that, then run `quorum up` again; node.log beside each node.toml says more.{lost}",

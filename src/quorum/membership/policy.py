@@ -21,6 +21,7 @@ Policy: TypeAlias = Callable[[Situation], Iterable[NodeId]]
 FLOOR: Final = 3
 CUSTOM: Final = "custom"
 POLICIES: Final = ("fixed", "adaptive", "participation", CUSTOM)
+OR_ANOTHER: Final = "or take another policy by `quorum policy set`"
 ADAPTIVE_FROM: Final = 5
 """From so many members on, adapting the committee is worth something."""
 
@@ -57,15 +58,15 @@ def custom(function: Policy) -> Policy:
         except Exception as error:
             raise ConfigurationError(
                 f"the custom policy was asked for a committee, but it raised {type(error).__name__}: {error}. "
-                "Correct it; the committee stays as it is."
+                f"Correct it, {OR_ANOTHER}; the committee stays as it is."
             ) from error
         members = {*situation.configuration.voters, *situation.configuration.learners}
         strangers = [node for node in wanted if node not in members]
         if strangers or len(set(wanted)) < len(wanted):
             what = f"{strangers[0]!r}, which is no member" if strangers else "a member twice"
             raise ConfigurationError(
-                f"the custom policy was asked for a committee, but it named {what}. Correct it; the committee "
-                "stays as it is."
+                f"the custom policy was asked for a committee, but it named {what}. Correct it, "
+                f"{OR_ANOTHER}; the committee stays as it is."
             )
         if len(wanted) < floor_of(situation):
             raise ConfigurationError(
