@@ -35,6 +35,7 @@ COMPILED = (
     "protocols/raft/state",
     "protocols/raft/transfer",
     "runtime/batches",
+    "runtime/change_checks",
     "runtime/clock",
     "runtime/codec",
     "runtime/comparison",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from quorum.console.changing import DRY_RUN, ask_leader, change_members, preview
+from quorum.console.changing import DRY_RUN, NOTHING, ask_leader, change_members, preview
 from quorum.console.command import CONFIG, Group, command, print_json, seconds_option
 from quorum.console.decides import decides_by
 from quorum.console.modes import POLICY, crash_only
@@ -70,7 +70,13 @@ def set_policy(
     if dry_run:
         preview(path, change, timeout, as_json)
         return
-    _tell(change_members(path, change, timeout), as_json)
+    leader, changed = change_members(path, change, timeout)
+    if as_json:
+        print_json(told(leader) | {"changed": changed})
+        return
+    if not changed:
+        click.echo(f"{NOTHING}: that policy is in force already")
+    _tell(leader, as_json)
 
 
 policy.add_command(show)

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from quorum.errors import ConfigurationError
+from quorum.errors import AlreadySo, ConfigurationError
 from quorum.membership.health import HELD
 from quorum.membership.policy import check_policy
 from quorum.model import Configuration, NodeId, Seat, check_node_id
@@ -149,7 +149,7 @@ def decode_change(data: bytes, now_us: int = 0) -> Callable[[Configuration], Con
 
 def apply_change(present: Configuration, change: Change, now_us: int = 0) -> Configuration:
     """The configuration that should follow `present`, if it is asked for at `now_us`. Raises ConfigurationError
-    for a change that makes none.
+    for a change that makes none; AlreadySo where `present` is as it asks.
 
     Whether its quorums meet, and whether it may be taken up now, is for the protocol to judge.
     """
@@ -157,7 +157,7 @@ def apply_change(present: Configuration, change: Change, now_us: int = 0) -> Con
         present = replace(present, outgoing=None)  # judged by the protocol: another change is under way
     target = _target(present, change, now_us)
     if target == present:
-        raise ConfigurationError(
+        raise AlreadySo(
             "a change of members was asked for, but everything is already as it asks. Look at `quorum members`."
         )
     return replace(target, epoch=present.epoch + 1)
@@ -165,12 +165,19 @@ def apply_change(present: Configuration, change: Change, now_us: int = 0) -> Con
 
 def _target(present: Configuration, change: Change, now_us: int) -> Configuration:
     match change:
-        case Admit():
+        case Admit(node, role, address, weight):
+            stands_by = node in standbys(present)
+            has = (present.address(node), dict(present.weights).get(node, 1))
+            if has == (address or has[0], weight) and stands_by == (role == "standby"):
+                _not_yet(present, node, LEARNER if role == "standby" else role, "admitted")
             return _admit(present, change, now_us)
         case Promote(node):
+            _not_yet(present, node, VOTER, "promoted")
             _expect(present, node, LEARNER, "promoted")
             return _seated(present, (Seat(node, "", now_us),))
         case Demote(node):
+            if node not in standbys(present):
+                _not_yet(present, node, LEARNER, "demoted")
             _expect(present, node, VOTER, "demoted")
             return _seated(present, (Seat(node, HELD, now_us),))
         case Reseat(seats):
@@ -369,6 +376,12 @@ def _expect(present: Configuration, node: NodeId, role: Role, done: str) -> None
             f"{node[:80]} was to be {done}, but it {what}, and only a {role} can be. Its members are "
             f"{', '.join(present.members)}."
         )
+
+
+def _not_yet(present: Configuration, node: NodeId, role: Role, done: str) -> None:
+    """Raise AlreadySo for what a node need not become, since it is that."""
+    if role_of(present, node) == role:
+        raise AlreadySo(f"{node} was to be {done}, but it is a {role} already: nothing has to change.")
 
 
 def _expect_member(present: Configuration, node: NodeId, done: str) -> None:
