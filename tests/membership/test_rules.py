@@ -117,6 +117,29 @@ RULES = (
         test_policy.test_the_floor_is_what_was_configured_and_three_at_least,
     ),
     Rule(
+        "votes are counted, and not members",
+        policy,
+        "_spare",
+        lambda situation, everyone, fit: None if len(fit) % 2 else fit[-1],
+        test_policy.test_the_votes_are_counted_and_not_the_members,
+    ),
+    Rule(
+        "who is not single is not left out",
+        policy,
+        "_spare",
+        lambda situation, everyone, fit: (
+            fit[-1] if sum(policy._votes(situation, everyone).values()) % 2 == 0 else None
+        ),
+        test_policy.test_whoever_has_more_than_a_single_vote_is_not_left_out_to_make_the_votes_odd,
+    ),
+    Rule(
+        "no committee in which the fit could not decide",
+        policy,
+        "_could_decide",
+        lambda situation, voters: True,
+        test_policy.test_the_committee_stays_where_the_fit_could_not_decide_in_the_one_that_they_would_fill,
+    ),
+    Rule(
         "odd sizes are preferred",
         test_policy,
         "adaptive",

@@ -61,9 +61,9 @@ def set_policy(
 ) -> None:
     """Let another policy choose who votes. It is an entry in the log, and holds for every later leader.
 
-    fixed: nobody is put in or out without a command. adaptive: all who are well vote, an odd number, never fewer
-    than the floor. participation: n = N-T+1 vote, and standbys replace who is lost. custom: the function in
-    cluster.toml.
+    fixed: nobody is put in or out without a command. adaptive: all who are well vote, with an odd number of votes,
+    never fewer than the floor. participation: n = N-T+1 vote, and standbys replace who is lost. custom: the
+    function in cluster.toml.
     """
     path = crash_only(config, "another policy was asked for", POLICY)
     change = SetPolicy(name, floor, faults)

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from quorum.errors import AlreadySo, ConfigurationError
 from quorum.membership.health import HELD
 from quorum.membership.policy import check_policy
+from quorum.membership.votes import with_sound_weights
 from quorum.model import Configuration, NodeId, Seat, check_node_id
 from quorum.systems.build import build
 from quorum.systems.expression import parse
@@ -183,7 +184,7 @@ def _target(present: Configuration, change: Change, now_us: int) -> Configuratio
         case Reseat(seats):
             for seat in seats:
                 _expect(present, seat.node, VOTER if seat.reason else LEARNER, "seated anew")
-            return _with_sound_weights(present, _seated(present, seats))
+            return with_sound_weights(present, _seated(present, seats))
         case Evict(nodes):
             return _evict(present, nodes)
         case Replace():
@@ -215,27 +216,6 @@ def _seated(present: Configuration, seats: tuple[Seat, ...]) -> Configuration:
     learners = tuple(sorted({*present.learners, *out} - into))
     known = {seat.node: seat for seat in present.seats} | {seat.node: seat for seat in seats}
     return replace(present, voters=voters, learners=learners, seats=tuple(known[node] for node in sorted(known)))
-
-
-def _with_sound_weights(present: Configuration, target: Configuration) -> Configuration:
-    """Weights that suited the committee before may let the loss of fewer than T stop the next one: then all weigh
-    the same. What an operator made so stays."""
-    faults = min(target.faults, (len(target.electors) - 1) // 2)
-    if target.weights and _survives(present, faults) and not _survives(target, faults):
-        return replace(target, weights=())
-    return target
-
-
-def _survives(configuration: Configuration, faults: int) -> bool:
-    """Whether any `faults` of those who vote can be lost; True where weights do not count."""
-    votes = build(configuration).writes.as_threshold()
-    if votes is None or configuration.reads or configuration.writes:
-        return True
-    try:
-        check_weights(dict(votes.weights), faults)
-    except ConfigurationError:
-        return False
-    return True
 
 
 def _set_weights(present: Configuration, change: SetWeights) -> Configuration:
