@@ -196,6 +196,13 @@ RULES = (
         test_adaptation.test_whom_an_operator_demotes_stays_out_until_an_operator_promotes_it,
     ),
     Rule(
+        "who did not catch up is not chosen again soon",
+        Health,
+        "fall_short",
+        lambda self, now_us: self._become(False, "behind", now_us),
+        test_health.test_who_did_not_catch_up_is_out_at_once_and_waits_twice_as_long_each_time,
+    ),
+    Rule(
         "a witness counts only where it makes the votes odd",
         build_module,
         "_by_weight",
