@@ -11,7 +11,8 @@ from quorum.membership.policy import CUSTOM
 from quorum.model import Configuration, NodeId
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.replica import Replica
-from quorum.runtime.config import EXPRESSION_CHARACTERS_MAX, parse_address
+from quorum.runtime.address import parse_address
+from quorum.runtime.cluster_checks import EXPRESSION_CHARACTERS_MAX
 from quorum.runtime.driver import Driver
 
 
