@@ -46,6 +46,7 @@ COMPILED = (
     "runtime/gateway",
     "runtime/network",
     "runtime/node",
+    "runtime/pending",
     "runtime/session",
     "runtime/session_window",
     "runtime/snapshot_keeper",

@@ -246,6 +246,18 @@ def admit(
         new = "learner" if role == "standby" else role or "voter"
         kept = next((member.role for member in before.members if member.id == old), new)
         known = {m.id: str(m.advertise) for m in add_member(path, node, kept, address).members}
+    _start(path, node, start)
+    where = _where(path, node, address, known, timeout)
+    change: Change = Admit(node, role or "voter", where) if old is None else Replace(old, node, where)
+    outcome = change_members(path, change, timeout)
+    if old is not None:
+        strike_out(path, (old,))
+    is_now = _role(outcome.leader, node)
+    _show_outcome(outcome, as_json, f"{node} is a {is_now}", f"{node} is a {is_now} already")
+
+
+def _start(path: Path, node: str, start: bool | None) -> None:
+    """Start the process of a node that joins, where that is wanted and it does not run; else say how."""
     if start or (start is None and runs_here(path, node)):
         local = LocalCluster(path)
         if local.pid(node) is None:
@@ -257,13 +269,6 @@ def admit(
             f"quorum node --config {path.parent / node / NODE_FILE} --join",
             err=True,
         )
-    where = _where(path, node, address, known, timeout)
-    change: Change = Admit(node, role or "voter", where) if old is None else Replace(old, node, where)
-    outcome = change_members(path, change, timeout)
-    if old is not None:
-        strike_out(path, (old,))
-    is_now = _role(outcome.leader, node)
-    _show_outcome(outcome, as_json, f"{node} is a {is_now}", f"{node} is a {is_now} already")
 
 
 def _where(path: Path, node: str, address: str | None, known: dict[str, str], timeout: float) -> str:
