@@ -196,7 +196,8 @@ def analyse(
     if as_json:
         facts = [row.facts() for row in rows]
         told = facts[0] if policy is not None else {"policies": facts}
-        print_json(told | {"notes": notes_of(rows), "plot": None if plot is None else str(plot)})
+        drawn = {} if plot is None else {"plot": str(plot)}
+        print_json(told | {"notes": notes_of(rows)} | drawn)
         return
     for line in lines_of(rows):
         click.echo(line)
