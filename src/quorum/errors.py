@@ -11,6 +11,10 @@ class ConfigurationError(QuorumError, ValueError):
     """The operator asked for something that cannot work; nothing was started."""
 
 
+class AlreadySo(ConfigurationError):
+    """A change was asked for that changes nothing: everything is as it should become. Nothing happened."""
+
+
 class LocalProtocolError(QuorumError):
     """The calling code broke a contract of the library."""
 

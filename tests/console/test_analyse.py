@@ -123,6 +123,15 @@ def test_a_picture_is_the_same_each_time_and_names_every_policy(run, here):
         assert f"<!-- {policy} -->" in drawn
 
 
+def test_the_json_names_the_picture_that_was_drawn_and_nothing_where_none_was(run_json, here):
+    pytest.importorskip("matplotlib")
+    code, every = run_json(*ASKED, "--nodes", 5, "--plot", "there.svg")
+    assert (code, every["plot"]) == (0, "there.svg") and (here / "there.svg").exists()
+    one = (*ASKED, "--nodes", 5, "--policy", "adaptive")
+    assert run_json(*one, "--plot", here / "one.svg")[1]["plot"] == str(here / "one.svg")
+    assert "plot" not in run_json(*one)[1]
+
+
 def rows_of_the_page(heading: str) -> list[list[float]]:
     """The numbers in the first table below a heading."""
     table = PAGE.read_text().partition(heading)[2].partition("\n\n")[0]

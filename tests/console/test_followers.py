@@ -60,10 +60,23 @@ def test_a_learner_leaves_the_file_once_it_has_no_vote(run, run_json, cluster, m
     result = run("evict", "n6", "--config", cluster)
     assert result.exit_code == 2 and "too few" in result.stderr
     say(monkeypatch, standing(FOUR))
-    assert run_json("evict", "n6", "--config", cluster) == (0, {"evicted": ["n6"]})
+    assert run_json("evict", "n6", "--config", cluster) == (0, {"changed": True, "evicted": ["n6"]})
     assert "n6" not in {member.id for member in load_cluster(cluster).members}
     unknown = run("evict", "n9", "--config", cluster)
     assert unknown.exit_code == 2 and "no such member" in unknown.stderr
+
+
+def test_a_learner_that_is_there_is_admitted_once_and_then_nothing_has_to_change(run, run_json, cluster):
+    first = run_json("admit", "n6", "--config", cluster, "--no-start")
+    assert (first[0], first[1]["changed"]) == (0, True)
+    before = cluster.read_text()
+    assert run_json("admit", "n6", "--config", cluster, "--no-start") == (0, first[1] | {"changed": False})
+    again = run("admit", "n6", "--config", cluster)
+    assert again.exit_code == 0 and "nothing had to change: n6 is a learner" in again.stdout
+    elsewhere = run("admit", "n6", "--address", "127.0.0.1:9", "--config", cluster)
+    assert elsewhere.exit_code == 2 and "of that name is there" in elsewhere.stderr
+    assert run("admit", "n1", "--config", cluster).exit_code == 2, "it votes: that is no learner's place"
+    assert cluster.read_text() == before
 
 
 def test_admit_suggests_the_members_that_act_now_and_no_departed_one(run, cluster, monkeypatch):

@@ -88,6 +88,29 @@ def test_leadership_moves_and_quorums_change(run, run_json, folder):
     assert run("kv", "put", "a", "1", *at).exit_code == 0
 
 
+def test_what_is_so_already_is_done_and_said_to_have_changed_nothing(run, run_json, folder):
+    at = ("--config", str(folder / "cluster.toml"))
+    for command in (
+        ("policy", "set", "fixed"),
+        ("prefer", "n1", "0"),
+        ("weigh", "n2=3", "--faults", "1"),
+        ("demote", "n5"),
+        ("quorums", "--reads", "majority(n1, n2, n3, n4)", "--writes", "majority(n1, n2, n3, n4)"),
+        ("transfer", next(node for node in ("n2", "n3") if node != leader(run_json, *at))),
+    ):
+        code, first = run_json(*command, *at)
+        assert (code, first.get("changed")) == (0, True), (command, first)
+        code, again = run_json(*command, *at)
+        assert (code, again["changed"], again["epoch"]) == (0, False, first["epoch"]), command
+        text = run(*command, *at)
+        assert text.exit_code == 0 and "nothing had to change: " in text.stdout and text.stderr == "", command
+        code, dry = run_json(*command, "--dry-run", *at)
+        assert (code, dry["changed"]) == (0, False), command
+    for command in (("promote", "n4"), ("admit", "n4"), ("admit", "n5", "--role", "learner")):
+        assert run_json(*command, *at)[1]["changed"] is False, command
+        assert "already" in run(*command, *at).stdout
+
+
 def test_what_cannot_be_is_refused_and_nothing_changes(run, run_json, folder):
     at = ("--config", str(folder / "cluster.toml"))
     before = members(run_json, *at)
@@ -95,8 +118,8 @@ def test_what_cannot_be_is_refused_and_nothing_changes(run, run_json, folder):
     for arguments, said in (
         (("evict", "n9"), "is no member"),
         (("evict", *before), "every voter was to be evicted"),
-        (("promote", "n1"), "only a learner can be"),
-        (("admit", "n1"), "is a voter already"),
+        (("admit", "n1", "--role", "learner"), "is a voter already"),
+        (("admit", "n1", "--address", "127.0.0.1:9"), "is a voter already"),
         (("admit", "Not-A-Name"), "file and certificate names"),
         (("admit", "n7", "--replace", "n8"), "no such member"),
         (("admit", "n7", "--replace", "n1", "--role", "voter"), "--role and --replace were given"),

@@ -105,6 +105,15 @@ def test_a_cluster_that_lost_three_of_five_goes_on_with_all_that_its_survivor_ha
     assert run("recover", *at(folder), stdin=b"another\n").exit_code == 1 and contents(folder) == before
     assert run("recover", "--json", *at(folder)).exit_code == 2, "nobody can be asked"
 
+    # T stays, and is said to: as far as those who are there bear it.
+    assert "T stays 2, as far as those who are there bear it: of one voter none may be lost" in shown.stdout
+    code, plan = run_json("recover", "--dry-run", *at(folder))
+    assert (code, plan["faults"], plan["faults_borne"]) == (0, 2, 0)
+    code, other = run_json("recover", "--dry-run", "--faults", 1, *at(folder))
+    assert (code, other["faults"]) == (0, 1) and "T becomes 1, and was 2" in other["told"][-1]
+    many = run("recover", "--dry-run", "--faults", 3, *at(folder))
+    assert many.exit_code == 2 and "2T+1 = 7 are needed" in many.stderr and contents(folder) == before
+
     # It goes on.
     done = run("recover", "--by", "the night shift", *at(folder), stdin=name.encode() + b"\n")
     assert done.exit_code == 0, done.output
@@ -141,6 +150,7 @@ def test_a_cluster_that_lost_three_of_five_goes_on_with_all_that_its_survivor_ha
     for node in ("n6", "n7"):
         admitted = run("admit", node, *at(folder))
         assert admitted.exit_code == 0, admitted.output
+    assert run_json("policy", "show", *at(folder))[1]["faults"] == 2, "of which three members bear one"
     kill(folder, ("n7",))
     assert run("kv", "put", "key/9", "after", "--timeout", 20, *at(folder)).exit_code == 0
     refused = run("recover", "--yes", *at(folder))

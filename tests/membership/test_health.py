@@ -50,6 +50,17 @@ def test_one_good_moment_ends_a_suspicion() -> None:
         assert watched.see(BAD, 9) and watched.see(WELL)
 
 
+def test_who_did_not_catch_up_is_out_at_once_and_waits_twice_as_long_each_time() -> None:
+    watched = Watched(voters=("a",))
+    watched.see(WELL, 10)
+    for wait_s in (20, 40, 80, 80):
+        assert watched.see(WELL)
+        watched.book.fall_short(["b", "stranger"], watched.now_us)
+        assert unfit(watched.book) == (("b", BEHIND),)
+        watched.book.fall_short(["b"], watched.now_us)
+        assert not watched.see(WELL, wait_s)
+
+
 def test_a_proven_lie_counts_at_once_and_for_ever() -> None:
     watched = Watched()
     assert watched.see(WELL)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import combinations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from quorum.errors import ConfigurationError
 from quorum.membership.observation import Situation
@@ -18,7 +22,9 @@ from quorum.membership.policy import (
     policy_of,
     usual,
 )
-from quorum.model import Configuration
+from quorum.membership.reconfiguration import Reseat, apply_change
+from quorum.model import Configuration, Seat
+from quorum.systems.build import build
 
 
 def situation(
@@ -105,6 +111,123 @@ def test_whatever_is_the_case_a_committee_is_made_of_members_and_not_below_the_f
     assert len(outside) <= 1 or set(found) <= fit, "nobody unfit has a seat that two who are fit could take"
 
 
+def weighing(asked: Situation, weights: dict[str, int], faults: int = 0, witnesses: str = "") -> Situation:
+    """The same situation with weights, T for them, and witnesses that are fit."""
+    pairs = tuple(sorted((node, weight) for node, weight in weights.items() if weight != 1))
+    present = replace(asked.configuration, weights=pairs, faults=faults, witnesses=tuple(witnesses))
+    return replace(asked, configuration=present, fit_witnesses=tuple(witnesses))
+
+
+def after(asked: Situation, voters: Iterable[str]) -> Configuration:
+    """The configuration in which these vote, as the change makes it."""
+    present, voting = asked.configuration, set(voters)
+    seats = [Seat(node) for node in sorted(voting - set(present.voters))]
+    seats += [Seat(node, "spare") for node in sorted(set(present.voters) - voting)]
+    return apply_change(present, Reseat(tuple(seats))) if seats else present
+
+
+def decides(asked: Situation, voters: Iterable[str]) -> bool:
+    """Whether those who are fit are enough once these vote."""
+    system = build(after(asked, voters))
+    fit = frozenset((*asked.fit, *asked.fit_witnesses))
+    return system.is_write_quorum(fit) and system.is_read_quorum(fit)
+
+
+def test_the_votes_are_counted_and_not_the_members() -> None:
+    """Six votes of five members are even: who has one of them is spare. Five votes of four are odd."""
+    five = situation("abcde", "abcde")
+    assert wanted(weighing(five, {"b": 2})) == "abcd"
+    four = situation("abcde", "abcd")
+    assert wanted(weighing(four, {"a": 2})) == "abcd"
+    assert wanted(weighing(four, dict.fromkeys("abcde", 3))) == "abc", "equal weights are as good as none"
+    assert wanted(weighing(four, {"a": 3, "b": 3, "c": 3, "d": 3, "e": 7})) == "abc", (
+        "the votes of e are not there"
+    )
+
+
+def test_whoever_has_more_than_a_single_vote_is_not_left_out_to_make_the_votes_odd() -> None:
+    heavy = {"a": 3, "b": 3, "c": 2, "d": 2}
+    assert wanted(weighing(situation("abcd", "abcd"), heavy)) == "abcd", "nobody is to spare"
+    assert wanted(weighing(situation("abcde", "abcde"), {"c": 2, "d": 2, "e": 2})) == "acde", "b has a single one"
+
+
+def test_a_fit_witness_makes_the_votes_odd_also_where_members_have_weights() -> None:
+    asked = situation("abcde", "abcd")
+    assert wanted(weighing(asked, {"a": 2, "b": 2})) == "abc"
+    assert wanted(weighing(asked, {"a": 2, "b": 2}, witnesses="w")) == "abcd"
+
+
+def test_the_committee_stays_where_the_fit_could_not_decide_in_the_one_that_they_would_fill() -> None:
+    """The votes of f and g are enough among those of all. Among five they would be too strong for T = 1, so that
+    all of the five would weigh the same, and two of five decide nothing."""
+    asked = weighing(situation("abcdefg", "fg", leader="f", floor=5), {"f": 6, "g": 2}, faults=1)
+    assert decides(asked, "abcdefg") and not decides(asked, "abcfg")
+    assert wanted(asked) == "abcdefg"
+
+
+def test_the_lightest_of_the_lost_fill_the_seats_that_nobody_fit_is_there_for() -> None:
+    asked = weighing(situation("abcdef", "def", leader="d", floor=5), {"a": 3, "e": 4})
+    assert wanted(asked) == "bcdef"
+
+
+WEIGHED = st.builds(
+    lambda weights, members, learners, fit, faults, floor, witness: weighing(
+        situation(
+            "".join(sorted(members)),
+            "".join(sorted(fit & (members | learners))),
+            "".join(sorted(learners - members)),
+            leader=min(fit & (members | learners) or members),
+            floor=floor,
+        ),
+        {node: weights[place] for place, node in enumerate("abcdefghi") if node in members | learners},
+        faults,
+        "w" * witness,
+    ),
+    st.lists(st.integers(1, 6), min_size=9, max_size=9),
+    LETTERS,
+    LETTERS,
+    LETTERS,
+    st.integers(0, 3),
+    st.integers(3, 6),
+    st.booleans(),
+)
+
+
+@given(asked=WEIGHED)
+def test_those_who_are_fit_can_decide_in_the_committee_that_is_wanted_if_they_can_in_any(asked: Situation) -> None:
+    """A change is decided by the present committee, too: so in any that they could get to."""
+    found = adaptive(asked)
+    assert len(found) >= min(floor_of(asked), len({*asked.configuration.voters, *asked.fit}))
+    if decides(asked, asked.configuration.voters):
+        assert decides(asked, found)
+
+
+@given(asked=WEIGHED)
+def test_who_is_left_out_for_the_number_is_missed_by_no_quorum(asked: Situation) -> None:
+    """Whatever the others survive together with it, they survive without it."""
+    found = set(adaptive(asked))
+    left = set(asked.fit) - found
+    if not left or (found == set(asked.configuration.voters) and not decides(asked, found | left)):
+        return  # the committee as it is
+    (spare,) = left
+    larger, smaller = build(after(asked, found | left)), build(after(asked, found))
+    others = sorted(found | set(asked.fit_witnesses))
+    for count in range(len(others) + 1):
+        for some in combinations(others, count):
+            if larger.is_write_quorum({*some, spare}):
+                assert smaller.is_write_quorum(set(some))
+
+
+@given(asked=WEIGHED)
+def test_a_committee_that_was_put_in_force_is_wanted_again_while_nothing_else_happens(asked: Situation) -> None:
+    for _ in range(3):
+        found = adaptive(asked)
+        if set(found) == set(asked.configuration.voters):
+            return
+        asked = replace(asked, configuration=after(asked, found))
+    pytest.fail("it goes on changing")
+
+
 def test_a_policy_of_the_users_own_is_taken_at_its_word() -> None:
     by_name = custom(lambda asked: sorted(asked.fit, reverse=True)[:3])
     assert by_name(situation("abcde", "abcde")) == tuple("cde")
@@ -119,7 +242,7 @@ def test_what_a_policy_of_the_users_own_may_not_ask_for_is_refused(answer: str, 
 
 
 def test_a_policy_that_raises_changes_nothing_and_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="ZeroDivisionError"):
+    with pytest.raises(ConfigurationError, match=r"ZeroDivisionError.*`quorum policy set`"):
         tuple(custom(lambda _: str(1 // 0))(situation("abc", "abc")))
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quorum.errors import ConfigurationError
+from quorum.errors import AlreadySo, ConfigurationError
 from quorum.membership.reconfiguration import (
     Admit,
     Change,
@@ -94,7 +94,6 @@ def test_a_learner_is_admitted_as_a_voter_by_promotion_of_either_name():
     [
         (Admit("n1"), "is a voter already"),
         (Admit("Not A Name"), "ids become file and certificate names"),
-        (Promote("n1"), "only a learner can be"),
         (Promote("n9"), "is no member"),
         (Demote("n5"), "only a voter can be"),
         (Evict(()), "nobody was named"),
@@ -109,6 +108,53 @@ def test_a_learner_is_admitted_as_a_voter_by_promotion_of_either_name():
 def test_what_makes_no_sense_is_refused_with_a_remedy(change: Change, said: str):
     with pytest.raises(ConfigurationError, match=said):
         apply_change(BASE, change)
+
+
+HELD_BASE = apply_change(apply_change(BASE, Demote("n3")), Admit("n6", "learner", "host:6"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Promote("n1"),
+        Demote("n3"),
+        Admit("n1"),
+        Admit("n5", "witness"),
+        Admit("n6", "learner"),
+        Admit("n6", "learner", "host:6"),
+        Admit("n4", "standby"),
+        SetPriority("n1", 1),
+        SetQuorums(),
+        SetWeight("n2", 1),
+        SetWeights((), 0),
+        SetPolicy("fixed"),
+        SetPolicy("fixed", floor=3, faults=0),
+    ],
+)
+def test_what_is_so_already_is_told_apart_from_what_cannot_be(change: Change):
+    with pytest.raises(AlreadySo, match="already"):
+        apply_change(HELD_BASE, change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Admit("n1", "witness"),
+        Admit("n1", "voter", "elsewhere:1"),
+        Admit("n1", "voter", "", 5),
+        Admit("n6", "standby"),
+        Admit("n4", "learner"),
+        Demote("n4"),
+        Promote("n5"),
+        Evict(("n9",)),
+        Replace("n2", "n1"),
+        Replace("n9", "n1"),
+    ],
+)
+def test_who_asks_for_something_else_than_there_is_does_not_hear_that_it_is_so(change: Change):
+    with pytest.raises(ConfigurationError) as caught:
+        apply_change(HELD_BASE, change)
+    assert not isinstance(caught.value, AlreadySo)
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b'{"change":"explode"}', b'{"change":"evict","nodes":1}', b"\xff"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from quorum.entry import decode_entry
@@ -11,11 +13,12 @@ from quorum.membership.recovery import (
     EPOCH_GAP,
     configuration_after,
     difference,
+    faults_borne,
     incarnation_here,
     number_of,
     recovery_entry,
 )
-from quorum.model import Configuration, Recovery, Seat, decode_configuration, encode_configuration
+from quorum.model import Configuration, Recovery, Seat, decode_configuration, encode_configuration, nodes_needed
 from quorum.systems.build import build
 
 PRESENT = Configuration(
@@ -48,7 +51,24 @@ def test_a_policy_goes_on_but_for_one_that_the_survivor_alone_cannot_have():
     adaptive = configuration_after(replace(PRESENT, policy="adaptive", floor=5, seats=seats), FIRST)
     assert (adaptive.policy, adaptive.floor, adaptive.seats) == ("adaptive", 5, ())
     committee = configuration_after(replace(PRESENT, policy="participation", faults=2), FIRST)
-    assert (committee.policy, committee.faults) == ("adaptive", 0)
+    assert (committee.policy, committee.faults) == ("adaptive", 2)
+
+
+def test_t_stays_what_was_agreed_or_becomes_what_is_asked_for_and_is_borne_as_members_come():
+    """Else a cluster that has its members again would tolerate nothing until somebody sets it."""
+    present = replace(PRESENT, faults=2)
+    assert configuration_after(present, FIRST).faults == 2
+    assert [configuration_after(present, FIRST, asked).faults for asked in (0, 1, 2)] == [0, 1, 2]
+    with pytest.raises(ConfigurationError, match=r"2T\+1 = 7"):
+        configuration_after(present, FIRST, 3)  # of six
+    assert [faults_borne(voters, 2) for voters in range(1, 8)] == [0, 0, 1, 1, 2, 2, 2]
+
+
+@given(voters=st.integers(1, 30), faults=st.integers(0, 10))
+def test_what_is_borne_of_t_leaves_a_majority_and_one_more_would_not_or_was_not_agreed(voters: int, faults: int):
+    borne = faults_borne(voters, faults)
+    assert voters >= nodes_needed(borne, "crash")
+    assert borne == faults or voters < nodes_needed(borne + 1, "crash")
 
 
 def test_its_epoch_is_above_all_that_a_lost_quorum_can_have_decided_since_clients_believe_the_newest():

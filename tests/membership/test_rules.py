@@ -117,6 +117,29 @@ RULES = (
         test_policy.test_the_floor_is_what_was_configured_and_three_at_least,
     ),
     Rule(
+        "votes are counted, and not members",
+        policy,
+        "_spare",
+        lambda situation, everyone, fit: None if len(fit) % 2 else fit[-1],
+        test_policy.test_the_votes_are_counted_and_not_the_members,
+    ),
+    Rule(
+        "who is not single is not left out",
+        policy,
+        "_spare",
+        lambda situation, everyone, fit: (
+            fit[-1] if sum(policy._votes(situation, everyone).values()) % 2 == 0 else None
+        ),
+        test_policy.test_whoever_has_more_than_a_single_vote_is_not_left_out_to_make_the_votes_odd,
+    ),
+    Rule(
+        "no committee in which the fit could not decide",
+        policy,
+        "_could_decide",
+        lambda situation, voters: True,
+        test_policy.test_the_committee_stays_where_the_fit_could_not_decide_in_the_one_that_they_would_fill,
+    ),
+    Rule(
         "odd sizes are preferred",
         test_policy,
         "adaptive",
@@ -171,6 +194,13 @@ RULES = (
         "HELD",
         "demoted",
         test_adaptation.test_whom_an_operator_demotes_stays_out_until_an_operator_promotes_it,
+    ),
+    Rule(
+        "who did not catch up is not chosen again soon",
+        Health,
+        "fall_short",
+        lambda self, now_us: self._become(False, "behind", now_us),
+        test_health.test_who_did_not_catch_up_is_out_at_once_and_waits_twice_as_long_each_time,
     ),
     Rule(
         "a witness counts only where it makes the votes odd",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from random import Random
 
 import pytest
 
@@ -14,9 +15,13 @@ from quorum.apps.state_machine import Notice
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Buffer, encode_entry
 from quorum.errors import ConfigurationError, NoQuorum, NotLeader, Overloaded, QuorumError
 from quorum.header import Batch, Header
-from quorum.membership.reconfiguration import Admit, encode_change
+from quorum.membership.reconfiguration import Admit, apply_change, encode_change
+from quorum.model import Configuration
 from quorum.protocols import events
 from quorum.protocols.pbft.replica import PbftReplica
+from quorum.protocols.raft.replica import RaftReplica
+from quorum.protocols.raft.settings import Settings
+from quorum.protocols.raft.state import ELECTION
 from quorum.runtime import messages, signed_requests
 from quorum.runtime.gateway import Gateway
 from quorum.runtime.messages import (
@@ -136,6 +141,40 @@ def test_a_committee_whose_members_may_lie_is_given_no_event_that_it_does_not_ta
     for message, body in ((ChangeRequest(1), encode_change(Admit("n5"))), (TransferRequest(1, None), b"")):
         assert "Ask a cluster of crash mode" in failure_of(node.ask(message, body)).text
     node.world.driver.run()
+
+
+class Alone:
+    """A Raft replica that leads itself."""
+
+    def __init__(self) -> None:
+        self.replica = RaftReplica("n1", Random(1), Settings())
+        self.step(events.Started(1, events.Durable(), Configuration(1, ("n1",))))
+        self.store()
+        self.step(events.TimerFired(5_000_000, ELECTION))
+        self.store()
+        self.store()
+
+    def step(self, event: events.Event) -> None:
+        self.replica.step(event)
+
+    def store(self) -> None:
+        self.step(events.Stored(5_000_000, self.replica.state.persists))
+
+
+def test_what_is_so_already_is_told_apart_and_only_once_it_is_decided() -> None:
+    node, alone = Node(), Alone()
+    node.world.driver.replica = alone.replica
+    admit = encode_change(Admit("n2", "standby", "10.0.0.2:1"))
+    target = apply_change(alone.replica.configuration, Admit("n2", "standby", "10.0.0.2:1"))
+    alone.step(events.ChangeProposed(5_000_000, 1, target))
+    assert alone.replica.configuration.learners == ("n2",)
+    for dry in (False, True):
+        assert failure_of(node.ask(ChangeRequest(1, dry), admit)).code == messages.OVERLOADED, "it may be undone"
+    alone.store()
+    for dry in (False, True):
+        failure = failure_of(node.ask(ChangeRequest(1, dry), admit))
+        assert (failure.code, "is a learner already" in failure.text) == (messages.ALREADY_SO, True)
+    assert failure_of(node.ask(ChangeRequest(1), encode_change(Admit("n2", "witness")))).code == messages.REFUSED
 
 
 @pytest.mark.parametrize("app", [1, SESSIONS], ids=["a batch", "closing"])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
+from quorum.entry import Buffer
 from quorum.membership.health import HELD, UNREACHABLE
 from quorum.membership.observation import Limits, Situation
 from quorum.membership.reconfiguration import Admit, Demote, encode_change
 from quorum.model import Configuration, NodeId
 from quorum.protocols.events import TickWanted
+from quorum.protocols.raft.messages import AppendReply
 from quorum.runtime.messages import ChangeRequest
 from quorum.sim.campaign import Plan, run_seed
 from quorum.sim.churn import Operator
@@ -194,6 +197,39 @@ def test_whom_an_operator_demotes_is_not_taken_back() -> None:
     seat = present.seat(node)
     assert seat is not None and seat.reason == HELD and node not in present.voters
     assert len(present.voters) == 3, "odd again"
+
+
+class Stuck(World):
+    """`stuck` answers as soon as anybody, and says that it stores no more than it did."""
+
+    stuck, stores = "", 0
+
+    def deliver(self, source: NodeId, to: NodeId, message: object, attached: tuple[Buffer, ...]) -> None:
+        if source == self.stuck and isinstance(message, AppendReply):
+            message = replace(message, index=min(message.index, self.stores))
+        super().deliver(source, to, message, attached)
+
+
+def test_a_standby_that_is_heard_and_never_catches_up_keeps_its_seat_from_nobody_else() -> None:
+    world = Stuck(1, Configuration(1, names(7), policy="participation", faults=3), limits=SOON)
+    world.boot()
+    assert world.run_until(lambda: world.leader() is not None, 10 * S)
+    world.run(world.now_us + 6 * S)
+    committee = decided(world).voters
+    stuck, other = sorted(set(names(7)) - set(committee))
+    leader = world.leader()
+    assert leader is not None and len(committee) == 5, "n = N-T+1"
+    state = world.nodes[leader].replica.state  # type: ignore[union-attr]
+    gone = next(name for name in committee if name != leader)
+    world.crash(gone)
+    world.run(world.now_us + S)
+    world.stuck, world.stores = stuck, state.commit_index
+    assert decides(world)
+    assert world.run_until(lambda: state.pending_change is not None, 5 * S)
+    assert state.pending_change is not None and state.pending_change.arriving == {stuck}
+    world.run(world.now_us + 6 * S)
+    assert set(decided(world).voters) == set(committee) - {gone} | {other}
+    assert decides(world)
 
 
 @pytest.mark.parametrize("policy", ["adaptive", "participation"])

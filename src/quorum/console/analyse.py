@@ -195,11 +195,9 @@ def analyse(
         draw(asked, policies_of(policy, model), plot)
     if as_json:
         facts = [row.facts() for row in rows]
-        print_json(
-            facts[0] | {"notes": notes_of(rows)}
-            if policy is not None
-            else {"policies": facts, "notes": notes_of(rows)}
-        )
+        told = facts[0] if policy is not None else {"policies": facts}
+        drawn = {} if plot is None else {"plot": str(plot)}
+        print_json(told | {"notes": notes_of(rows)} | drawn)
         return
     for line in lines_of(rows):
         click.echo(line)

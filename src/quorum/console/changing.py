@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from quorum.console.command import print_json
 from quorum.console.decides import decides_of
 from quorum.console.inquiry import NOTICE_S, ask_all, leader_of, no_quorum, refuse_discretion, waiting_line
-from quorum.errors import NotLeader, OutcomeUnknown, Overloaded
+from quorum.errors import AlreadySo, NotLeader, OutcomeUnknown, Overloaded
 from quorum.membership.reconfiguration import Change
 from quorum.model import Configuration
 from quorum.runtime.connect import Place, at_config
@@ -25,19 +25,40 @@ RETRY_S = 0.3
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would follow, or why not, and change nothing.")
 
 
-def change_members(path: Path, change: Change, timeout: float) -> NodeStatus:
-    """Ask the leader for a change, and wait until it is decided; the leader's view of it afterwards."""
+NOTHING = "nothing had to change"
+"""What is said where all was as it was asked to be: that is done, too, exit 0."""
+
+
+class Outcome(NamedTuple):
+    """The leader's view after a change, and whether it `changed` anything: not where it was so already."""
+
+    leader: NodeStatus
+    changed: bool
+
+    def told(self, done: str, already: str) -> str:
+        """What a person is told: `done`, or that it was so already."""
+        what = done if self.changed else f"{NOTHING}: {already}"
+        return f"{what}, epoch {self.leader.epoch}"
+
+
+def change_members(path: Path, change: Change, timeout: float) -> Outcome:
+    """Ask the leader for a change, and wait until it is decided."""
     place = at_config(path)
 
-    async def act() -> NodeStatus:
-        await at_leader(place, timeout, lambda connection: connection.change(change))
-        return await ask_leader(place, timeout)
+    async def act() -> Outcome:
+        changed = True
+        try:
+            await at_leader(place, timeout, lambda connection: connection.change(change))
+        except AlreadySo:
+            changed = False
+        return Outcome(await ask_leader(place, timeout), changed)
 
     return asyncio.run(act())
 
 
 def preview(path: Path, change: Change, timeout: float, as_json: bool) -> None:
-    """Show what a change would lead to, and change nothing. Raises RequestRefused where it would be refused."""
+    """Show what a change would lead to, and change nothing. Raises RequestRefused where it would be refused;
+    what is so already is told, and is no refusal."""
     place = at_config(path)
 
     async def act() -> Configuration:
@@ -49,7 +70,14 @@ def preview(path: Path, change: Change, timeout: float, as_json: bool) -> None:
         await at_leader(place, timeout, ask)
         return found[-1]
 
-    following = asyncio.run(act())
+    try:
+        following = asyncio.run(act())
+    except AlreadySo as error:
+        if as_json:
+            print_json({"changed": False, "already": str(error)})
+        else:
+            click.echo(f"nothing was changed, and nothing would be: {error}")
+        return
     if as_json:
         print_json(facts_of(following) | {"changed": False})
         return

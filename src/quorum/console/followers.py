@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from quorum.console.changing import NOTHING
 from quorum.console.command import print_json
 from quorum.console.inquiry import ask_all
 from quorum.console.present import present_of
@@ -26,7 +27,15 @@ BEGIN_S = 10.0
 
 
 def add_follower(path: Path, node: str, address: str | None, start: bool | None, as_json: bool) -> None:
-    """A node is written into the files, and follows; a committee that names it gives it a vote."""
+    """A node is written into the files, and follows; a committee that names it gives it a vote. One that is there
+    as it is asked for stays as it is."""
+    known = next((member for member in load_cluster(path).members if member.id == node), None)
+    if known is not None and known.role == "learner" and address in (None, str(known.listen)):
+        if as_json:
+            print_json({"changed": False, "node": node, "role": "learner", "address": str(known.advertise)})
+        else:
+            click.echo(f"{NOTHING}: {node} is a learner at {known.advertise} already, in {path}")
+        return
     after = add_member(path, node, "learner", address)
     if start or (start is None and runs_here(path, node)):
         local = LocalCluster(path)
@@ -43,7 +52,7 @@ def add_follower(path: Path, node: str, address: str | None, start: bool | None,
         )
     where = str(after.member(node).advertise)
     if as_json:
-        print_json({"node": node, "role": "learner", "address": where})
+        print_json({"changed": True, "node": node, "role": "learner", "address": where})
         return
     click.echo(f"{node} is a learner at {where}, in {path}")
     click.echo("restart the members one after the other with this file, so that they reach it; then:")
@@ -74,7 +83,7 @@ def evict_followers(path: Path, nodes: tuple[str, ...], as_json: bool) -> None:
         )
     strike_out(path, nodes)
     if as_json:
-        print_json({"evicted": nodes})
+        print_json({"changed": True, "evicted": nodes})
     else:
         click.echo(f"{', '.join(nodes)} taken out of {path}")
         click.echo("restart the members one after the other with this file, so that they dial it no more")

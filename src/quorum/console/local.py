@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 
@@ -75,7 +76,11 @@ def up(folder: Path, nodes: int | None, model: str | None, insecure: bool, timeo
                 cluster.first_start_done()
         finally:
             cluster.let_go()
-    _report(cluster, started, answers, failed, waiting, as_json)
+    report = Report(cluster, started, answers, failed, waiting)
+    if as_json:
+        print_json(_report_facts(report))
+    else:
+        _tell(report)
     if failed:
         raise AnswerNo
 
@@ -134,21 +139,22 @@ async def wait_until_ready(
             there = f"{leader.node} is the {leader.role}, and {needed_text(answers, place)} to decide"
             show(f"waiting until all {len(running)} that run are ready: {late} ({there})")
         elif is_late or not running or (stopped and not system.reads.contains(set(running))):
-            raise _not_started(stopped, answers, place) if stopped else no_quorum(answers, place)
+            raise _not_started(cluster, stopped, answers, place) if stopped else no_quorum(answers, place)
         else:
             show(waiting_line(answers, place))
         await asyncio.sleep(POLL_S)
 
 
-def _not_started(stopped: dict[str, str], answers: Answers, place: Place) -> NoQuorum:
-    """What to say where nodes that were started have stopped, and nobody leads: each reason once."""
+def _not_started(cluster: LocalCluster, stopped: dict[str, str], answers: Answers, place: Place) -> NoQuorum:
+    """What to say where nodes that were started have stopped, and nobody leads: each reason once. A cluster that
+    never had a leader has nothing to lose."""
     by_reason: dict[str, list[str]] = {}
     for node, reason in stopped.items():
         by_reason.setdefault(reason.removeprefix("Error: "), []).append(node)
     reasons = " ".join(f"{', '.join(nodes)}: {reason}" for reason, nodes in by_reason.items())
     heard = f"{len(answering(answers))} of {len(answers)} nodes answer, {needed_text(answers, place)}"
     who = f"no {orderer(answers, place)} answers: {heard}"
-    lost = " ".join(("", lost_text(answers, place))).rstrip()
+    lost = "" if cluster.never_led else " ".join(("", lost_text(answers, place))).rstrip()
     return NoQuorum(
         f"the cluster was to be started, but {', '.join(stopped)} stopped, and {who}. {reasons} "
         f"Repair that, then run `quorum up` again; node.log beside each node.toml says more.{lost}",
@@ -172,75 +178,108 @@ def not_ready(answers: Answers, running: Collection[str], goal: int) -> dict[str
     return found
 
 
-def _report(
-    cluster: LocalCluster,
-    started: tuple[str, ...],
-    answers: Answers,
-    failed: dict[str, str],
-    waiting: dict[str, str],
-    as_json: bool,
-) -> None:
-    pids = cluster.running()
-    leader = leader_of(answers)
-    config = cluster.config
-    policy = leader.policy if leader is not None else config.policy
-    tolerance = tolerance_of(config)
-    insecure = next(iter(cluster.nodes.values())).config.insecure
-    url = SCHEME + ",".join(str(member.advertise) for member in config.members)
-    if as_json:
-        print_json(
-            {
-                "cluster": config.cluster_id,
-                "config": str(cluster.path),
-                "url": url,
-                "tls": None if insecure else str(cluster.folder / "keys"),
-                "model": config.model,
-                "policy": policy,
-                **tolerance.facts(),
-                "leader": leader.node if leader else None,
-                "started": list(started),
-                "failed": failed,
-                "not_ready": waiting,
-                "nodes": {
-                    node: {
-                        "address": str(config.member(node).advertise),
-                        "pid": pids.get(node),
-                        "pid_file": str(local.pid_file),
-                        "log": str(local.log_file),
-                    }
-                    for node, local in cluster.nodes.items()
-                },
+class Report(NamedTuple):
+    """What `up` came to: which nodes it started, what all answer, and which stopped or are not ready, and why."""
+
+    cluster: LocalCluster
+    started: tuple[str, ...]
+    answers: Answers
+    failed: dict[str, str]
+    waiting: dict[str, str]
+
+    @property
+    def leader(self) -> str | None:
+        """Who leads, if somebody does."""
+        leader = leader_of(self.answers)
+        return None if leader is None else leader.node
+
+    @property
+    def policy(self) -> str:
+        """The policy in force, or where nobody leads that of the file."""
+        leader = leader_of(self.answers)
+        return self.cluster.config.policy if leader is None else leader.policy
+
+    @property
+    def insecure(self) -> bool:
+        """Whether its nodes speak plain text."""
+        return next(iter(self.cluster.nodes.values())).config.insecure
+
+    @property
+    def url(self) -> str:
+        """How clients reach it."""
+        return SCHEME + ",".join(str(member.advertise) for member in self.cluster.config.members)
+
+
+def _report_facts(report: Report) -> dict[str, Any]:
+    """For programs."""
+    cluster, config, pids = report.cluster, report.cluster.config, report.cluster.running()
+    return {
+        "cluster": config.cluster_id,
+        "config": str(cluster.path),
+        "url": report.url,
+        "tls": None if report.insecure else str(cluster.folder / "keys"),
+        "model": config.model,
+        "policy": report.policy,
+        **tolerance_of(config).facts(),
+        "leader": report.leader,
+        "started": list(report.started),
+        "failed": report.failed,
+        "not_ready": report.waiting,
+        "nodes": {
+            node: {
+                "address": str(config.member(node).advertise),
+                "pid": pids.get(node),
+                "pid_file": str(local.pid_file),
+                "log": str(local.log_file),
             }
-        )
-        return
-    if not started:
-        click.echo(f"the cluster in {cluster.folder} is running already")
-    elif len(started) < len(cluster.nodes):
-        click.echo(f"started again: {', '.join(started)}")
-    fails = "lie" if config.model == "byzantine" else "crash"
-    click.echo(
-        f"cluster {config.cluster_id}: {len(config.members)} nodes, model {config.model}, policy {policy}, "
-        f"up to {tolerance.faults} may {fails}, {'plain text' if insecure else 'mutual TLS'}"
-    )
-    if adaptivity := tolerance.adaptivity(policy):
-        click.echo(f"quorum {tolerance.quorum or 'by cluster.toml'}; {adaptivity}")
-    for node, local in cluster.nodes.items():
-        role = ", leader" if leader is not None and leader.node == node else ""
-        state = f"pid {pids[node]}{role}" if node in pids else "stopped"
-        click.echo(f"  {node:<6} {config.member(node).advertise!s:<22} {state:<20} {local.pid_file}")
-    click.echo(f"reach it by   --config {cluster.path} (or QUORUM_CONFIG; in this folder nothing is needed)")
-    tls = "" if insecure else f', tls="{cluster.folder / "keys"}"'
-    place = f'"{url}"{tls}' if not insecure or config.model == "crash" else f'config="{cluster.path}"'
-    click.echo(f"from Python   quorum.connect({place})")
-    click.echo(f"stop it by    quorum down --folder {cluster.folder}")
-    for reason, stopped in _by_reason(failed).items():
+            for node, local in cluster.nodes.items()
+        },
+    }
+
+
+def _tell(report: Report) -> None:
+    """For people: what runs, how to reach it, and what went wrong."""
+    _tell_cluster(report)
+    _tell_ways(report)
+    for reason, stopped in _by_reason(report.failed).items():
         who = f"{', '.join(stopped)} {'was' if len(stopped) == 1 else 'were'}"
         click.echo(f"{who} started, but stopped. {reason}", err=True)
-    for node, why in waiting.items():
+    for node, why in report.waiting.items():
         click.echo(f"{node} runs, but {why}. Look with `quorum status`.", err=True)
-    if failed:
-        others = "The other nodes run on" if pids else "No node runs"
+    if report.failed:
+        others = "The other nodes run on" if report.cluster.running() else "No node runs"
         click.echo(f"{others}. Repair this, then run `quorum up` again.", err=True)
+
+
+def _tell_cluster(report: Report) -> None:
+    cluster, config, pids = report.cluster, report.cluster.config, report.cluster.running()
+    tolerance = tolerance_of(config)
+    if not report.started:
+        click.echo(f"the cluster in {cluster.folder} is running already")
+    elif len(report.started) < len(cluster.nodes):
+        click.echo(f"started again: {', '.join(report.started)}")
+    fails = "lie" if config.model == "byzantine" else "crash"
+    click.echo(
+        f"cluster {config.cluster_id}: {len(config.members)} nodes, model {config.model}, policy {report.policy}, "
+        f"up to {tolerance.faults} may {fails}, {'plain text' if report.insecure else 'mutual TLS'}"
+    )
+    if adaptivity := tolerance.adaptivity(report.policy):
+        click.echo(f"quorum {tolerance.quorum or 'by cluster.toml'}; {adaptivity}")
+    for node, local in cluster.nodes.items():
+        role = ", leader" if node == report.leader else ""
+        state = f"pid {pids[node]}{role}" if node in pids else "stopped"
+        click.echo(f"  {node:<6} {config.member(node).advertise!s:<22} {state:<20} {local.pid_file}")
+
+
+def _tell_ways(report: Report) -> None:
+    """How it is reached, and stopped."""
+    cluster, insecure = report.cluster, report.insecure
+    click.echo(f"reach it by   --config {cluster.path} (or QUORUM_CONFIG; in this folder nothing is needed)")
+    tls = "" if insecure else f', tls="{cluster.folder / "keys"}"'
+    by_url = not insecure or cluster.config.model == "crash"
+    place = f'"{report.url}"{tls}' if by_url else f'config="{cluster.path}"'
+    click.echo(f"from Python   quorum.connect({place})")
+    click.echo(f"stop it by    quorum down --folder {cluster.folder}")
 
 
 def _by_reason(failed: dict[str, str]) -> dict[str, list[str]]:

@@ -9,7 +9,16 @@ from typing import Any, Literal
 import click
 
 from quorum.console import committee_members
-from quorum.console.changing import DRY_RUN, RETRY_S, ask_leader, at_leader, change_members, preview
+from quorum.console.changing import (
+    DRY_RUN,
+    NOTHING,
+    RETRY_S,
+    Outcome,
+    ask_leader,
+    at_leader,
+    change_members,
+    preview,
+)
 from quorum.console.command import CONFIG, command, plain, print_json, seconds_option
 from quorum.console.decides import decides_by
 from quorum.console.followers import add_follower, evict_followers, runs_here, strike_out
@@ -136,13 +145,15 @@ def _state(leader: NodeStatus, node: str, behind: int) -> str:
     return "in step" if behind < IN_STEP_ENTRIES else "behind"
 
 
-def _show(leader: NodeStatus, as_json: bool, done: str = "") -> None:
+def _show(leader: NodeStatus, as_json: bool, done: str = "", changed: bool | None = None) -> None:
+    """The members, below what was done; `changed` is told to programs where something was asked for."""
     rows, decides = rows_of(leader), decides_by(leader)
     if as_json:
         facts = {"cluster": leader.cluster, "epoch": leader.epoch, "leader": leader.node, "term": leader.term}
         facts |= {"incarnation": leader.incarnation, "recovered": leader.recovered}
         facts |= {"reads": leader.reads, "writes": leader.writes, "decides": decides}
-        print_json(facts | {"members": rows})
+        asked = {} if changed is None else {"changed": changed}
+        print_json(facts | asked | {"members": rows})
         return
     from rich import box
     from rich.console import Console
@@ -168,6 +179,10 @@ def _show(leader: NodeStatus, as_json: bool, done: str = "") -> None:
     console.print(table)
     if leader.recovered is not None:
         click.echo(plain(recovered_line(leader.recovered)))
+
+
+def _show_outcome(outcome: Outcome, as_json: bool, done: str, already: str) -> None:
+    _show(outcome.leader, as_json, outcome.told(done, already), outcome.changed)
 
 
 # Changing.
@@ -231,6 +246,18 @@ def admit(
         new = "learner" if role == "standby" else role or "voter"
         kept = next((member.role for member in before.members if member.id == old), new)
         known = {m.id: str(m.advertise) for m in add_member(path, node, kept, address).members}
+    _start(path, node, start)
+    where = _where(path, node, address, known, timeout)
+    change: Change = Admit(node, role or "voter", where) if old is None else Replace(old, node, where)
+    outcome = change_members(path, change, timeout)
+    if old is not None:
+        strike_out(path, (old,))
+    is_now = _role(outcome.leader, node)
+    _show_outcome(outcome, as_json, f"{node} is a {is_now}", f"{node} is a {is_now} already")
+
+
+def _start(path: Path, node: str, start: bool | None) -> None:
+    """Start the process of a node that joins, where that is wanted and it does not run; else say how."""
     if start or (start is None and runs_here(path, node)):
         local = LocalCluster(path)
         if local.pid(node) is None:
@@ -242,12 +269,13 @@ def admit(
             f"quorum node --config {path.parent / node / NODE_FILE} --join",
             err=True,
         )
+
+
+def _where(path: Path, node: str, address: str | None, known: dict[str, str], timeout: float) -> str:
+    """The address to tell the leader; "" for a member that is where cluster.toml says: the log need not."""
     where = address or known[node]
-    change: Change = Admit(node, role or "voter", where) if old is None else Replace(old, node, where)
-    leader = change_members(path, change, timeout)
-    if old is not None:
-        strike_out(path, (old,))
-    _show(leader, as_json, f"{node} is a {_role(leader, node)}, epoch {leader.epoch}")
+    leader = asyncio.run(ask_leader(at_config(path), timeout))
+    return "" if node in leader.members and leader.addresses.get(node) == where else where
 
 
 def _preview_admission(
@@ -263,8 +291,8 @@ def _preview_admission(
     """What the change would lead to; no file is written, and no address is looked for."""
     if cluster.model == "byzantine":
         raise ConfigurationError(DRY_ELSEWHERE)
-    known = {member.id: str(member.advertise) for member in cluster.members}
-    where = address or known.get(node, "127.0.0.1:1")
+    known = {node: "127.0.0.1:1"} | {member.id: str(member.advertise) for member in cluster.members}
+    where = _where(path, node, address, known, timeout)
     preview(
         path, Admit(node, role or "voter", where) if old is None else Replace(old, node, where), timeout, as_json
     )
@@ -291,15 +319,16 @@ def evict(nodes: tuple[str, ...], config: Path | None, timeout: float, dry_run: 
         preview(path, Evict(nodes), timeout, as_json)
         return
     try:
-        leader = change_members(path, Evict(nodes), timeout)
+        outcome = change_members(path, Evict(nodes), timeout)
     except RequestRefused:
         leader = asyncio.run(ask_leader(at_config(path), timeout))
         listed = {member.id for member in load_cluster(path).members}
         if set(nodes) & set(leader.members) or not set(nodes) <= listed:
             raise
+        outcome = Outcome(leader, True)
         # They were evicted before, by a command that did not hear of it: the file is still to be put right.
     strike_out(path, nodes)
-    _show(leader, as_json, f"{', '.join(nodes)} evicted, epoch {leader.epoch}")
+    _show_outcome(outcome, as_json, f"{', '.join(nodes)} evicted", "")
 
 
 @command("promote", "quorum promote n6")
@@ -313,8 +342,8 @@ def promote(node: str, config: Path | None, timeout: float, dry_run: bool, as_js
     if dry_run:
         preview(path, Promote(node), timeout, as_json)
         return
-    leader = change_members(path, Promote(node), timeout)
-    _show(leader, as_json, f"{node} is a voter, epoch {leader.epoch}")
+    outcome = change_members(path, Promote(node), timeout)
+    _show_outcome(outcome, as_json, f"{node} is a voter", f"{node} is a voter already")
 
 
 @command("demote", "quorum demote n5")
@@ -328,8 +357,8 @@ def demote(node: str, config: Path | None, timeout: float, dry_run: bool, as_jso
     if dry_run:
         preview(path, Demote(node), timeout, as_json)
         return
-    leader = change_members(path, Demote(node), timeout)
-    _show(leader, as_json, f"{node} is a learner, epoch {leader.epoch}")
+    outcome = change_members(path, Demote(node), timeout)
+    _show_outcome(outcome, as_json, f"{node} is a learner", f"{node} is a learner already")
 
 
 @command("prefer", "quorum prefer n1 5")
@@ -344,8 +373,8 @@ def prefer(node: str, priority: int, config: Path | None, timeout: float, dry_ru
     if dry_run:
         preview(path, SetPriority(node, priority), timeout, as_json)
         return
-    leader = change_members(path, SetPriority(node, priority), timeout)
-    _show(leader, as_json, f"{node} has priority {priority}, epoch {leader.epoch}")
+    outcome = change_members(path, SetPriority(node, priority), timeout)
+    _show_outcome(outcome, as_json, f"{node} has priority {priority}", f"{node} has priority {priority} already")
 
 
 @command("quorums", "quorum quorums --writes 'choose(2, n1, n2, n3, n4)' --reads 'choose(3, n1, n2, n3, n4)'")
@@ -365,8 +394,8 @@ def quorums(reads: str, writes: str, config: Path | None, timeout: float, dry_ru
     if dry_run:
         preview(path, SetQuorums(reads, writes), timeout, as_json)
         return
-    leader = change_members(path, SetQuorums(reads, writes), timeout)
-    _show(leader, as_json, f"the quorums have changed, epoch {leader.epoch}")
+    outcome = change_members(path, SetQuorums(reads, writes), timeout)
+    _show_outcome(outcome, as_json, "the quorums have changed", "these sets decide already")
 
 
 @command("transfer", "quorum transfer n2")
@@ -383,11 +412,18 @@ def transfer(node: str | None, config: Path | None, timeout: float, dry_run: boo
     if dry_run:
         _show_successor(asyncio.run(ask_leader(place, timeout)), node, as_json)
         return
-    _show(asyncio.run(_transfer(place, node, timeout)), as_json)
+    leader, changed = asyncio.run(_transfer(place, node, timeout))
+    _show(leader, as_json, "" if changed else f"{NOTHING}: {leader.node} leads already", changed)
 
 
 def _show_successor(leader: NodeStatus, node: str | None, as_json: bool) -> None:
     """Who would lead. Raises ConfigurationError for a node that may not."""
+    if node == leader.node:
+        if as_json:
+            print_json({"changed": False, "leader": node, "would_lead": node, "behind": 0})
+        else:
+            click.echo(f"nothing was changed, and nothing would be: {node} leads already")
+        return
     may = [other for other in leader.voters if other != leader.node and leader.priorities.get(other, 1) > 0]
     if not may or (node is not None and node not in may):
         who = f"{node[:80]} was" if node is not None else "another node was"
@@ -404,14 +440,16 @@ def _show_successor(leader: NodeStatus, node: str | None, as_json: bool) -> None
         click.echo(f"nothing was changed; {chosen} would lead after {leader.node}, and lacks {behind} entries now")
 
 
-async def _transfer(place: Place, node: str | None, timeout: float) -> NodeStatus:
+async def _transfer(place: Place, node: str | None, timeout: float) -> Outcome:
     before = await ask_leader(place, timeout)
+    if node == before.node:
+        return Outcome(before, False)
     await at_leader(place, timeout, lambda connection: connection.transfer(node))
     deadline = asyncio.get_running_loop().time() + timeout
     while True:
         leader = await ask_leader(place, timeout)
         if leader.node == node or (node is None and leader.node != before.node):
-            return leader
+            return Outcome(leader, True)
         if asyncio.get_running_loop().time() >= deadline:
             raise OutcomeUnknown(
                 f"leadership was to move to {node or 'another node'}, but {leader.node} leads. See whether the "

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from quorum.console.changing import DRY_RUN, ask_leader, change_members, preview
+from quorum.console.changing import DRY_RUN, NOTHING, ask_leader, change_members, preview
 from quorum.console.command import CONFIG, Group, command, print_json, seconds_option
 from quorum.console.decides import decides_by
 from quorum.console.modes import POLICY, crash_only
@@ -61,16 +61,22 @@ def set_policy(
 ) -> None:
     """Let another policy choose who votes. It is an entry in the log, and holds for every later leader.
 
-    fixed: nobody is put in or out without a command. adaptive: all who are well vote, an odd number, never fewer
-    than the floor. participation: n = N-T+1 vote, and standbys replace who is lost. custom: the function in
-    cluster.toml.
+    fixed: nobody is put in or out without a command. adaptive: all who are well vote, with an odd number of votes,
+    never fewer than the floor. participation: n = N-T+1 vote, and standbys replace who is lost. custom: the
+    function in cluster.toml.
     """
     path = crash_only(config, "another policy was asked for", POLICY)
     change = SetPolicy(name, floor, faults)
     if dry_run:
         preview(path, change, timeout, as_json)
         return
-    _tell(change_members(path, change, timeout), as_json)
+    leader, changed = change_members(path, change, timeout)
+    if as_json:
+        print_json(told(leader) | {"changed": changed})
+        return
+    if not changed:
+        click.echo(f"{NOTHING}: that policy is in force already")
+    _tell(leader, as_json)
 
 
 policy.add_command(show)

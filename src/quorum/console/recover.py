@@ -17,8 +17,8 @@ from quorum.console.modes import crash_only
 from quorum.console.recovered import recovered_line
 from quorum.console.recovery_plan import draw_plan, plan_facts
 from quorum.console.verify_data import progress_bar, unlogged
-from quorum.errors import QuorumError, RequestRefused
-from quorum.membership.recovery import number_of
+from quorum.errors import ConfigurationError, QuorumError, RequestRefused
+from quorum.membership.recovery import faults_after, number_of
 from quorum.membership.survivors import Assessment, Survivor, assess, newest_incarnation
 from quorum.model import Recovery
 from quorum.runtime.config import ClusterConfig, load_cluster
@@ -49,6 +49,7 @@ STEPS = {
     help="A further data folder, as one brought here from another machine. May be repeated.",
 )
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and change nothing.")
+@click.option("--faults", type=click.IntRange(0), help="T, the losses to be tolerated.  [default: as before]")
 @click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 @click.option("--by", help="Who does this, for the record.  [default: user@host]")
 @seconds_option("--timeout", STATUS_TIMEOUT_S, "Seconds to wait for the answers of nodes that run.")
@@ -56,6 +57,7 @@ def recover(
     config: Path | None,
     folders: tuple[Path, ...],
     dry_run: bool,
+    faults: int | None,
     yes: bool,
     by: str | None,
     timeout: float,
@@ -64,8 +66,8 @@ def recover(
     """Let a cluster that lost its quorum for good go on from one survivor, the most advanced one. In crash mode.
 
     What a lost quorum acknowledged beyond that survivor's log is lost. The survivor becomes the only voter of a
-    new incarnation of the cluster; all others are given up, and refused if they come back. Exit 1 where a quorum
-    decides, or would if its nodes were started.
+    new incarnation of the cluster; all others are given up, and refused if they come back. T stays as it was, and
+    is borne as far as new members allow. Exit 1 where a quorum decides, or would if its nodes were started.
     """
     path = crash_only(config, "the cluster was to be recovered from one survivor", LIARS)
     if as_json and not (yes or dry_run):
@@ -77,14 +79,17 @@ def recover(
     found = _look(path, cluster, answers, folders, as_json)
     begun = _begun(found, cluster)
     if begun is not None:
+        _check_entered(begun, faults)
         _finish(path, cluster, begun, dry_run, yes, as_json)
         return
     assessment = _assess(found, answers, cluster)
+    following = faults_after(assessment.best.configuration, faults)
+    plan = (cluster, assessment, found, answers, following)
     if not as_json:
-        draw_plan(cluster, assessment, found, answers)
+        draw_plan(*plan)
     if dry_run:
         if as_json:
-            print_json(plan_facts(cluster, assessment, found, answers) | {"recovered": None, "copy": None})
+            print_json(plan_facts(*plan) | {"recovered": None, "copy": None})
         else:
             click.echo("nothing was changed")
         return
@@ -92,10 +97,9 @@ def recover(
     cluster.member(assessment.best.node)
     _confirm(cluster, yes)
     recovery = _recovery(assessment, by)
-    copy = recover_cluster(path, Path(assessment.best.place), recovery, _teller(as_json))
+    copy = recover_cluster(path, Path(assessment.best.place), recovery, _teller(as_json), faults=faults)
     if as_json:
-        facts = plan_facts(cluster, assessment, found, answers)
-        print_json(facts | {"recovered": recovery, "copy": str(copy)})
+        print_json(plan_facts(*plan) | {"recovered": recovery, "copy": str(copy)})
         return
     click.echo(plain(recovered_line(recovery)))
     click.echo(f"what the data folder of {recovery.survivor} was before is in {copy}: keep it until all is well")
@@ -177,6 +181,16 @@ def _say_next(path: Path, recovery: Recovery) -> None:
 # One that was begun before.
 
 
+def _check_entered(begun: Survivor, faults: int | None) -> None:
+    """Raise ConfigurationError where another T is asked for than was entered."""
+    entered = begun.configuration.faults
+    if faults not in (None, entered):
+        raise ConfigurationError(
+            f"--faults {faults} was given, but the recovery was begun with T={entered}. Leave it out; once the "
+            f"cluster runs, say quorum policy set {begun.configuration.policy} --faults {faults}."
+        )
+
+
 def _begun(found: list[Survivor], cluster: ClusterConfig) -> Survivor | None:
     """Who is of a later incarnation than cluster.toml: a recovery was cut short, or done with another file."""
     later = [
@@ -194,12 +208,13 @@ def _begun(found: list[Survivor], cluster: ClusterConfig) -> Survivor | None:
 def _finish(path: Path, cluster: ClusterConfig, begun: Survivor, dry_run: bool, yes: bool, as_json: bool) -> None:
     recovery = begun.configuration.recovered
     assert recovery is not None, "a later incarnation than the first began with a recovery"
+    facts = {"cluster": cluster.cluster_id, "faults": begun.configuration.faults}
     if not as_json:
         click.echo(plain(recovered_line(recovery)))
         click.echo(f"that is not written in {path} yet, and is what is left to do")
     if dry_run:
         if as_json:
-            print_json({"cluster": cluster.cluster_id, "recovered": None, "begun": recovery})
+            print_json(facts | {"recovered": None, "begun": recovery})
         else:
             click.echo("nothing was changed")
         return
@@ -207,6 +222,6 @@ def _finish(path: Path, cluster: ClusterConfig, begun: Survivor, dry_run: bool, 
     is_here = begun.node == recovery.survivor and not begun.runs
     finish_recovery(path, Path(begun.place) if is_here else None, recovery, _teller(as_json))
     if as_json:
-        print_json({"cluster": cluster.cluster_id, "recovered": recovery, "begun": recovery})
+        print_json(facts | {"recovered": recovery, "begun": recovery})
     else:
         _say_next(path, recovery)

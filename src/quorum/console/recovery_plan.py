@@ -8,6 +8,7 @@ import click
 
 from quorum.console.command import plain
 from quorum.console.inquiry import Answers, silent
+from quorum.membership.recovery import faults_borne
 from quorum.membership.survivors import Assessment, Survivor
 from quorum.runtime.config import ClusterConfig
 
@@ -15,9 +16,10 @@ PLAIN_WIDTH = 110
 
 
 def plan_facts(
-    cluster: ClusterConfig, assessment: Assessment, found: list[Survivor], answers: Answers
+    cluster: ClusterConfig, assessment: Assessment, found: list[Survivor], answers: Answers, faults: int
 ) -> dict[str, Any]:
-    """For programs: who is left, who goes on from where, what is not known to be decided, what may be lost."""
+    """For programs: who is left, who goes on from where, what is not known to be decided, what may be lost, and
+    the T of the new incarnation, of which the survivor alone bears `faults_borne`."""
     best = assessment.best
     return {
         "cluster": cluster.cluster_id,
@@ -30,6 +32,8 @@ def plan_facts(
         "known_committed": assessment.committed,
         "may_be_lost": not assessment.is_complete,
         "given_up": assessment.given_up,
+        "faults": faults,
+        "faults_borne": faults_borne(1, faults),
         "nodes": [
             {
                 "node": each.node,
@@ -48,7 +52,7 @@ def plan_facts(
             for each in found
         ],
         "nothing_left": missing(assessment, found, answers),
-        "told": sentences(assessment),
+        "told": sentences(assessment, faults),
     }
 
 
@@ -60,8 +64,8 @@ def missing(assessment: Assessment, found: list[Survivor], answers: Answers) -> 
     return {node: reasons.get(node, "is not known here") for node in members if node not in here}
 
 
-def sentences(assessment: Assessment) -> list[str]:
-    """What goes on, what is kept, and what may be lost."""
+def sentences(assessment: Assessment, faults: int) -> list[str]:
+    """What goes on, what is kept, what may be lost, and how many losses are to be tolerated."""
     best, committed = assessment.best, assessment.committed
     told = [
         f"{best.node} is the most advanced that is left: its log ends with entry {best.last_index} of term "
@@ -87,10 +91,23 @@ def sentences(assessment: Assessment) -> list[str]:
         f"Given up for good: {', '.join(assessment.given_up) or 'nobody'}. They must not come back; nodes of the "
         f"new incarnation refuse them. {best.node} votes alone until others are admitted."
     )
+    told.append(_faults_told(best.configuration.faults, faults))
     return told
 
 
-def draw_plan(cluster: ClusterConfig, assessment: Assessment, found: list[Survivor], answers: Answers) -> None:
+def _faults_told(before: int, faults: int) -> str:
+    """What becomes of T."""
+    what = f"T stays {faults}" if faults == before else f"T becomes {faults}, and was {before}"
+    if faults == 0:
+        return f"{what}: no loss is tolerated on purpose. Give --faults T here, or later to quorum policy set."
+    rule = "of one voter none may be lost, of three one"
+    more = "" if faults == 1 else f", and {faults} once there are {2 * faults + 1}"
+    return f"{what}, as far as those who are there bear it: {rule}{more}."
+
+
+def draw_plan(
+    cluster: ClusterConfig, assessment: Assessment, found: list[Survivor], answers: Answers, faults: int
+) -> None:
     """For people: a table of the members, and the sentences."""
     from rich import box
     from rich.console import Console
@@ -113,5 +130,5 @@ def draw_plan(cluster: ClusterConfig, assessment: Assessment, found: list[Surviv
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     console.print(table)
-    for sentence in sentences(assessment):
+    for sentence in sentences(assessment, faults):
         click.echo(sentence)

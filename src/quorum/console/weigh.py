@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from quorum.console.changing import DRY_RUN, change_members, preview
+from quorum.console.changing import DRY_RUN, NOTHING, change_members, preview
 from quorum.console.command import CONFIG, command, print_json, seconds_option
 from quorum.console.decides import decides_by
 from quorum.console.modes import COMMITTEE, crash_only
@@ -33,12 +33,15 @@ def weigh(
     if dry_run:
         preview(path, change, timeout, as_json)
         return
-    leader = change_members(path, change, timeout)
+    leader, changed = change_members(path, change, timeout)
     decides = decides_by(leader)
     if as_json:
-        print_json({"epoch": leader.epoch, "weights": leader.weights, "decides": decides})
-    else:
-        click.echo(f"epoch {leader.epoch}" if decides is None else decides.line())
+        facts = {"changed": changed, "epoch": leader.epoch, "weights": leader.weights, "decides": decides}
+        print_json(facts)
+        return
+    if not changed:
+        click.echo(f"{NOTHING}: these are their votes already")
+    click.echo(f"epoch {leader.epoch}" if decides is None else decides.line())
 
 
 def _pair(text: str) -> tuple[str, int]:

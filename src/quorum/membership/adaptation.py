@@ -102,8 +102,8 @@ class Adaptation:
         voting = frozenset(configuration.voters)
         fit = tuple(node for node, each in known if each.is_fit and (each.bad_since_us is None or node in voting))
         unfit = tuple((node, health.reason or DOUBTED) for node, health in known if node not in fit)
-        witness = bool(self._fit_witnesses(configuration))
-        return Situation(configuration, leader, fit, unfit, self._nodes, self._faults, self._floor, witness)
+        counts = (self._nodes, self._faults, self._floor)
+        return Situation(configuration, leader, fit, unfit, *counts, self._fit_witnesses(configuration))
 
     def _why_not(self, situation: Situation, proposal: Proposal) -> str:
         """Why a change that is wanted must wait; empty: it need not."""

@@ -69,6 +69,12 @@ class Health:
                 self._become(True, "", now_us)
                 self.returned_us = now_us
 
+    def fall_short(self, now_us: int) -> None:
+        """The node was to vote, and did not catch up: it is out, as one whose return did not last."""
+        self.flaps += 1
+        self.returned_us = None
+        self._become(False, BEHIND, now_us)
+
     def _see_fit(self, trouble: str, now_us: int, limits: Limits) -> None:
         if self.returned_us is not None and now_us - self.returned_us >= limits.forgive_us:
             self.returned_us, self.flaps = None, 0
@@ -112,6 +118,13 @@ class HealthBook:
                 health = Health(now_us, seen.node in voting, seat)
             health.see(self._trouble(seen), now_us, self.limits)
             self._known[seen.node] = health
+
+    def fall_short(self, nodes: Iterable[NodeId], now_us: int) -> None:
+        """These were taken for fit, and do not catch up."""
+        for node in nodes:
+            health = self._known.get(node)
+            if health is not None and health.is_fit:
+                health.fall_short(now_us)
 
     def of(self, node: NodeId) -> Health | None:
         """What is known of a node; None: nothing."""

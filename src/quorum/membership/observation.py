@@ -39,7 +39,7 @@ class Limits(msgspec.Struct, frozen=True):
 class Situation(msgspec.Struct, frozen=True):
     """What a policy decides upon: the committee in force, who leads, and who of all members is fit to vote;
     `unfit` gives the reason for everybody else. `floor`: the fewest voters allowed; `nodes` and `faults`: the N
-    and T that were agreed. `witness`: one is fit, and makes an even number of votes odd."""
+    and T that were agreed; `fit_witnesses`: which witnesses are fit to vote."""
 
     configuration: Configuration
     leader: NodeId
@@ -48,4 +48,4 @@ class Situation(msgspec.Struct, frozen=True):
     nodes: int
     faults: int
     floor: int = 3
-    witness: bool = False
+    fit_witnesses: tuple[NodeId, ...] = ()

@@ -9,10 +9,12 @@ first; Jajodia and Mutchler (1990), section 4, for the floor of three.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from math import gcd
 from typing import Final, TypeAlias
 
 from quorum.errors import ConfigurationError
 from quorum.membership.observation import Situation
+from quorum.membership.votes import system_with, votes_of
 from quorum.model import NodeId, check_fault_budget
 
 Policy: TypeAlias = Callable[[Situation], Iterable[NodeId]]
@@ -21,6 +23,7 @@ Policy: TypeAlias = Callable[[Situation], Iterable[NodeId]]
 FLOOR: Final = 3
 CUSTOM: Final = "custom"
 POLICIES: Final = ("fixed", "adaptive", "participation", CUSTOM)
+OR_ANOTHER: Final = "or take another policy by `quorum policy set`"
 ADAPTIVE_FROM: Final = 5
 """From so many members on, adapting the committee is worth something."""
 
@@ -32,11 +35,24 @@ def fixed(situation: Situation) -> tuple[NodeId, ...]:
 
 def adaptive(situation: Situation) -> tuple[NodeId, ...]:
     """All who are fit, but an odd number of votes, and the floor at least; a seat that nobody fit is there for
-    stays with who has it. A fit witness makes an even number odd, so that nobody is left out for it."""
-    fit = _by_preference(situation)
-    size = len(fit) - (len(fit) % 2 == 0 and not situation.witness)
-    size = max(size, min(floor_of(situation), situation.nodes))
-    return _filled(situation, fit[:size], size)
+    stays with who has it, the lightest first.
+
+    The floor counts members, since it is about disks. All else counts votes, as the quorum system of the committee
+    has them (weights that would not suit it are dropped with the change: membership.votes). Where they are even,
+    who has a single one is left out: half of the rest and one more are then as many as before without it, so
+    nothing that was survived is not survived any more. With unequal weights there may be nobody such, and then
+    nobody is left out; nor where a fit witness makes the votes odd. A committee that those who are fit could not
+    decide in is not asked for while they can decide in another: the present one, if need be.
+
+    Where expressions name the sets that decide, votes do not count, and members are counted in their place.
+    """
+    fit, floor = _by_preference(situation), floor_of(situation)
+    everyone = _filled(situation, fit, max(len(fit), floor))
+    spare = _spare(situation, everyone, fit) if len(fit) > floor else None
+    choices = [everyone, situation.configuration.voters]
+    if spare is not None:
+        choices.insert(0, tuple(node for node in everyone if node != spare))
+    return next((voters for voters in choices if _could_decide(situation, voters)), choices[0])
 
 
 def participation(situation: Situation) -> tuple[NodeId, ...]:
@@ -57,15 +73,15 @@ def custom(function: Policy) -> Policy:
         except Exception as error:
             raise ConfigurationError(
                 f"the custom policy was asked for a committee, but it raised {type(error).__name__}: {error}. "
-                "Correct it; the committee stays as it is."
+                f"Correct it, {OR_ANOTHER}; the committee stays as it is."
             ) from error
         members = {*situation.configuration.voters, *situation.configuration.learners}
         strangers = [node for node in wanted if node not in members]
         if strangers or len(set(wanted)) < len(wanted):
             what = f"{strangers[0]!r}, which is no member" if strangers else "a member twice"
             raise ConfigurationError(
-                f"the custom policy was asked for a committee, but it named {what}. Correct it; the committee "
-                "stays as it is."
+                f"the custom policy was asked for a committee, but it named {what}. Correct it, "
+                f"{OR_ANOTHER}; the committee stays as it is."
             )
         if len(wanted) < floor_of(situation):
             raise ConfigurationError(
@@ -116,6 +132,41 @@ def floor_of(situation: Situation) -> int:
     return min(situation.nodes, max(FLOOR, situation.floor))
 
 
+def _spare(situation: Situation, everyone: tuple[NodeId, ...], fit: list[NodeId]) -> NodeId | None:
+    """Whom nobody misses where the votes of `everyone` are even; None: nobody is such."""
+    if _is_named(situation):
+        return None if len(everyone) % 2 or situation.fit_witnesses else fit[-1]
+    votes = _votes(situation, everyone)
+    unit = gcd(*votes.values())
+    single = [node for node in fit[1:] if votes.get(node) == unit]
+    if sum(votes.values()) // unit % 2 or not single:
+        return None
+    spare = single[-1]
+    del votes[spare]
+    return spare if _votes(situation, set(everyone) - {spare}) == votes else None
+
+
+def _votes(situation: Situation, voters: Iterable[NodeId]) -> dict[NodeId, int]:
+    """The votes in a committee, without those of a witness that is not fit."""
+    present = situation.configuration
+    lost = set(present.witnesses) - set(situation.fit_witnesses)
+    votes = votes_of(system_with(present, voters))
+    return {node: each for node, each in votes.items() if node not in lost}
+
+
+def _could_decide(situation: Situation, voters: Iterable[NodeId]) -> bool:
+    """Whether those who are fit hold a quorum of a committee."""
+    if _is_named(situation):
+        return True  # judged with the change itself, which says what is wrong (membership.adaptation)
+    present = frozenset((*situation.fit, *situation.fit_witnesses))
+    return system_with(situation.configuration, voters).writes.contains(present)
+
+
+def _is_named(situation: Situation) -> bool:
+    """Whether expressions name the sets that decide."""
+    return bool(situation.configuration.reads or situation.configuration.writes)
+
+
 def _by_preference(situation: Situation) -> list[NodeId]:
     """Who is fit: the leader, then who votes already, then standbys, each by name."""
     voting = frozenset(situation.configuration.voters)
@@ -124,8 +175,11 @@ def _by_preference(situation: Situation) -> list[NodeId]:
 
 def _filled(situation: Situation, chosen: list[NodeId], size: int) -> tuple[NodeId, ...]:
     """The chosen, and as many of the present voters as are missing; those who are worst stay out first."""
-    reasons = dict(situation.unfit)
-    left = sorted(set(situation.configuration.voters) - set(chosen), key=lambda node: (node in reasons, node))
+    reasons, weights = dict(situation.unfit), dict(situation.configuration.weights)
+    left = sorted(
+        set(situation.configuration.voters) - set(chosen),
+        key=lambda node: (node in reasons, weights.get(node, 1), node),
+    )
     return tuple(sorted([*chosen, *left[: max(0, size - len(chosen))]]))
 
 

@@ -13,9 +13,10 @@ from typing import Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from quorum.errors import ConfigurationError
+from quorum.errors import AlreadySo, ConfigurationError
 from quorum.membership.health import HELD
 from quorum.membership.policy import check_policy
+from quorum.membership.votes import with_sound_weights
 from quorum.model import Configuration, NodeId, Seat, check_node_id
 from quorum.systems.build import build
 from quorum.systems.expression import parse
@@ -149,7 +150,7 @@ def decode_change(data: bytes, now_us: int = 0) -> Callable[[Configuration], Con
 
 def apply_change(present: Configuration, change: Change, now_us: int = 0) -> Configuration:
     """The configuration that should follow `present`, if it is asked for at `now_us`. Raises ConfigurationError
-    for a change that makes none.
+    for a change that makes none; AlreadySo where `present` is as it asks.
 
     Whether its quorums meet, and whether it may be taken up now, is for the protocol to judge.
     """
@@ -157,7 +158,7 @@ def apply_change(present: Configuration, change: Change, now_us: int = 0) -> Con
         present = replace(present, outgoing=None)  # judged by the protocol: another change is under way
     target = _target(present, change, now_us)
     if target == present:
-        raise ConfigurationError(
+        raise AlreadySo(
             "a change of members was asked for, but everything is already as it asks. Look at `quorum members`."
         )
     return replace(target, epoch=present.epoch + 1)
@@ -165,18 +166,25 @@ def apply_change(present: Configuration, change: Change, now_us: int = 0) -> Con
 
 def _target(present: Configuration, change: Change, now_us: int) -> Configuration:
     match change:
-        case Admit():
+        case Admit(node, role, address, weight):
+            stands_by = node in standbys(present)
+            has = (present.address(node), dict(present.weights).get(node, 1))
+            if has == (address or has[0], weight) and stands_by == (role == "standby"):
+                _not_yet(present, node, LEARNER if role == "standby" else role, "admitted")
             return _admit(present, change, now_us)
         case Promote(node):
+            _not_yet(present, node, VOTER, "promoted")
             _expect(present, node, LEARNER, "promoted")
             return _seated(present, (Seat(node, "", now_us),))
         case Demote(node):
+            if node not in standbys(present):
+                _not_yet(present, node, LEARNER, "demoted")
             _expect(present, node, VOTER, "demoted")
             return _seated(present, (Seat(node, HELD, now_us),))
         case Reseat(seats):
             for seat in seats:
                 _expect(present, seat.node, VOTER if seat.reason else LEARNER, "seated anew")
-            return _with_sound_weights(present, _seated(present, seats))
+            return with_sound_weights(present, _seated(present, seats))
         case Evict(nodes):
             return _evict(present, nodes)
         case Replace():
@@ -208,27 +216,6 @@ def _seated(present: Configuration, seats: tuple[Seat, ...]) -> Configuration:
     learners = tuple(sorted({*present.learners, *out} - into))
     known = {seat.node: seat for seat in present.seats} | {seat.node: seat for seat in seats}
     return replace(present, voters=voters, learners=learners, seats=tuple(known[node] for node in sorted(known)))
-
-
-def _with_sound_weights(present: Configuration, target: Configuration) -> Configuration:
-    """Weights that suited the committee before may let the loss of fewer than T stop the next one: then all weigh
-    the same. What an operator made so stays."""
-    faults = min(target.faults, (len(target.electors) - 1) // 2)
-    if target.weights and _survives(present, faults) and not _survives(target, faults):
-        return replace(target, weights=())
-    return target
-
-
-def _survives(configuration: Configuration, faults: int) -> bool:
-    """Whether any `faults` of those who vote can be lost; True where weights do not count."""
-    votes = build(configuration).writes.as_threshold()
-    if votes is None or configuration.reads or configuration.writes:
-        return True
-    try:
-        check_weights(dict(votes.weights), faults)
-    except ConfigurationError:
-        return False
-    return True
 
 
 def _set_weights(present: Configuration, change: SetWeights) -> Configuration:
@@ -369,6 +356,12 @@ def _expect(present: Configuration, node: NodeId, role: Role, done: str) -> None
             f"{node[:80]} was to be {done}, but it {what}, and only a {role} can be. Its members are "
             f"{', '.join(present.members)}."
         )
+
+
+def _not_yet(present: Configuration, node: NodeId, role: Role, done: str) -> None:
+    """Raise AlreadySo for what a node need not become, since it is that."""
+    if role_of(present, node) == role:
+        raise AlreadySo(f"{node} was to be {done}, but it is a {role} already: nothing has to change.")
 
 
 def _expect_member(present: Configuration, node: NodeId, done: str) -> None:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from quorum.entry import CONFIGURATION, encode_entry
 from quorum.errors import ConfigurationError
 from quorum.header import Batch
-from quorum.model import Configuration, Recovery, encode_configuration
+from quorum.model import Configuration, Recovery, check_fault_budget, encode_configuration
 
 NUMBER_DIGITS_MAX = 9
 """Of the number in a name; peers say theirs, and may say anything."""
@@ -66,9 +66,9 @@ def incarnation_here(node: str, configuration: Configuration, of_file: str) -> s
     )
 
 
-def configuration_after(present: Configuration, recovery: Recovery) -> Configuration:
+def configuration_after(present: Configuration, recovery: Recovery, faults: int | None = None) -> Configuration:
     """The first configuration of the new incarnation: the survivor alone decides, until others are admitted. What
-    kept members out of the vote is forgotten with them."""
+    kept members out of the vote is forgotten with them. T is `faults`, or stays (`faults_after`)."""
     survivor = recovery.survivor
     return replace(
         present,
@@ -83,10 +83,26 @@ def configuration_after(present: Configuration, recovery: Recovery) -> Configura
         addresses=tuple(pair for pair in present.addresses if pair[0] == survivor),
         priorities=(),
         policy=policy_after(present.policy),
-        faults=0,
+        faults=faults_after(present, faults),
         seats=(),
         recovered=recovery,
     )
+
+
+def faults_after(present: Configuration, asked: int | None) -> int:
+    """T of the new incarnation: what is asked for, else what was agreed before, else the cluster would tolerate
+    nothing until somebody thought of it. Whatever asks for T takes no more of it than the members who are there
+    bear (`faults_borne`), so that it grows back with them. Raises ConfigurationError for more than as many members
+    as before would bear."""
+    if asked is None:
+        return present.faults
+    check_fault_budget(len(present.members), asked, "crash")
+    return asked
+
+
+def faults_borne(voters: int, faults: int) -> int:
+    """How many of so many voters may be lost, of the `faults` that are agreed: more than half must be left."""
+    return min(faults, (voters - 1) // 2)
 
 
 def policy_after(policy: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from quorum.errors import ConfigurationError
 from quorum.model import check_fault_budget
-from quorum.runtime import keyring
+from quorum.runtime import key_files, keyring
 
 if TYPE_CHECKING:
     from quorum.certificate.committee import Committee
@@ -117,7 +117,7 @@ def genesis_for(keys: Path) -> Committee | None:
 
     for path in (keys / FILE_NAME, keys.resolve().parent / FILE_NAME):
         if path.is_file():
-            return keyring.parse(path, "a genesis file", decode_genesis)
+            return key_files.parse(path, "a genesis file", decode_genesis)
     return None
 
 

@@ -7,72 +7,34 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping
 from fractions import Fraction
-from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from quorum.errors import ConfigurationError
 from quorum.membership.health import HELD
-from quorum.membership.policy import POLICIES
-from quorum.model import Configuration, NodeId, Seat, check_fault_budget, check_node_id
-from quorum.runtime import byzantine_config, toml
-from quorum.runtime.byzantine_config import check_byzantine_cluster, system_of
+from quorum.model import Configuration, NodeId, Seat, check_node_id
+from quorum.runtime import toml
+from quorum.runtime.address import Address, parse_address
+from quorum.runtime.byzantine_config import system_of
+from quorum.runtime.cluster_checks import check_cluster, check_one_of
 from quorum.runtime.object_names import check_place, named_objects
-from quorum.runtime.participation_config import (
-    DURATIONS,
-    Participation,
-    check_function,
-    check_hold,
-    check_participation,
-    check_weights_followed,
-)
+from quorum.runtime.participation_config import DURATIONS, Participation, check_function
 
 if TYPE_CHECKING:
     from quorum.protocols.raft.settings import Settings
-    from quorum.systems.system import QuorumSystem
 
-EXPRESSION_CHARACTERS_MAX = 64 * 1024
 ENVIRONMENT_VARIABLE = "QUORUM_CONFIG"
 DEFAULT_PATH = Path(".quorum", "cluster.toml")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_INCARNATION = re.compile(r"[1-9][0-9]{0,8}-[0-9a-f]{16}")
-_HOST_NAME = re.compile(
-    r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*"
-)
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?(us|ms|s|m)")
 _MICROSECONDS = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000}
 _DURATION_US_MAX = 24 * 3600 * 1_000_000
 _Count = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
-
-
-class Address(NamedTuple):
-    """Where a node is reached: an IP address or host name, and a TCP port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        try:
-            return ip_address(_canonical_host(self.host)).is_loopback
-        except ValueError:
-            return False
-
-    @property
-    def is_wildcard(self) -> bool:
-        """Whether it stands for every interface: good to listen on, impossible to dial."""
-        return _canonical_host(self.host) in ("0.0.0.0", "::")
 
 
 class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -304,12 +266,7 @@ def parse_cluster(text: str) -> ClusterConfig:
             if "listen" in member:
                 member.setdefault("advertise", member["listen"])
     cluster = toml.convert(raw, ClusterConfig)
-    _check_choices(cluster)
-    _check_members(cluster)
-    _check_timing(cluster.timing)
-    if cluster.policy != "fixed":
-        check_hold(cluster.participation, cluster.timing.election_timeout_us)
-    _check_quorums(cluster)
+    check_cluster(cluster)
     return cluster
 
 
@@ -331,7 +288,7 @@ def load_node(path: Path | str) -> NodeConfig:
         toml.check_keys(raw, _NodeFile, "")
         file = toml.convert(raw, _NodeFile)
         check_node_id(file.node)
-        _check_one_of("log_level", file.log_level, LOG_LEVELS)
+        check_one_of("log_level", file.log_level, LOG_LEVELS)
         folder = path.parent.resolve()
         node = NodeConfig(
             cluster=_beside(folder, file.cluster, "cluster"),
@@ -384,132 +341,6 @@ def parse_duration(text: object, name: str = "duration") -> int:
     return int(exact)
 
 
-def parse_address(text: object, name: str = "address") -> Address:
-    """Host and port of `127.0.0.1:7001`, `db-1.example:7001` or `[::1]:7001`. Raises ConfigurationError."""
-    host, colon, port = text.rpartition(":") if isinstance(text, str) else ("", "", "")
-    bracketed = host.startswith("[") and host.endswith("]")
-    host = host[1:-1] if bracketed else host
-    if not colon or not _is_host(host, bracketed) or re.fullmatch(r"[0-9]{1,5}", port) is None:
-        raise ConfigurationError(
-            f"{name} = {toml.shown(text)} was given, but an address is a host and a port. "
-            'Write it like "127.0.0.1:7001", "db-1.example:7001" or "[::1]:7001".'
-        )
-    if not 1 <= int(port) <= 65_535:
-        raise ConfigurationError(
-            f"{name} = {toml.shown(text)} was given, but TCP ports run from 1 to 65535. Choose one of those."
-        )
-    return Address(host, int(port))
-
-
-# --- what a cluster must satisfy -----------------------------------------------------------------------
-
-
-def _check_choices(cluster: ClusterConfig) -> None:
-    if _LABEL.fullmatch(cluster.cluster_id) is None:
-        raise ConfigurationError(
-            f"cluster_id = {toml.shown(cluster.cluster_id)} was given, but it is part of every message and file. "
-            "Use 1 to 63 letters, digits, '.', '_' and '-', starting with a letter or digit."
-        )
-    if cluster.incarnation and (_INCARNATION.fullmatch(cluster.incarnation) is None or cluster.model != "crash"):
-        raise ConfigurationError(
-            f"incarnation = {toml.shown(cluster.incarnation)} was given, but `quorum recover` writes it, for a "
-            "cluster whose members crash. Copy the line from the machine where that was run, or leave it out."
-        )
-    _check_one_of("model", cluster.model, ("crash", "byzantine"))
-    _check_one_of("engine", cluster.engine, ("raft", "pbft"))
-    if cluster.model == "crash" and cluster.engine != "raft":
-        raise ConfigurationError(
-            f'engine = "{cluster.engine}" was asked for with model = "crash", but it is for members that may lie. '
-            'Set engine = "raft", or model = "byzantine".'
-        )
-    check_weights_followed(cluster.participation, cluster.writes or cluster.reads)
-    _check_one_of(
-        "policy", cluster.policy, byzantine_config.POLICIES if cluster.model == "byzantine" else POLICIES
-    )
-
-
-def _check_members(cluster: ClusterConfig) -> None:
-    if not cluster.members:
-        raise ConfigurationError("a cluster without members was given, but somebody must vote. Add [[members]].")
-    seen: dict[tuple[str, int], NodeId] = {}
-    for member in cluster.members:
-        check_node_id(member.id)
-        _check_one_of(f"role of {member.id}", member.role, ("voter", "learner", "witness"))
-        if member.zone and _LABEL.fullmatch(member.zone) is None:
-            raise ConfigurationError(
-                f"zone = {toml.shown(member.zone)} was given for {member.id}, but a zone is a plain name. "
-                "Use 1 to 63 letters, digits, '.', '_' and '-', starting with a letter or digit."
-            )
-        if member.advertise.is_wildcard:
-            raise ConfigurationError(
-                f"{member.id} was to advertise {member.advertise}, but nobody can dial that. "
-                "Set `advertise` to an address at which the other nodes reach it."
-            )
-        for address in sorted({member.listen, member.advertise}):
-            place = (_canonical_host(address.host), address.port)
-            other = seen.setdefault(place, member.id) if not address.is_wildcard else member.id
-            if other != member.id:
-                raise ConfigurationError(
-                    f"{address} was given to {member.id}, but {other} has it already. Give each its own address."
-                )
-    repeated = [node for node, count in Counter(member.id for member in cluster.members).items() if count > 1]
-    if repeated:
-        raise ConfigurationError(
-            f"the id {repeated[0]} was given to more than one member, but each votes once, under its own id. "
-            "Rename or remove one of them."
-        )
-
-
-def _check_timing(timing: Timing) -> None:
-    if timing.election_timeout_us < 3 * timing.heartbeat_us:
-        raise ConfigurationError(
-            f"timing.election_timeout = {timing.election_timeout_us / 1000:g}ms was asked for with a heartbeat of "
-            f"{timing.heartbeat_us / 1000:g}ms, but then one lost heartbeat deposes a leader. "
-            "Use at least three heartbeats; ten are usual."
-        )
-
-
-def _check_quorums(cluster: ClusterConfig) -> None:
-    from quorum.systems.build import build
-    from quorum.systems.check import check_raft
-
-    for name, text in (("reads", cluster.reads), ("writes", cluster.writes)):
-        if len(text) > EXPRESSION_CHARACTERS_MAX or not "".join(text.split()).isprintable():
-            raise ConfigurationError(
-                f"{name} was given, but it is longer than {EXPRESSION_CHARACTERS_MAX} characters or has "
-                'unprintable ones. Write an expression over member ids, such as "majority(a, b, c)".'
-            )
-    if cluster.model == "byzantine":
-        check_byzantine_cluster(cluster)
-        return
-    check_fault_budget(len(cluster.members), cluster.faults or 0, "crash")
-    first = cluster.configuration()
-    check_participation(cluster.policy, cluster.participation, len(cluster.members), first.faults)
-    system = build(first)
-    check_raft(system)
-    if cluster.faults and (
-        cluster.reads or cluster.writes or any(member.weight != 1 for member in cluster.members)
-    ):
-        _check_tolerated(cluster, system)
-
-
-def _check_tolerated(cluster: ClusterConfig, system: QuorumSystem) -> None:
-    """T crashes stop one side exactly where T nodes hold a quorum of its dual, and so miss N - T others."""
-    from quorum.systems.algebra import Node, choose
-    from quorum.systems.check import disjoint_quorums
-
-    assert cluster.faults, "asked only where some fault is to be tolerated"
-    survivors = choose(len(cluster.members) - cluster.faults, *(Node(member.id) for member in cluster.members))
-    for does, side in (("elect a leader", system.reads), ("commit", system.writes)):
-        witness = disjoint_quorums(survivors, side.dual())
-        if witness is not None:
-            crashed = ", ".join(sorted(witness[1]))
-            raise ConfigurationError(
-                f"faults = {cluster.faults} was asked for, but without {crashed} the rest cannot {does}. "
-                "Lower faults, or change the weights or the quorums."
-            )
-
-
 def _check_security(node: NodeConfig, cluster: ClusterConfig) -> None:
     if node.insecure and not cluster.is_loopback:
         open_ones = [
@@ -524,37 +355,9 @@ def _check_security(node: NodeConfig, cluster: ClusterConfig) -> None:
         )
 
 
-# --- values -------------------------------------------------------------------------------------------
-
-
-def _check_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigurationError(
-            f"{name} = {toml.shown(value)} was asked for, but it is not known{toml.did_you_mean(value, allowed)}. "
-            f"Use {' or '.join(allowed)}."
-        )
-
-
 def _beside(folder: Path, text: str, name: str) -> Path:
     if not text.strip() or not text.isprintable():
         raise ConfigurationError(
             f"{name} = {toml.shown(text)} was given, but it is no path. Name a file or folder."
         )
     return Path(os.path.normpath(folder / text))
-
-
-def _is_host(host: str, bracketed: bool) -> bool:
-    try:
-        return (ip_address(host).version == 6) == bracketed and "%" not in host
-    except ValueError:
-        numeric = host.replace(".", "").isdigit()  # a mistyped IPv4 address is no host name
-        return not bracketed and not numeric and _HOST_NAME.fullmatch(host) is not None
-
-
-def _canonical_host(host: str) -> str:
-    if host.lower() == "localhost":
-        return "127.0.0.1"
-    try:
-        return str(ip_address(host))
-    except ValueError:
-        return host.lower()

@@ -15,10 +15,11 @@ from quorum.apps.decide import Decision
 from quorum.apps.ledger import GetTransaction, Look
 from quorum.certificate.committee import Committee
 from quorum.errors import ConfigurationError, LocalProtocolError, OutcomeUnknown, QuorumError
+from quorum.runtime.address import Address, parse_address
 from quorum.runtime.byzantine_config import genesis_for, tolerated, trusted_by
 from quorum.runtime.client import Client
 from quorum.runtime.committee_dialler import EVERYBODY, CommitteeDialler
-from quorum.runtime.config import Address, ClusterConfig, find_config, load_cluster, load_node, parse_address
+from quorum.runtime.config import ClusterConfig, find_config, load_cluster, load_node
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.directory import anywhere, loopback_only
 from quorum.runtime.key_client import KeyValueClient

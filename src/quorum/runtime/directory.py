@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
-from quorum.runtime.config import parse_address
+from quorum.runtime.address import parse_address
 from quorum.runtime.messages import MembersReply
 
 MEMBERS_MAX = 1_024

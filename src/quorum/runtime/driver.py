@@ -25,6 +25,7 @@ from quorum.runtime.comparison import Comparison
 from quorum.runtime.digests import Done
 from quorum.runtime.echoes import Echoes
 from quorum.runtime.messages import Chunk, ChunkRequest, PieceRequest, Pieces, StateDigest
+from quorum.runtime.pending import Pending
 from quorum.runtime.ports import Application, Attendant, Observer, Ports, Requests, Steward
 from quorum.runtime.snapshot_keeper import SnapshotKeeper
 from quorum.runtime.stragglers import Stragglers
@@ -93,8 +94,7 @@ class Driver:
         self.certificate: object | None = None
         """What proves the newest decision to others, where the protocol has such proofs."""
         self._stragglers = Stragglers(replica, ports.clock)
-        self._admitted: dict[int, tuple[int, int]] = {}
-        self._reads: deque[tuple[int, tuple[int, ...]]] = deque()
+        self._pending = Pending(requests)
         self.comparison = Comparison(replica, ports, application, observer, self._events.append)
         self.snapshots = SnapshotKeeper(
             self.node, ports, application, requests, observer, self.comparison, self._events.append, self._fail
@@ -102,11 +102,15 @@ class Driver:
         self._ticks = Ticks(application, ports.timers, ports.clock)
         self.beside = Beside(ports, self.change, self.transfer, steward, echoes)
         self.stopped = False
-        self._perform_by_type = {
+        self._perform_by_type = self._performers()
+
+    def _performers(self) -> dict[type, object]:
+        """What is done with each kind of effect, a Persist apart."""
+        return {
             effects.Send: self._send,
             effects.SetTimer: self._set_timer,
             effects.CancelTimer: self._cancel_timer,
-            effects.Admitted: self._admit,
+            effects.Admitted: self._pending.admit,
             effects.Refused: self._refuse,
             effects.ReadReady: self._read_ready,
             effects.Commit: self._commit,
@@ -338,7 +342,7 @@ class Driver:
         # A leader has other requests to serve meanwhile. A follower's next act waits for this sync, and so does
         # that of a leader with a single request: handing it to a thread and back costs more than it saves.
         # While a snapshot is written, a sync may take a hundred times as long as those before it.
-        busy = len(self._admitted) > 1 or self._snapshot_files.is_busy
+        busy = self._pending.commands > 1 or self._snapshot_files.is_busy
         self._log.sync(lambda error: self._on_synced(staged, replica_staged, error), in_background=busy)
         return True
 
@@ -378,7 +382,7 @@ class Driver:
         """Do nothing more; requests that wait learn that their outcome is unknown."""
         self.stopped = True
         self.snapshots.stop()
-        self._forget_admitted()
+        self._pending.forget()
 
     def _fail(self, error: BaseException) -> None:
         """This node cannot go on."""
@@ -395,7 +399,7 @@ class Driver:
             attached = self._log.read(effect.first, effect.last, 1 << 62)
             if effect.hollow:
                 attached = tuple(map(hollow, attached))
-            later = not self._admitted and self._stragglers.may_wait(effect.to)
+            later = not self._pending.commands and self._stragglers.may_wait(effect.to)
             self._transport.send(effect.to, effect.message, attached, later)
         else:
             self._transport.send(effect.to, effect.message, ())
@@ -406,12 +410,6 @@ class Driver:
     def _cancel_timer(self, effect: effects.CancelTimer) -> None:
         self._timers.cancel(effect.name)
 
-    def _admit(self, effect: effects.Admitted) -> None:
-        index = effect.first
-        for token in effect.tokens:
-            self._admitted[index] = (token, effect.term)
-            index += 1
-
     def _complete(self, effect: effects.Completed) -> None:
         if not self.beside.settled(effect.tokens[0], None):
             self._requests.completed(effect.tokens)
@@ -421,10 +419,7 @@ class Driver:
             self._requests.refused(effect.tokens, effect.error)
 
     def _read_ready(self, effect: effects.ReadReady) -> None:
-        if effect.index <= self.applied_index:
-            self._requests.read_ready(effect.tokens)
-        else:
-            self._reads.append((effect.index, effect.tokens))
+        self._pending.read_ready(effect, self.applied_index)
 
     def _commit(self, effect: effects.Commit) -> None:
         """A commit that was held behind a Persist may come after a later one that was not."""
@@ -439,7 +434,7 @@ class Driver:
 
     def _role_changed(self, effect: effects.RoleChanged) -> None:
         if effect.leader != self.node:
-            self._forget_admitted()
+            self._pending.forget()
         self.beside.lead(effect.leader == self.node)
         self._observer.role_changed(effect.role, effect.term, effect.leader)
 
@@ -457,13 +452,6 @@ class Driver:
             self._events.append(events.Verified(self._clock.now_us(), token, results))
 
         self._verifier.verify(effect.items, done)
-
-    def _forget_admitted(self) -> None:
-        """This node will not answer what it admitted: the entries may be committed by the next leader."""
-        if self._admitted:
-            tokens = [token for token, _ in self._admitted.values()]
-            self._admitted = {}
-            self._requests.unknown(tokens)
 
     # Applying.
 
@@ -484,8 +472,7 @@ class Driver:
         due = self.snapshots.due
         if due is not None and self.applied_index >= due.index:
             self.snapshots.take(self.applied_index)  # one that was asked for while nothing new is committed
-        while self._reads and self._reads[0][0] <= self.applied_index:
-            self._requests.read_ready(self._reads.popleft()[1])
+        self._pending.serve_reads(self.applied_index)
         return self.applied_index < self.commit_index
 
     def _hollow_entry(self, index: int) -> ConfigurationError:
@@ -507,12 +494,6 @@ class Driver:
             self._requests.noticed(index, result.notices)
         if result.requests:
             self._requests.decided(result.requests)
-        admitted = self._admitted.pop(index, None)
-        if admitted is not None:
-            token, term = admitted
-            if term == header.term:
-                self._requests.applied(token, header, result)
-            else:
-                self._requests.unknown((token,))
+        self._pending.applied(header, result)
         if index % self._digest_entries == 0 and self.application.keeps_state:
             self.comparison.publish(index)

@@ -20,7 +20,8 @@ from quorum.errors import ConfigurationError
 from quorum.membership.recovery import policy_after
 from quorum.model import NodeId, Recovery, check_node_id
 from quorum.runtime import keyring, toml
-from quorum.runtime.config import Address, ClusterConfig, load_cluster, load_node, parse_address, parse_cluster
+from quorum.runtime.address import Address, parse_address
+from quorum.runtime.config import ClusterConfig, load_cluster, load_node, parse_cluster
 from quorum.runtime.files import RealFiles, durably
 from quorum.runtime.setup import KEYS_FOLDER, NODE_FILE, free_ports, node_text
 

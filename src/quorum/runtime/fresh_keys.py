@@ -12,7 +12,8 @@ import msgspec
 
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
-from quorum.runtime.keyring import Signer, load_signer, write_private
+from quorum.runtime.key_files import write_private
+from quorum.runtime.keyring import Signer, load_signer
 from quorum.runtime.ports import Fresh
 
 FILE_NAME = "fresh-key.json"

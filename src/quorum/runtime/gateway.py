@@ -11,17 +11,16 @@ from quorum.apps.host import APPLICATION_ID_MAX, OPEN, SESSIONS, opening
 from quorum.apps.state_machine import Notice
 from quorum.certificate.genesis import decode_genesis
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES, Buffer
-from quorum.errors import ConfigurationError, NotLeader, OutcomeUnknown, Overloaded, QuorumError
+from quorum.errors import AlreadySo, ConfigurationError, NotLeader, OutcomeUnknown, Overloaded, QuorumError
 from quorum.header import Batch, Header
-from quorum.membership.policy import CUSTOM
 from quorum.membership.reconfiguration import decode_change
-from quorum.model import Configuration, NodeId, encode_configuration
+from quorum.model import NodeId, encode_configuration
 from quorum.protocols.pbft.replica import PbftReplica
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.runtime import messages
 from quorum.runtime.backup_offer import BackupOffer, encode_offer
+from quorum.runtime.change_checks import check_function, check_target, undecided
 from quorum.runtime.committees import changes_after
-from quorum.runtime.config import EXPRESSION_CHARACTERS_MAX, parse_address
 from quorum.runtime.driver import Driver
 from quorum.runtime.member_board import MemberBoard
 from quorum.runtime.messages import (
@@ -297,8 +296,11 @@ class Gateway:
         try:
             present = driver.replica.configuration
             target = decode_change(body, driver.now_us)(present)
-            _check_target(present, target, self._addresses)
-            _check_function(driver, target)
+            check_target(present, target, self._addresses)
+            check_function(driver, target)
+        except AlreadySo as error:
+            client.answer(self._failure(request.request, undecided(driver.replica, present) or error), ())
+            return
         except ConfigurationError as error:
             client.answer(self._failure(request.request, error), ())
             return
@@ -425,6 +427,8 @@ class Gateway:
                 return Failure(request, messages.OVERLOADED, str(error))
             case OutcomeUnknown():
                 return Failure(request, messages.OUTCOME_UNKNOWN, str(error))
+            case AlreadySo():
+                return Failure(request, messages.ALREADY_SO, str(error)[:TEXT_CHARACTERS_MAX])
         text = str(error)
         if len(text) > TEXT_CHARACTERS_MAX:  # it quotes what was asked
             text = f"{text[:TEXT_CHARACTERS_MAX]}..."
@@ -457,35 +461,3 @@ def _unchangeable(what: str) -> ConfigurationError:
         f"{what} was asked for, but no leader changes a committee whose members may lie, and its view decides who "
         "orders. Its operators use quorum approve for other members. Ask a cluster of crash mode for all else."
     )
-
-
-def _check_function(driver: Driver, target: Configuration) -> None:
-    if target.policy == CUSTOM and (driver.beside.steward is None or not driver.beside.steward.has_function):
-        raise ConfigurationError(
-            f"the custom policy was asked for, but {driver.node}, which leads, has no function. Name it in "
-            'cluster.toml, [participation] function = "MODULE:NAME", and restart the nodes one after the other.'
-        )
-
-
-def _check_target(present: Configuration, target: Configuration, known: Mapping[NodeId, str]) -> None:
-    """Every node will dial and count by what the log says, for ever. Raises ConfigurationError for a new address
-    that cannot be dialled or is another member's, and for expressions beyond bounds."""
-    longest = max(len(target.reads), len(target.writes))
-    if longest > EXPRESSION_CHARACTERS_MAX:
-        raise ConfigurationError(
-            f"quorums of {longest} characters were asked for, but {EXPRESSION_CHARACTERS_MAX} is the most. Write "
-            "them shorter, with choose(...)."
-        )
-    for node, text in target.addresses:
-        if (node, text) not in present.addresses and parse_address(text, f"the address of {node}").is_wildcard:
-            raise ConfigurationError(
-                f"{node} was to be reached at {text}, but that stands for every interface of a machine. Give the "
-                "address that the others dial."
-            )
-    places = {node: known[node] for node in target.members if node in known} | dict(target.addresses)
-    for node, text in target.addresses:
-        there = [other for other, place in places.items() if place == text and other != node]
-        if there and (node, text) not in present.addresses:
-            raise ConfigurationError(
-                f"{node} was to be reached at {text}, but {there[0]} is there. Give each its own address."
-            )

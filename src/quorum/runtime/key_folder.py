@@ -10,7 +10,8 @@ import msgspec
 
 from quorum.errors import ConfigurationError
 from quorum.runtime import pki
-from quorum.runtime.keyring import CLIENT_PREFIX, make_private_folder, parse, revoked_serials
+from quorum.runtime.key_files import make_private_folder, parse
+from quorum.runtime.keyring import CLIENT_PREFIX, revoked_serials
 
 AUTHORITY, REVOKED, GENESIS = "ca.crt", "ca.crl", "genesis.json"
 

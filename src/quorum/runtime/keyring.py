@@ -13,22 +13,20 @@ A keys folder (mode 0700) holds, private files with mode 0600:
 
 from __future__ import annotations
 
-import os
-import secrets
 import ssl
-import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from quorum.errors import ConfigurationError
 from quorum.model import NODE_ID_PATTERN, NodeId, check_node_id
 from quorum.runtime import pki
+from quorum.runtime.key_files import check_private, make_private_folder, parse, read, refuse_existing, write
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -44,10 +42,8 @@ LEAF_DAYS = 825
 DAYS_MAX = 36_500
 LOOPBACK_HOSTS = ("127.0.0.1", "::1")
 CLIENT_PREFIX = "client."
-FILE_BYTES_MAX = 1024 * 1024
 
 _AUTHORITY, _AUTHORITY_KEY, _REVOKED, _PUBLIC_KEYS = "ca.crt", "ca.key", "ca.crl", "signing-keys.json"
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -90,10 +86,10 @@ def create_authority(folder: Path | str, *, days: int = AUTHORITY_DAYS, now: dat
     """
     folder, valid = Path(folder), _validity(days, now)
     make_private_folder(folder)
-    _refuse_existing(folder / _AUTHORITY, folder / _AUTHORITY_KEY)
+    refuse_existing(folder / _AUTHORITY, folder / _AUTHORITY_KEY)
     key = pki.new_key()
-    _write(folder / _AUTHORITY_KEY, pki.private_pem(key), 0o600)
-    _write(folder / _AUTHORITY, pki.self_signed(key, valid), 0o644)
+    write(folder / _AUTHORITY_KEY, pki.private_pem(key), 0o600)
+    write(folder / _AUTHORITY, pki.self_signed(key, valid), 0o644)
 
 
 def renew_authority(folder: Path | str, *, days: int = AUTHORITY_DAYS, now: datetime | None = None) -> None:
@@ -103,7 +99,7 @@ def renew_authority(folder: Path | str, *, days: int = AUTHORITY_DAYS, now: date
     """
     folder = Path(folder)
     _, key = _load_authority(folder)
-    _write(folder / _AUTHORITY, pki.self_signed(key, _validity(days, now)), 0o644, replace=True)
+    write(folder / _AUTHORITY, pki.self_signed(key, _validity(days, now)), 0o644, replace=True)
 
 
 def issue(
@@ -132,15 +128,15 @@ def issue(
     addresses = tuple(_address(host) for host in hosts)
     authority, authority_key = _load_authority(folder)
     stem = _stem(identity)
-    _refuse_existing(*(folder / f"{stem}{suffix}" for suffix in (".crt", ".key", ".sign")))
+    refuse_existing(*(folder / f"{stem}{suffix}" for suffix in (".crt", ".key", ".sign")))
     key = pki.new_key()
-    _write(folder / f"{stem}.key", pki.private_pem(key), 0o600)
+    write(folder / f"{stem}.key", pki.private_pem(key), 0o600)
     if kind == "node":
         _create_signing_key(folder, name)
     else:
         _create_client_key(folder, identity)
     certificate = pki.leaf(identity, chosen, addresses, valid, key.public_key(), authority, authority_key)
-    _write(folder / f"{stem}.crt", certificate, 0o644)
+    write(folder / f"{stem}.crt", certificate, 0o644)
     return identity
 
 
@@ -159,7 +155,7 @@ def renew(folder: Path | str, identity: str, *, days: int = LEAF_DAYS, now: date
     assert role is not None, "the authority issues no certificate without a role"
     hosts = pki.addresses(old)
     certificate = pki.leaf(identity, role, hosts, valid, pki.public_key(old), authority, authority_key)
-    _write(path, certificate, 0o644, replace=True)
+    write(path, certificate, 0o644, replace=True)
 
 
 def revoke(folder: Path | str, identity: str, *, now: datetime | None = None) -> None:
@@ -171,7 +167,7 @@ def revoke(folder: Path | str, identity: str, *, now: datetime | None = None) ->
     authority, key = _load_authority(folder)
     certificate = _load_certificate(folder / f"{_stem(identity)}.crt")
     pem = pki.revocation_list(_load_revoked(folder), certificate, _moment(now), authority, key)
-    _write(folder / _REVOKED, pem, 0o644, replace=True)
+    write(folder / _REVOKED, pem, 0o644, replace=True)
 
 
 # --- using identities ----------------------------------------------------------------------------------
@@ -186,7 +182,7 @@ def load_tls(folder: Path | str, identity: str, *, now: datetime | None = None) 
     folder, moment = Path(folder), _moment(now)
     stem = _stem(identity)
     certificate_path, key_path = folder / f"{stem}.crt", folder / f"{stem}.key"
-    _check_private(key_path)
+    check_private(key_path)
     authority = _load_certificate(folder / _AUTHORITY)
     certificate = _load_certificate(certificate_path)
     _check_owner(certificate, identity, authority, certificate_path)
@@ -234,8 +230,8 @@ def load_signer(folder: Path | str, node: NodeId) -> Signer:
 def _signer(owner: str, path: Path) -> Signer:
     from nacl.signing import SigningKey
 
-    _check_private(path)
-    text = _read(path)
+    check_private(path)
+    text = read(path)
     try:
         return Signer(owner, SigningKey(bytes.fromhex(text.decode("ascii"))))
     except (TypeError, ValueError):
@@ -397,7 +393,7 @@ def _context(protocol: ssl._SSLMethod, folder: Path, certificate: Path, key: Pat
 
 def _load_authority(folder: Path) -> tuple[x509.Certificate, EllipticCurvePrivateKey]:
     path = folder / _AUTHORITY_KEY
-    _check_private(path)
+    check_private(path)
     certificate = _load_certificate(folder / _AUTHORITY)
     key = parse(path, "the private key of an authority", pki.parse_private_key)
     if key.public_key() != certificate.public_key():
@@ -422,102 +418,11 @@ def _load_revoked(folder: Path) -> list[x509.RevokedCertificate]:
     return parse(path, "a list of revoked certificates", pki.parse_revoked) if path.exists() else []
 
 
-def parse(path: Path, what: str, read: Callable[[bytes], _T]) -> _T:
-    """What `read` makes of a file. Raises ConfigurationError if that is not `what`."""
-    try:
-        return read(_read(path))
-    except ConfigurationError:
-        raise
-    except (ValueError, RecursionError):
-        raise ConfigurationError(
-            f"{path} was to be {what}, but it cannot be read as one. Restore it from a backup, or issue it anew."
-        ) from None
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path} is needed, but it cannot be read ({error.strerror}). Check the keys folder in node.toml, "
-            "or make keys with `quorum init`."
-        ) from None
-    if len(data) > FILE_BYTES_MAX:
-        raise ConfigurationError(
-            f"{path} was to be a key or certificate, but it is larger than {FILE_BYTES_MAX} bytes. "
-            "Restore it from a backup."
-        )
-    return data
-
-
-def _check_private(path: Path) -> None:
-    try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the private key {path} is needed, but it cannot be read ({error.strerror}). Check the keys folder "
-            "in node.toml, or make keys with `quorum init`."
-        ) from None
-    if os.name == "posix" and mode & 0o077:
-        raise ConfigurationError(
-            f"the private key {path} was to be used, but its mode {mode:04o} lets other users at it. "
-            f"Run: chmod 600 {path}"
-        )
-
-
-def make_private_folder(folder: Path) -> None:
-    """A folder that others cannot look into. Raises ConfigurationError if it is open, or cannot be made."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = stat.S_IMODE(folder.stat().st_mode)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{folder} was to hold keys, but it cannot be made ({error.strerror}). Choose another folder."
-        ) from None
-    if os.name == "posix" and mode & 0o077:
-        raise ConfigurationError(
-            f"{folder} was to hold keys, but its mode {mode:04o} lets other users in. Run: chmod 700 {folder}"
-        )
-
-
-def _refuse_existing(*paths: Path) -> None:
-    for path in paths:
-        if os.path.lexists(path):
-            raise ConfigurationError(
-                f"{path} was to be made, but it exists, and keys are never overwritten. "
-                "Renew the certificate, or move the file away first."
-            )
-
-
-def _write(path: Path, data: bytes, mode: int, *, replace: bool = False) -> None:
-    """Write a file that has `mode` from the first byte on; with `replace`, beside and renamed."""
-    target = path.with_name(f"{path.name}.{secrets.token_hex(4)}") if replace else path
-    try:
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            if replace:  # what is replaced is lost otherwise; a new file that a crash cuts short is made again
-                file.flush()
-                os.fsync(descriptor)
-        if replace:
-            target.replace(path)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path} was to be written, but that failed ({error.strerror}). Free space or choose another folder."
-        ) from None
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Put a file that only its owner reads in place of the one before, durably. Raises ConfigurationError."""
-    _write(path, data, 0o600, replace=True)
-
-
 def _create_client_key(folder: Path, identity: str) -> None:
     """Where members may lie, clients sign their requests: nobody else can make one in their name."""
     from nacl.signing import SigningKey
 
-    _write(folder / f"{_stem(identity)}.sign", bytes(SigningKey.generate()).hex().encode() + b"\n", 0o600)
+    write(folder / f"{_stem(identity)}.sign", bytes(SigningKey.generate()).hex().encode() + b"\n", 0o600)
 
 
 def _create_signing_key(folder: Path, node: NodeId) -> None:
@@ -527,5 +432,5 @@ def _create_signing_key(folder: Path, node: NodeId) -> None:
     key = SigningKey.generate()
     known[node] = bytes(key.verify_key)
     listing = {name: known[name].hex() for name in sorted(known)}
-    _write(folder / f"{_stem(node)}.sign", bytes(key).hex().encode() + b"\n", 0o600)
-    _write(folder / _PUBLIC_KEYS, msgspec.json.format(msgspec.json.encode(listing)) + b"\n", 0o644, replace=True)
+    write(folder / f"{_stem(node)}.sign", bytes(key).hex().encode() + b"\n", 0o600)
+    write(folder / _PUBLIC_KEYS, msgspec.json.format(msgspec.json.encode(listing)) + b"\n", 0o644, replace=True)

@@ -130,7 +130,7 @@ class LocalCluster:
         marker = self.folder / FIRST_START_FILE
         if not any(local.has_run for local in self.nodes.values()):
             marker.touch()
-        begins = marker.exists()
+        begins = self.never_led
         running = self.running()
         started = tuple(node for node in self.nodes if node not in running)
         for node in started:
@@ -142,6 +142,11 @@ class LocalCluster:
                 lie=lies.get(node, ""),
             )
         return started
+
+    @property
+    def never_led(self) -> bool:
+        """Whether its first start is still to be done: nobody has led, so nothing was ever decided."""
+        return (self.folder / FIRST_START_FILE).exists()
 
     def first_start_done(self) -> None:
         """The new cluster has a leader: from now on nobody begins anew."""

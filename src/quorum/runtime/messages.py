@@ -399,6 +399,8 @@ OUTCOME_UNKNOWN = 3
 """Indefinite: retry with the same request id."""
 REFUSED = 4
 """Definite: asked wrongly; retrying changes nothing."""
+ALREADY_SO = 5
+"""Definite: nothing happened, since it is so already."""
 
 NodeMessage = (
     Result | Failure | StatusReply | MembersReply | EpochsReply | Noticed | Pulsed | Changed | Watched | Forgotten

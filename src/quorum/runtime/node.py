@@ -23,10 +23,11 @@ from quorum.header import Header
 from quorum.membership.reconfiguration import VOTER, WITNESS, role_of
 from quorum.membership.recovery import difference, incarnation_here
 from quorum.model import Configuration, NodeId
+from quorum.runtime.address import parse_address
 from quorum.runtime.awake import PERIOD_S, Awake
 from quorum.runtime.clock import LoopTimers, SystemClock
 from quorum.runtime.codec import Frame, MessageCodec
-from quorum.runtime.config import ClusterConfig, NodeConfig, load_cluster, parse_address
+from quorum.runtime.config import ClusterConfig, NodeConfig, load_cluster
 from quorum.runtime.driver import Driver
 from quorum.runtime.echoes import Echoes
 from quorum.runtime.engine import Lie, engine_of, honest

@@ -10,7 +10,7 @@ from quorum.apps import kv, ledger, objects
 from quorum.apps.answer import Answer, reply_of
 from quorum.apps.catalogue import KV_APP, OBJECTS_APP
 from quorum.certificate.epochs import EpochChange
-from quorum.errors import NotLeader, OutcomeUnknown, Overloaded, QuorumError, RequestRefused
+from quorum.errors import AlreadySo, NotLeader, OutcomeUnknown, Overloaded, QuorumError, RequestRefused
 from quorum.membership.reconfiguration import Change, encode_change
 from quorum.model import Configuration, decode_configuration
 from quorum.runtime import messages
@@ -107,12 +107,13 @@ class NodeConnection:
         await self._ask(message, changes=True)
 
     async def change(self, change: Change, timeout: float = WORK_S) -> None:
-        """Change the members, through this node, which must lead; returns once the change is decided."""
+        """Change the members, through this node, which must lead; returns once the change is decided. Raises
+        AlreadySo where nothing has to change."""
         await self._ask(ChangeRequest(self._take()), encode_change(change), timeout, changes=True)
 
     async def preview(self, change: Change) -> Configuration:
         """The configuration that this change would lead to, as this node, which must lead, would take it up now;
-        nothing is changed. Raises RequestRefused where it would not."""
+        nothing is changed. Raises RequestRefused where it would not, AlreadySo where nothing had to change."""
         _, body = await self._ask(ChangeRequest(self._take(), dry=True), encode_change(change))
         return decode_configuration(body)
 
@@ -166,6 +167,8 @@ class NodeConnection:
                     raise Overloaded(reply.text)
                 case messages.NOT_LEADER:
                     raise NotLeader(reply.leader)
+                case messages.ALREADY_SO:
+                    raise AlreadySo(reply.text)
             raise RequestRefused(reply.text)
         assert isinstance(reply, Result | StatusReply | EpochsReply)
         return reply, body

@@ -6,8 +6,9 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from quorum.apps import decide
 from quorum.apps.catalogue import DECIDE_APP
@@ -16,7 +17,7 @@ from quorum.apps.witness import Witness
 from quorum.certificate import DecisionCertificate, digest_of, encode_json
 from quorum.entry import Buffer
 from quorum.errors import LocalProtocolError, NotLeader, QuorumError
-from quorum.model import NodeId
+from quorum.model import Configuration, NodeId
 from quorum.protocols.raft.state import LEADER
 from quorum.runtime.config import ClusterConfig
 from quorum.runtime.driver import Driver
@@ -57,70 +58,39 @@ class OperatorFace:
         self._driver.want_digest(complete)
 
     def _status(self) -> NodeStatus:
-        role = self._engine.seen()
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        syncs = sorted(self._sync_us) or [0]
-        configuration = self._replica.configuration
-        blocked = set(self._network.faults.blocked_in) | set(self._network.faults.blocked_out)
+        """What the engine has seen, under the same names, and what is agreed, linked and used beside it."""
+        seen, configuration = self._engine.seen(), self._replica.configuration
+        told = asdict(seen)
+        told["policy"] = seen.policy or self._cluster.policy
+        told["floor"] = seen.floor or configuration.floor
+        told |= _agreed(configuration) | self._links() | _usage() | self._syncs()
         return NodeStatus(
             node=self._replica.node,
             cluster=self._cluster.cluster_id,
-            role=role.role,
-            term=role.term,
-            leader=role.leader,
-            epoch=configuration.epoch,
-            members=configuration.members,
-            voters=configuration.voters,
-            learners=configuration.learners,
-            witnesses=configuration.witnesses,
-            outgoing=() if configuration.outgoing is None else configuration.outgoing.electors,
-            priorities=dict(configuration.priorities),
-            weights=dict(configuration.weights),
-            reads=role.reads,
-            writes=role.writes,
-            addresses=dict(sorted(self._addresses.items())),
-            catching_up=role.catching_up,
-            connected=self._network.connected,
-            commit_index=role.commit_index,
+            model=self._cluster.model,
             applied_index=self._driver.applied_index,
             state_digest="",
-            last_index=role.last_index,
-            snapshot_index=role.snapshot_index,
-            matched=role.matched,
             diverged=tuple(sorted(self._diverged)),
             sessions=self._host.session_count,
-            clients=self._network.clients,
-            may_vote=role.may_vote,
-            blocked=tuple(sorted(blocked)),
             no_space=self._driver.is_full,
-            accused=role.accused,
-            evidence=role.evidence,
-            faults=role.faults,
-            committee=role.committee,
-            approvals=role.approvals,
-            proposed=role.proposed,
-            last_term=role.last_term,
-            incarnation=configuration.incarnation,
-            recovered=configuration.recovered,
             round_trips=self._round_trips(),
-            floor=role.floor or configuration.floor,
-            evicted=role.evicted,
-            complaints=role.complaints,
-            refused=role.refused,
-            sync_p50_us=syncs[len(syncs) // 2],
-            sync_p99_us=syncs[len(syncs) * 99 // 100],
-            model=self._cluster.model,
-            policy=role.policy or self._cluster.policy,
-            tolerated=configuration.faults,
-            seats={seat.node: SeatTold(seat.reason, seat.since_us, seat.flaps) for seat in configuration.seats},
-            explained=role.explained,
-            health=role.health,
-            policy_waits=role.policy_waits,
-            weighing=role.weighing,
-            pid=os.getpid(),
-            memory_bytes=usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
-            cpu_us=int((usage.ru_utime + usage.ru_stime) * 1e6),
+            **told,
         )
+
+    def _links(self) -> dict[str, Any]:
+        """Who is reached, and where."""
+        faults = self._network.faults
+        return {
+            "addresses": dict(sorted(self._addresses.items())),
+            "connected": self._network.connected,
+            "clients": self._network.clients,
+            "blocked": tuple(sorted({*faults.blocked_in, *faults.blocked_out})),
+        }
+
+    def _syncs(self) -> dict[str, int]:
+        """How long the last syncs took."""
+        syncs = sorted(self._sync_us) or [0]
+        return {"sync_p50_us": syncs[len(syncs) // 2], "sync_p99_us": syncs[len(syncs) * 99 // 100]}
 
     def _round_trips(self) -> dict[NodeId, dict[NodeId, int]]:
         """As far as this node knows them: those that the leader was told, or where members may lie all were."""
@@ -180,3 +150,31 @@ class OperatorFace:
         except LocalProtocolError:
             faults.blocked_in = before  # all of it or nothing
             raise
+
+
+def _agreed(configuration: Configuration) -> dict[str, Any]:
+    """What the newest configuration says."""
+    return {
+        "epoch": configuration.epoch,
+        "members": configuration.members,
+        "voters": configuration.voters,
+        "learners": configuration.learners,
+        "witnesses": configuration.witnesses,
+        "outgoing": () if configuration.outgoing is None else configuration.outgoing.electors,
+        "priorities": dict(configuration.priorities),
+        "weights": dict(configuration.weights),
+        "tolerated": configuration.faults,
+        "seats": {seat.node: SeatTold(seat.reason, seat.since_us, seat.flaps) for seat in configuration.seats},
+        "incarnation": configuration.incarnation,
+        "recovered": configuration.recovered,
+    }
+
+
+def _usage() -> dict[str, int]:
+    """What this process takes of the machine."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "pid": os.getpid(),
+        "memory_bytes": usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        "cpu_us": int((usage.ru_utime + usage.ru_stime) * 1e6),
+    }

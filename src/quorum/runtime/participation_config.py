@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from quorum.errors import ConfigurationError
+from quorum.errors import ConfigurationError, NotReplicable
 from quorum.membership.observation import Limits
 from quorum.membership.policy import CUSTOM, FLOOR, Policy, check_policy
 from quorum.runtime.object_classes import imported
@@ -15,6 +15,10 @@ from quorum.runtime.object_names import check_place
 
 NETWORK: Final = "network"
 DURATIONS = ("hold", "stable")
+WITHOUT_FUNCTION = (
+    "Or do without it: in cluster.toml name another `policy`, and take `function` out; where the custom policy is "
+    "in force already, `quorum policy set` then puts another in its place."
+)
 
 
 class Participation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,11 +91,14 @@ def check_function(table: Any) -> None:
 
 def load_policy(place: str, folder: Path) -> Policy | None:
     """The user's policy that MODULE:NAME names; None for no name. Raises ConfigurationError for what is not
-    there."""
+    there, and says how a cluster goes on without it."""
     if not place:
         return None
-    what = f"the policy was to be {place}"
-    found = imported(what, place, folder)
-    if not callable(found):
-        raise ConfigurationError(f"{what}, but that is no function. Name one that takes a Situation.")
+    what = f"the custom policy was to be {place}"
+    try:
+        found = imported(what, place, folder)
+        if not callable(found):
+            raise ConfigurationError(f"{what}, but that is no function. Name one that takes a Situation.")
+    except (ConfigurationError, NotReplicable) as error:
+        raise ConfigurationError(f"{error} {WITHOUT_FUNCTION}") from error
     return found  # type: ignore[no-any-return]

@@ -53,10 +53,16 @@ def new_identity() -> str:
 
 
 def recover_cluster(
-    cluster: Path, data: Path, recovery: Recovery, done: Step = lambda step: None, files: Files | None = None
+    cluster: Path,
+    data: Path,
+    recovery: Recovery,
+    done: Step = lambda step: None,
+    files: Files | None = None,
+    faults: int | None = None,
 ) -> Path:
     """Let the cluster of `cluster` (a cluster.toml) go on from the data folder `data`, which is
-    `recovery.survivor`'s and has its last entry at `recovery.index`. Returns where the copy of the folder is.
+    `recovery.survivor`'s and has its last entry at `recovery.index`, with T = `faults` (None: as before). Returns
+    where the copy of the folder is.
 
     Raises ConfigurationError, nothing changed, if the folder is in use or not as `recovery` says, or its objects
     are of classes that cluster.toml does not name; StorageCorrupt for damage; StorageError if the disk refuses.
@@ -66,11 +72,12 @@ def recover_cluster(
     folder = DataFolder.open(data, config.cluster_id, recovery.survivor)
     try:
         host, durable = _state_of(folder, config, cluster, recovery)
+        following = configuration_after(_newest_configuration(durable), recovery, faults)
         copy = f"{folder.path}.before-{recovery.incarnation}"
         _drop_unfinished(folder.path)
         _copy(files, folder.path, copy)
         done("copied")
-        _enter(files, folder, config.cluster_id, host, durable, recovery)
+        _enter(files, folder, config.cluster_id, host, durable.term, following)
         done("entered")
         _log(files, folder, config.cluster_id, recovery.survivor)
         done("logged")
@@ -200,14 +207,14 @@ def _copy_file(files: Files, source: str, target: str) -> None:
 
 
 def _enter(
-    files: Files, folder: DataFolder, cluster: str, host: Host, durable: Durable, recovery: Recovery
+    files: Files, folder: DataFolder, cluster: str, host: Host, term: int, following: Configuration
 ) -> None:
     """Put the first snapshot of the new incarnation into the folder."""
-    present = _newest_configuration(durable)
+    recovery = following.recovered
+    assert recovery is not None, "the first configuration of an incarnation says how that began"
     index = recovery.index + INDEX_GAP
     host.begin_anew(index)
-    term = max(durable.term, recovery.term)
-    mark = SnapshotMark(index, term, host.time_us, configuration_after(present, recovery))
+    mark = SnapshotMark(index, max(term, recovery.term), host.time_us, following)
     snapshots = SnapshotStore(files, folder.snapshots_path, cluster)
     snapshots.write(mark, host.snapshot(), _written)
     snapshots.close()

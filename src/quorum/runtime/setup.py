@@ -18,7 +18,8 @@ from quorum.membership.observation import Limits
 from quorum.membership.policy import usual
 from quorum.model import NodeId, check_fault_budget, check_node_id
 from quorum.runtime import keyring, toml
-from quorum.runtime.config import Address, ClusterConfig, load_cluster, load_node, parse_address, parse_cluster
+from quorum.runtime.address import Address, parse_address
+from quorum.runtime.config import ClusterConfig, load_cluster, load_node, parse_cluster
 
 NODES_MAX = 999
 """More than this in one call is surely a mistake; a cluster of this engine has 3 to 9 nodes."""

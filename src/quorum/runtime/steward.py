@@ -3,7 +3,10 @@
 Everything that decides is pure and elsewhere (membership.adaptation). Here are the observations, taken from what
 the leader's replica knows anyway, and the way of a proposal into the log, which is that of an operator's change.
 
-I1  at most one change of the steward's own is under way, but for one that waits for a newcomer in vain.
+I1  at most one change of the steward's own is under way. One that waits for a standby that does not catch up
+    within the hold time gives way to another one, if the policy has one without that standby; the protocol lets
+    whoever asked for a change ask for another instead, while nothing of the first is in the log. The standby then
+    counts as one whose return did not last, so that it is not chosen again soon, and each time later.
 I2  weights and the lead follow the network only where the policy leaves the committee as it is.
 """
 
@@ -65,6 +68,8 @@ class RaftSteward:
         self._decided = deque([0], LATE_TURNS)
         self._due_us = now_us + self.period_us
         self._pending = False
+        self._asked: Configuration | None = None
+        self._asked_us = 0
         self._retry_us = 0
         self._now_us = now_us
         self._successor: NodeId | None = None
@@ -96,6 +101,8 @@ class RaftSteward:
         present = self._replica.configuration
         observed = self._observe(present, now_us)
         adaptation = self.adaptation
+        if self._is_patience_over(now_us):
+            adaptation.health.fall_short(self._awaited(), now_us)
         nodes = len({*present.voters, *standbys(present)})
         adaptation.follow(policy_of(present.policy, self._function), nodes, present.faults, present.floor)
         proposal = adaptation.step(present, self._replica.node, observed, now_us)
@@ -107,16 +114,34 @@ class RaftSteward:
         return self._target(present, proposal, now_us)
 
     def _target(self, present: Configuration, proposal: Proposal, now_us: int) -> Configuration | None:
-        if now_us < self._retry_us or (self._pending and not self._comes_first(proposal)):
+        awaited = self._awaited()
+        if now_us < self._retry_us or ((self._pending or awaited) and not self._comes_first(proposal, awaited)):
             return None  # I1
         self._pending = True
-        return apply_change(present, Reseat(proposal.seats), now_us)
+        self._asked, self._asked_us = apply_change(present, Reseat(proposal.seats), now_us), now_us
+        return self._asked
 
-    def _comes_first(self, proposal: Proposal) -> bool:
-        """Whether who is lost is to be put out while a change still waits for a newcomer: the protocol gives that
-        one up if the newcomer is lost, too, and refuses this one if not."""
+    def _awaited(self) -> frozenset[NodeId]:
+        """Who is to catch up before a change of the steward's own can begin."""
         change = self._replica.state.pending_change
-        return change is not None and not change.entered and not proposal.promote
+        if change is None or change.entered or change.target != self._asked:
+            return frozenset()
+        return frozenset(change.arriving) - change.ready
+
+    def _is_patience_over(self, now_us: int) -> bool:
+        """Whether who was to vote has had its time to catch up: it was well when it was chosen, so it lacks
+        little."""
+        return now_us - self._asked_us >= self._limits.hold_us
+
+    def _comes_first(self, proposal: Proposal, awaited: frozenset[NodeId]) -> bool:
+        """Whether a proposal is made in place of a change that waits for a standby: one without it, after its
+        time; or at once, where who is lost is put out and the standby is lost, too."""
+        if not awaited or not awaited.isdisjoint(proposal.promote):
+            return False
+        if self._is_patience_over(self._now_us):
+            return True
+        phis = [self._detector.phi(node, self._now_us) for node in awaited]
+        return not proposal.promote and max(phis) >= self._limits.suspect_phi
 
     def _weigh(self, present: Configuration, now_us: int) -> Configuration | None:
         """I2."""

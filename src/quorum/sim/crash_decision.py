@@ -16,7 +16,7 @@ from quorum.membership.reconfiguration import Demote, Promote, encode_change
 from quorum.model import Configuration, NodeId, quorum_size
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.settings import Settings
-from quorum.runtime.messages import REFUSED, ChangeRequest, Failure, Result, Submit
+from quorum.runtime.messages import ALREADY_SO, REFUSED, ChangeRequest, Failure, Result, Submit
 from quorum.sim.node import SimNode
 from quorum.sim.one_decision import ROUND_US, DecidingWorld, Mark, Nobody
 from quorum.sim.seats import Operator, Voters
@@ -120,7 +120,7 @@ class CrashDecision(DecidingWorld):
                 answer = operator.answers.get(request)
                 if isinstance(answer, Result):
                     return
-                if isinstance(answer, Failure) and answer.code == REFUSED:
+                if isinstance(answer, Failure) and answer.code in (REFUSED, ALREADY_SO):
                     raise ConfigurationError(answer.text)
             self.run(self.now_us + ROUND_US)
         raise NoQuorum(

@@ -338,6 +338,32 @@ def test_a_newcomer_that_is_silent_keeps_nobody_back_who_is_to_lose_its_vote() -
     assert (present.voters, present.learners) == (("n1", "n2", "n3"), ("n4", "n5", "n6"))
 
 
+def test_who_asked_for_a_change_that_waits_may_ask_for_another_one_instead() -> None:
+    """Nothing of it is in the log yet. It is the token that tells who asks: others wait."""
+    cluster = led(FIVE)
+    leader = cluster["n1"]
+    cluster.join("n7")
+    leader.change(8, learners=("n6", "n7"))
+    run(cluster)
+    leader.change(-1, voters=("n1", "n2", "n3", "n4", "n6"), learners=("n5", "n7"))
+    assert leader.state.pending_change.arriving == {"n6"}, "which does not run"
+    instead = {"voters": ("n1", "n2", "n3", "n4", "n7"), "learners": ("n5", "n6")}
+    assert isinstance(refusal(leader.change(9, **instead)), Overloaded)
+    epoch = leader.state.configuration.epoch
+    assert effects_in(leader.change(-1, **instead), Refused) == []
+    run(cluster)
+    assert leader.state.configuration.voters == instead["voters"]
+    assert completed(leader) == [8, -1] and leader.state.configuration.epoch == epoch + 2
+
+
+def test_a_change_that_is_in_the_log_is_not_replaced_by_another_one_of_who_asked_for_it() -> None:
+    cluster = led(FIVE)
+    leader = cluster["n1"]
+    leader.change(-1, voters=("n1", "n2", "n3"))
+    assert leader.state.pending_change.entered
+    assert isinstance(refusal(leader.change(-1, voters=("n1", "n2", "n4"))), Overloaded)
+
+
 def test_a_newcomer_that_is_heard_is_waited_for() -> None:
     """One change is in flight at a time."""
     cluster = led(FIVE)

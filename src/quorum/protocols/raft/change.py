@@ -39,17 +39,19 @@ def propose(state: RaftState, token: int, target: Configuration) -> None:
     """Begin to replace the configuration by `target`, whose epoch must follow the present one.
 
     New voters and witnesses are learners first. Refused, definitely, while another change is in flight, and for a
-    target that cannot work; the error says which.
+    target that cannot work; the error says which. A change that still waits for its learners is replaced by
+    another one under the same token: whoever asked for it wants this one instead.
     """
     leaving, waiting = _not_awaited(state, target), state.pending_change
-    if leaving:
+    is_instead = waiting is not None and waiting.token == token and not waiting.entered
+    if leaving or is_instead:
         state.pending_change = None
     error = objection(state, target)
     if error is not None:
         state.pending_change = waiting
         state.out.append(Refused((token,), error))
         return
-    if leaving and waiting is not None:
+    if leaving and waiting is not None and not is_instead:
         state.out.append(Refused((waiting.token,), _given_up(leaving, target)))
     present = state.configuration
     arriving = frozenset(target.electors) - frozenset(present.electors)
