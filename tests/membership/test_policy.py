@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import combinations
+from itertools import combinations, repeat
+from itertools import count as counted
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from quorum.errors import ConfigurationError
+from quorum.membership.health import HELD
 from quorum.membership.observation import Situation
 from quorum.membership.policy import (
+    Policy,
     adaptive,
     check_policy,
     custom,
@@ -265,3 +268,55 @@ def test_a_policy_that_cannot_choose_is_refused_before_it_is_used(
 def test_a_custom_policy_without_its_function_changes_nothing() -> None:
     """Another node, which has it, may lead next."""
     assert policy_of("custom") is fixed
+
+
+class Hostile(Exception):
+    """Not even its text can be had."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+def raising(error: BaseException) -> Policy:
+    def function(_: Situation) -> tuple[str, ...]:
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("function", "part"),
+    [
+        (lambda _: repeat("a"), "a member twice"),
+        (lambda _: map(str, counted()), "'0', which is no member"),
+        (lambda _: None, "TypeError"),
+        (lambda _: [["a"], ["b"], ["c"]], "a value of type list"),
+        (lambda _: [1, 2, 3], "a value of type int"),
+        (lambda _: ["x" * 1_000_000, "a", "b"], "which is no member"),
+        (raising(SystemExit(1)), "SystemExit: 1"),
+        (raising(GeneratorExit()), "GeneratorExit"),
+        (raising(Hostile()), "Hostile"),
+        (raising(ValueError("\x1b[2J\n" * 10_000)), r"ValueError:  \[2J  \[2J"),
+    ],
+)
+def test_nothing_that_a_policy_of_the_users_own_does_reaches_further_than_a_refusal(
+    function: Policy, part: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=part) as caught:
+        custom(function)(situation("abcde", "abcde"))
+    assert len(str(caught.value)) < 600 and str(caught.value).isprintable()
+
+
+def test_an_interrupt_in_a_policy_of_the_users_own_is_still_one() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        custom(raising(KeyboardInterrupt()))(situation("abcde", "abcde"))
+
+
+def test_a_policy_of_the_users_own_gives_no_vote_to_whom_an_operator_keeps_out() -> None:
+    asked = situation("abc", "abcd")
+    held = replace(asked.configuration, learners=("d",), seats=(Seat("d", HELD, 1),))
+    three = custom(lambda _: ["a", "b", "d"])
+    with pytest.raises(ConfigurationError, match="'d', which an operator keeps out of the vote"):
+        three(replace(asked, configuration=held))
+    free = replace(held, seats=())
+    assert three(replace(asked, configuration=free)) == ("a", "b", "d")

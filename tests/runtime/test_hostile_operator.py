@@ -16,12 +16,16 @@ from quorum.membership.reconfiguration import (
     Evict,
     Promote,
     Replace,
+    Reseat,
+    SetPolicy,
     SetPriority,
     SetQuorums,
     SetWeight,
+    SetWeights,
     apply_change,
     encode_change,
 )
+from quorum.model import Seat
 from quorum.runtime.client import Client
 from quorum.runtime.messages import (
     BackupChunkRequest,
@@ -72,6 +76,15 @@ CHANGES: dict[str, Change | bytes] = {
     "an expression that is long": SetQuorums(" + ".join(["n1"] * 50_000), ""),
     "a choice beyond its nodes": SetQuorums("choose(9, n1, n2)", ""),
     "a choice of a negative number": SetQuorums("choose(-1, n1, n2)", ""),
+    "a policy that is none": SetPolicy("nonsense" * 10_000),
+    "a T that no log can hold": SetPolicy("adaptive", faults=HUGE * HUGE),
+    "a T that no cluster tolerates": SetPolicy("adaptive", faults=HUGE),
+    "a T of less than nobody": SetPolicy("adaptive", faults=-1),
+    "a floor of less than nobody": SetPolicy("adaptive", floor=-HUGE),
+    "a floor beyond all members": SetPolicy("adaptive", floor=HUGE * HUGE),
+    "weights that survive less than nothing": SetWeights((("n1", 2),), -1),
+    "a seat with flaps that fell every leader": Reseat((Seat("n3", "late", 0, -1),)),
+    "a seat with a reason of a million letters": Reseat((Seat("n3", "x" * 1_000_000, HUGE, HUGE),)),
 }
 REQUESTS = {
     "a transfer to a stranger": lambda request: TransferRequest(request, "n7"),

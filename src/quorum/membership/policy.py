@@ -9,10 +9,12 @@ first; Jajodia and Mutchler (1990), section 4, for the floor of three.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from math import gcd
 from typing import Final, TypeAlias
 
 from quorum.errors import ConfigurationError
+from quorum.membership.health import HELD
 from quorum.membership.observation import Situation
 from quorum.membership.votes import system_with, votes_of
 from quorum.model import NodeId, check_fault_budget
@@ -26,6 +28,8 @@ POLICIES: Final = ("fixed", "adaptive", "participation", CUSTOM)
 OR_ANOTHER: Final = "or take another policy by `quorum policy set`"
 ADAPTIVE_FROM: Final = 5
 """From so many members on, adapting the committee is worth something."""
+TEXT_MAX: Final = 300
+"""So much of the text of a user's own error is told."""
 
 
 def fixed(situation: Situation) -> tuple[NodeId, ...]:
@@ -68,17 +72,15 @@ def custom(function: Policy) -> Policy:
     The result raises ConfigurationError for an answer that is none."""
 
     def checked(situation: Situation) -> tuple[NodeId, ...]:
-        try:
-            wanted = tuple(function(situation))
-        except Exception as error:
-            raise ConfigurationError(
-                f"the custom policy was asked for a committee, but it raised {type(error).__name__}: {error}. "
-                f"Correct it, {OR_ANOTHER}; the committee stays as it is."
-            ) from error
-        members = {*situation.configuration.voters, *situation.configuration.learners}
-        strangers = [node for node in wanted if node not in members]
+        configuration = situation.configuration
+        members = {*configuration.voters, *configuration.learners}
+        wanted = _answer(function, situation, len(members) + 1)
+        held = {seat.node for seat in configuration.seats if seat.reason == HELD and seat.node in members}
+        strangers = [node for node in wanted if node not in members - held]
         if strangers or len(set(wanted)) < len(wanted):
-            what = f"{strangers[0]!r}, which is no member" if strangers else "a member twice"
+            first = strangers[0] if strangers else ""
+            why = "which an operator keeps out of the vote" if first in held else "which is no member"
+            what = f"{first[:80]!r}, {why}" if strangers else "a member twice"
             raise ConfigurationError(
                 f"the custom policy was asked for a committee, but it named {what}. Correct it, "
                 f"{OR_ANOTHER}; the committee stays as it is."
@@ -91,6 +93,38 @@ def custom(function: Policy) -> Policy:
         return tuple(sorted(wanted))
 
     return checked
+
+
+def _answer(function: Policy, situation: Situation, most: int) -> list[NodeId]:
+    """The names that a user's function gives, `most` of them at most: it may raise anything, even to end the
+    process, give no names, or never come to an end of them. Raises ConfigurationError for that."""
+    try:
+        wanted = list(islice(function(situation), most))
+        strange = next((type(each).__name__ for each in wanted if not isinstance(each, str)), "")
+        names = [str.__str__(each) for each in wanted if isinstance(each, str)]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise ConfigurationError(
+            f"the custom policy was asked for a committee, but it raised {_told(error)}. Correct it, "
+            f"{OR_ANOTHER}; the committee stays as it is."
+        ) from error
+    if strange:
+        raise ConfigurationError(
+            f"the custom policy was asked for the names of members, but it gave a value of type {strange[:80]}. "
+            f"Correct it, {OR_ANOTHER}; the committee stays as it is."
+        )
+    return names
+
+
+def _told(error: BaseException) -> str:
+    """An error that is a user's own, in one line; even its text may raise another."""
+    name = type(error).__name__[:80]
+    try:
+        text = str(error)[:TEXT_MAX]
+    except Exception:
+        return name
+    return f"{name}: {''.join(each if each.isprintable() else ' ' for each in text)}"
 
 
 def usual(nodes: int) -> str:

@@ -17,7 +17,7 @@ from quorum.errors import AlreadySo, ConfigurationError
 from quorum.membership.health import HELD
 from quorum.membership.policy import check_policy
 from quorum.membership.votes import with_sound_weights
-from quorum.model import Configuration, NodeId, Seat, check_node_id
+from quorum.model import Configuration, NodeId, Seat, check_fault_budget, check_node_id
 from quorum.systems.build import build
 from quorum.systems.expression import parse
 from quorum.systems.weights import check_weights
@@ -85,7 +85,8 @@ class Reseat(_Change, frozen=True, tag="reseat"):
 
 
 class SetPolicy(_Change, frozen=True, tag="set-policy"):
-    """Another policy puts members in and out of the vote; None leaves the floor, or T, as it is."""
+    """Another policy puts members in and out of the vote; None leaves the floor, or T, as it is. A T that is given
+    must be one that N >= 2T+1 tolerates."""
 
     policy: str
     floor: int | None = None
@@ -114,22 +115,14 @@ class SetPriority(_Change, frozen=True, tag="set-priority"):
     priority: int
 
 
-Change: TypeAlias = (
-    Admit
-    | Promote
-    | Demote
-    | Evict
-    | Replace
-    | SetQuorums
-    | SetWeight
-    | SetWeights
-    | SetPriority
-    | Reseat
-    | SetPolicy
+Asked: TypeAlias = (
+    Admit | Promote | Demote | Evict | Replace | SetQuorums | SetWeight | SetWeights | SetPriority | SetPolicy
 )
+"""What an operator may ask for. What is remembered of seats is a leader's own: later leaders go by it."""
+Change: TypeAlias = Asked | Reseat
 
 _ENCODE = msgspec.json.Encoder()
-_DECODE: msgspec.json.Decoder[Change] = msgspec.json.Decoder(Change)
+_DECODE: msgspec.json.Decoder[Asked] = msgspec.json.Decoder(Asked)
 
 
 def encode_change(change: Change) -> bytes:
@@ -236,6 +229,7 @@ def _set_weights(present: Configuration, change: SetWeights) -> Configuration:
         )
     for weight in given.values():
         _weight(weight)
+    check_fault_budget(len(voting), change.faults, "crash")
     target = replace(present, weights=tuple(sorted(pair for pair in given.items() if pair[1] != 1)))
     votes = build(target).writes.as_threshold()
     assert votes is not None, "weights decide by a threshold"
@@ -295,6 +289,8 @@ def _set_policy(present: Configuration, change: SetPolicy) -> Configuration:
             f"a floor of {floor} voters was asked for, but {nodes} members may vote. Give {nodes} or less, or "
             "admit more."
         )
+    if change.faults is not None:
+        check_fault_budget(nodes, faults, "crash")
     check_policy(change.policy, nodes, faults, floor)
     return replace(present, policy=change.policy, floor=floor, faults=faults)
 
