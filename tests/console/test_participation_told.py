@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from console.test_inquiry import status as status_of
-from quorum.console.explain_committee import policy_lines, policy_of
+from quorum.console.explain_committee import explanation_of, policy_lines, policy_of
 from quorum.console.participation_told import out_told, participation_warnings
+from quorum.console.status import _draw, overview_of
+from quorum.console.told import moment, status_told
 from quorum.console.tolerance import Tolerance
-from quorum.runtime.status import Evicted
+from quorum.runtime.status import Evicted, NodeStatus, encode_status
 
 NAMES = ("n1", "n2", "n4", "n5")
 SLOW = Evicted("n3", 2, "slow", 1_700_000_000_000_000, 6_000_000)
@@ -55,6 +58,8 @@ def test_members_of_an_older_epoch_are_not_asked_who_is_out():
 def test_warnings_name_who_stays_who_is_complained_of_and_that_nobody_is_left_to_spare():
     found = participation_warnings(answers((), (), refused="n4 was to leave", complaints={"n5": ("n1",)}))
     assert found[:2] == ["n4 was to leave", "n1 complain of n5"]
+    stranger = participation_warnings(answers((), (), complaints={"n9": ("n1",), "n2": ("n9",)}))
+    assert not any("complain" in text for text in stranger)
     assert "no adaptivity is left" in found[2]
     assert participation_warnings(answers((), policy="fixed")) == []
 
@@ -83,3 +88,83 @@ def test_policy_show_says_who_has_more_votes_and_what_was_made_of_the_network():
     assert "quorum 4 of 6 votes (2 to 3 nodes)" in head
     assert votes == "votes: n1 (2 votes), n2 (2 votes), n4, n5"
     assert rest[0] == "weights follow the network, n1 says: no other weights gain."
+
+
+# What one member that lies may tell.
+
+ODD = "[/x]\x1b[2J\n"
+FAR = Evicted("n1", 99, ODD, 2**63 - 1, 2**63 - 1)
+
+
+def with_a_liar(at: str = "n1", **told: object) -> dict:
+    """Four members tell that n3 is out since it was slow; the one at `at` tells something else."""
+    calm = answers(*((SLOW,) for _ in NAMES), connected=NAMES, leader="n2", writes="choose(3, n1, n2, n4, n5)")
+    return calm | {at: replace(calm[at], **told)}
+
+
+@pytest.mark.parametrize("at", ["n1", "n5"])
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"evicted": (FAR, replace(FAR, node="n9"), replace(FAR, node="n3"))},
+        {"evicted": (FAR, replace(FAR, node="n9")), "epoch": 99, "voters": ("n1", "n5")},
+        {"evicted": (replace(SLOW, since_us=-(2**63), returns_in_us=None),)},
+        {"evicted": (replace(SLOW, since_us=2**63 - 1, returns_in_us=2**63 - 1),)},
+        {"policy": "fixed", "evicted": ()},
+    ],
+)
+def test_what_one_liar_says_of_who_is_out_is_shown_nowhere(at: str, told: dict):
+    found = with_a_liar(at, **told)
+    (out,) = out_told(found)
+    assert (out.node, out.reason) == ("n3", "slow")
+    assert "(2023-11-14 22:13:20 UTC)" in out.line() and "returns in 6 s" in out.line()
+    assert explanation_of(found, "n1")["text"] == "n1 votes, and nobody complains of it."
+    assert policy_of(found)["policy"] == "adaptive"
+
+
+def odd_fields() -> list[dict]:
+    """Each field of a status with the oddest value of its type."""
+    numbers, texts = (2**63 - 1, -(2**63) + 1), (ODD,)
+    odd: list[dict] = []
+    for field in msgspec.structs.fields(NodeStatus):
+        kind = str(field.type)
+        if field.type is int:
+            odd += [{field.name: number} for number in numbers]
+        elif field.type is str and field.name != "node":
+            odd.append({field.name: ODD})
+        elif kind.startswith("tuple[str"):
+            odd.append({field.name: texts})
+        elif kind == "dict[str, int]":
+            odd.append({field.name: {ODD: numbers[0], "n1": numbers[1]}})
+        elif kind == "dict[str, str]":
+            odd.append({field.name: {ODD: ODD, "n1": ODD}})
+        elif kind == "dict[str, tuple[str, ...]]":
+            odd.append({field.name: {ODD: texts, "n1": texts}})
+    return odd
+
+
+@pytest.mark.parametrize("at", ["n1", "n5"])
+@pytest.mark.parametrize("told", odd_fields(), ids=lambda told: next(iter(told)))
+def test_no_field_of_a_liars_status_moves_a_cursor_or_ends_a_command_with_a_traceback(
+    at: str, told: dict, capsys: pytest.CaptureFixture[str]
+):
+    found = {name: status_told(name, encode_status(each)) for name, each in with_a_liar(at, **told).items()}
+    _draw(overview_of(found, 1_000_000))
+    print("\n".join(policy_lines(policy_of(found))))
+    print(*(explanation_of(found, node)["text"] for node in NAMES))
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out + shown.err
+
+
+def test_a_status_of_another_node_or_with_numbers_beyond_all_counting_is_none():
+    with pytest.raises(msgspec.DecodeError, match="answers as 'n2'"):
+        status_told("n1", encode_status(status_of("n2")))
+    with pytest.raises(msgspec.DecodeError, match="a number that nothing counts to"):
+        status_told("n1", encode_status(status_of("n1", matched={"n2": 10**400})))
+    calm = status_of("n1")
+    assert status_told("n1", encode_status(calm)) == calm
+
+
+@pytest.mark.parametrize(("time_us", "year"), [(10**400, 9999), (-(10**400), 1970), (SLOW.since_us, 2023)])
+def test_any_time_that_is_told_has_a_date(time_us: int, year: int):
+    assert moment(time_us).year == year

@@ -89,7 +89,7 @@ def show(cluster: str, rows: list[dict[str, Any]], present: Present, primary: No
         behind = "-" if row["behind"] is None else str(row["behind"])
         table.add_row(name, row["role"], str(row["votes"]), row["address"], behind, row["state"])
     click.echo(f"cluster {cluster}, {told.line()}, primary {primary.node} in view {primary.term}")
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     console.print(table)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 
 from quorum.console.changing import ask_leader
 from quorum.console.command import CONFIG, command, print_json, seconds_option
+from quorum.console.told import moment
 from quorum.errors import ConfigurationError
 from quorum.runtime.config import find_config, load_cluster
 from quorum.runtime.connect import at_config
@@ -64,11 +64,7 @@ def facts_of(leader: NodeStatus, node: str) -> dict[str, Any]:
     """What is known of one member."""
     seat = leader.seats.get(node)
     votes = node in leader.voters or node in leader.witnesses
-    since = (
-        ""
-        if seat is None or not seat.since_us
-        else datetime.fromtimestamp(seat.since_us / 1e6, UTC).isoformat(timespec="seconds")
-    )
+    since = "" if seat is None or not seat.since_us else moment(seat.since_us).isoformat(timespec="seconds")
     return {
         "node": node,
         "votes": votes,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from quorum.console.committee_told import committee_told
 from quorum.console.decides import Decides, decides_of
 from quorum.console.inquiry import Answers, answering, ask_all
 from quorum.console.participation_told import out_told, participation_warnings
+from quorum.console.told import moment, most
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId, nodes_needed
 from quorum.runtime.connect import at_config
@@ -38,7 +38,7 @@ def explanation_of(answers: Answers, node: NodeId) -> dict[str, Any]:
             f"{', '.join(sorted({*told.nodes, *answers}))}."
         )
     by = complained_of_by(answers, node)
-    since = "" if out is None else datetime.fromtimestamp(out.since_us / 1e6, UTC).isoformat(timespec="seconds")
+    since = "" if out is None else moment(out.since_us).isoformat(timespec="seconds")
     return {
         "node": node,
         "votes": node in told.nodes,
@@ -49,7 +49,7 @@ def explanation_of(answers: Answers, node: NodeId) -> dict[str, Any]:
         "complained_of_by": by,
         "needed": told.faults + 1,
         "told_by": () if out is None else out.told_by,
-        "policy": answering(answers)[0].policy,
+        "policy": most(each.policy for each in answering(answers)),
         "text": out.line() if out is not None else _of_member(node, node in told.nodes, by, told.faults + 1),
     }
 
@@ -76,7 +76,7 @@ def policy_of(answers: Answers) -> dict[str, Any]:
     told = committee_told(answers)
     assert told is not None, "somebody answers"
     return {
-        "policy": answering(answers)[0].policy,
+        "policy": most(each.policy for each in answering(answers)),
         "floor": nodes_needed(told.faults, "byzantine"),
         "faults": told.faults,
         "quorum": told.quorum,

@@ -13,13 +13,14 @@ import msgspec
 from quorum.console.loop import run_interruptibly
 from quorum.console.lost import lost_text
 from quorum.console.need import is_primary_of, links_text, may_lie, needed_text, orderer
+from quorum.console.told import status_told
 from quorum.console.voters import quorum_runs
 from quorum.errors import NoQuorum, NoSpace, NotLeader, Overloaded, QuorumError, RequestRefused
 from quorum.runtime.client import Client
 from quorum.runtime.config import find_config
 from quorum.runtime.connect import Place, at_config
 from quorum.runtime.connection import system_reason
-from quorum.runtime.status import NodeStatus, decode_status
+from quorum.runtime.status import NodeStatus
 
 STATUS_TIMEOUT_S = 2.0
 NOTICE_S = 1.5
@@ -43,7 +44,7 @@ async def ask_node(place: Place, node: str, timeout: float = STATUS_TIMEOUT_S) -
     """The status of one node, within `timeout` seconds."""
     try:
         async with asyncio.timeout(timeout), place.node(node) as connection:
-            return decode_status(await connection.status())
+            return status_told(node, await connection.status())
     except TimeoutError:
         return Silence(node, "does not answer")
     except OSError as error:

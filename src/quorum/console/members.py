@@ -173,7 +173,7 @@ def _show(leader: NodeStatus, as_json: bool, done: str = "", changed: bool | Non
     epoch = f"epoch {leader.epoch}" if decides is None else decides.line()
     click.echo(f"cluster {leader.cluster}, {epoch}")
     click.echo(f"elect {leader.reads}, commit {leader.writes}")
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     console.print(table)

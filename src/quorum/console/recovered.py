@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from quorum.console.inquiry import Answers, answering
+from quorum.console.told import moment
 from quorum.model import Recovery
 
 
@@ -16,7 +15,7 @@ def recovered_of(answers: Answers) -> Recovery | None:
 
 def recovered_line(recovery: Recovery) -> str:
     """Who recovered the cluster, when, and from where."""
-    when = datetime.fromtimestamp(recovery.at_us / 1e6, UTC)
+    when = moment(recovery.at_us)
     return (
         f"recovered as incarnation {recovery.incarnation} on {when:%Y-%m-%d %H:%M:%S} UTC by {recovery.by}: "
         f"{recovery.survivor} went on from entry {recovery.index} of term {recovery.term}, given up: "

@@ -21,6 +21,7 @@ from quorum.console.need import may_lie, needed_text, orderer
 from quorum.console.participation_told import Out, out_told, participation_warnings, seats_told
 from quorum.console.proposals import Proposal, proposals_of
 from quorum.console.recovered import recovered_line, recovered_of
+from quorum.console.told import most
 from quorum.console.voters import quorum_runs
 from quorum.model import Recovery, nodes_needed
 from quorum.runtime.config import find_config, load_cluster
@@ -102,11 +103,11 @@ def overview_of(
     term = max((status.term for status in answering), default=0)
     told = committee_told(answers)
     lies = may_lie(answers)
-    recovered = recovered_of(answers)
+    recovered = None if lies else recovered_of(answers)  # there nobody recovers one, whatever a liar tells
     return Overview(
-        cluster=answering[0].cluster if answering else "",
-        model=answering[0].model if answering else "",
-        policy=answering[0].policy if answering else "",
+        cluster=most(each.cluster for each in answering),
+        model=most(each.model for each in answering),
+        policy=most(each.policy for each in answering),
         leader=leader.node if leader else None,
         term=term,
         commit_index=commit,
@@ -229,7 +230,7 @@ async def _watch(place: Place, timeout_us: int, genesis: Path, interval_s: float
     while not Console().is_terminal:
         _draw(overview_of(await ask_all(place), timeout_us, genesis, place))
         await asyncio.sleep(interval_s)
-    with Live(auto_refresh=False, screen=False) as live:
+    with Live(console=Console(markup=False), auto_refresh=False, screen=False) as live:
         while True:
             overview = overview_of(await ask_all(place), timeout_us, genesis, place)
             warnings = [f"warning: {text}" for text in overview.warnings]
@@ -242,7 +243,7 @@ async def _watch(place: Place, timeout_us: int, genesis: Path, interval_s: float
 def _draw(overview: Overview) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console.width = max(console.width, PLAIN_WIDTH)
     console.print(_headline(overview), soft_wrap=True)

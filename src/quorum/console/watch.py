@@ -10,10 +10,11 @@ import msgspec
 
 from quorum.console.inquiry import Silence, answering, leader_of
 from quorum.console.need import may_lie
+from quorum.console.told import status_told
 from quorum.console.votes_told import Votes, moved, votes_of
 from quorum.errors import QuorumError, RequestRefused
 from quorum.runtime.connect import Place
-from quorum.runtime.status import NodeStatus, decode_status
+from quorum.runtime.status import NodeStatus
 
 PERIOD_S = 0.15
 PATIENCE_S = 1.0
@@ -138,7 +139,7 @@ class Watch:
             try:
                 async with asyncio.timeout(PATIENCE_S) as patience, self._place.node(node) as connection:
                     while True:
-                        self.take(node, decode_status(await connection.status()))
+                        self.take(node, status_told(node, await connection.status()))
                         await asyncio.sleep(PERIOD_S)
                         patience.reschedule(asyncio.get_running_loop().time() + PATIENCE_S)
             except TimeoutError:
