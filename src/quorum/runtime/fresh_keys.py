@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from quorum.certificate.readmission import Readmission
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
 from quorum.runtime.key_files import write_private
@@ -17,6 +18,8 @@ from quorum.runtime.keyring import Signer, load_signer
 from quorum.runtime.ports import Fresh
 
 FILE_NAME = "fresh-key.json"
+
+_DECODE = msgspec.msgpack.Decoder(Readmission)
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,12 +76,18 @@ class FreshKeyFile:
 
     def _read(self) -> _File | None:
         try:
-            kept = msgspec.json.decode(self._path.read_bytes(), type=_File)
-            is_right = kept.node == self._node and len(bytes.fromhex(kept.key)) == 32
-            b64decode(kept.request, validate=True)
+            data = self._path.read_bytes()
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, msgspec.MsgspecError):
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self._node} was to sign with the key in {self._path}, but the file cannot be read: "
+                f"{error.strerror}. Let this node's user read it."
+            ) from None
+        try:
+            kept = msgspec.json.decode(data, type=_File)
+            is_right = self._is_own(kept)
+        except (ValueError, msgspec.MsgspecError):
             is_right = False
         if is_right:
             return kept
@@ -86,3 +95,13 @@ class FreshKeyFile:
             f"{self._node} was to sign with the key in {self._path}, but the file is not one that it made. "
             "Restore it from a backup, or admit the node under a new name: quorum admit NAME."
         )
+
+    def _is_own(self, kept: _File) -> bool:
+        """Whether the file has a key of this node, and the request of that very key."""
+        from nacl.signing import SigningKey
+
+        if kept.node != self._node or len(bytes.fromhex(kept.key)) != 32:
+            return False
+        request = _DECODE.decode(b64decode(kept.request, validate=True))
+        public_key = bytes(SigningKey(bytes.fromhex(kept.key)).verify_key)
+        return (request.node, request.public_key) == (self._node, public_key)

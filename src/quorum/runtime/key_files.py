@@ -98,10 +98,24 @@ def write(path: Path, data: bytes, mode: int, *, replace: bool = False) -> None:
                 os.fsync(descriptor)
         if replace:
             target.replace(path)
+            _sync_folder(path.parent)
     except OSError as error:
+        if replace:
+            target.unlink(missing_ok=True)  # who tries again and again on a full disk must not fill it up
         raise ConfigurationError(
             f"{path} was to be written, but that failed ({error.strerror}). Free space or choose another folder."
         ) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """The new name outlives a power cut, too; where folders cannot be synced, the system sees to it."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_private(path: Path, data: bytes) -> None:
