@@ -16,6 +16,7 @@ from quorum.certificate.readmission import (
 )
 from quorum.membership.evictions import OPERATORS, SLOW
 from quorum.runtime.messages import AskReadmission, Complaints, ShowState
+from quorum.runtime.readmissions import Readmissions
 from quorum.sim.byzantine_world import Key
 
 from .adaptive_scene import Scene
@@ -170,6 +171,38 @@ def test_what_was_shown_before_counts_once_and_what_another_key_signed_is_refuse
     )
     forged = shown_by(scene, request, scene._keys["n4"])
     assert give(scene, ShowState(forged)) == [("n1", "n3", "showed a state with a signature that is wrong")]
+
+
+YEAR_US = 365 * 24 * 3600 * 1_000_000
+
+
+def clock_set_back(scene: Scene) -> bool:
+    """n3 asks to come back by a clock that is a year ahead, and again once it is right. Whether it comes back."""
+    clock = scene.nodes["n3"].clock
+    clock.jump(YEAR_US)
+    scene.restart("n3")
+    shown = [scene.keepers[name]._readmissions._newest for name in OTHERS]
+    assert scene.until(lambda: all("n3" in each for each in shown))
+    asked_then = asked(scene)["n3"]
+    scene.crash("n3")
+    clock.jump(-YEAR_US)
+    scene.restart("n3")
+    returned = scene.readmitted("n3")
+    assert asked_then.public_key == scene.public_key("n3"), "its request outlived both lives"
+    return returned
+
+
+def test_a_node_whose_clock_was_a_year_ahead_comes_back_once_it_is_set_right():
+    """Its life with the wrong clock numbered what it showed by it; nobody waits until that time has come."""
+    assert clock_set_back(scene_without_n3())
+
+
+def test_with_numbers_alone_nobody_hears_a_node_whose_clock_was_set_back():
+    def by_number(self: Readmissions, shown: ShownState) -> bool:
+        return shown.number > self._newest.get(shown.node, (0, 0))[1]
+
+    with patch.object(Readmissions, "_is_newer", by_number):
+        assert not clock_set_back(scene_without_n3())
 
 
 # Why somebody left.

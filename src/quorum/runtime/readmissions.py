@@ -63,7 +63,8 @@ class Readmissions:
         self._turn_us = turn_us
         self._returns = Returns(limits, max(BREAK_US, BREAK_TURNS * turn_us))
         self._requests: dict[NodeId, Readmission] = {}
-        self._numbers: dict[NodeId, int] = {}
+        self._newest: dict[NodeId, tuple[int, int]] = {}
+        """Height and number of what each showed last."""
         self._testified_us: dict[NodeId, int] = {}
         self._number = 0
 
@@ -78,7 +79,7 @@ class Readmissions:
     def left(self, eviction: Eviction) -> Eviction:
         """Somebody left; returned is what is known of it, its flaps counted."""
         self._requests.pop(eviction.node, None)
-        self._numbers.pop(eviction.node, None)
+        self._newest.pop(eviction.node, None)
         self._returns.left(eviction.node, eviction.since_us, eviction.flaps)
         return msgspec.structs.replace(eviction, flaps=self._returns.flaps(eviction.node))
 
@@ -150,7 +151,7 @@ class Readmissions:
     def on_shown(self, sender: NodeId, shown: ShownState) -> None:
         """It shows what it has."""
         request = self._requests.get(sender)
-        if request is None or shown.node != sender or shown.number <= self._numbers.get(sender, 0):
+        if request is None or shown.node != sender or not self._is_newer(shown):
             return
         if not is_in_form(shown):
             raise RemoteProtocolError(sender, "showed a state with numbers or hashes outside every chain")
@@ -159,13 +160,19 @@ class Readmissions:
         def verified(results: tuple[bool, ...]) -> None:
             if not all(results):
                 self._keeper.blame(sender, "showed a state with a signature that is wrong")
-            elif shown.number > self._numbers.get(sender, 0):
-                self._numbers[sender] = shown.number
+            elif self._is_newer(shown):
+                self._newest[sender] = shown.height, shown.number
                 is_right = self._is_certified(shown)
                 if is_right is not None:
                     self._returns.shows(sender, is_right, self._clock.now_us())
 
         self._verifier.verify((Signed(request.public_key, statement, shown.signature),), verified)
+
+    def _is_newer(self, shown: ShownState) -> bool:
+        """Whether it was not shown before: by its number, or by its block, since numbers are of a clock, which may
+        be set back between two lives."""
+        height, number = self._newest.get(shown.node, (-1, 0))
+        return shown.number > number or shown.height > height
 
     def _is_certified(self, shown: ShownState) -> bool | None:
         """Whether block and state are those of this member, and near enough; None: it is itself behind."""
