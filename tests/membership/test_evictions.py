@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+from msgspec.structs import replace
+
 from quorum.certificate.committee import Committee, Member
 from quorum.certificate.complaint import Complaint
-from quorum.membership.evictions import LIED, OPERATORS, SLOW, Evictions
+from quorum.membership.evictions import LIED, OPERATORS, SLOW, Evictions, left_alone
 
 
 def committee(epoch: int, *names: str) -> Committee:
@@ -21,6 +24,24 @@ def test_the_reason_is_a_lie_where_there_is_evidence_else_slowness_where_t_plus_
     (slow,) = Evictions().follow(FIVE, FOUR, SAID, [], 7)
     assert (slow.reason, slow.epoch, slow.since_us, slow.complaints) == (SLOW, 2, 7, SAID["n5"])
     assert Evictions().follow(FIVE, FOUR, {}, [], 7)[0].reason == OPERATORS
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        committee(2, "n1", "n2", "n3", "n4", "n6"),
+        committee(2, "n1", "n2", "n3"),
+        replace(FOUR, faults=0),
+        replace(FOUR, quorums="choose(3, n1, n2, n3, n4)"),
+        replace(FOUR, members=(replace(FOUR.members[0], weight=2), *FOUR.members[1:])),
+    ],
+    ids=["in place of another", "two at once", "another T", "other quorums", "other weights"],
+)
+def test_whoever_left_in_a_change_that_members_never_make_was_left_out_by_operators(after: Committee):
+    """Complaints of it stand, and would let it come back by itself against their will."""
+    left = {each.node: each for each in Evictions().follow(FIVE, after, SAID, [], 7)}
+    assert (left["n5"].reason, left["n5"].complaints) == (OPERATORS, ())
+    assert not left_alone(FIVE, after) and left_alone(FIVE, FOUR)
 
 
 def test_whoever_joins_again_is_out_no_more():

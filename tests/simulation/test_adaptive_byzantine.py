@@ -21,7 +21,7 @@ from quorum.membership.complaints import ComplaintBook
 from quorum.membership.evictions import LIED, OPERATORS, SLOW
 from quorum.membership.returning import Returns
 from quorum.protocols.pbft import changes
-from quorum.runtime import committee_keeper
+from quorum.runtime import committee_keeper, readmissions
 from quorum.runtime.committee_keeper import CommitteeKeeper
 from quorum.runtime.messages import ApproveRequest, Complaints, GiveEvidence
 from quorum.runtime.readmissions import Readmissions
@@ -355,12 +355,12 @@ class Operator:
         return 0
 
 
-def leave_out(scene: Scene, name: str) -> None:
+def leave_out(scene: Scene, *names: str) -> None:
     from quorum.certificate.genesis import encode_genesis
 
     newest = scene.newest_committee()
     assert newest is not None
-    members = tuple(member for member in newest.members if member.node != name)
+    members = tuple(member for member in newest.members if member.node not in names)
     wanted = replace(newest, epoch=newest.epoch + 1, members=members)
     for node in scene.nodes.values():
         node.request(Operator(), ApproveRequest(1), (encode_genesis(wanted),))
@@ -375,3 +375,38 @@ def test_whoever_operators_left_out_does_not_come_back_by_itself():
     assert scene.reasons() == {"n5": OPERATORS}
     assert not scene.readmitted("n5", 15_000_000)
     assert scene.keepers["n1"].out()[0].returns_in_us is None
+
+
+def operators_leave_out_the_slow(scene: Scene) -> tuple[Complaint, ...]:
+    """All complain of n3, which stopped; its operators leave it out, and n6 with it, before members act. What was
+    said of it."""
+    scene.crash("n3")
+    others = ("n1", "n2", "n4", "n5", "n6")
+    assert scene.until(lambda: all(len(scene.keepers[each].complaints().get("n3", ())) == 5 for each in others))
+    with patch.object(Scene, "_judge", lambda self, before, after: None):
+        leave_out(scene, "n3", "n6")
+        said = scene.keepers["n1"].book.of("n3", scene.state().commit_sequence)
+        assert scene.evicted("n3")
+    return said
+
+
+def test_whoever_operators_left_out_stays_out_although_all_complained_of_it():
+    scene = Scene(nodes=6)
+    with patch.object(committee_keeper, "APPROVALS_MAX", 0):
+        operators_leave_out_the_slow(scene)
+    assert scene.reasons() == {"n3": OPERATORS, "n6": OPERATORS}
+    scene.restart("n3")
+    assert not scene.readmitted("n3", 15_000_000)
+
+
+def test_complaints_that_are_shown_again_do_not_bring_back_whom_operators_left_out():
+    """n3 kept what was said of it, and gives it to everybody."""
+    scene = Scene(nodes=6)
+    with patch.object(committee_keeper, "APPROVALS_MAX", 0):
+        said = operators_leave_out_the_slow(scene)
+    scene.restart("n3")
+    for name in ("n1", "n2", "n4", "n5"):
+        scene.nodes[name].receive("n3", Complaints(said), ())
+    assert not scene.readmitted("n3", 15_000_000)
+    with patch.object(readmissions, "left_alone", lambda before, after: True):
+        assert scene.readmitted("n3", 15_000_000), "who left with it makes the difference"

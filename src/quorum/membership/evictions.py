@@ -20,6 +20,15 @@ OPERATORS = "operators"
 """Nothing else is known: operators approved of a committee without it."""
 
 
+def left_alone(before: Committee, after: Committee) -> bool:
+    """Whether one member left, and nothing else changed, as in every change that members make by themselves. In
+    any other one whoever left was left out by operators, complained of or not."""
+    gone = set(before.nodes) - set(after.nodes)
+    stayed = tuple(member for member in before.members if member.node not in gone)
+    same = (stayed, before.faults, before.quorums) == (after.members, after.faults, after.quorums)
+    return len(gone) == 1 and same
+
+
 class Eviction(msgspec.Struct, frozen=True, array_like=True):
     """`node`, whose key was `public_key`, is in no committee from `epoch` on. `since_us`: by the clock of whoever
     knows it. `complaints` show the reason SLOW to others; `flaps`: so many returns before did not last."""
@@ -56,12 +65,12 @@ class Evictions:
         now_us: int,
     ) -> tuple[Eviction, ...]:
         """`after` acts in place of `before`. `complaints`: of whom T+1 of `before` complained; return who left."""
-        lied = frozenset(liars)
+        lied, by_members = frozenset(liars), left_alone(before, after)
         left = []
         for member in before.members:
             if member.node in after.keys:
                 continue
-            said = complaints.get(member.node, ())
+            said = complaints.get(member.node, ()) if by_members else ()
             reason = LIED if member.node in lied else SLOW if said else OPERATORS
             found = Eviction(member.node, member.public_key, after.epoch, reason, now_us, 0, said)
             self._known[member.node] = found

@@ -21,7 +21,7 @@ from quorum.certificate.readmission import (
     shown_statement,
 )
 from quorum.errors import ConfigurationError, RemoteProtocolError
-from quorum.membership.evictions import SLOW, Eviction
+from quorum.membership.evictions import SLOW, Eviction, left_alone
 from quorum.membership.observation import Limits
 from quorum.membership.returning import BREAK_US, Returns
 from quorum.model import NodeId
@@ -134,9 +134,12 @@ class Readmissions:
         self._verifier.verify(checks, verified)
 
     def _may_ask(self, out: Eviction) -> bool:
-        """Whether it was evicted for being slow, and is not known to lie: with the key that it had, anybody else
-        comes back by its operators alone."""
-        return out.reason == SLOW and self._keeper.lie_of(out.public_key) is None
+        """Whether members evicted it for being slow, and it is not known to lie: with the key that it had, anybody
+        else comes back by its operators alone."""
+        committees = self._state.epochs.committees
+        place = out.epoch - committees[0].epoch
+        by_members = left_alone(committees[place - 1], committees[place])
+        return by_members and out.reason == SLOW and self._keeper.lie_of(out.public_key) is None
 
     def _testify(self, out: Eviction) -> None:
         """Let every member know why it left: some may have come later."""
