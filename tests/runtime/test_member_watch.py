@@ -15,7 +15,7 @@ TURN_US = 1_000_000
 class Watched:
     def __init__(self) -> None:
         self.state: Any = SimpleNamespace(
-            settings=Settings(), commit_sequence=0, ceiling=1_000, view=0, statuses={}
+            settings=Settings(), commit_sequence=0, ceiling=1_000, view=0, active=True, statuses={}
         )
         self.now_us = 0
         self.watch = MemberWatch(self.state, TURN_US, 0)
@@ -90,3 +90,17 @@ def test_a_member_that_slept_itself_blames_nobody():
     watched.now_us += 60 * TURN_US
     (seen,) = watched.watch.look(["n2"], [], watched.now_us)
     assert seen.phi < 8
+
+
+def test_a_member_that_catches_up_judges_nobody_by_votes_that_it_never_heard():
+    """It was cut off, or is new: blocks come with certificates, and who voted for them is not told."""
+    watched = Watched()
+    watched.state.active = False
+    assert [watched.turn(votes=False, blocks=10).missed for _ in range(24)] == [0.0] * 24
+    watched.state.active = True
+    watched.state.view = 1
+    assert watched.turn(votes=True, view=1).missed == 0.0
+    assert [watched.turn(votes=True, view=1).missed for _ in range(8)] == [0.0] * 8
+    for _ in range(24):
+        seen = watched.turn(votes=False)
+    assert seen.missed > 0.5, "from then on it judges again"

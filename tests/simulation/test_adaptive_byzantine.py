@@ -21,8 +21,10 @@ from quorum.membership.complaints import ComplaintBook
 from quorum.membership.evictions import LIED, OPERATORS, SLOW
 from quorum.membership.returning import Returns
 from quorum.protocols.pbft import changes
+from quorum.protocols.pbft.messages import Blocks
 from quorum.runtime import committee_keeper, readmissions
 from quorum.runtime.committee_keeper import CommitteeKeeper
+from quorum.runtime.member_watch import MemberWatch
 from quorum.runtime.messages import ApproveRequest, Complaints, GiveEvidence
 from quorum.runtime.readmissions import Readmissions
 from quorum.sim.byzantine_adaptive import QUICK
@@ -270,6 +272,40 @@ def test_whoever_sends_forged_complaints_is_named():
     with patch.object(Scene, "misbehaved", lambda self, by, node, what: blamed.append((by, node, what))):
         scene.nodes["n1"].receive("n2", Complaints((word,)), ())
     assert blamed == [("n1", "n2", "sent a complaint with a signature that is wrong")]
+
+
+class Narrow(Scene):
+    """A link that carries one message with blocks a second to n3."""
+
+    carried_us = 0
+
+    def deliver(self, source: str, to: str, message: object, attached: tuple[Any, ...]) -> None:
+        if to == "n3" and isinstance(message, Blocks):
+            if self.now_us - self.carried_us < 1_000_000:
+                return
+            self.carried_us = self.now_us
+        super().deliver(source, to, message, attached)
+
+
+def complaints_while_catching_up() -> set[str]:
+    """Of whom n3 complains, which is far behind, and catches up with a busy committee over a narrow link."""
+    scene = Narrow(nodes=4, pause_ms=20)
+    scene.go_on(1)
+    scene.starved.add("n3")
+    scene.go_on(20)
+    scene.starved.discard("n3")
+    scene.go_on(20)
+    return {node for node, by in scene.keepers["n3"].complaints().items() if "n3" in by}
+
+
+def test_a_member_that_catches_up_complains_of_nobody():
+    """Else one that returns, and T liars, put a member out that is well."""
+    assert complaints_while_catching_up() == set()
+
+
+def test_a_member_that_judges_while_it_catches_up_complains_of_all():
+    with patch.object(MemberWatch, "_is_in_step", lambda self: True):
+        assert complaints_while_catching_up() == {"n1", "n2", "n4"}
 
 
 # The floor.

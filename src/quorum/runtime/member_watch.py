@@ -28,6 +28,8 @@ class MemberWatch:
         self._voted: dict[NodeId, int] = {}
         self._missed: dict[NodeId, deque[bool]] = {}
         self._decided = state.commit_sequence
+        self._took_part: int | None = None
+        """The view in which this member took part at the last turn, if it did in one."""
 
     def heard(self, sender: NodeId, message: object, now_us: int) -> None:
         """A message came. Votes are cumulative: one for a block is one for every block before it."""
@@ -38,18 +40,25 @@ class MemberWatch:
 
     def look(self, nodes: Iterable[NodeId], liars: Iterable[NodeId], now_us: int) -> list[Observation]:
         """What is seen of these nodes now. A turn in which something was decided judges the votes for what was
-        decided in the turn before."""
+        decided in the turn before, if this member took part in the same view all the time: what it catches up with
+        were others' votes, which it never hears."""
         self._detector.ran(self._due_us, now_us)
         self._due_us = now_us + self._turn_us
         watched, lied = tuple(nodes), frozenset(liars)
         self._detector.watch(watched, now_us)
         self._missed = {node: self._missed.get(node, deque(maxlen=TURNS_JUDGED)) for node in watched}
-        decided = self._state.commit_sequence
+        decided, is_in_step = self._state.commit_sequence, self._is_in_step()
         if decided > self._decided:
-            for node, missed in self._missed.items():
-                missed.append(self._voted.get(node, 0) < self._decided)
+            if is_in_step:
+                for node, missed in self._missed.items():
+                    missed.append(self._voted.get(node, 0) < self._decided)
             self._decided = decided
         return [self._observation(node, node in lied, now_us) for node in watched]
+
+    def _is_in_step(self) -> bool:
+        """Whether this member takes part in a view, and did in the same one a turn ago."""
+        before, self._took_part = self._took_part, self._state.view if self._state.active else None
+        return before is not None and before == self._took_part
 
     def _observation(self, node: NodeId, lied: bool, now_us: int) -> Observation:
         status, missed = self._state.statuses.get(node), self._missed[node]
