@@ -226,6 +226,19 @@ def test_a_member_that_missed_why_somebody_left_learns_it_from_the_complaints_th
     assert keeper.evictions.of("n3").reason == SLOW
 
 
+def test_of_many_complaints_so_many_are_shown_that_they_prove_it_and_no_more():
+    """All of a large committee would be more than anybody reads of one message, and name an honest sender."""
+    scene = scene_without_n3()
+    scene.go_on(3)
+    known = scene.keepers["n1"].evictions.of("n3")
+    assert known is not None and len(known.complaints) == 4
+    request, _ = request_of(scene)
+    given: list[Complaints] = []
+    with patch.object(type(scene.keepers["n1"]), "broadcast", lambda self, message: given.append(message)):
+        give(scene, AskReadmission(request))
+    assert [len(each.complaints) for each in given] == [2]
+
+
 def test_reasons_outlive_a_restart_of_everybody():
     scene = scene_without_n3()
     for name in ("n1", "n2", "n4", "n5"):

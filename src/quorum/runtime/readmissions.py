@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from quorum.certificate.committee import Member
+from quorum.certificate.committee import Committee, Member
 from quorum.certificate.keys import check_public_key
 from quorum.certificate.readmission import (
     Readmission,
@@ -136,10 +136,15 @@ class Readmissions:
     def _may_ask(self, out: Eviction) -> bool:
         """Whether members evicted it for being slow, and it is not known to lie: with the key that it had, anybody
         else comes back by its operators alone."""
+        return (
+            left_alone(*self._around(out)) and out.reason == SLOW and self._keeper.lie_of(out.public_key) is None
+        )
+
+    def _around(self, out: Eviction) -> tuple[Committee, Committee]:
+        """The last committee that it was in, and the first without it."""
         committees = self._state.epochs.committees
         place = out.epoch - committees[0].epoch
-        by_members = left_alone(committees[place - 1], committees[place])
-        return by_members and out.reason == SLOW and self._keeper.lie_of(out.public_key) is None
+        return committees[place - 1], committees[place]
 
     def _testify(self, out: Eviction) -> None:
         """Let every member know why it left: some may have come later."""
@@ -149,7 +154,8 @@ class Readmissions:
         if now_us - self._testified_us.get(out.node, 0) < TESTIFIED_TURNS * self._turn_us:
             return
         self._testified_us[out.node] = now_us
-        self._keeper.broadcast(Complaints(out.complaints) if lie is None else GiveEvidence(lie))
+        enough = out.complaints[: self._around(out)[0].faults + 1]  # all of a large committee fit in no message
+        self._keeper.broadcast(Complaints(enough) if lie is None else GiveEvidence(lie))
 
     def on_shown(self, sender: NodeId, shown: ShownState) -> None:
         """It shows what it has."""
