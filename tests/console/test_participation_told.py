@@ -90,6 +90,13 @@ def test_policy_show_says_who_has_more_votes_and_what_was_made_of_the_network():
     assert rest[0] == "weights follow the network, n1 says: no other weights gain."
 
 
+def test_explain_says_why_a_member_stays_that_should_leave():
+    why = "n4 was to leave the committee, since it is proven to lie, but n1 approved of 6 others"
+    found = answers((), (), (), refused=why, writes="choose(3, n1, n2, n4, n5)")
+    assert explanation_of(found, "n4")["refused"] == [why]
+    assert explanation_of(found, "n5")["refused"] == []
+
+
 # What one member that lies may tell.
 
 ODD = "[/x]\x1b[2J\n"

@@ -22,8 +22,10 @@ from quorum.membership.evictions import LIED, OPERATORS, SLOW
 from quorum.membership.returning import Returns
 from quorum.protocols.pbft import changes
 from quorum.protocols.pbft.messages import Blocks
+from quorum.protocols.pbft.replica import PbftReplica
 from quorum.runtime import committee_keeper, readmissions
 from quorum.runtime.committee_keeper import CommitteeKeeper
+from quorum.runtime.engine import refused_by
 from quorum.runtime.member_watch import MemberWatch
 from quorum.runtime.messages import ApproveRequest, Complaints, GiveEvidence
 from quorum.runtime.readmissions import Readmissions
@@ -446,3 +448,26 @@ def test_complaints_that_are_shown_again_do_not_bring_back_whom_operators_left_o
     assert not scene.readmitted("n3", 15_000_000)
     with patch.object(readmissions, "left_alone", lambda before, after: True):
         assert scene.readmitted("n3", 15_000_000), "who left with it makes the difference"
+
+
+# A member that approved of as much as it may.
+
+
+def test_a_member_that_approves_of_no_more_by_itself_says_so_and_what_ends_it():
+    scene = Scene()
+    scene.go_on(1)
+    committee = scene.state().committee
+    keeper = scene.keepers["n1"]
+    for number in range(committee_keeper.APPROVALS_MAX):  # of what nobody else wants
+        fresh = Member(f"x{number}", scene.new_key("n1").public)
+        wanted = replace(committee, epoch=2, members=(*committee.members, fresh))
+        keeper._approved.add(wanted.membership_hash)
+        keeper._approve_by_driver(-99, wanted)
+    scene.go_on(1)
+    replica = scene.nodes["n1"].replica
+    assert isinstance(replica, PbftReplica) and refused_by(replica, keeper.wish) == ""
+    scene.crash("n3")
+    assert not scene.evicted("n3"), "without n1 no quorum approves"
+    said = refused_by(replica, keeper.wish)
+    assert said.startswith("n3 was to leave the committee") and "n1 approved of 6 others" in said
+    assert "quorum approve" in said

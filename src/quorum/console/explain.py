@@ -55,7 +55,7 @@ def _of_committee(path: Path, node: str, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    click.echo(facts["text"])
+    click.echo("\n".join((facts["text"], *facts["refused"])))
     if facts["policy"] == "fixed":
         click.echo("the policy is fixed: whatever is seen, only its operators put it in or out (quorum approve)")
 

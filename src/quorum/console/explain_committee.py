@@ -51,6 +51,7 @@ def explanation_of(answers: Answers, node: NodeId) -> dict[str, Any]:
         "told_by": () if out is None else out.told_by,
         "policy": most(each.policy for each in answering(answers)),
         "text": out.line() if out is not None else _of_member(node, node in told.nodes, by, told.faults + 1),
+        "refused": refused_of(answers, node),
     }
 
 
@@ -58,6 +59,12 @@ def complained_of_by(answers: Answers, node: NodeId) -> tuple[NodeId, ...]:
     """Who complains of it, as anybody tells."""
     found = (by for status in answering(answers) for by in status.complaints.get(node, ()))
     return tuple(sorted(set(found)))
+
+
+def refused_of(answers: Answers, node: NodeId) -> list[str]:
+    """Why it stays although it should leave, or stays out although it may join, as members say."""
+    heads = (f"{node} was to leave ", f"{node} was to join ")
+    return sorted({plain(each.refused, 500) for each in answering(answers) if each.refused.startswith(heads)})
 
 
 def _of_member(node: NodeId, votes: bool, by: tuple[NodeId, ...], needed: int) -> str:

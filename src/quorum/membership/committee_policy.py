@@ -96,6 +96,18 @@ def too_few(node: NodeId, why: str, nodes: int, faults: int) -> str:
     )
 
 
+def silence_of(wish: Wish, node: NodeId, approvals: int) -> str:
+    """Why `node` does not approve of what it wishes for, after so many approvals in one epoch; empty where it
+    wishes for nothing."""
+    who = f"{wish.leaves} was to leave" if wish.leaves else f"{wish.joins} was to join" if wish.joins else ""
+    if not who:
+        return ""
+    return (
+        f"{who} the committee, since {wish.why}, but {node} approved of {approvals} others in this epoch already, "
+        "and of no more by itself before the next one. Approve of a committee by hand (quorum approve)."
+    )
+
+
 def no_adaptivity(nodes: int, faults: int) -> str:
     """The warning where nobody can leave any more; empty: somebody can."""
     if nodes > floor_of(faults):

@@ -15,7 +15,7 @@ from quorum.certificate.epochs import EpochChange, leading_to
 from quorum.certificate.evidence import Evidence, votes_of
 from quorum.certificate.genesis import FILE_NAME
 from quorum.errors import ConfigurationError, NotLeader
-from quorum.membership.committee_policy import ADAPTIVE, floor_of
+from quorum.membership.committee_policy import ADAPTIVE, Wish, floor_of, silence_of
 from quorum.model import Configuration, NodeId
 from quorum.protocols.pbft.approving import approvals_seen, committees_seen
 from quorum.protocols.pbft.replica import PbftReplica
@@ -23,7 +23,7 @@ from quorum.protocols.raft.change import DEPARTED_BEATS
 from quorum.protocols.raft.replica import RaftReplica
 from quorum.protocols.raft.state import LEADER
 from quorum.runtime.byzantine_config import committee_of, limits_of, settings_of
-from quorum.runtime.committee_keeper import Blame, CommitteeKeeper, Tell
+from quorum.runtime.committee_keeper import APPROVALS_MAX, Blame, CommitteeKeeper, Tell
 from quorum.runtime.committee_weigher import CommitteeWeigher
 from quorum.runtime.config import ClusterConfig, NodeConfig
 from quorum.runtime.driver import Driver
@@ -227,9 +227,19 @@ class PbftEngine:
             floor=floor_of(state.committee.faults),
             evicted=() if self.keeper is None else self.keeper.out(),
             complaints={} if self.keeper is None else self.keeper.complaints(),
-            refused="" if self.keeper is None else self.keeper.wish.refused,
+            refused="" if self.keeper is None else refused_by(self.replica, self.keeper.wish),
             weighing="" if self.weigher is None else self.weigher.why_not,
         )
+
+
+def refused_by(replica: PbftReplica, wish: Wish) -> str:
+    """Why somebody who should leave, or may join, does not: the policy's reason, or that this member has approved
+    of so many committees that it does so by itself no more."""
+    state = replica.state
+    approved = [committee.nodes for committee in state.gathered.approved_by(state.node)]
+    is_silent = len(approved) >= APPROVALS_MAX and wish.members(state.committee.nodes) not in approved
+    silence = silence_of(wish, state.node, len(approved)) if is_silent else ""
+    return " ".join(filter(None, (silence, wish.refused)))
 
 
 Lie = Callable[[Transport, "RaftEngine | PbftEngine"], Transport]
