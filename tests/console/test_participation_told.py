@@ -7,7 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from console.test_inquiry import status as status_of
+from quorum.console import explain_committee
 from quorum.console.explain_committee import explanation_of, policy_lines, policy_of
+from quorum.console.inquiry import Silence
 from quorum.console.participation_told import out_told, participation_warnings
 from quorum.console.status import _draw, overview_of
 from quorum.console.told import moment, status_told
@@ -175,3 +177,27 @@ def test_a_status_of_another_node_or_with_numbers_beyond_all_counting_is_none():
 @pytest.mark.parametrize(("time_us", "year"), [(10**400, 9999), (-(10**400), 1970), (SLOW.since_us, 2023)])
 def test_any_time_that_is_told_has_a_date(time_us: int, year: int):
     assert moment(time_us).year == year
+
+
+# Nobody who tells.
+
+
+def test_explaining_a_committee_of_which_nobody_answers_is_no_and_not_a_mistake(run, tmp_path):
+    folder = tmp_path / "c"
+    assert run("init", "--folder", folder, "--nodes", 5, "--model", "byzantine").exit_code == 0
+    for command in (("explain", "n1"), ("policy", "show")):
+        result = run(*command, "--config", folder / "cluster.toml")
+        assert result.exit_code == 1 and "none answers" in result.stderr
+
+
+def test_who_may_not_hear_how_members_are_hears_that_the_role_is_the_cause(run, tmp_path, monkeypatch):
+    reason = "client.app asked how n1 is, but its role is data. Use an admin certificate."
+
+    async def asked(place):
+        return {node: Silence(node, reason, True) for node in NAMES}
+
+    folder = tmp_path / "c"
+    assert run("init", "--folder", folder, "--nodes", 5, "--model", "byzantine").exit_code == 0
+    monkeypatch.setattr(explain_committee, "ask_all", asked)
+    result = run("explain", "n1", "--config", folder / "cluster.toml")
+    assert result.exit_code == 1 and reason in result.stderr

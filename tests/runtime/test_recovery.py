@@ -9,6 +9,7 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
@@ -488,3 +489,15 @@ def test_what_is_left_to_do_is_found_also_where_the_file_alone_is_old(cluster):
     assert load_cluster(cluster).incarnation == RECOVERY.incarnation
     finish_recovery(cluster, None, RECOVERY)
     assert cluster.read_text() == text, "twice is once"
+
+
+def test_whoever_has_no_name_on_this_machine_recovers_too_and_is_recorded_by_number(cluster, monkeypatch):
+    """As in a container that runs as a number."""
+
+    def getuser() -> str:
+        raise KeyError(f"getpwuid(): uid not found: {os.getuid()}")
+
+    monkeypatch.setattr("quorum.console.recover.getpass.getuser", getuser)
+    result = CliRunner().invoke(main, ["recover", "--config", str(cluster), "--yes", "--json"])
+    assert result.exit_code == 0, result.output
+    assert msgspec.json.decode(result.stdout)["recovered"]["by"].startswith(f"user {os.getuid()}@")

@@ -9,20 +9,22 @@ from typing import Any
 from quorum.console.command import plain
 from quorum.console.committee_told import committee_told
 from quorum.console.decides import Decides, decides_of
-from quorum.console.inquiry import Answers, answering, ask_all
+from quorum.console.inquiry import Answers, answering, ask_all, refuse_discretion, silent
 from quorum.console.participation_told import out_told, participation_warnings
 from quorum.console.told import moment, most
-from quorum.errors import ConfigurationError
+from quorum.errors import ConfigurationError, NoQuorum
 from quorum.model import NodeId, nodes_needed
 from quorum.runtime.connect import at_config
 
 
 def answers_of(path: Path) -> Answers:
-    """What every node says. Raises ConfigurationError where none answers."""
+    """What every node says. Raises NoQuorum where none answers, RequestRefused where they tell only an admin."""
     answers = asyncio.run(ask_all(at_config(path)))
+    refuse_discretion(answers)
     if not answering(answers):
-        raise ConfigurationError(
-            "the members were asked who votes and why, but none answers. Look which of them run: quorum status."
+        raise NoQuorum(
+            "the members were asked who votes and why, but none answers. Look which of them run: quorum status.",
+            tuple(silence.node for silence in silent(answers)),
         )
     return answers
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
 import platform
 import time
 from pathlib import Path
@@ -164,9 +165,17 @@ def _recovery(assessment: Assessment, by: str | None) -> Recovery:
         index=best.last_index,
         term=best.last_term,
         given_up=assessment.given_up,
-        by=plain(by or f"{getpass.getuser()}@{platform.node()}", 200),
+        by=plain(by or f"{_user()}@{platform.node()}", 200),
         at_us=time.time_ns() // 1000,
     )
+
+
+def _user() -> str:
+    """Who runs this: a container may run it as a number that has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def _teller(quiet: bool) -> Any:
