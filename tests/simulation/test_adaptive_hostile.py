@@ -77,7 +77,7 @@ class Deaf(Scene):
 
 
 def signed(scene: Deaf, message: Any) -> Any:
-    """With the right signatures of n2, or of n3 under its old key and a fresh one, where it can be signed at all."""
+    """With the right signatures of n2, or of n3 under its old key and a fresh one, where it can be signed."""
     committee = scene.state().committee
     match message:
         case Complaints(words):

@@ -111,6 +111,25 @@ def test_of_two_keys_that_one_node_attests_the_first_counts():
     assert asked(scene) == {"n3": first}
 
 
+def test_of_two_that_ask_with_one_key_the_second_is_wanted_no_more_once_the_first_is_in():
+    """It could never be: by name it would be wanted before others, and in vain."""
+    scene = Scene(nodes=6)
+    for name in ("n2", "n3"):
+        scene.crash(name)
+        assert scene.evicted(name)
+    shared = scene.new_key("n3")
+    with patch.object(Scene, "new_key", lambda self, name: shared):
+        scene.restart("n3")
+        assert scene.until(lambda: "n3" in asked(scene))
+        same, _ = request_of(scene, "n2")
+    for name in ("n1", "n4", "n5", "n6"):
+        give(scene, AskReadmission(same), sender="n2", to=name)
+    assert sorted(asked(scene)) == ["n2", "n3"]
+    assert scene.readmitted("n3")
+    scene.go_on(1)
+    assert asked(scene) == {}
+
+
 # What it shows.
 
 

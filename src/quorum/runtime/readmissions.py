@@ -84,7 +84,9 @@ class Readmissions:
         return msgspec.structs.replace(eviction, flaps=self._returns.flaps(eviction.node))
 
     def joined(self, node: NodeId) -> None:
-        """Somebody is in the committee again."""
+        """Somebody is in the committee again. Whoever asked with the same key would be wanted in vain for ever."""
+        used = self._state.epochs.used
+        self._requests = {each: asked for each, asked in self._requests.items() if asked.public_key not in used}
         self._requests.pop(node, None)
         self._returns.returned(node, self._clock.now_us())
 
