@@ -47,7 +47,7 @@ from quorum.certificate.evidence import verify_evidence
 from quorum.certificate.vote import VoteKind
 from quorum.protocols.effects import Note
 from quorum.protocols.events import SnapshotMark
-from quorum.protocols.pbft.approving import APPROVED_MAX, approvals_seen, committees_seen
+from quorum.protocols.pbft.approving import APPROVED_MAX, SEEN_MAX, approvals_seen, committees_seen
 from quorum.protocols.pbft.blocks import make_block, make_change, read_block
 from quorum.protocols.pbft.epochs import NOTE, VIEWS_PER_EPOCH
 from quorum.protocols.pbft.messages import Accusation, Approve, Blocks, Epochs, Fetch, Offer, PrePrepare, Status
@@ -205,6 +205,24 @@ def test_what_one_operator_approved_of_is_seen_at_other_members_and_forgotten_wi
     assert approvals_seen(cluster["n2"].state) == {}, "n2's operator has not approved"
     change(cluster, (*FOUR, "n5"))
     assert committees_seen(cluster["n2"].state) == []
+
+
+def test_what_operators_approve_of_is_seen_beside_all_that_liars_approve_of() -> None:
+    cluster = started(10, 3)
+    old, liars = cluster.committee, ("n7", "n8", "n9")
+    names = tuple(old.nodes)
+    for place, liar in enumerate(liars):
+        cluster.liars.add(liar)
+        for number in range(APPROVED_MAX):
+            wanted = committee_after(old, (*names, f"m{place}{number}"), faults=3)
+            tell_all(cluster, liar, approval_of(old, wanted, liar))
+    mine = [committee_after(old, (*names, f"p{number}"), faults=3) for number in range(3)]
+    for wanted in mine:
+        approve(cluster, wanted, "n1", "n2")
+    cluster.run(2_000_000)
+    seen = committees_seen(cluster["n3"].state)
+    assert len(seen) == SEEN_MAX
+    assert {committee.membership_hash for committee, _ in seen[:3]} == {each.membership_hash for each in mine}
 
 
 def test_row_46_an_old_quorum_and_an_evicted_liar_are_ignored_in_the_next_epoch() -> None:

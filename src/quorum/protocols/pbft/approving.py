@@ -100,9 +100,11 @@ def approvals_seen(state: PbftState) -> dict[str, tuple[NodeId, ...]]:
 
 
 def committees_seen(state: PbftState) -> list[tuple[Committee, tuple[NodeId, ...]]]:
-    """The next committees of which somebody approves, and who, as far as this node knows; SEEN_MAX at most."""
-    boxes = [box for _, box in sorted(state.gathered.boxes.items()) if box.approvals][:SEEN_MAX]
-    return [(box.committee, tuple(sorted(box.approvals))) for box in boxes]
+    """The next committees of which somebody approves, and who, as far as this node knows; SEEN_MAX at most, those
+    first of which most approve: liars may approve of so many that others would not be seen."""
+    boxes = [box for _, box in sorted(state.gathered.boxes.items()) if box.approvals]
+    boxes.sort(key=lambda box: -len(box.approvals))
+    return [(box.committee, tuple(sorted(box.approvals))) for box in boxes[:SEEN_MAX]]
 
 
 # Between members.
