@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from quorum.certificate.committee import Committee, Member
 from quorum.certificate.complaint import Complaint
 from quorum.membership.evictions import LIED, OPERATORS, SLOW, Evictions, left_alone
+from quorum.membership.weighing import with_members
 
 
 def committee(epoch: int, *names: str) -> Committee:
@@ -42,6 +43,14 @@ def test_whoever_left_in_a_change_that_members_never_make_was_left_out_by_operat
     left = {each.node: each for each in Evictions().follow(FIVE, after, SAID, [], 7)}
     assert (left["n5"].reason, left["n5"].complaints) == (OPERATORS, ())
     assert not left_alone(FIVE, after) and left_alone(FIVE, FOUR)
+
+
+def test_weights_that_must_be_equal_again_because_one_left_are_part_of_that():
+    heavy = tuple(replace(member, weight=2 if member.node in ("n1", "n2") else 1) for member in FIVE.members)
+    before = replace(FIVE, members=heavy, primary="n5")
+    after = with_members(before, [member for member in heavy if member.node != "n5"])
+    assert (after.primary, {member.weight for member in after.members}) == ("", {1})
+    assert left_alone(before, after) and not left_alone(before, replace(after, primary="n1"))
 
 
 def test_whoever_joins_again_is_out_no_more():

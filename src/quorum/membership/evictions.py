@@ -12,6 +12,7 @@ import msgspec
 
 from quorum.certificate.committee import Committee
 from quorum.certificate.complaint import Complaint
+from quorum.membership.weighing import with_members
 from quorum.model import NodeId
 
 SLOW = "slow"
@@ -21,12 +22,11 @@ OPERATORS = "operators"
 
 
 def left_alone(before: Committee, after: Committee) -> bool:
-    """Whether one member left, and nothing else changed, as in every change that members make by themselves. In
-    any other one whoever left was left out by operators, complained of or not."""
+    """Whether one member left, and nothing else changed but what follows from that, as in every change by which
+    members put somebody out. In any other one whoever left was left out by operators, complained of or not."""
     gone = set(before.nodes) - set(after.nodes)
-    stayed = tuple(member for member in before.members if member.node not in gone)
-    same = (stayed, before.faults, before.quorums) == (after.members, after.faults, after.quorums)
-    return len(gone) == 1 and same
+    stayed = [member for member in before.members if member.node not in gone]
+    return len(gone) == 1 and after == with_members(before, stayed)
 
 
 class Eviction(msgspec.Struct, frozen=True, array_like=True):
