@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from quorum.certificate.complaint import Complaint, complaint_statement
 from quorum.certificate.evidence import Claim, Equivocation, HiddenVote, SignedVote
+from quorum.certificate.latency_report import LatencyReport, latency_statement
 from quorum.certificate.readmission import (
     Readmission,
     ShownState,
@@ -20,7 +21,16 @@ from quorum.certificate.readmission import (
     shown_statement,
 )
 from quorum.certificate.vote import VoteKind
-from quorum.runtime.messages import AskReadmission, Complaints, GiveEvidence, ShowState
+from quorum.protocols.pbft.settings import Settings
+from quorum.runtime.messages import (
+    AskReadmission,
+    Complaints,
+    GiveEvidence,
+    ProposeWeights,
+    ReportLatency,
+    ShowState,
+)
+from quorum.sim.byzantine_weighing import WeighedCommitteeWorld
 from quorum.sim.byzantine_world import Key
 
 from .adaptive_scene import Scene
@@ -122,3 +132,58 @@ def test_odd_words_fell_nobody_evict_nobody_and_fill_no_memory(scene: Deaf, said
     assert scene.members == members
     assert kept(scene) <= BOUND
     assert not scene.keepers["n1"].liars
+
+
+# Weights that follow the network.
+
+ROWS = st.lists(st.tuples(NAMES, NUMBERS), max_size=5).map(tuple)
+SORTED_ROWS = ROWS.map(lambda row: tuple(sorted(dict(row).items())))
+REPORTS = st.builds(LatencyReport, NAMES, st.sampled_from((0, 1, 2)), NUMBERS, st.one_of(ROWS, SORTED_ROWS), BYTES)
+OF_WEIGHTS = st.one_of(
+    st.builds(ReportLatency, REPORTS),
+    st.builds(ProposeWeights, NUMBERS, st.lists(REPORTS, max_size=4).map(tuple)),
+    st.builds(ProposeWeights, st.just(1), st.lists(REPORTS, max_size=4).map(tuple)),
+    st.builds(lambda report: ProposeWeights(1, (report,) * 2000), REPORTS),
+)
+
+
+class DeafToReports(WeighedCommitteeWorld):
+    def misbehaved(self, by: str, node: str, what: str) -> None:
+        """Whoever it is."""
+
+
+def signed_report(world: WeighedCommitteeWorld, report: LatencyReport) -> LatencyReport:
+    committee = world.newest_committee()
+    assert committee is not None
+    if report.by not in committee.keys or not 0 <= report.number < 2**64:
+        return report
+    return replace(report, signature=world._keys["n1"].sign(latency_statement(report, committee)))
+
+
+@pytest.fixture(scope="module")
+def weighed() -> WeighedCommitteeWorld:
+    """n1, which orders, lies."""
+    made = DeafToReports(1, 5, 1, {"n1": "silent-to-some"}, Settings(view_timeout_us=20_000_000))
+    made.boot()
+    made.run(5_000_000)
+    return made
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(said=st.lists(st.tuples(OF_WEIGHTS, st.booleans()), min_size=1, max_size=6))
+def test_odd_reports_of_round_trips_fell_nobody_and_change_no_weights(
+    weighed: WeighedCommitteeWorld, said: list[tuple[Any, bool]]
+):
+    for message, is_signed in said:
+        if is_signed and isinstance(message, ReportLatency):
+            message = ReportLatency(signed_report(weighed, message.report))
+        elif is_signed:
+            reports = tuple(signed_report(weighed, report) for report in message.reports)
+            message = ProposeWeights(message.epoch, reports)
+        for name in ("n2", "n3"):
+            for sender in ("n1", "n9"):
+                weighed.nodes[name].receive(sender, message, ())
+    weighed.run(weighed.now_us + 600_000)
+    committee = weighed.newest_committee()
+    assert committee is not None and {member.weight for member in committee.members} == {1}
+    assert len(weighed.weighers["n2"].proposals._held) <= 5
