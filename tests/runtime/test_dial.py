@@ -7,7 +7,9 @@ import gc
 
 import pytest
 
+from quorum.errors import ConfigurationError
 from quorum.runtime.dial import dial
+from quorum.runtime.dialler import Dialler
 from quorum.runtime.handshake import CLIENT, PROTOCOL_VERSION, Hello
 
 
@@ -33,3 +35,30 @@ def test_a_call_that_is_given_up_while_it_connects_leaves_no_word_behind():
         return said
 
     assert asyncio.run(run()) == []
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "",
+        "nonsense",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:-1",
+        "127.0.0.1:65536",
+        "127.0.0.1:99999999",
+        "127.0.0.1:" + "9" * 10_000,
+        "x" * 70_000 + ":7001",
+        "a" * 64 + ".example:7001",
+        "..:7001",
+        "\x00:7001",
+    ],
+)
+def test_no_address_that_a_node_may_tell_ends_in_anything_but_a_refusal(endpoint: str):
+    """Of a cluster whose members may lie, one may tell any address of any other."""
+
+    async def call():
+        await Dialler("c", None).open(endpoint, lambda received: None, lambda: None)
+
+    with pytest.raises((ConfigurationError, OSError)):
+        asyncio.run(call())

@@ -19,6 +19,7 @@ _NODE_CODEC: MessageCodec[NodeMessage] = MessageCodec(NodeMessage)
 _CLIENT_CODEC: MessageCodec[ClientMessage] = MessageCodec(ClientMessage)
 CHANNEL = 0
 PATIENCE_S = 0.2
+PORT_MAX, PORT_DIGITS_MAX = 65_535, 5
 Received = Sequence[tuple[NodeMessage, bytes]]
 
 
@@ -59,13 +60,17 @@ class Dialler:
         be."""
         self.close()
         host, _, port = endpoint.rpartition(":")
-        if not port.isdecimal():
-            raise ConfigurationError(
-                f"{endpoint[:80]!r} was to be called, but it is no address. Write it like 127.0.0.1:7001."
-            )
+        no_address = ConfigurationError(
+            f"{endpoint[:80]!r} was to be called, but it is no address. Write it like 127.0.0.1:7001."
+        )
+        if not host.isprintable() or not port.isdecimal() or len(port) > PORT_DIGITS_MAX or int(port) > PORT_MAX:
+            raise no_address
         session = _Session(on_messages, on_closed)
         hello = Hello(PROTOCOL_VERSION, self._cluster, CLIENT, self._name, node)
-        session.connection = await dial((host.strip("[]"), int(port)), self._tls, hello, session.welcome)
+        try:
+            session.connection = await dial((host.strip("[]"), int(port)), self._tls, hello, session.welcome)
+        except UnicodeError:  # a name that no name service can be asked for; who told it may have made it up
+            raise no_address from None
         self._cluster = session.cluster
         self._connection = session
 
