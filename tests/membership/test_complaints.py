@@ -71,3 +71,25 @@ def test_whoever_is_considered_has_a_complaint_of_more_than_t_members(said: list
 @given(st.permutations([word("n1", "n5", 1), word("n1", "n5", 2, False), word("n2", "n5"), word("n3", "n5")]))
 def test_the_order_in_which_words_come_changes_nothing(said: list[Complaint]):
     assert book_with(*said).complained_of(0) == {"n5": ("n2", "n3")}
+
+
+class Asked(dict):
+    """How many of its values were looked at."""
+
+    looked = 0
+
+    def values(self):
+        Asked.looked += len(self)
+        return super().values()
+
+
+def test_each_word_is_looked_at_once_however_many_liars_complain_of_everybody():
+    """T liars of N members say T times N words; to look at all of them for each member takes N times as long."""
+    names = [f"n{number:02}" for number in range(40)]
+    book = ComplaintBook(1, names, 13)
+    for by in names[:13]:
+        for accused in names:
+            book.take(word(by, accused))
+    book._words = {accused: Asked(said) for accused, said in book._words.items()}
+    assert book.considered(0) == ()
+    assert Asked.looked == 13 * 39

@@ -62,10 +62,10 @@ def kept(scene: Scene) -> int:
     """How much n1 holds of what others said."""
     keeper = scene.keepers["n1"]
     again = keeper._readmissions
-    return sum(
+    words = sum(map(len, keeper.book._words.values()))
+    return words + sum(
         len(each)
         for each in (
-            keeper.book._words,
             keeper._lies,
             keeper.evictions.all(),
             again._requests,

@@ -25,37 +25,37 @@ class ComplaintBook:
         self.epoch = epoch
         self.faults = faults
         self._members = frozenset(members)
-        self._words: dict[tuple[NodeId, NodeId], Complaint] = {}
+        self._words: dict[NodeId, dict[NodeId, Complaint]] = {}
+        """By the accused, and by who says it: T liars may say as many words as there are pairs of members."""
 
     def is_news(self, complaint: Complaint) -> bool:
         """Whether it is of this epoch, by a member about a member, and newer than what that member said before."""
         if complaint.epoch != self.epoch or not {complaint.by, complaint.accused} <= self._members:
             return False  # I2
-        known = self._words.get((complaint.by, complaint.accused))
+        known = self.word(complaint.by, complaint.accused)
         return complaint.by != complaint.accused and (known is None or known.number < complaint.number)
 
     def take(self, complaint: Complaint) -> None:
         """Keep a verified word, in place of the one before (I1)."""
         if self.is_news(complaint):
-            self._words[complaint.by, complaint.accused] = complaint
+            self._words.setdefault(complaint.accused, {})[complaint.by] = complaint
 
     def word(self, by: NodeId, accused: NodeId) -> Complaint | None:
         """The newest word of a member about another."""
-        return self._words.get((by, accused))
+        return self._words.get(accused, {}).get(by)
 
     def of(self, accused: NodeId, height: int) -> tuple[Complaint, ...]:
         """Who complains of a member, where block `height` is the newest decided; by name, each once."""
         return tuple(sorted(self._standing(accused, height), key=lambda each: each.by))
 
     def _standing(self, accused: NodeId, height: int) -> Iterator[Complaint]:
-        for (_, other), word in self._words.items():
-            if other == accused and word.stands and abs(height - word.height) <= AGE_BLOCKS_MAX:
+        for word in self._words.get(accused, {}).values():
+            if word.stands and abs(height - word.height) <= AGE_BLOCKS_MAX:
                 yield word
 
     def considered(self, height: int) -> tuple[NodeId, ...]:
         """Of whom T+1 members complain, by name: an honest one among them."""
-        accused = {other for _, other in self._words}
-        return tuple(sorted(node for node in accused if self.is_enough(self.of(node, height))))
+        return tuple(sorted(node for node in self._words if self.is_enough(self._standing(node, height))))
 
     def is_enough(self, complaints: Iterable[Complaint]) -> bool:
         """Whether these are by T+1 members."""
@@ -63,6 +63,5 @@ class ComplaintBook:
 
     def complained_of(self, height: int) -> dict[NodeId, tuple[NodeId, ...]]:
         """Everybody who is complained of, and by whom, by name."""
-        accused = sorted({other for _, other in self._words})
-        found = {node: tuple(each.by for each in self.of(node, height)) for node in accused}
+        found = {node: tuple(each.by for each in self.of(node, height)) for node in sorted(self._words)}
         return {node: by for node, by in found.items() if by}
