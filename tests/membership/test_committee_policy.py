@@ -33,9 +33,10 @@ def test_fixed_is_the_usual_policy_where_nobody_can_or_the_committee_is_small(no
     assert usual_policy(nodes, faults) == "fixed"
 
 
-def test_a_liar_leaves_before_a_slow_member_and_several_by_name():
+def test_a_liar_leaves_before_a_slow_member_and_several_in_the_order_of_complaints():
     assert wish_of(Held(FIVE, 1, liars=("n5", "n4"), considered=("n1",))).leaves == "n4"
-    assert wish_of(Held(FIVE, 1, considered=("n3", "n2"))).leaves == "n2"
+    assert wish_of(Held(FIVE, 1, considered=("n3", "n2"))).leaves == "n3"
+    assert wish_of(Held(FIVE, 1, liars=("n3",), considered=("n9", "n2"))).leaves == "n3"
 
 
 def test_nobody_leaves_a_committee_of_3t_plus_1_and_the_refusal_says_why_and_what_to_do():

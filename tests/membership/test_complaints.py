@@ -29,6 +29,12 @@ def test_t_complaints_make_nobody_considered_and_one_more_does():
     assert book_with(word("n1", "n5"), word("n2", "n5")).considered(0) == ("n5",)
 
 
+def test_of_whom_more_than_2t_complain_comes_first_and_then_it_goes_by_name():
+    few = [word(by, "n1") for by in ("n2", "n3")]
+    many = [word(by, accused) for accused in ("n5", "n4") for by in ("n1", "n2", "n3")]
+    assert book_with(*few, *many).considered(0) == ("n4", "n5", "n1")
+
+
 def test_a_member_counts_once_however_often_it_complains():
     book = book_with(*(word("n1", "n5", number) for number in range(1, 9)))
     assert book.considered(0) == ()

@@ -310,6 +310,48 @@ def test_a_member_that_judges_while_it_catches_up_complains_of_all():
         assert complaints_while_catching_up() == {"n1", "n2", "n4"}
 
 
+class OneBadLink(Scene):
+    """n4 does not hear n3, and complains of it."""
+
+    is_cut = False
+
+    def deliver(self, source: str, to: str, message: object, attached: tuple[Any, ...]) -> None:
+        if not (self.is_cut and (source, to) == ("n3", "n4")):
+            super().deliver(source, to, message, attached)
+
+
+def says_another_thing_to_n5() -> Scene:
+    """n2 complains of n3 to n5 alone, and takes that back towards all others, with a later number; so n5 holds
+    T+1 complaints of n3, and nobody else does. Then n6 stops."""
+    scene = OneBadLink(nodes=6)
+    keeper = scene.keepers["n2"]  # of nothing it approves; in all else it does what members do
+    with patch.object(keeper, "_approve_by_driver", lambda *_: None), patch.object(keeper, "_give_complaints"):
+        scene.is_cut = True
+        assert scene.until(lambda: "n3" in scene.keepers["n5"].complaints(), 20_000_000)
+        for name in ("n1", "n3", "n4", "n5", "n6"):
+            word = keeper._complain("n3", name == "n5", (1 << 60) + (name != "n5"))
+            scene.nodes[name].receive("n2", Complaints((word,)), ())
+        scene.go_on(1)
+        assert scene.keepers["n5"].complaints()["n3"] == ("n2", "n4")
+        scene.crash("n6")
+        scene.evicted("n6", 20_000_000)
+    return scene
+
+
+def test_a_liar_that_says_another_thing_to_each_does_not_keep_in_who_is_gone():
+    assert "n6" not in says_another_thing_to_n5().members
+
+
+def test_by_name_alone_such_a_liar_makes_one_member_want_another_one_out_for_ever():
+    def by_name(self: ComplaintBook, height: int) -> tuple[str, ...]:
+        return tuple(sorted(node for node in self._words if self.is_enough(self._standing(node, height))))
+
+    with patch.object(ComplaintBook, "considered", by_name):
+        scene = says_another_thing_to_n5()
+    assert "n6" in scene.members
+    assert scene.keepers["n5"].wish.leaves == "n3" and scene.keepers["n1"].wish.leaves == "n6"
+
+
 # The floor.
 
 

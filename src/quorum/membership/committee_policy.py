@@ -1,7 +1,7 @@
 """Which committee should follow, where members may lie: one who leaves, or one who joins, or nobody.
 
 Every member runs this on what it holds, and approves by itself of what it wants; a quorum of approvals decides.
-What is held spreads, so members come to want the same, and the choice among several is by name. A member's own
+What is held spreads, so members come to want the same, and the choice among several has an order. A member's own
 wish is no more than that: T liars are no quorum.
 Source: Castro and Liskov (2002), section 2, for the bound 3T+1, which is the floor here.
 
@@ -33,8 +33,8 @@ WELL: Final = "it has shown for long enough that it is well"
 
 
 class Held(msgspec.Struct, frozen=True):
-    """What one member holds: the committee, T, who of it is proven to lie, of whom T+1 complain, and who of the
-    evicted may come back."""
+    """What one member holds: the committee, T, who of it is proven to lie, of whom T+1 complain (in the order of
+    membership.complaints), and who of the evicted may come back."""
 
     members: tuple[NodeId, ...]
     faults: int
@@ -75,7 +75,7 @@ def usual_policy(nodes: int, faults: int) -> str:
 def wish_of(held: Held) -> Wish:
     """What should change, if anything: liars leave first, then who is complained of, then one may come back."""
     liars = sorted(set(held.liars) & set(held.members))
-    slow = sorted((set(held.considered) & set(held.members)) - set(liars))
+    slow = [node for node in held.considered if node in held.members and node not in liars]
     refused = ""
     for node, why in ((node, why) for nodes, why in ((liars, LIAR), (slow, SLOW)) for node in nodes):
         if len(held.members) - 1 >= floor_of(held.faults):  # I1

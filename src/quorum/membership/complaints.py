@@ -54,8 +54,12 @@ class ComplaintBook:
                 yield word
 
     def considered(self, height: int) -> tuple[NodeId, ...]:
-        """Of whom T+1 members complain, by name: an honest one among them."""
-        return tuple(sorted(node for node in self._words if self.is_enough(self._standing(node, height))))
+        """Of whom T+1 members complain, an honest one among them; those first of whom more than 2T do, then by
+        name. Of who is gone all N-T honest members complain, which is more than 2T whatever liars say to whom. So
+        they cannot make some members want another one out first, and no quorum want the same."""
+        said = {node: tuple(self._standing(node, height)) for node in self._words}
+        enough = [node for node, words in said.items() if self.is_enough(words)]
+        return tuple(sorted(enough, key=lambda node: (len(said[node]) <= 2 * self.faults, node)))
 
     def is_enough(self, complaints: Iterable[Complaint]) -> bool:
         """Whether these are by T+1 members."""
