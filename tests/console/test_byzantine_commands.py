@@ -57,11 +57,12 @@ def test_a_failed_seed_prints_its_replay_and_that_fails_again_in_the_same_way(ru
     assert (code, again["failure"], again["replay"]) == (1, failed["failure"], failed["replay"])
 
 
-USUAL_VOTES = {"weights": "", "quorums": "", "adaptive": False}
+USUAL_VOTES = {"weights": "", "quorums": "", "adaptive": False, "restless": False}
 OWN_VOTES = {"weights": "2,2,2,2,2,2,1", "quorums": "choose(5, n1, n2, n3, n4, n5, n6, n7)", "spares": 0} | {
-    "adaptive": False
+    "adaptive": False,
+    "restless": False,
 }
-ADAPTING = {"weights": "", "quorums": "", "spares": 0, "adaptive": True}
+ADAPTING = {"weights": "", "quorums": "", "spares": 0, "adaptive": True, "restless": True}
 
 
 def test_replay_takes_every_option_that_a_byzantine_plan_prints(run, monkeypatch):

@@ -111,6 +111,53 @@ def test_evidence_that_is_believed_unverified_is_caught():
         give_evidence(Scene(behaviours={"n5": "silent-to-some"}))
 
 
+def lies_by_a_key_that_was_given_up(scene: Scene) -> list[Equivocation]:
+    """What n3 signs with the keys that it voted with before it was evicted for being slow, and came back."""
+    given_up: list[Any] = []
+    for _ in range(2):
+        state, key = scene.state(), scene._keys["n3"]
+        given_up.append((state.view, key))
+        scene.crash("n3")
+        assert scene.evicted("n3")
+        scene.restart("n3")
+        assert scene.readmitted("n3", 30_000_000)
+    scene.go_on(1)
+    found = []
+    for view, key in given_up:
+        votes = []
+        for number in (1, 2):
+            vote = SignedVote("n3", VoteKind.COMMIT, view, 3, bytes([number]) * 32, b"")
+            votes.append(replace(vote, signature=key.sign(scene.state().signed(vote).message)))
+        found.append(Equivocation(*votes))
+    return found
+
+
+def test_evidence_against_keys_that_were_given_up_is_evidence_all_the_same():
+    """The control: it is forgotten because nothing follows from it, not because it is wrong."""
+    with patch.object(CommitteeKeeper, "_keys_that_count", lambda self: set(self._state.epochs.used)):
+        scene = Scene()
+        (evidence, *_) = lies_by_a_key_that_was_given_up(scene)
+        scene.nodes["n1"].receive("n3", GiveEvidence(evidence), ())
+        scene.go_on(0.1)
+        assert len(scene.keepers["n1"]._lies) == 1
+
+
+def test_evidence_against_keys_that_were_given_up_crowds_nothing_out():
+    scene = Scene()
+    old = lies_by_a_key_that_was_given_up(scene)
+    for name in ("n1", "n2", "n4", "n5"):
+        for evidence in old:
+            scene.nodes[name].receive("n3", GiveEvidence(evidence), ())
+    scene.go_on(2)
+    assert all(keeper._lies == {} for keeper in scene.keepers.values())
+    assert "n3" in scene.members
+    scene.corrupt("n3", "vote-twice")
+    assert scene.evicted("n3", 20_000_000)
+    assert scene.reasons()["n3"] == LIED
+    scene.go_on(1)
+    assert all(len(keeper._lies) == 1 for name, keeper in scene.keepers.items() if name != "n3")
+
+
 # Slowness.
 
 

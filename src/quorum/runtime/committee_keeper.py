@@ -47,8 +47,6 @@ APPROVALS_MAX = 6
 PATIENCE_TURNS = 30
 """Who may come back, and for so many turns does not, makes way for others: it may have attested another key to
 each member, so that no quorum approves of one committee with it."""
-LIES_MAX = 64
-"""So many keys are remembered as those of liars."""
 LIES_NOTE: Final = "lies"
 EVICTIONS_NOTE: Final = "evictions"
 """Who is out, and up to which epoch that is known."""
@@ -71,6 +69,8 @@ class CommitteeKeeper:
 
     I1  complaints, evidence and requests count once their signatures are verified, and never before.
     I2  what an epoch's members said of each other is forgotten with it; evidence and reasons are not.
+    I3  evidence is kept against keys of members, and of those who are out: as much as there are of them, so that
+        nobody crowds it out with what it signed with keys that it gave up.
     """
 
     timer = TIMER
@@ -119,15 +119,15 @@ class CommitteeKeeper:
 
     def start(self, notes: dict[str, bytes]) -> None:
         """Take up what an earlier life knew."""
-        if notes.get(LIES_NOTE):
-            for evidence in _DECODE_LIES.decode(notes[LIES_NOTE]):
-                self._remember_lie(evidence)
         committees = self._state.epochs.committees
         self._stand_in(committees[0])
         if notes.get(EVICTIONS_NOTE):
             epoch, known = _DECODE_EVICTIONS.decode(notes[EVICTIONS_NOTE])
             self.evictions = Evictions(known)
             self._stand_in(self._committee_of(epoch) or committees[0])
+        if notes.get(LIES_NOTE):
+            for evidence in _DECODE_LIES.decode(notes[LIES_NOTE]):
+                self._remember_lie(evidence)
         if notes.get(ACTED_NOTE):
             for word in _DECODE_COMPLAINTS.decode(notes[ACTED_NOTE]):
                 if word.epoch == self._committee.epoch:
@@ -166,8 +166,7 @@ class CommitteeKeeper:
     def accused(self, evidence: Evidence) -> None:
         """The replica verified it."""
         key = self._key_of(evidence)
-        if key is not None and key not in self._lies:
-            self._remember_lie(evidence)
+        if key is not None and key not in self._lies and self._remember_lie(evidence):
             self._keep_lies()
 
     def approved(self, token: int, error: QuorumError | None) -> bool:
@@ -230,6 +229,7 @@ class CommitteeKeeper:
                 self._tell(f"epoch {after.epoch}: {node} is in the committee")
         self._stand_in(state.committee)
         self.keep_evictions()
+        self._forget_lies()
 
     def keep_evictions(self) -> None:
         """What is known of who left outlives this node's life."""
@@ -278,10 +278,27 @@ class CommitteeKeeper:
         committee = self._state.epochs.committee_of(votes_of(evidence)[0].view)
         return None if committee is None else committee.keys.get(accused(evidence))
 
-    def _remember_lie(self, evidence: Evidence) -> None:
+    def _remember_lie(self, evidence: Evidence) -> bool:
         key = self._key_of(evidence)
-        if key is not None and len(self._lies) < LIES_MAX:
-            self._lies.setdefault(key, evidence)
+        if key is None or key not in self._keys_that_count():
+            return False
+        self._lies.setdefault(key, evidence)
+        return True
+
+    def _keys_that_count(self) -> set[bytes]:
+        """I3: of the committees from this keeper's on, and with which those who are out voted last."""
+        committees = self._state.epochs.committees
+        first = self._committee.epoch - committees[0].epoch
+        counting = {key for committee in committees[first:] for key in committee.keys.values()}
+        return counting | {out.public_key for out in self.evictions.all()}
+
+    def _forget_lies(self) -> None:
+        """Those of keys that count no more."""
+        counting = self._keys_that_count()
+        known = self._lies
+        self._lies = {key: lie for key, lie in known.items() if key in counting}
+        if len(self._lies) < len(known):
+            self._keep_lies()
 
     def _keep_lies(self) -> None:
         self._keep(Note(LIES_NOTE, _ENCODE.encode(tuple(self._lies.values()))))
