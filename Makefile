@@ -6,6 +6,9 @@ WORKERS ?= 2
 
 COMPILED := .venv-compiled
 
+# Pytest rewrites each assertion of the tests as it imports them: kept, that is done once and not in every run.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check check-compiled lint types compiled bench campaign lock clean
 
 $(VENV)/.installed: pyproject.toml requirements.lock

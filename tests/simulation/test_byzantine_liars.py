@@ -217,9 +217,10 @@ class Censors(Liar):
     """Its replica never orders what one client asks; see the test."""
 
 
-@pytest.mark.parametrize("nodes", [nodes for nodes, _ in SIZES])
-def test_row_10_a_client_that_the_primary_leaves_out_is_served_within_a_bound(nodes: int) -> None:
+@pytest.mark.parametrize(("nodes", "faults"), SIZES)
+def test_row_10_a_client_that_the_primary_leaves_out_is_served_within_a_bound(nodes: int, faults: int) -> None:
     world = world_with({"n1": Censors}, nodes)
+    assert world.committee.faults == faults
     pending = world.nodes["n1"].replica.state.pending
     add, censored = pending.add, world.client_key("c1").public
     pending.add = lambda request, *given: request.public_key != censored and add(request, *given)

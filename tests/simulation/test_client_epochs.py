@@ -64,7 +64,15 @@ def lose_founders_and_primary(world: ByzantineWorld) -> None:
     world.crash(primary)
 
 
-@pytest.mark.parametrize("lies", [{}, {"n4": "forge-replies"}, {"n5": "forge-replies"}], ids=str)
+@pytest.mark.parametrize(
+    "lies",
+    [
+        {},
+        {"n4": "forge-replies"},
+        pytest.param({"n5": "forge-replies"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_clients_are_answered_although_two_founders_left_and_the_primary_died(lies):
     world = world_of({}, real=not lies)
     for name, how in lies.items():

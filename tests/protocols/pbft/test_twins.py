@@ -41,7 +41,9 @@ LOTS = 8
 """The tests of a sample, so that workers share them."""
 
 
-@pytest.mark.parametrize("lot", range(LOTS))
+@pytest.mark.parametrize(
+    "lot", [lot if lot % 2 == 0 else pytest.param(lot, marks=pytest.mark.slow) for lot in range(LOTS)]
+)
 def test_row_04_twins_of_one_member_split_no_decision(lot: int) -> None:
     """Bano et al. (2021), section 4."""
     endings = [ending_of(number) for number in QUICK[lot::LOTS]]
