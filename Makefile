@@ -42,7 +42,8 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: lint types
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not cluster"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --hypothesis-profile commit \
+		-m "not slow and not cluster"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check src tests bench examples setup.py

@@ -196,8 +196,15 @@ def test_whom_an_operator_demotes_is_not_taken_back() -> None:
     assert len(present.voters) == 3, "odd again"
 
 
-@pytest.mark.parametrize("policy", ["adaptive", "participation"])
-@pytest.mark.parametrize("spares", [0, 3])
+@pytest.mark.parametrize(
+    ("policy", "spares"),
+    [
+        ("adaptive", 0),
+        ("participation", 3),
+        pytest.param("adaptive", 3, marks=pytest.mark.slow),
+        pytest.param("participation", 0, marks=pytest.mark.slow),
+    ],
+)
 def test_every_claim_holds_while_the_committee_adapts_under_every_fault(policy: str, spares: int) -> None:
     outcome, _, _ = run_seed(Plan(seed=2, nodes=5, seconds=60, policy=policy, spares=spares))
     assert outcome.failure == "", outcome.replay

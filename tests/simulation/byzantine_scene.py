@@ -18,7 +18,7 @@ SECOND_US = 1_000_000
 SIZES = (
     (4, 1),
     pytest.param(5, 1, marks=pytest.mark.slow),
-    (6, 1),
+    pytest.param(6, 1, marks=pytest.mark.slow),
     (7, 2),
     pytest.param(8, 2, marks=pytest.mark.slow),
     pytest.param(9, 2, marks=pytest.mark.slow),

@@ -39,7 +39,7 @@ def seeds(numbers: range, on_each_commit: tuple[int, ...]) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("number", seeds(range(12), (0, 3, 8, 9)))
+@pytest.mark.parametrize("number", seeds(range(12), (0, 8, 9)))
 def test_every_claim_holds_with_liars_in_seed(number: int):
     plan = QUICK[number]
     outcome, _, world = run_byzantine_seed(plan)
