@@ -26,10 +26,12 @@ from simulation.campaign import run_campaign
 
 SHORT = ByzantinePlan(0, seconds=34, clients=3, pause_ms=150)
 QUICK = tuple(msgspec.structs.replace(SHORT, seed=seed, nodes=NODES[seed % len(NODES)]) for seed in range(12))
-MORE = range(24)
+MORE = range(12)
 LEADS = 1
 """Of this seed the first primary lies, if there are four."""
 LONG = range(1_000, 1_080)
+AT_LEAST = 1_031
+"""No seed after this one is run once every rare branch was met."""
 
 
 def seeds(numbers: range, on_each_commit: tuple[int, ...]) -> list[object]:
@@ -127,6 +129,8 @@ def test_every_claim_holds_with_liars_in_many_seeds_that_meet_every_rare_branch(
         outcome = run_planned(seed)
         assert shortcoming(outcome) == "", f"seed {seed}: {outcome.failure}"
         met.merge(Sometimes(outcome.sometimes))
+        if seed >= AT_LEAST and not met.missing(EXPECTED):
+            break
     assert met.missing(EXPECTED) == ()
 
 
