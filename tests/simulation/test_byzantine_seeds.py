@@ -30,7 +30,7 @@ MORE = range(12)
 LEADS = 1
 """Of this seed the first primary lies, if there are four."""
 LONG = range(1_000, 1_080)
-AT_LEAST = 1_031
+AT_LEAST = 1_023
 """No seed after this one is run once every rare branch was met."""
 
 
