@@ -173,7 +173,7 @@ BUGS = (
     ),
     Bug(
         "base is the lowest claim",
-        ByzantinePlan(10, 4, 44, 6, 40, faults=("crash", "split", "isolate")),
+        ByzantinePlan(12, 4, 44, 6, 40, faults=("crash", "split", "isolate")),
         (AGREEMENT, ACCUSED, HONEST, INVARIANT, LINEARIZABLE),
         ((view_change, "base_of", lowest_base),),
     ),
