@@ -6,6 +6,9 @@ WORKERS ?= 2
 
 COMPILED := .venv-compiled
 
+# Pytest rewrites each assertion of the tests as it imports them: kept, that is done once and not in every run.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test check check-compiled lint types compiled bench campaign lock clean
 
 $(VENV)/.installed: pyproject.toml requirements.lock
@@ -39,7 +42,8 @@ test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: lint types
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not cluster"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --hypothesis-profile commit \
+		-m "not slow and not cluster"
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check src tests bench examples setup.py

@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "quorum", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=bool(os.environ.get("CI"))
 )
+settings.register_profile("commit", settings.get_profile("quorum"), max_examples=40)
+"""For `make check`, where a property does not say itself how many examples it takes. Usual are 100."""
 settings.load_profile("quorum")
 
 

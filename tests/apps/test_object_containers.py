@@ -9,7 +9,14 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from objects_log import ObjectLog
 from quorum.apps import object_list
@@ -332,8 +339,15 @@ class AgainstPlainContainers(RuleBasedStateMachine):
             assert self.log.replay().digest() == self.log.machine.digest()
 
 
-AgainstPlainContainers.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+AgainstPlainContainers.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 test_objects_agree_with_plain_containers = AgainstPlainContainers.TestCase
+
+
+@pytest.mark.slow
+def test_objects_agree_with_plain_containers_in_many_more_runs():
+    run_state_machine_as_test(
+        AgainstPlainContainers, settings=settings(max_examples=120, stateful_step_count=30, deadline=None)
+    )
 
 
 def test_leaves_are_what_the_cells_are_kept_in():

@@ -76,11 +76,12 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("says", HOSTILE.values(), ids=HOSTILE)
-def test_whatever_a_node_sends_the_client_ends_its_requests_with_an_error_of_this_package(says, caplog):
+def test_whatever_a_node_sends_the_client_ends_its_requests_with_an_error_of_this_package(caplog):
+    """All of them at once, each with a client of its own: they mostly wait."""
     caplog.set_level(logging.INFO)
+    wrong: dict[str, BaseException] = {}
 
-    async def main() -> None:
+    async def ask(name: str, says: Callable[[], bytes]) -> None:
         liar = Liar(says)
         place = await liar.start()
         dialled: list[str] = []
@@ -91,15 +92,20 @@ def test_whatever_a_node_sends_the_client_ends_its_requests_with_an_error_of_thi
                 await super().open(endpoint, on_messages, on_closed, node)
 
         async with Client([place], Watched("", None), timeout=0.4) as client, asyncio.timeout(20):
-            for ask in (client.kv.put(b"a", b"1"), client.kv.get(b"a")):
+            for asked in (client.kv.put(b"a", b"1"), client.kv.get(b"a")):
                 with pytest.raises(QuorumError):
-                    await ask
+                    await asked
             assert len(client.endpoints) <= 2 and client._batches.waiting == 0
         liar.stop()
         assert set(dialled) <= {place}, "nobody else was called"
         assert liar.calls < 60, "and not without pause"
 
+    async def main() -> None:
+        ended = await asyncio.gather(*(ask(*each) for each in HOSTILE.items()), return_exceptions=True)
+        wrong.update({name: end for name, end in zip(HOSTILE, ended, strict=True) if end is not None})
+
     asyncio.run(main())
+    assert not wrong, f"where a node says {', '.join(wrong)}: {wrong}"
     assert not [record for record in caplog.records if record.exc_info or record.levelno >= logging.ERROR]
 
 

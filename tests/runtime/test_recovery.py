@@ -446,6 +446,7 @@ def test_killed_behind_the_last_step_nothing_is_left_to_do(cluster):
     assert everything(cluster.parent) == before
 
 
+@pytest.mark.slow
 def test_killed_at_any_call_it_leaves_the_old_data_or_the_new_and_is_run_again(tmp_path):
     whole = set_up(tmp_path / "whole")
     original = verify_data(data_of(whole))

@@ -19,6 +19,9 @@ from quorum.runtime.wal_records import SEGMENT as SEGMENT_KIND
 from quorum.sim.disk import SECTOR_BYTES, Fault, PowerCut
 from wal_world import FOLDER, Disk, content_end, entry, mark_at, whole_log
 
+SMALL_SEGMENT_BYTES = 16 * 1024
+"""For tests that start once for each byte of a segment: a longer one only has more filling to read."""
+
 
 def disk_with(rounds: int, entries: int = 2, segment_bytes: int = 1 << 20) -> tuple[Disk, Wal]:
     """A log with a vote and then `rounds` rounds of `entries` entries each."""
@@ -101,7 +104,7 @@ def test_a_tail_of_garbage_is_cut_and_no_length_in_it_is_believed(seed):
 
 def test_a_bit_flip_before_a_later_round_is_never_cut():
     """Row 5: every bit of every record of an earlier round, its head included."""
-    disk, wal = disk_with(2)
+    disk, wal = disk_with(2, segment_bytes=SMALL_SEGMENT_BYTES)
     path = disk.last_segment()
     whole = disk.files.contents(path)
     end = ends_of_records(disk, wal)[2]
@@ -124,7 +127,7 @@ def test_a_bit_flip_before_a_later_round_is_never_cut():
 def test_bytes_put_in_or_lost_before_a_later_round_are_never_cut_in_silence(shift):
     """Row 5: what follows is whole, though not where it was written. Where only the last round has moved, it may
     have been acknowledged, and the node is in doubt."""
-    disk, wal = disk_with(0)
+    disk, wal = disk_with(0, segment_bytes=SMALL_SEGMENT_BYTES)
     for number in range(3):
         disk.store(wal, 2 * number + 1, 2 * number + 2, body=bytes(30))
     path = disk.last_segment()

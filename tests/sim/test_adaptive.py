@@ -232,8 +232,15 @@ def test_a_standby_that_is_heard_and_never_catches_up_keeps_its_seat_from_nobody
     assert decides(world)
 
 
-@pytest.mark.parametrize("policy", ["adaptive", "participation"])
-@pytest.mark.parametrize("spares", [0, 3])
+@pytest.mark.parametrize(
+    ("policy", "spares"),
+    [
+        ("adaptive", 0),
+        ("participation", 3),
+        pytest.param("adaptive", 3, marks=pytest.mark.slow),
+        pytest.param("participation", 0, marks=pytest.mark.slow),
+    ],
+)
 def test_every_claim_holds_while_the_committee_adapts_under_every_fault(policy: str, spares: int) -> None:
     outcome, _, _ = run_seed(Plan(seed=2, nodes=5, seconds=60, policy=policy, spares=spares))
     assert outcome.failure == "", outcome.replay

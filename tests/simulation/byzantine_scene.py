@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
+import pytest
+
 from quorum.checkers.history import History
 from quorum.checkers.linearizability import check_linearizable
 from quorum.model import NodeId
@@ -13,8 +15,15 @@ from quorum.sim.byzantine_world import ByzantineWorld
 from quorum.sim.workload import Worker
 
 SECOND_US = 1_000_000
-SIZES = ((4, 1), (5, 1), (6, 1), (7, 2), (8, 2), (9, 2))
-"""Members, and how many of them may lie."""
+SIZES = (
+    (4, 1),
+    pytest.param(5, 1, marks=pytest.mark.slow),
+    pytest.param(6, 1, marks=pytest.mark.slow),
+    (7, 2),
+    pytest.param(8, 2, marks=pytest.mark.slow),
+    pytest.param(9, 2, marks=pytest.mark.slow),
+)
+"""Members, and how many of them may lie, for `parametrize`."""
 SETTINGS = Settings(state_blocks=16, log_kept_blocks=8)
 TIMEOUTS_US = 10 * SETTINGS.view_timeout_us
 

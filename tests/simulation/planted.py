@@ -330,14 +330,14 @@ BUGS = (
     ),
     Bug(
         "truncation on every append",
-        Plan(5, 3, 40, 8, 20, ("crash-all", "isolate", "weather"), faults_at_once=3),
+        Plan(55, 3, 40, 8, 20, ("crash-all", "isolate", "weather"), faults_at_once=3),
         (COMPLETENESS, STATE_MACHINE),
         ((follower, "_holds", _holds_nothing),),
         tries=100,
     ),
     Bug(
         "duplicate vote counted twice",
-        Plan(25, 5, 40, 6, faults=("bridge", "clock", "split", "weather"), faults_at_once=3),
+        Plan(60, 5, 40, 6, faults=("bridge", "clock", "split", "weather"), faults_at_once=3),
         (ELECTION_SAFETY, COMPLETENESS),
         ((election, "Tally", _ForgetfulTally),),
     ),

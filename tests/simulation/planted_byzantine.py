@@ -133,7 +133,7 @@ def first_reply(self: Committees, nodes: frozenset[str], since: int) -> bool:
 BUGS = (
     Bug(
         "quorum 2T+1 of five",
-        ByzantinePlan(0, 5, 44, 6, 40, faults=("split",), lies=("equivocate",)),
+        ByzantinePlan(19, 5, 44, 6, 40, faults=("split",), lies=("equivocate",)),
         (AGREEMENT, ACCUSED, HONEST, INVARIANT, LINEARIZABLE),
         (
             (committee_module, "byzantine", quorums_of_three_t_plus_one),
@@ -143,7 +143,7 @@ BUGS = (
     ),
     Bug(
         "quorum 2T+1 of six",
-        ByzantinePlan(0, 6, 44, 6, 40, faults=("split",), lies=("equivocate",)),
+        ByzantinePlan(5, 6, 44, 6, 40, faults=("split",), lies=("equivocate",)),
         (AGREEMENT, ACCUSED, HONEST, INVARIANT, LINEARIZABLE),
         (
             (committee_module, "byzantine", quorums_of_three_t_plus_one),
@@ -173,7 +173,7 @@ BUGS = (
     ),
     Bug(
         "base is the lowest claim",
-        ByzantinePlan(10, 4, 44, 6, 40, faults=("crash", "split", "isolate")),
+        ByzantinePlan(12, 4, 44, 6, 40, faults=("crash", "split", "isolate")),
         (AGREEMENT, ACCUSED, HONEST, INVARIANT, LINEARIZABLE),
         ((view_change, "base_of", lowest_base),),
     ),

@@ -89,7 +89,7 @@ def kv_answer() -> bytes:
     return msgspec.msgpack.encode([kv.Got(kv.Item(b"x", b"forged", 1, 1, 1), 1)])
 
 
-@pytest.mark.parametrize("nodes", [4, 7])
+@pytest.mark.parametrize("nodes", [4, pytest.param(7, marks=pytest.mark.slow)])
 def test_row_30_31_forged_and_stale_answers_of_t_members_are_outvoted(nodes: int) -> None:
     """T+1 equal answers, one of which is honest. There are no fast reads: each is ordered, so a stale one has no
     quorum behind it."""
@@ -175,7 +175,14 @@ def test_row_28_a_client_that_signs_two_things_under_one_number_splits_nobody() 
     assert len({world.nodes[name].host.digest() for name in world.nodes}) == 1
 
 
-@pytest.mark.parametrize("to", [("n1",), ("n2", "n3", "n4"), ("n1", "n2", "n3", "n4")])
+@pytest.mark.parametrize(
+    "to",
+    [
+        pytest.param(("n1",), marks=pytest.mark.slow),
+        pytest.param(("n2", "n3", "n4"), marks=pytest.mark.slow),
+        ("n1", "n2", "n3", "n4"),
+    ],
+)
 def test_row_29_a_request_with_a_wrong_signature_moves_no_view(to: tuple[str, ...]) -> None:
     """There is nothing that one member verifies and another cannot: a signature is right for all or for none."""
     world = world_with({})
@@ -217,9 +224,10 @@ class Censors(Liar):
     """Its replica never orders what one client asks; see the test."""
 
 
-@pytest.mark.parametrize("nodes", [nodes for nodes, _ in SIZES])
-def test_row_10_a_client_that_the_primary_leaves_out_is_served_within_a_bound(nodes: int) -> None:
+@pytest.mark.parametrize(("nodes", "faults"), SIZES)
+def test_row_10_a_client_that_the_primary_leaves_out_is_served_within_a_bound(nodes: int, faults: int) -> None:
     world = world_with({"n1": Censors}, nodes)
+    assert world.committee.faults == faults
     pending = world.nodes["n1"].replica.state.pending
     add, censored = pending.add, world.client_key("c1").public
     pending.add = lambda request, *given: request.public_key != censored and add(request, *given)

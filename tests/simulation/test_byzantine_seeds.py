@@ -26,21 +26,31 @@ from simulation.campaign import run_campaign
 
 SHORT = ByzantinePlan(0, seconds=34, clients=3, pause_ms=150)
 QUICK = tuple(msgspec.structs.replace(SHORT, seed=seed, nodes=NODES[seed % len(NODES)]) for seed in range(12))
-MORE = range(24)
+MORE = range(12)
 LEADS = 1
 """Of this seed the first primary lies, if there are four."""
 LONG = range(1_000, 1_080)
+AT_LEAST = 1_023
+"""No seed after this one is run once every rare branch was met."""
 
 
-@pytest.mark.parametrize("plan", QUICK, ids=lambda plan: str(plan.seed))
-def test_every_claim_holds_with_liars_in_seed(plan: ByzantinePlan):
+def seeds(numbers: range, on_each_commit: tuple[int, ...]) -> list[object]:
+    """For `parametrize`: all of them, of which these are not slow."""
+    return [
+        number if number in on_each_commit else pytest.param(number, marks=pytest.mark.slow) for number in numbers
+    ]
+
+
+@pytest.mark.parametrize("number", seeds(range(12), (0, 8, 9)))
+def test_every_claim_holds_with_liars_in_seed(number: int):
+    plan = QUICK[number]
     outcome, _, world = run_byzantine_seed(plan)
     assert outcome.failure == ""
     assert outcome.operations > 20
     assert len(world.liars) == plan.tolerated
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(range(3), (1,)))
 def test_every_claim_holds_with_liars_and_committees_that_change(seed: int):
     plan = msgspec.structs.replace(SHORT, seed=seed, nodes=4 + seed, seconds=44, spares=1 + seed, churn_ms=2_500)
     outcome, _, world = run_byzantine_seed(plan)
@@ -49,7 +59,7 @@ def test_every_claim_holds_with_liars_and_committees_that_change(seed: int):
     assert newest is not None and newest.epoch > 2
 
 
-@pytest.mark.parametrize("seed", range(100, 106))
+@pytest.mark.parametrize("seed", seeds(range(100, 106), (102, 103)))
 def test_every_claim_holds_with_liars_where_signatures_are_checked_late(seed: int):
     plan = msgspec.structs.replace(SHORT, seed=seed, nodes=NODES[seed % len(NODES)], verify_us=4_000)
     outcome, _, _ = run_byzantine_seed(plan)
@@ -57,7 +67,7 @@ def test_every_claim_holds_with_liars_where_signatures_are_checked_late(seed: in
     assert outcome.trace != run_byzantine_seed(msgspec.structs.replace(plan, verify_us=0))[0].trace
 
 
-@pytest.mark.parametrize("nodes", [4, 6])
+@pytest.mark.parametrize("nodes", [4, pytest.param(6, marks=pytest.mark.slow)])
 def test_a_seed_whose_liar_floods_takes_twice_the_events_of_another_at_most(nodes: int):
     plan = msgspec.structs.replace(SHORT, seed=3, nodes=nodes, pause_ms=60)
     usual, flooded = (
@@ -119,6 +129,8 @@ def test_every_claim_holds_with_liars_in_many_seeds_that_meet_every_rare_branch(
         outcome = run_planned(seed)
         assert shortcoming(outcome) == "", f"seed {seed}: {outcome.failure}"
         met.merge(Sometimes(outcome.sometimes))
+        if seed >= AT_LEAST and not met.missing(EXPECTED):
+            break
     assert met.missing(EXPECTED) == ()
 
 
@@ -132,7 +144,7 @@ def test_every_claim_holds_with_all_liars_telling_one_lie(lie: str, nodes: int):
 
 @pytest.mark.slow
 def test_a_small_campaign_with_liars_passes_and_gives_the_same_traces_under_both_hash_seeds():
-    tally = run_campaign(range(200, 203), NODES, workers=2, quiet=True, kind=ByzantineTally)
+    tally = run_campaign(range(200, 203), (4, 5), workers=2, quiet=True, kind=ByzantineTally)
     assert tally.failures == {}
     assert {len(traces) for traces in tally.traces.values()} == {3}
 

@@ -169,10 +169,12 @@ def one_piece_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 NOTICED = [CorruptsPieces, CorruptsLater, SwapsPieces, NeverEnds, ForgesState]
+OF_THREE = ["n1", *(pytest.param(name, marks=pytest.mark.slow) for name in ("n2", "n3"))]
+"""Who lies: the member that is asked first, and those that come after it."""
 
 
 @pytest.mark.parametrize("lie", NOTICED)
-@pytest.mark.parametrize("liar", ["n1", "n2", "n3"])
+@pytest.mark.parametrize("liar", OF_THREE)
 def test_row_33_a_wrong_piece_costs_one_message_and_names_its_sender(liar: str, lie: type[Liar]) -> None:
     """It is noticed when it comes, and its sender asked for nothing more; the same piece comes from another
     member, and no proven one twice."""
@@ -190,7 +192,7 @@ def test_row_33_a_wrong_piece_costs_one_message_and_names_its_sender(liar: str, 
 
 
 @pytest.mark.parametrize("lie", [MovesPieces, Stalls, ForgesOffers])
-@pytest.mark.parametrize("liar", ["n1", "n2", "n3"])
+@pytest.mark.parametrize("liar", OF_THREE)
 def test_row_33_34_who_gives_nothing_of_use_is_left_after_its_turn(liar: str, lie: type[Liar]) -> None:
     """A state comes within turns, from members that give it; the one that holds it up need not be blamed, as a
     network could do the same."""

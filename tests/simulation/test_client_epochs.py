@@ -64,7 +64,15 @@ def lose_founders_and_primary(world: ByzantineWorld) -> None:
     world.crash(primary)
 
 
-@pytest.mark.parametrize("lies", [{}, {"n4": "forge-replies"}, {"n5": "forge-replies"}], ids=str)
+@pytest.mark.parametrize(
+    "lies",
+    [
+        {},
+        pytest.param({"n4": "forge-replies"}, marks=pytest.mark.slow),
+        pytest.param({"n5": "forge-replies"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_clients_are_answered_although_two_founders_left_and_the_primary_died(lies):
     world = world_of({}, real=not lies)
     for name, how in lies.items():
@@ -90,6 +98,7 @@ def test_clients_are_answered_although_two_founders_left_and_the_primary_died(li
     assert FOLLOWED in world.sometimes.counts
 
 
+@pytest.mark.slow
 def test_a_whole_committee_is_replaced_under_clients_that_go_on():
     world = world_of({})
     history = History()

@@ -12,9 +12,12 @@ from quorum.systems.check import check_raft
 from simulation.adversary import Adversary
 from simulation.plans import EXPECTED, NODES, plan_of, run_planned, shortcoming, systems_of
 
-QUICK = range(8)
-MORE = range(8, 24)
+QUICK = (0, 4, 5)
+"""Together: 3, 5 and 7 nodes, messages as bytes, the production log, churn, leases, a policy."""
+MORE = tuple(seed for seed in range(24) if seed not in QUICK)
 LONG = range(1_000, 1_150)
+AT_LEAST = 1_039
+"""No seed after this one is run once every rare branch was met."""
 
 ONCE_FAILED = (
     # A snapshot was asked for behind a sync, while the node applied later entries and had no snapshot yet.
@@ -43,6 +46,8 @@ def test_every_claim_holds_in_many_seeds_that_meet_every_rare_branch():
         outcome = run_planned(seed)
         assert shortcoming(outcome) == "", f"seed {seed}: {outcome.failure}"
         met.merge(Sometimes(outcome.sometimes))
+        if seed >= AT_LEAST and not met.missing(EXPECTED):
+            break
     assert met.missing(EXPECTED) == ()
 
 

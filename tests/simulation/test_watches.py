@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from unittest.mock import patch
 
 import pytest
@@ -13,14 +14,19 @@ from simulation.watch_workload import Run
 _asks = KeyWatch.asks
 
 
-@pytest.mark.parametrize("seed", range(1, 7))
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 7))])
 def test_watchers_are_told_exactly_the_log_whatever_fails(seed):
     Run(seed, ALL_FAULTS, wire=seed % 2 == 0).check()
 
 
-@pytest.mark.parametrize("seed", range(11, 15))
+@cache
+def compacting(seed: int) -> Run:
+    return Run(seed, ALL_FAULTS, compacts=True)
+
+
+@pytest.mark.parametrize("seed", [11, 12, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (13, 14))])
 def test_where_old_changes_are_forgotten_a_watcher_hears_so_and_nothing_else_is_missing(seed):
-    run = Run(seed, ALL_FAULTS, compacts=True)
+    run = compacting(seed)
     run.check()
     for watcher in run.watchers:
         for handle, error in watcher.compacted.items():
@@ -29,7 +35,7 @@ def test_where_old_changes_are_forgotten_a_watcher_hears_so_and_nothing_else_is_
 
 def test_watchers_had_to_move_and_met_compactions_somewhere():
     """Otherwise the tests above show nothing."""
-    runs = [Run(seed, ALL_FAULTS, compacts=True) for seed in (11, 12)]
+    runs = [compacting(seed) for seed in (11, 12)]
     assert sum(len(watcher.compacted) for run in runs for watcher in run.watchers) > 0
     assert sum(run.moves for run in runs) > 5
 

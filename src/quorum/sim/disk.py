@@ -165,7 +165,7 @@ class SimFiles:
     def pread(self, handle: int, size: int, offset: int) -> bytes:
         path, inode = self._of(handle)
         self._check_fault("pread", path)
-        return bytes(inode.cache[offset : offset + size])
+        return bytes(memoryview(inode.cache)[offset : offset + size])
 
     def pwritev(self, handle: int, parts: Sequence[Buffer], offset: int) -> None:
         path, inode = self._of(handle)

@@ -5,6 +5,7 @@ Where `sim.byzantine_world` has drivers, clocks and clients, this has the protoc
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable
 from hashlib import blake2b
@@ -63,6 +64,8 @@ class Cluster:
         self.random = Random(seed)
         self.now_us = 0
         self.links: dict[tuple[str, str], deque[tuple[object, tuple[bytes, ...]]]] = {}
+        self._ready: list[tuple[str, str]] = []
+        """The links on which something waits, in order: they are not sorted again for each message."""
         self.nodes = {name: Node(self, name) for name in self.committee.nodes}
         self.log: dict[int, bytes] = {}
         self.liars: set[str] = set()
@@ -105,8 +108,31 @@ class Cluster:
         sent = [(message, attached)] if self.filter is None else self.filter(source, to, message, attached)
         if (source, to) in self.cut:
             return
-        for each in sent:
-            self.links.setdefault((source, to), deque()).append(each)
+        for each, pieces in sent:
+            self.put(source, to, each, pieces)
+
+    def put(self, source: str, to: str, message: object, attached: tuple[bytes, ...]) -> None:
+        """A message waits on its link, whoever it is from."""
+        link = source, to
+        waiting = self.links.get(link)
+        if waiting is None:
+            waiting = self.links[link] = deque()
+        if not waiting:
+            insort(self._ready, link)
+        waiting.append((message, attached))
+
+    def take(self, source: str, to: str) -> tuple[object, tuple[bytes, ...]]:
+        """The first message of a link, off the link. Raises IndexError where none waits."""
+        waiting = self.links.get((source, to), deque())
+        taken = waiting.popleft()
+        if not waiting:
+            self._ready.remove((source, to))
+        return taken
+
+    def lose_all(self) -> None:
+        """Whatever is under way is lost."""
+        self.links.clear()
+        self._ready.clear()
 
     def submit(self, *requests: bytes, to: tuple[str, ...] = ()) -> None:
         """Requests of clients reach these nodes; all members, unless told."""
@@ -117,11 +143,10 @@ class Cluster:
 
     def deliver(self) -> bool:
         """One message of a link drawn at random."""
-        ready = [link for link in sorted(self.links) if self.links[link]]
-        if not ready:
+        if not self._ready:
             return False
-        source, to = ready[self.random.randrange(len(ready))]
-        message, attached = self.links[source, to].popleft()
+        source, to = self._ready[self.random.randrange(len(self._ready))]
+        message, attached = self.take(source, to)
         node = self.nodes[to]
         if node.replica is not None and (source, to) not in self.cut:
             node.step(events.Received(node.now_us, self.name_of(source), message, attached))
@@ -139,17 +164,15 @@ class Cluster:
                 if not self.instant_disks and self.random.random() < 0.3:
                     names = sorted(self.nodes)
                     self.nodes[names[self.random.randrange(len(names))]].sync()
-            if any(node.staged for node in self.nodes.values()):
+            if [node for node in self.nodes.values() if node.staged]:
                 for node in self.nodes.values():
                     node.sync()
                 continue
-            due = [
-                (at, name, timer) for name, node in sorted(self.nodes.items()) for timer, at in node.timers.items()
-            ]
-            if not due or min(due)[0] > end:
+            due = [(at, name, timer) for name, node in self.nodes.items() for timer, at in node.timers.items()]
+            at, name, timer = min(due, default=(end + 1, "", ""))
+            if at > end:
                 self.now_us = end
                 return
-            at, name, timer = min(due)
             self.now_us = max(self.now_us, at)
             node = self.nodes[name]
             del node.timers[timer]

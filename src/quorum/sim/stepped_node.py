@@ -147,29 +147,32 @@ class Node:
 
     def perform(self, produced: tuple[effects.Effect, ...]) -> None:
         """What stands behind a Persist waits until the disk has it."""
+        opened: list[list[effects.Effect]] = []
         for effect in produced:
             if type(effect) is effects.Persist:
                 self.persists += 1
-                self.held.append((self.persists, []))
+                opened.append([])
+                self.held.append((self.persists, opened[-1]))
                 self.staged.append((self.persists, effect.record))
-                if type(effect.record) is effects.Entries:
-                    first = effect.record.first
-                    del self.seen[first - self.base - 1 :]
-                    self.seen += [bytes(entry) for entry in effect.record.entries]
-                if type(effect.record) is effects.Reset:
-                    self.seen, self.base = [], effect.record.mark.index
-        waiting: list[effects.Effect] | None = None
-        number = self.persists - sum(type(effect) is effects.Persist for effect in produced)
+                self._see(effect.record)
+        at = 0
         for effect in produced:
             if type(effect) is effects.Persist:
-                number += 1
-                waiting = next(held for at, held in self.held if at == number)
-            elif waiting is not None:
-                waiting.append(effect)
+                at += 1
+            elif at:
+                opened[at - 1].append(effect)
             else:
                 self.do(effect)
         if self.cluster.instant_disks:
             self.sync()
+
+    def _see(self, record: object) -> None:
+        """The blocks of this life, on the disk or on their way to it."""
+        if type(record) is effects.Entries:
+            del self.seen[record.first - self.base - 1 :]
+            self.seen += [bytes(entry) for entry in record.entries]
+        elif type(record) is effects.Reset:
+            self.seen, self.base = [], record.mark.index
 
     def sync(self) -> None:
         """Everything staged is durable: what waited for it happens."""

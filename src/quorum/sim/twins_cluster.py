@@ -5,8 +5,6 @@ Source: Bano et al., "Twins: BFT Systems Made Robust" (2021), section 3.
 
 from __future__ import annotations
 
-from collections import deque
-
 from quorum.protocols import events
 from quorum.protocols.pbft.replica import PbftReplica
 from quorum.sim.stepped import Cluster
@@ -73,7 +71,7 @@ class TwinCluster(Cluster):
     def send(self, source: str, to: str, message: object, attached: tuple[bytes, ...]) -> None:
         for copy in (self.member, self.twin) if to == self.member else (to,):
             if (source, copy) not in self.cut:
-                self.links.setdefault((source, copy), deque()).append((message, attached))
+                self.put(source, copy, message, attached)
 
     def name_of(self, source: str) -> str:
         return self.member if source == self.twin else source

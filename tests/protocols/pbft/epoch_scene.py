@@ -12,6 +12,8 @@ from .cluster import SETTINGS, Cluster, Node, key_of, request_of
 from .scene import check_blame, running
 
 CALM_US = 40 * SETTINGS.view_timeout_us
+QUIET_US = 10 * SETTINGS.view_timeout_us
+"""For so long nothing may change any more, once all is decided."""
 
 
 class EpochCluster(Cluster):
@@ -81,12 +83,20 @@ def check_epoch(cluster: EpochCluster, committee: Committee) -> None:
         )
 
 
+def _is_settled(cluster: EpochCluster, wanted: list[bytes]) -> bool:
+    """Whether all honest nodes are at one place, with all of these decided."""
+    places = {(node.state.commit_sequence, node.state.committee.epoch) for node in running(cluster)}
+    return len(places) == 1 and set(wanted) <= set(cluster.requests_decided())
+
+
 def check_goes_on(cluster: EpochCluster, wanted: list[bytes] = [], within_us: int = CALM_US) -> None:  # noqa: B006
     """After faults stop, all that was asked for is decided by the newest committee, and known to every honest node
     that runs or follows; nobody honest is blamed."""
-    last = request_of("end", cluster.now_us + 1)
+    last, end_us = request_of("end", cluster.now_us + 1), cluster.now_us + within_us
     cluster.submit(*wanted, last)
-    cluster.run(within_us)
+    while cluster.now_us < end_us and not _is_settled(cluster, [*wanted, last]):
+        cluster.run(SETTINGS.view_timeout_us)
+    cluster.run(min(QUIET_US, end_us - cluster.now_us))
     reached = {node.name: (node.state.commit_sequence, node.state.committee.epoch) for node in cluster.honest()}
     assert len(set(reached.values())) == 1, f"nodes are at {reached}"
     decided = cluster.requests_decided()

@@ -154,6 +154,10 @@ def _frozen_in(replica: PbftReplica) -> dict[int, object]:
 
 
 def _is_frozen(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_frozen, value))
+    if isinstance(value, bytes | str | int | None):
+        return True
     if isinstance(value, msgspec.Struct):
         return value.__struct_config__.frozen
     return type(value).__module__.startswith("quorum.systems")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from random import Random
+
+import pytest
 
 from quorum.certificate.evidence import (
     Claim,
@@ -26,8 +27,12 @@ from .cluster import Cluster, key_of, request_of
 __all__ = ["TIMEOUTS_US", "accusations", "check_blame", "check_progress"]
 """What comes from elsewhere, for the tests that take it from here."""
 
-SIZES = ((4, 1), (5, 1), (6, 1), (7, 2), (8, 2), (9, 2))
+EVERY_SIZE = ((4, 1), (5, 1), (6, 1), (7, 2), (8, 2), (9, 2))
 """Members, and how many of them may lie."""
+ON_EACH_COMMIT = ((4, 1), (5, 1), (7, 2))
+"""3T+1 for T of 1 and 2, and one member more, of which a quorum is more than 2T+1."""
+SIZES = tuple(pytest.param(*size, marks=() if size in ON_EACH_COMMIT else pytest.mark.slow) for size in EVERY_SIZE)
+"""All of them, for `parametrize`."""
 Sent = tuple[object, tuple[bytes, ...]]
 Lie = Callable[[str, object, tuple[bytes, ...]], list[Sent]]
 
@@ -75,7 +80,7 @@ def liar(cluster: Cluster, node: str, behaviour: str, seed: int = 0) -> Liar:
 
 def tell(cluster: Cluster, source: str, to: str, message: object, *attached: bytes) -> None:
     """A message out of nowhere, as if `source` had sent it."""
-    cluster.links.setdefault((source, to), deque()).append((message, attached))
+    cluster.put(source, to, message, attached)
 
 
 def tell_all(cluster: Cluster, source: str, message: object, *attached: bytes) -> None:

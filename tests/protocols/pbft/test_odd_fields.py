@@ -89,7 +89,9 @@ def test_row_25_there_is_a_right_message_of_every_type_to_begin_with(name: str) 
     assert len(begun) == 2
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize(
+    "name", ["voting", *(pytest.param(name, marks=pytest.mark.slow) for name in ("second", "leaving"))]
+)
 @pytest.mark.parametrize("kind", TYPES)
 def test_row_25_26_a_message_with_one_odd_field_is_acted_upon_or_refused_and_names_nobody_honest(
     kind: str, name: str

@@ -134,7 +134,7 @@ def test_a_block_is_prepared_by_the_votes_of_a_quorum_and_by_no_fewer(count: int
     cluster = started(count, faults)
     quorum = (count + faults) // 2 + 1
     block = proposed(cluster)
-    cluster.links.clear()
+    cluster.lose_all()
     cluster.liars |= set(cluster.nodes)
     for place, name in enumerate(cluster.committee.nodes[2:], 3):
         receive(cluster, "n2", name, prepare_of(cluster, name, 0, 1, block.digest))

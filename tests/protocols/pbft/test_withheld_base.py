@@ -83,7 +83,7 @@ def claimant() -> tuple[Cluster, Node, list[Claim]]:
     for sequence in (1, 2, 3):
         block = block_after(cluster, before, request_of("a", sequence))
         propose_as(cluster, "n1", 0, block, "n3")
-        message, attached = cluster.links["n1", "n3"].pop()
+        message, attached = cluster.take("n1", "n3")
         receive(cluster, "n3", "n1", message, *attached)
         receive(cluster, "n3", "n2", prepare_of(cluster, "n2", 0, sequence, block.digest))
         before = block.link()

@@ -138,6 +138,8 @@ def _give_votes(state: PbftState, to: NodeId, status: Status) -> None:
         return
     last, window = chain.last, state.settings.window
     first = max(status.committed + 1, base, state.epochs.start.sequence + 1, last - 2 * window + 1)
+    if first > last:
+        return  # it misses nothing, as nearly always
     for sequence in range(first, last + 1):
         _vote_again(state, sequence)
     votes = tuple(
