@@ -299,6 +299,24 @@ def test_a_member_that_begins_again_waits_for_a_period_and_then_weighs_as_before
     assert heavy(world) < set(NEAR)
 
 
+def test_weights_wait_for_whoever_should_leave_since_they_were_computed():
+    world = world_of()
+    done: dict[str, list[Callable[[], None]]] = {}
+    for name, weigher in world.weighers.items():
+        kept = done[name] = []
+        weigher._reckon = lambda work, then, kept=kept: kept.append(lambda: then(work()))
+    go_on(world, 5)
+    weigher = world.weighers["n1"]
+    weigher._is_busy = lambda: True
+    (finish,) = done["n1"]
+    finish()
+    assert not weigher.approved_of and not done["n2"]
+    weigher._is_busy = lambda: False
+    go_on(world, 3)
+    done["n1"][-1]()
+    assert weigher.approved_of
+
+
 def test_a_primary_whose_proposal_is_not_taken_up_proposes_again_in_the_next_period():
     world = world_of()
     go_on(world, 1)

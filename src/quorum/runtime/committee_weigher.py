@@ -235,7 +235,7 @@ class CommitteeWeigher:
         def propose(outcome: Outcome) -> None:
             if outcome is None:
                 self.why_not = "no other weights gain enough."
-            elif self._replica.leader == node:
+            elif self._may_go_on(node):
                 self._proposal = node, ProposeWeights(self._committee.epoch, reports)
                 self._sends = 0
                 self._send_proposal()
@@ -262,6 +262,10 @@ class CommitteeWeigher:
 
         self._reckon(lambda: following_from(committee, primary, reports), done)
 
+    def _may_go_on(self, primary: NodeId) -> bool:
+        """That took a while: whether the primary is the same, and still nobody should leave or join."""
+        return self._replica.leader == primary and not self._is_busy()
+
     def _on_proposal(self, sender: NodeId, message: ProposeWeights) -> None:
         if message.epoch != self._committee.epoch or sender != self._replica.leader or not self._state.is_member:
             return
@@ -277,7 +281,7 @@ class CommitteeWeigher:
         def agree(outcome: Outcome) -> None:
             if outcome is None:
                 self._blame(sender, "proposed weights with reports from which none follow")
-            elif self._replica.leader == sender:
+            elif self._may_go_on(sender):
                 self._agree(reports, outcome)
 
         unknown = [report for report in reports if not self.proposals.holds(report)]
