@@ -18,6 +18,7 @@ from quorum.certificate.latency_report import (
     rows_of,
 )
 from quorum.errors import ConfigurationError
+from quorum.membership.latency import RoundTrips
 
 MEMBERS = tuple(Member(f"n{number}", bytes([number]) * 32) for number in range(1, 5))
 COMMITTEE = Committee("c", 3, MEMBERS, 1)
@@ -62,6 +63,12 @@ def test_a_report_that_is_none_of_this_committee_is_refused_before_its_signature
 def test_a_report_in_form_has_no_flaws_and_becomes_a_row():
     assert flaws_of_report(REPORT, COMMITTEE) == ""
     assert rows_of([REPORT]) == {"n1": {"n2": 900, "n4": 5_000}}
+
+
+def test_whatever_an_honest_member_measures_may_be_reported():
+    trips = RoundTrips()
+    trips.took("n2", 1 << 60, 0)
+    assert flaws_of_report(replace(REPORT, took_us=tuple(trips.row(0).items())), COMMITTEE) == ""
 
 
 # The first primary of a committee.

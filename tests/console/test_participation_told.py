@@ -89,7 +89,7 @@ def test_policy_show_says_who_has_more_votes_and_what_was_made_of_the_network():
     head, votes, *rest = policy_lines(facts)
     assert "quorum 4 of 6 votes (2 to 3 nodes)" in head
     assert votes == "votes: n1 (2 votes), n2 (2 votes), n4, n5"
-    assert rest[0] == "weights follow the network, n1 says: no other weights gain."
+    assert rest[0] == "weights follow the network, n1, n2 say: no other weights gain."
 
 
 def test_explain_says_why_a_member_stays_that_should_leave():
@@ -201,3 +201,10 @@ def test_who_may_not_hear_how_members_are_hears_that_the_role_is_the_cause(run, 
     monkeypatch.setattr(explain_committee, "ask_all", asked)
     result = run("explain", "n1", "--config", folder / "cluster.toml")
     assert result.exit_code == 1 and reason in result.stderr
+
+
+def test_what_a_member_says_of_its_weights_moves_no_cursor():
+    (line,) = (
+        each for each in policy_lines(policy_of(answers((), weighing="\x1b[2Jall is well."))) if "says" in each
+    )
+    assert line == "weights follow the network, n1 says: \\x1b[2Jall is well."

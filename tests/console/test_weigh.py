@@ -16,6 +16,7 @@ def test_no_leader_gives_weights_where_members_may_lie(run, tmp_path):
     assert run("init", "--folder", tmp_path / "c", "--nodes", 5, "--model", "byzantine").exit_code == 0
     said = run("weigh", "n1=2", "--config", tmp_path / "c" / "cluster.toml")
     assert said.exit_code != 0 and "no leader changes who votes" in said.stderr
+    assert 'weights = "network"' in said.stderr and "quorum approve" in said.stderr
 
 
 @pytest.mark.cluster

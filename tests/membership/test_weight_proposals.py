@@ -73,17 +73,26 @@ def test_nothing_is_taken_up_before_half_a_period_nor_proposed_before_a_whole_on
     assert fresh.why_not("n1", REPORTS, LATE_US + PERIOD_US // 2) == ""
     assert not fresh.looks(LATE_US + PERIOD_US - 1)
     assert fresh.looks(LATE_US + PERIOD_US)
-    assert not fresh.looks(LATE_US + PERIOD_US + 1), "it looked just now"
+    assert fresh.looks(LATE_US + PERIOD_US + 1), "it found too few reports, and did not look"
 
 
-def test_each_primary_is_heeded_once_in_an_epoch_and_few_of_them():
+def test_a_primary_looks_once_in_a_period():
     held = proposals()
-    held.heed("n1")
-    assert "n1 proposed other weights in epoch 4 before" in held.why_not("n1", REPORTS, LATE_US)
+    held.looked(LATE_US)
+    assert not held.looks(LATE_US + PERIOD_US - 1)
+    assert held.looks(LATE_US + PERIOD_US)
+
+
+def test_each_primary_is_heeded_once_in_half_a_period_and_few_committees_are_approved_of():
+    held = proposals()
+    held.heed("n1", LATE_US)
+    assert "n1 proposed other weights just now" in held.why_not("n1", REPORTS, LATE_US + PERIOD_US // 2 - 1)
+    assert held.why_not("n1", REPORTS, LATE_US + PERIOD_US // 2) == ""
     for _ in range(APPROVED_MAX):
-        assert held.why_not("n2", REPORTS, LATE_US) == ""
+        assert held.why_not("n2", REPORTS, LATE_US) == "" and held.looks(LATE_US)
         held.approved()
     assert "approved of in epoch 4 before" in held.why_not("n2", REPORTS, LATE_US)
+    assert not held.looks(LATE_US), "what this one proposed could not have its own approval"
 
 
 def test_the_newest_report_of_each_counts_while_it_is_fresh():
@@ -93,13 +102,25 @@ def test_the_newest_report_of_each_counts_while_it_is_fresh():
     held.take(report("n2", 6), 150)
     assert held.fresh(100 + OLD_US) == (report("n1", 9), report("n2", 7))
     assert held.fresh(101 + OLD_US) == ()
-    assert held.is_news(report("n2", 8)) and not held.is_news(report("n2", 7))
+    assert held.is_news(report("n2", 8), 150) and not held.is_news(report("n2", 7), 150)
     assert held.holds(report("n2", 7)) and not held.holds(report("n2", 7, NAMES))
 
 
-def test_a_very_large_committee_is_left_as_it_is():
+def test_a_member_whose_clock_was_set_back_is_heard_again():
+    held = proposals()
+    held.take(report("n2", 7), 100)
+    held.take(report("n2", 3), 100 + OLD_US)
+    assert held.holds(report("n2", 7)), "it may be a late message"
+    held.take(report("n2", 4), 101 + OLD_US)
+    assert held.fresh(101 + OLD_US) == (report("n2", 4),)
+
+
+def test_a_very_large_committee_is_left_as_it_is_whatever_its_primary_proposes():
     members = tuple(Member(f"n{at:04}", at.to_bytes(32, "big")) for at in range(MEMBERS_MAX + 1))
-    assert not proposals(0, Committee("c", 1, members, 33)).looks(LATE_US)
+    held = proposals(0, Committee("c", 1, members, 33))
+    reports = tuple(LatencyReport(member.node, 1, 1, (), b"") for member in members)
+    assert not held.looks(LATE_US)
+    assert "keeps its weights" in held.why_not("n0000", reports, LATE_US)
 
 
 def test_the_next_committee_names_weights_and_the_first_primary():

@@ -164,3 +164,15 @@ def test_text_with_half_a_character_is_refused() -> None:
 def test_a_value_is_shown_short_and_on_one_line() -> None:
     for value in ("x" * 1000, 10**5000, "\x1b[31m\n", float("nan"), None):
         assert len(shown(value)) <= 60 and shown(value).isprintable()
+
+
+def test_a_value_that_is_none_of_a_few_is_answered_with_those_few() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"participation\.weights was given, .*Write one of 'fixed', 'network'"
+    ):
+        parse_cluster(HEAD + '[participation]\nweights = "netwrk"\n' + MEMBERS)
+
+
+def test_a_value_of_a_wrong_type_is_answered_with_its_place() -> None:
+    with pytest.raises(ConfigurationError, match=r"members\[0\].id was given, .* Correct its value"):
+        parse_cluster(HEAD + '[[members]]\nid = 7\nlisten = "127.0.0.1:1"\n')

@@ -107,9 +107,20 @@ def policy_lines(facts: dict[str, Any]) -> list[str]:
         f"policy {facts['policy']}, floor {facts['floor']} (3T+1), T {facts['faults']}, {quorum}, "
         f"epoch {facts['epoch']}",
         f"votes: {', '.join(_with_weight(node, decides) for node in facts['voters'])}",
-        *(f"weights follow the network, {plain(node)} says: {why}" for node, why in facts["weighing"].items()),
+        *_weighing_lines(facts["weighing"]),
         *(each.line() for each in facts["out"]),
         *facts["warnings"],
+    ]
+
+
+def _weighing_lines(weighing: dict[NodeId, str]) -> list[str]:
+    """Who says the same says it in one line."""
+    by: dict[str, list[NodeId]] = {}
+    for node, why in weighing.items():
+        by.setdefault(why, []).append(plain(node))
+    return [
+        f"weights follow the network, {', '.join(nodes)} {'say' if len(nodes) > 1 else 'says'}: {plain(why)}"
+        for why, nodes in by.items()
     ]
 
 

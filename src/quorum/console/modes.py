@@ -15,6 +15,11 @@ COMMITTEE = (
     "no leader changes who votes",
     "Name all members of the next committee: quorum approve NODES",
 )
+WEIGHTS = (
+    "no leader changes who votes",
+    'Let votes follow the network, by weights = "network" in every cluster.toml; or give members those of the '
+    "beginning again, by naming all of them: quorum approve NODES",
+)
 POLICY = (
     "each member follows the policy of its own cluster.toml",
     'Write policy = "adaptive", or "fixed", into that of every member, and restart them one after the other',
@@ -24,7 +29,7 @@ QUORUMS = (
     "Approve of a committee with other members, or of another T: quorum approve NODES --faults T",
 )
 PRIMARY = (
-    "members take the primary's place in turn, and nobody chooses it",
+    "members take the primary's place in turn, and no operator chooses it",
     "To have another one now, stop the process of the present one for a while",
 )
 Why = tuple[str, str]

@@ -9,7 +9,7 @@ import click
 from quorum.console.changing import DRY_RUN, NOTHING, change_members, preview
 from quorum.console.command import CONFIG, command, print_json, seconds_option
 from quorum.console.decides import decides_by
-from quorum.console.modes import COMMITTEE, crash_only
+from quorum.console.modes import WEIGHTS, crash_only
 from quorum.errors import ConfigurationError
 from quorum.membership.reconfiguration import SetWeights
 
@@ -28,7 +28,7 @@ def weigh(
     Who is not named has 1 vote; all of it is one change. Weights under which the loss of --faults members would
     leave no quorum are refused. In crash mode.
     """
-    path = crash_only(config, "members were to be given weights", COMMITTEE)
+    path = crash_only(config, "members were to be given weights", WEIGHTS)
     change = SetWeights(tuple(map(_pair, votes)), faults)
     if dry_run:
         preview(path, change, timeout, as_json)

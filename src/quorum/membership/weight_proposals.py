@@ -7,7 +7,8 @@ rules bound how much.
 I1  the reports of N-T members, each signed for this epoch, each member's once.
 I2  at most T of them are older than what this member holds: a primary cannot bring back how the network was.
 I3  nothing before the epoch has lasted for a period, and nothing while somebody should leave or join.
-I4  in an epoch one proposal of each primary is looked into, and two are approved of: the work is bounded, too.
+I4  one proposal of each primary is looked into in half a period, and two committees are approved of in an epoch:
+    the work is bounded, too.
 Source: Berger, Reiser, Sousa and Bessani, "AWARE: Adaptive Wide-Area Replication" (2022), for reports that all
 have and a choice that each computes.
 """
@@ -20,7 +21,7 @@ from msgspec.structs import replace
 
 from quorum.certificate.committee import Committee
 from quorum.certificate.latency_report import LatencyReport, rows_of
-from quorum.membership.weighing import LOOK_US, PERIOD_US, Weighed, weigh_committee
+from quorum.membership.weighing import PERIOD_US, Weighed, weigh_committee
 from quorum.model import NodeId
 
 REPORT_US = 5_000_000
@@ -43,7 +44,7 @@ class WeightProposals:
         self._period_us, self._old_us = period_us, OLD_REPORTS * report_us
         self._look_us = 0
         self._held: dict[NodeId, tuple[int, LatencyReport]] = {}
-        self._heeded: set[NodeId] = set()
+        self._heeded_us: dict[NodeId, int] = {}
         self._approvals = 0
 
     @property
@@ -51,16 +52,22 @@ class WeightProposals:
         """So many members' reports make a proposal: N-T, as the others may be silent for ever."""
         return len(self.committee.nodes) - self.committee.faults
 
+    @property
+    def is_too_large(self) -> bool:
+        """Whether this committee keeps its weights."""
+        return len(self.committee.nodes) > MEMBERS_MAX
+
     # Reports.
 
-    def is_news(self, report: LatencyReport) -> bool:
-        """Whether it is newer than what this member holds."""
+    def is_news(self, report: LatencyReport, now_us: int) -> bool:
+        """Whether it is newer than what this member holds. Whatever comes of a member that said nothing newer for
+        long is: its clock was set back."""
         held = self._held.get(report.by)
-        return held is None or report.number > held[1].number
+        return held is None or report.number > held[1].number or now_us - held[0] > self._old_us
 
     def take(self, report: LatencyReport, now_us: int) -> None:
         """Its signature was verified."""
-        if self.is_news(report):
+        if self.is_news(report, now_us):
             self._held[report.by] = now_us, report
 
     def fresh(self, now_us: int) -> tuple[LatencyReport, ...]:
@@ -75,21 +82,25 @@ class WeightProposals:
     # Proposals.
 
     def looks(self, now_us: int) -> bool:
-        """Whether the primary should look now whether other weights would gain."""
-        if now_us - self._since_us < self._period_us or now_us < self._look_us:
-            return False
-        self._look_us = now_us + min(LOOK_US, self._period_us)
-        return len(self.committee.nodes) <= MEMBERS_MAX
+        """Whether the primary should look now whether other weights would gain: once in a period."""
+        is_time = now_us - self._since_us >= self._period_us and now_us >= self._look_us
+        return is_time and not self.is_too_large and self._approvals < APPROVED_MAX
+
+    def looked(self, now_us: int) -> None:
+        """The primary looks. In a committee of many that takes seconds."""
+        self._look_us = now_us + self._period_us
 
     def why_not(self, primary: NodeId, reports: Sequence[LatencyReport], now_us: int) -> str:
         """Why this member does not take up what `primary` proposes now; empty: it does, once every signature is
         verified. The form of each report was checked before."""
+        if self.is_too_large:
+            return f"a committee of more than {MEMBERS_MAX} members keeps its weights."
         if now_us - self._since_us < self._period_us // 2:
             return (
                 f"epoch {self.committee.epoch} has just begun."  # clocks differ, and members enter at their time
             )
-        if primary in self._heeded:
-            return f"{primary} proposed other weights in epoch {self.committee.epoch} before."
+        if primary in self._heeded_us and now_us - self._heeded_us[primary] < self._period_us // 2:
+            return f"{primary} proposed other weights just now."
         if self._approvals >= APPROVED_MAX:
             return f"other weights were approved of in epoch {self.committee.epoch} before, and were not decided."
         names = [report.by for report in reports]
@@ -106,9 +117,9 @@ class WeightProposals:
         held = self._held.get(report.by)
         return held is not None and held[1].number - report.number > self._old_us
 
-    def heed(self, primary: NodeId) -> None:
+    def heed(self, primary: NodeId, now_us: int) -> None:
         """What follows from the reports of `primary` is computed."""
-        self._heeded.add(primary)
+        self._heeded_us[primary] = now_us
 
     def approved(self) -> None:
         """This member approves of other weights."""

@@ -18,7 +18,7 @@ from quorum.certificate.evidence import Evidence
 from quorum.certificate.latency_report import LatencyReport, flaws_of_report, latency_statement, rows_of
 from quorum.errors import ConfigurationError, QuorumError, RemoteProtocolError
 from quorum.membership.weighing import PERIOD_US, Weighed
-from quorum.membership.weight_proposals import REPORT_US, WeightProposals, following_from
+from quorum.membership.weight_proposals import MEMBERS_MAX, REPORT_US, WeightProposals, following_from
 from quorum.model import NodeId
 from quorum.protocols.effects import Signed
 from quorum.protocols.pbft.replica import PbftReplica
@@ -148,13 +148,23 @@ class CommitteeWeigher:
         self._follow()
         if not self._state.is_member:
             return
+        if self.proposals.is_too_large:
+            self.why_not = f"a committee of more than {MEMBERS_MAX} members keeps its weights."
+            return
         self._report()
         if self._replica.leader != self._state.node:
-            self._proposal = None
-        elif self._proposal is None:
-            self._look()
-        elif self._sends < SENT_TURNS:
+            self._follow_primary()
+        elif self._proposal is not None and self._sends < SENT_TURNS:
             self._send_proposal()
+        else:
+            self._look()
+
+    def _follow_primary(self) -> None:
+        """Another member is the primary."""
+        self._proposal = None
+        if not self.approved_of:
+            leader = self._replica.leader
+            self.why_not = "no primary is known." if leader is None else f"{leader} looks, as the primary."
 
     def _follow(self) -> None:
         """Another committee acts: what was reported in the epoch before counts no more."""
@@ -186,7 +196,7 @@ class CommitteeWeigher:
             raise RemoteProtocolError(sender, f"sent a report of round trips by {report.by[:80]}")
         if flaw := flaws_of_report(report, self._committee):
             raise RemoteProtocolError(sender, f"sent {flaw}")
-        if self.proposals.is_news(report):
+        if self.proposals.is_news(report, self._clock.now_us()):
             self._check(sender, (report,), lambda: self.proposals.take(report, self._clock.now_us()))
 
     def _check(self, sender: NodeId, reports: Sequence[LatencyReport], then: Callable[[], None]) -> None:
@@ -220,11 +230,12 @@ class CommitteeWeigher:
         if len(reports) < self.proposals.needed:
             self.why_not = f"{len(reports)} of {len(self._committee.nodes)} report their round trips."
             return
+        self.proposals.looked(now_us)
 
         def propose(outcome: Outcome) -> None:
             if outcome is None:
                 self.why_not = "no other weights gain enough."
-            elif self._replica.leader == node:
+            elif self._may_go_on(node):
                 self._proposal = node, ProposeWeights(self._committee.epoch, reports)
                 self._sends = 0
                 self._send_proposal()
@@ -242,7 +253,7 @@ class CommitteeWeigher:
         committee = self._committee
         self._reckoning = True
         if primary != self._state.node:
-            self.proposals.heed(primary)
+            self.proposals.heed(primary, self._clock.now_us())
 
         def done(outcome: Outcome) -> None:
             if self._committee is committee:
@@ -250,6 +261,10 @@ class CommitteeWeigher:
                 then(outcome)
 
         self._reckon(lambda: following_from(committee, primary, reports), done)
+
+    def _may_go_on(self, primary: NodeId) -> bool:
+        """That took a while: whether the primary is the same, and still nobody should leave or join."""
+        return self._replica.leader == primary and not self._is_busy()
 
     def _on_proposal(self, sender: NodeId, message: ProposeWeights) -> None:
         if message.epoch != self._committee.epoch or sender != self._replica.leader or not self._state.is_member:
@@ -266,7 +281,7 @@ class CommitteeWeigher:
         def agree(outcome: Outcome) -> None:
             if outcome is None:
                 self._blame(sender, "proposed weights with reports from which none follow")
-            elif self._replica.leader == sender:
+            elif self._may_go_on(sender):
                 self._agree(reports, outcome)
 
         unknown = [report for report in reports if not self.proposals.holds(report)]
@@ -287,7 +302,8 @@ class CommitteeWeigher:
         except ConfigurationError as error:
             self.why_not = str(error)
             return
-        self.proposals.approved()
+        if wanted.membership_hash not in self.approved_of:
+            self.proposals.approved()
         self.approved_of[wanted.membership_hash] = reports
         self.why_not = (
             f"a decision should take {weighed.predicted_us} us instead of {weighed.present_us} us, under "

@@ -7,7 +7,7 @@ import stat
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
@@ -109,7 +109,19 @@ def convert(raw: dict[str, Any], kind: type[_Struct]) -> _Struct:
         raise ConfigurationError(
             f"{place} was read, but it lacks the key `{key}`. Add a line `{key} = ...` to it."
         )
-    raise ConfigurationError(f"{place} was given, but it does not fit: {reason}. Correct its value.")
+    remedy = "Correct its value."
+    if choices := _choices(kind, place):
+        remedy = f"Write one of {', '.join(map(repr, choices))}."
+    raise ConfigurationError(f"{place} was given, but it does not fit: {reason}. {remedy}")
+
+
+def _choices(kind: Any, place: str) -> tuple[str, ...]:
+    """What may stand at this place, where it is one of a few texts."""
+    for key in place.split("."):
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+            return ()
+        kind = next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == key), None)
+    return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def shown(value: object) -> str:

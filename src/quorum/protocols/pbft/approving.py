@@ -30,8 +30,9 @@ from quorum.protocols.pbft.state import PbftState
 APPROVED_NOTE = "approved"
 SEEN_MAX = 16
 """So many next committees are told to operators."""
-APPROVED_MAX = 8
-"""A member may approve of so many committees for one epoch: what others keep for it is bounded."""
+APPROVED_MAX = 10
+"""A member may approve of so many committees for one epoch: what others keep for it is bounded. More than it
+approves of by itself (runtime.committee_keeper, membership.weight_proposals): the rest is its operator's."""
 TICKS = 10
 """Approvals are given again at every so many status timers."""
 
