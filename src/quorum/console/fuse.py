@@ -2,25 +2,67 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from quorum.console.command import AnswerNo, command, print_json
 from quorum.console.documents import read_bounded
+from quorum.errors import ConfigurationError
 
 INPUT_BYTES_MAX = 16 * 2**20
 
 
 @command("fuse", "quorum fuse --algorithm median --json < input.json")
 @click.option("--algorithm", metavar="NAME", help="The rule to use; --list shows all.")
+@click.option("--input", "source", type=click.Path(path_type=Path), help="A CSV or Parquet file of ticks (rows).")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Write a decision for each tick: .csv or .parquet."
+)
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw who was trusted when: a .svg, .png or .pdf.")
+@click.option("--set", "given", multiple=True, metavar="KEY=VALUE", help="A parameter of the rule, as t=1.")
+@click.option("--half-width", type=float, help="Of every value, for rules that join intervals.")
+@click.option("--width-suffix", help="Half-widths are in columns named as the channel and this.")
+@click.option("--channels", metavar="A,B,...", help="The columns to decide on; else all but the time's.")
+@click.option("--time", metavar="COLUMN", help="The column with the time, which the output has, too.")
 @click.option("--list", "is_list", is_flag=True, help="List all rules, what they read and what they answer.")
-def fuse(algorithm: str | None, is_list: bool, as_json: bool) -> None:
+def fuse(
+    algorithm: str | None,
+    source: Path | None,
+    output: Path | None,
+    plot: Path | None,
+    given: tuple[str, ...],
+    half_width: float | None,
+    width_suffix: str | None,
+    channels: str | None,
+    time: str | None,
+    is_list: bool,
+    as_json: bool,
+) -> None:
     """Make one value out of many, of which some may be wrong, or refuse to.
 
     Reads one JSON object from standard input, as in {"values": [20.1, 20.2, 85.0]}, and prints the answer. Where
     the rule's bound is not met it prints null and exits with 1. Channels are counted from 0.
+
+    With --input it decides each row of a file instead, and says which channels were trusted when:
+    quorum fuse --input sensors.csv --algorithm brooks_iyengar --set t=1 --half-width 0.5 --output fused.csv
     """
+    of_series = (output, plot, half_width, width_suffix, channels, time, given or None)
+    if source is not None:
+        from quorum.console.series import fuse_file, lines_of
+
+        algorithm_named(algorithm)
+        where = (half_width, width_suffix, channels, time, output, plot)
+        report = fuse_file(algorithm or "", source, given, *where, as_json)
+        print_json(report) if as_json else click.echo("\n".join(lines_of(report)))
+        if not report.decided:
+            raise AnswerNo
+        return
+    if any(each is not None for each in of_series):
+        raise ConfigurationError(
+            "options of a series were given without one, so they would count for nothing. Name its file: --input."
+        )
     from quorum.console.fuse_table import ALGORITHMS, algorithm_of
 
     if is_list:
@@ -59,3 +101,11 @@ def _show_all(rules: dict[str, tuple[str, str]], as_json: bool) -> None:
         return
     for name, (reads, gives) in rules.items():
         click.echo(f"{name}\n    {reads} -> {gives}")
+
+
+def algorithm_named(name: str | None) -> None:
+    """Raise ConfigurationError, with the rules for series, where none was named."""
+    if name is None:
+        from quorum.voting.streams import rule_of
+
+        rule_of("", {})

@@ -1,0 +1,173 @@
+"""Series as files: the channels of a CSV or Parquet file, and the decisions that become another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from quorum.console.command import plain
+from quorum.console.documents import write_whole
+from quorum.errors import ConfigurationError
+from quorum.voting.arrays import Floats
+from quorum.voting.streams import Track
+
+PARQUET: Final = (".parquet", ".pq")
+EMPTY: Final = ["", "NA", "N/A", "NaN", "nan", "null", "None"]
+"""What stands in a CSV file where a channel has no value."""
+SHOWN_MAX: Final = 12
+
+
+class Series(NamedTuple):
+    """`values` by tick and channel, NaN where a channel has none; `widths` alike, where columns have them; `time`
+    is the column that was named for it, as the file has it."""
+
+    channels: tuple[str, ...]
+    values: Floats
+    widths: Floats | None
+    time: Any
+
+
+def read_series(
+    path: Path, channels: Sequence[str] = (), time: str | None = None, width_suffix: str | None = None
+) -> Series:
+    """Read a file with a column for each channel: those named, else all but the time's and, with a suffix, those
+    of half-widths. Raises ConfigurationError for a file that cannot be read, a column that is none, or a value
+    that is no number."""
+    table = _read(path)
+    names = table.column_names
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise _wrong(path, f"it has two columns named {plain(twice[0], 60)!r}", "Name each column once")
+    if width_suffix == "":
+        raise _wrong(path, "half-widths were said to be in columns with an empty suffix", "Give a suffix")
+    is_width = {name for name in names if width_suffix is not None and name.endswith(width_suffix)}
+    chosen = tuple(channels) or tuple(name for name in names if name != time and name not in is_width)
+    wanted = [*chosen, *([] if time is None else [time])]
+    wanted += [] if width_suffix is None else [name + width_suffix for name in chosen]
+    missing = [name for name in wanted if name not in names]
+    if missing or not chosen or len(set(chosen)) < len(chosen):
+        why = f"it has no column {plain(missing[0], 60)!r}" if missing else "no channels are left, or one is twice"
+        shown = ", ".join(plain(name, 40) for name in names[:SHOWN_MAX])
+        raise _wrong(path, why, f"Its columns are {shown}")
+    if table.num_rows == 0:
+        raise _wrong(path, "it has no rows", "Give one row for each tick")
+    widths = None
+    if width_suffix is not None:
+        widths = _floats(path, table, [name + width_suffix for name in chosen])
+    return Series(chosen, _floats(path, table, chosen), widths, None if time is None else table.column(time))
+
+
+def write_decisions(path: Path, series: Series, track: Track, time: str | None) -> None:
+    """One row for each tick: its time or number, the output, its interval where the rule gives one, the channels
+    trusted, and why it was refused where it was. Raises ConfigurationError where the file cannot be written."""
+    import pyarrow as pa
+
+    name = time or "tick"
+    first = series.time if series.time is not None else pa.array(np.arange(len(track.output)))
+    columns = {name: first, "output": _numbers(track.output)}
+    if not np.isnan(track.low).all():
+        columns |= {"low": _numbers(track.low), "high": _numbers(track.high)}
+    columns["trusted"] = trusted_names(series.channels, track)
+    columns["refused"] = _texts(("", *track.refusals), track.refusal + 1)
+    sink = pa.BufferOutputStream()
+    table = pa.table(columns)
+    if path.suffix.lower() in PARQUET:
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(table, sink)
+    else:
+        import pyarrow.csv
+
+        plain_table = pa.table({key: _decoded(table.column(key)) for key in table.column_names})
+        pyarrow.csv.write_csv(plain_table, sink, pyarrow.csv.WriteOptions(quoting_style="needed"))
+    write_whole(path, sink.getvalue(), "the decisions")
+
+
+def trusted_names(channels: Sequence[str], track: Track) -> Any:
+    """For each tick the names of the channels that it went by, with spaces between them."""
+    bits = np.zeros(len(track.output), dtype=np.int64)
+    for channel in range(len(channels)):
+        bits |= track.trusted[:, channel].astype(np.int64) << channel
+    patterns, which = np.unique(bits, return_inverse=True)
+    names = [
+        " ".join(name for channel, name in enumerate(channels) if int(pattern) >> channel & 1)
+        for pattern in patterns
+    ]
+    return _texts(names, which)
+
+
+def _texts(texts: Sequence[str], which: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.DictionaryArray.from_arrays(pa.array(which.astype(np.int32)), pa.array(list(texts), pa.string()))
+
+
+def _decoded(column: Any) -> Any:
+    import pyarrow as pa
+
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _numbers(values: Floats) -> Any:
+    import pyarrow as pa
+
+    return pa.array(values, from_pandas=True)  # NaN is no value
+
+
+def _read(path: Path) -> Any:
+    pa = _pyarrow()
+    try:
+        if path.suffix.lower() in PARQUET:
+            import pyarrow.parquet
+
+            return pyarrow.parquet.read_table(path)
+        import pyarrow.csv
+
+        convert = pyarrow.csv.ConvertOptions(null_values=EMPTY, strings_can_be_null=True)
+        return pyarrow.csv.read_csv(path, convert_options=convert)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        said = getattr(error, "strerror", None) or str(error)
+        raise ConfigurationError(
+            f"a series was to be read from {plain(str(path), 200)}, but that failed: {plain(said, 200)}. Give a "
+            "CSV file with a line of names, or a Parquet file."
+        ) from None
+
+
+def _floats(path: Path, table: Any, names: Sequence[str]) -> Floats:
+    """These columns as numbers, NaN where one is empty."""
+    import pyarrow as pa
+
+    found = np.empty((table.num_rows, len(names)))
+    for place, name in enumerate(names):
+        column = table.column(name)
+        is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+        if not is_number and not pa.types.is_null(column.type) and not pa.types.is_boolean(column.type):
+            raise _wrong(
+                path,
+                f"column {plain(name, 60)!r} holds no numbers",
+                "Leave it out with --channels, or name it with --time",
+            )
+        found[:, place] = (
+            column.cast(pa.float64()).to_numpy()
+            if not pa.types.is_boolean(column.type)
+            else (column.cast(pa.int8()).cast(pa.float64()).to_numpy())
+        )
+    return found
+
+
+def _wrong(path: Path, why: str, remedy: str) -> ConfigurationError:
+    return ConfigurationError(f"a series was to be read from {plain(str(path), 200)}, but {why}. {remedy}.")
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise ConfigurationError(
+            "a series was to be read from a file, but pyarrow, which reads it, is not installed. Install it: "
+            "pip install 'quorum-engine[data]'."
+        ) from None
+    return pa

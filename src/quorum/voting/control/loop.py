@@ -1,0 +1,157 @@
+"""One tick after the other: gate, selector with a T bound, weighting among survivors, output, eviction.
+
+Only whole numbers and float additions, multiplications and comparisons in a fixed order: nodes that are given the
+same readings in the same order decide the same, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from quorum.errors import ConfigurationError
+from quorum.voting.control.channels import Channel, Interval, Reading, check_channel
+from quorum.voting.control.degradation import Degradation, Stage
+from quorum.voting.control.gate import Gate
+from quorum.voting.control.trust import Hysteresis, Trust, check_hysteresis
+from quorum.voting.refused import Refused
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The output of a tick, and the interval that it lies in; None where `refused` says why. `used`: the channels
+    that agree with it. `left_out`: why each other channel is not among them. `stage`: how many had to agree.
+    `degraded`: whether that was with fewer than all channels."""
+
+    tick: int
+    value: float | None
+    low: float | None
+    high: float | None
+    used: tuple[str, ...]
+    left_out: dict[str, str]
+    stage: str
+    degraded: bool
+    refused: str = ""
+
+    def __bool__(self) -> bool:
+        return self.value is not None
+
+
+class ControlLoop:
+    """Decides each tick by the readings of its channels.
+
+    The interval that comes out reaches from the lowest to the highest point on which K of the N channels agree
+    (Marzullo's fault-tolerant intersection), K by `degradation`. T bound: N-K channels may be wrong, where K is
+    more than half; then the interval holds the truth, and a point that some right channel holds for possible. With
+    `precision` the value is the mean of those who agree, each by the inverse square of its half-width; else it is
+    the middle value of them.
+
+    I1  no average is formed before the bounded step.
+    I2  a channel that is evicted decides nothing; it is compared with the output all the same.
+    Raises ConfigurationError for channels that are named twice or cannot be read.
+    """
+
+    def __init__(
+        self,
+        channels: Iterable[Channel],
+        degradation: str,
+        hysteresis: Hysteresis | None = None,
+        precision: bool = False,
+    ) -> None:
+        self.channels = tuple(channels)
+        names = [channel.name for channel in self.channels]
+        for channel in self.channels:
+            check_channel(channel)
+        if len(set(names)) < len(names):
+            raise ConfigurationError(
+                "a control loop was given two channels of one name, but each is counted once. Rename one."
+            )
+        self.degradation = Degradation(degradation, len(names))
+        check_hysteresis(hysteresis or Hysteresis())
+        self._gates = [Gate(channel) for channel in self.channels]
+        self._trust = [Trust(hysteresis or Hysteresis()) for _ in names]
+        self._precision = precision
+        self.ticks = 0
+
+    @property
+    def evicted(self) -> tuple[str, ...]:
+        """The channels that decide nothing now."""
+        return tuple(
+            channel.name for channel, trust in zip(self.channels, self._trust, strict=True) if trust.is_out
+        )
+
+    def step(self, readings: Iterable[Reading], now_us: int) -> Decision:
+        """Decide the next tick at `now_us`, by at most one reading of each channel: the newest, and of several as
+        new the first. Readings of other channels count for nothing."""
+        tick, self.ticks = self.ticks, self.ticks + 1
+        newest: dict[str, Reading] = {}
+        for reading in readings:
+            known = newest.get(reading.channel)
+            if known is None or reading.at_us > known.at_us:
+                newest[reading.channel] = reading
+        left_out: dict[str, str] = {}
+        valid: dict[str, Interval] = {}
+        for gate in self._gates:
+            name = gate.channel.name
+            found = gate.admit(newest.get(name), now_us)
+            if isinstance(found, Refused):
+                left_out[name] = found.reason
+            else:
+                valid[name] = found
+        present = {name: interval for name, interval in valid.items() if name not in self.evicted}
+        decision = self._decide(tick, present, left_out)
+        self._judge(decision, valid)
+        return decision
+
+    def _decide(self, tick: int, present: dict[str, Interval], left_out: dict[str, str]) -> Decision:
+        stage = self.degradation.stage_of(len(present))
+        evicted = dict.fromkeys(self.evicted, "it is evicted")
+        if isinstance(stage, Refused):
+            return Decision(tick, None, None, None, (), evicted | left_out, "", True, stage.reason)
+        found = agreement(tuple(present.values()), stage.agree)
+        degraded = not self.degradation.is_full(stage, len(self.channels))
+        if found is None:
+            why = f"no {stage.agree} of {stage.channels} channels agree"
+            return Decision(tick, None, None, None, (), evicted | left_out, str(stage), degraded, why)
+        low, high = found
+        used = {name: each for name, each in present.items() if each[0] <= high and each[1] >= low}
+        far = {name: "it disagrees" for name in present if name not in used}
+        value = min(high, max(low, self._value(tuple(used.values()), stage, found)))
+        return Decision(tick, value, low, high, tuple(used), evicted | left_out | far, str(stage), degraded)
+
+    def _value(self, used: Sequence[Interval], stage: Stage, found: Interval) -> float:
+        if stage.outvoted < 0:
+            return _middle(found)  # one may decide alone: nobody's word is more than the other's
+        middles = sorted(map(_middle, used))
+        if self._precision and all(high > low for low, high in used):
+            weights = [1 / ((high - low) * (high - low)) for low, high in used]
+            total = sum(weight * _middle(each) for weight, each in zip(weights, used, strict=True))
+            return total / sum(weights)
+        return middles[(len(middles) - 1) // 2] / 2 + middles[len(middles) // 2] / 2
+
+    def _judge(self, decision: Decision, valid: dict[str, Interval]) -> None:
+        """Note how each channel did: an invalid reading is wrong, and one that disagrees with the output. Without
+        an output nobody can tell who was wrong."""
+        low, high = decision.low, decision.high
+        for channel, trust in zip(self.channels, self._trust, strict=True):
+            interval = valid.get(channel.name)
+            if interval is None:
+                trust.saw(False)
+            elif low is not None and high is not None:
+                trust.saw(interval[0] <= high and interval[1] >= low)
+
+
+def agreement(intervals: Sequence[Interval], agree: int) -> Interval | None:
+    """From the lowest to the highest point that `agree` intervals cover; None where no point is."""
+
+    def depth(point: float) -> int:
+        return sum(low <= point <= high for low, high in intervals)
+
+    lows = [low for low, _ in intervals if depth(low) >= agree]
+    highs = [high for _, high in intervals if depth(high) >= agree]
+    return (min(lows), max(highs)) if lows and highs else None
+
+
+def _middle(interval: Interval) -> float:
+    low, high = interval
+    return low + (high - low) / 2
