@@ -200,7 +200,9 @@ def _forgets_what_was_told_in_part(self: key_place.KeyWatch) -> bytes:
 _asks = key_place.KeyWatch.asks
 
 
-@pytest.mark.parametrize("planted", [_asks_for_the_next_but_one, _asks_for_the_last_again])
+@pytest.mark.parametrize(
+    "planted", [pytest.param(_asks_for_the_next_but_one, marks=pytest.mark.slow), _asks_for_the_last_again]
+)
 def test_the_property_catches_a_watch_that_skips_or_repeats_at_a_reconnection(planted):
     """Negative control."""
     with patch.object(key_place.KeyWatch, "asks", planted), pytest.raises(AssertionError):
