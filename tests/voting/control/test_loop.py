@@ -5,13 +5,14 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quorum.errors import ConfigurationError
 from quorum.voting.control.channels import Channel, Reading
-from quorum.voting.control.loop import ControlLoop, Decision, agreement
+from quorum.voting.control.loop import ControlLoop, Decision, LoopState, agreement
 from quorum.voting.control.trust import Hysteresis
 
 TRUTH = 20.0
@@ -129,6 +130,30 @@ def test_nodes_that_are_given_the_same_readings_decide_the_same_bit_for_bit(seed
         random.shuffle(again)
         assert one.step(given_now, at * TICK_US) == other.step(again, at * TICK_US)
     assert one.evicted == other.evicted
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6), at=st.integers(0, 30))
+def test_a_loop_goes_on_from_the_state_of_another_one_as_if_it_were_that(seed: int, at: int):
+    random = Random(seed)
+    rows = [[random.choice((None, 20.0, 20.3, 90.0)) for _ in range(4)] for _ in range(60)]
+
+    def fresh() -> ControlLoop:
+        channels = [Channel(name=f"c{n}", half_width=HALF, rate=500.0, stuck_ticks=4) for n in range(4)]
+        return ControlLoop(channels, "3oo4 2oo2 1oo1", Hysteresis(out=2, back=3, forgive=20))
+
+    whole, first, second = fresh(), fresh(), fresh()
+    decided = run(whole, rows)
+    run(first, rows[:at])
+    second.resume(msgspec.msgpack.decode(msgspec.msgpack.encode(first.state()), type=LoopState))
+    for place, row in enumerate(rows[at:], at):
+        assert second.step(readings(row, place * TICK_US), place * TICK_US) == decided[place]
+    assert second.state() == whole.state()
+
+
+def test_the_state_of_another_loop_is_refused():
+    with pytest.raises(ConfigurationError, match="same loop"):
+        loop_of(3).resume(loop_of(4, "3oo4").state())
 
 
 def test_without_an_output_nobody_who_answered_is_called_wrong():

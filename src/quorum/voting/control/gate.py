@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from quorum.voting.control.channels import Channel, Interval, Reading, Value, interval_of
 from quorum.voting.refused import Refused
 
 SECOND_US = 1_000_000
 
 
+class GateState(msgspec.Struct, frozen=True, array_like=True):
+    """The reading before (its time and the middle of its interval), what was the same, and in how many ticks."""
+
+    before: tuple[int, float] | None = None
+    same: Value | None = None
+    times: int = 0
+
+
+BEGINNING = GateState()
+
+
 class Gate:
     """Of one channel. Remembers the reading before, for its rate, and for how long it has been the same."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, state: GateState = BEGINNING) -> None:
         self.channel = channel
-        self._before: tuple[int, float] | None = None
-        self._same: Value | None = None
-        self._times = 0
+        self._before, self._same, self._times = state.before, state.same, state.times
+
+    @property
+    def state(self) -> GateState:
+        """What a gate needs to go on where this one is."""
+        return GateState(self._before, self._same, self._times)
 
     def admit(self, reading: Reading | None, now_us: int) -> Interval | Refused:
         """The interval of a valid reading, or why it is not valid. Asked once in each tick."""

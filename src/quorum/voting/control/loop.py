@@ -13,8 +13,8 @@ import msgspec
 from quorum.errors import ConfigurationError
 from quorum.voting.control.channels import Channel, Interval, Reading, check_channel
 from quorum.voting.control.degradation import Degradation, Stage
-from quorum.voting.control.gate import Gate
-from quorum.voting.control.trust import Hysteresis, Trust, check_hysteresis
+from quorum.voting.control.gate import Gate, GateState
+from quorum.voting.control.trust import Hysteresis, Trust, TrustState, check_hysteresis
 from quorum.voting.refused import Refused
 
 
@@ -35,6 +35,14 @@ class Decision(msgspec.Struct, frozen=True):
 
     def __bool__(self) -> bool:
         return self.value is not None
+
+
+class LoopState(msgspec.Struct, frozen=True, array_like=True):
+    """How many ticks were decided, and what gates and trusts remember, in the order of the channels."""
+
+    ticks: int
+    gates: tuple[GateState, ...]
+    trusts: tuple[TrustState, ...]
 
 
 class ControlLoop:
@@ -67,11 +75,28 @@ class ControlLoop:
                 "a control loop was given two channels of one name, but each is counted once. Rename one."
             )
         self.degradation = Degradation(degradation, len(names))
-        check_hysteresis(hysteresis or Hysteresis())
+        self._hysteresis = hysteresis or Hysteresis()
+        check_hysteresis(self._hysteresis)
         self._gates = [Gate(channel) for channel in self.channels]
-        self._trust = [Trust(hysteresis or Hysteresis()) for _ in names]
+        self._trust = [Trust(self._hysteresis) for _ in names]
         self._precision = precision
         self.ticks = 0
+
+    def state(self) -> LoopState:
+        """All that another loop of the same channels needs to go on where this one is."""
+        gates = tuple(gate.state for gate in self._gates)
+        return LoopState(self.ticks, gates, tuple(trust.state for trust in self._trust))
+
+    def resume(self, state: LoopState) -> None:
+        """Go on where a loop of the same channels was. Raises ConfigurationError for the state of another one."""
+        if not len(state.gates) == len(state.trusts) == len(self.channels):
+            raise ConfigurationError(
+                f"a control loop of {len(self.channels)} channels was to go on from the state of one of "
+                f"{len(state.gates)}, but each channel has a part of it. Give the state of the same loop."
+            )
+        self.ticks = state.ticks
+        self._gates = [Gate(channel, each) for channel, each in zip(self.channels, state.gates, strict=True)]
+        self._trust = [Trust(self._hysteresis, each) for each in state.trusts]
 
     @property
     def evicted(self) -> tuple[str, ...]:

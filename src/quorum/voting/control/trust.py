@@ -28,15 +28,36 @@ def check_hysteresis(hysteresis: Hysteresis) -> None:
         )
 
 
+class TrustState(msgspec.Struct, frozen=True, array_like=True):
+    """Whether the channel is out; wrong and right ticks that count, right ones that are needed to come back (0: as
+    many as usual), ticks since it came back, and how often it was evicted."""
+
+    is_out: bool = False
+    wrong: int = 0
+    right: int = 0
+    needed: int = 0
+    since_back: int = 0
+    evictions: int = 0
+
+
+TRUSTED = TrustState()
+
+
 class Trust:
     """Of one channel."""
 
-    def __init__(self, hysteresis: Hysteresis) -> None:
+    def __init__(self, hysteresis: Hysteresis, state: TrustState = TRUSTED) -> None:
         self._hysteresis = hysteresis
-        self.is_out = False
-        self._wrong = self._right = 0
-        self._needed = hysteresis.back
-        self._since_back = self._evictions = 0
+        self.is_out = state.is_out
+        self._wrong, self._right = state.wrong, state.right
+        self._needed = state.needed or hysteresis.back
+        self._since_back, self._evictions = state.since_back, state.evictions
+
+    @property
+    def state(self) -> TrustState:
+        """What a trust needs to go on where this one is."""
+        counts = self._wrong, self._right, self._needed, self._since_back, self._evictions
+        return TrustState(self.is_out, *counts)
 
     def saw(self, is_right: bool) -> None:
         """How it did in this tick."""
