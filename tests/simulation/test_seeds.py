@@ -13,7 +13,7 @@ from simulation.adversary import Adversary
 from simulation.plans import EXPECTED, NODES, plan_of, run_planned, shortcoming, systems_of
 
 QUICK = (0, 4)
-"""Together: 3, 5 and 7 nodes, messages as bytes, the production log, churn, leases, a policy."""
+"""Together: 3 and 5 nodes, messages as bytes, the production log, leases."""
 MORE = tuple(seed for seed in range(24) if seed not in QUICK)
 LONG = range(1_000, 1_150)
 AT_LEAST = 1_039
