@@ -12,7 +12,9 @@ from quorum.sim.campaign import Outcome
 from quorum.sim.faults import ALL_FAULTS, USUAL_FAULTS
 from quorum.sim.node import WEIGHED
 
-SECONDS = 60
+from . import byzantine_plans
+
+SECONDS = byzantine_plans.SECONDS
 OPERATIONS_MIN = 100
 NODES = (5, 6, 7, 8, 9)
 LIES = (*DRAWN, Complains.name, Misreports.name)
@@ -61,8 +63,4 @@ def run_planned(seed: int, nodes: tuple[int, ...] = NODES) -> Outcome:
 
 def shortcoming(outcome: Outcome) -> str:
     """Why a seed does not count as passed; empty if it does."""
-    if outcome.failure:
-        return outcome.failure
-    if outcome.simulated_us < SECONDS * 1_000_000 or outcome.operations < OPERATIONS_MIN:
-        return f"too little: {outcome.operations} operations in {outcome.simulated_us / 1e6:.0f} s"
-    return ""
+    return byzantine_plans.shortcoming(outcome, OPERATIONS_MIN)

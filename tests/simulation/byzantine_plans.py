@@ -118,10 +118,10 @@ def run_planned(seed: int, nodes: tuple[int, ...] = NODES) -> Outcome:
     return run_byzantine_seed(plan_of(seed, nodes))[0]
 
 
-def shortcoming(outcome: Outcome) -> str:
+def shortcoming(outcome: Outcome, operations_min: int = OPERATIONS_MIN) -> str:
     """Why a seed does not count as passed; empty if it does."""
     if outcome.failure:
         return outcome.failure
-    if outcome.simulated_us < SECONDS * 1_000_000 or outcome.operations < OPERATIONS_MIN:
+    if outcome.simulated_us < SECONDS * 1_000_000 or outcome.operations < operations_min:
         return f"too little: {outcome.operations} operations in {outcome.simulated_us / 1e6:.0f} s"
     return ""

@@ -18,6 +18,7 @@ from quorum.runtime.driver import Driver
 from quorum.runtime.echoes import Echoes
 from quorum.runtime.ports import Ports
 from quorum.sim.byzantine_adaptive import AdaptiveWorld
+from quorum.sim.links import Wandering, lay_links
 from quorum.sim.node import WEIGHED, SimNode
 
 SECOND_US: Final = 1_000_000
@@ -101,32 +102,16 @@ class WeighedCommitteeWorld(AdaptiveWorld):
 
     def lay_links(self, rtt_us: Mapping[tuple[NodeId, NodeId], int]) -> None:
         """Let links take half of these round trips each way."""
-        for (one, other), took_us in rtt_us.items():
-            self.network.distances[one, other] = self.network.distances[other, one] = took_us // 2
+        lay_links(self, rtt_us)
 
 
 class RestlessCommitteeWorld(WeighedCommitteeWorld):
     """Its links change every few seconds, by the seed, and weights follow as fast as they may, until `calm_us`."""
 
-    MOVED_US = 8 * SECOND_US
-    FARTHEST_US = 80_000
-
     def __init__(self, *given: Any, calm_us: int, **named: Any) -> None:
         super().__init__(*given, **named)
-        self._links = self.random("links")
-        self._calm_us = calm_us
+        self._links = Wandering(self, calm_us)
 
     def boot(self) -> None:
-        self._move()
+        self._links.move()
         super().boot()
-
-    def _move(self) -> None:
-        """Everybody is somewhere else, on a line."""
-        if self.now_us >= self._calm_us:
-            return
-        places = {node: self._links.randrange(self.FARTHEST_US) for node in sorted(self.nodes)}
-        names = sorted(places)
-        self.lay_links(
-            {(one, other): abs(places[one] - places[other]) for one in names for other in names if one < other}
-        )
-        self.schedule(self.MOVED_US, self._move)
