@@ -26,6 +26,7 @@ from quorum.apps.state_machine import (
     Reply,
     StateMachine,
     Task,
+    is_attributed,
     is_chunked,
     is_expiring,
     is_large,
@@ -104,6 +105,7 @@ class Host:
         self._applications = {app: applications[app] for app in sorted(applications)}
         self._expiring = {app: each for app, each in self._applications.items() if is_expiring(each)}
         self._vetting = {app: each for app, each in self._applications.items() if is_vetting(each)}
+        self._attributed = {app: each for app, each in self._applications.items() if is_attributed(each)}
         self._sessions = Sessions(sessions_max)
         self._fresh = fresh
         self._book = StateBook()
@@ -238,7 +240,7 @@ class Host:
         """Take over the state of `spare`, which has the one from before then, to be let go."""
         before = self._applications
         self._applications, self._sessions, self._clock = spare._applications, spare._sessions, spare._clock
-        self._expiring, self._vetting = spare._expiring, spare._vetting
+        self._expiring, self._vetting, self._attributed = spare._expiring, spare._vetting, spare._attributed
         self._wake_us, self._expiry_failure = spare._wake_us, spare._expiry_failure
         self._block, self._book = spare._block, spare._book
         spare._applications = before
@@ -246,7 +248,7 @@ class Host:
     def let_go(self) -> Iterator[object]:
         """Free the state part by part, one for each step. The host must not be used any more."""
         applications, self._applications = self._applications, {}
-        self._expiring, self._vetting = {}, {}
+        self._expiring, self._vetting, self._attributed = {}, {}, {}
         for application in applications.values():
             if is_large(application):
                 yield from application.let_go()
@@ -297,10 +299,10 @@ class Host:
                 application.begin_anew()
         self._clock.restore(self._clock.now_us, self._clock.log_time_us, index)
 
-    def _apply_one(self, header: Header, body: Buffer) -> Applied:
+    def _apply_one(self, header: Header, body: Buffer, signer: str = "") -> Applied:
         if self._clock.advance(header) >= self._wake_us:
-            return _joined(self._expire(), self._apply(header, body))
-        return self._apply(header, body)
+            return _joined(self._expire(), self._apply(header, body, signer))
+        return self._apply(header, body, signer)
 
     # Blocks: each request is an entry of its own to applications, with an index that counts requests.
 
@@ -338,25 +340,25 @@ class Host:
             text = f"session {batch.client} was named, but another key opened it. Open your own."
             refused = failure("NotTheOwner", text)
             return Applied(refused.status, refused.body)
-        return self._apply_one(header, batch.body)
+        return self._apply_one(header, batch.body, owner)
 
     def _answer_query(self, body: bytes) -> Applied:
         at = len(QUERY)
         answer = self.query(int.from_bytes(body[at : at + 2], "little"), body[at + 2 :])
         return Applied(answer.status, answer.body)
 
-    def _apply(self, header: Header, body: Buffer) -> Applied:
+    def _apply(self, header: Header, body: Buffer, signer: str) -> Applied:
         if header.kind != COMMAND:
             return NOTHING
         if header.app == SESSIONS:
             return self._apply_to_sessions(header, bytes(body))
         if header.client == 0:
-            applied = self._run(header, body)
+            applied = self._run(header, body, signer)
         else:
             known = self._sessions.begin(header)
             if known is not None:
                 return Applied(known.status, known.body)
-            applied = self._run(header, body)
+            applied = self._run(header, body, signer)
             self._sessions.finish(header, Answer(applied.status, applied.body))
         if applied.replies:
             self._amend(applied.replies)
@@ -415,13 +417,18 @@ class Host:
         except Exception:
             return NEVER_US
 
-    def _run(self, header: Header, body: Buffer) -> Applied:
+    def _run(self, header: Header, body: Buffer, signer: str) -> Applied:
         application = self._applications.get(header.app)
         if application is None:
             unknown = _unknown_application(header.app)
             return Applied(unknown.status, unknown.body)
         try:
-            outputs = application.apply(header, body)
+            attributed = self._attributed.get(header.app)
+            if attributed is None:
+                outputs = application.apply(header, body)
+            else:
+                caller = signer or (self._sessions.owner(header.client) if header.client else "")
+                outputs = attributed.apply_from(header, body, caller or "")
             if (
                 type(outputs) is Outputs
                 and type(outputs.reply) is bytes

@@ -99,6 +99,15 @@ class Expiring(StateMachine, Protocol):
         ...
 
 
+class Attributed(StateMachine, Protocol):
+    """A state machine to which it matters who sends a command. The host calls `apply_from` instead of `apply`."""
+
+    def apply_from(self, header: Header, body: Buffer, caller: str) -> Outputs:
+        """As `apply`, for a batch of `caller`: in crash mode the name that TLS verified when the session was
+        opened, where members may lie the sender's public key in hexadecimal digits. "": nobody vouches for one."""
+        ...
+
+
 class Vetting(StateMachine, Protocol):
     """A state machine that looks at what a leader is about to propose."""
 
@@ -173,6 +182,11 @@ class Renewable(StateMachine, Protocol):
 def is_renewable(application: StateMachine) -> TypeGuard[Renewable]:
     """Whether the class of an application has a `begin_anew`."""
     return callable(getattr(type(application), "begin_anew", None))
+
+
+def is_attributed(application: StateMachine) -> TypeGuard[Attributed]:
+    """Whether the class of an application has an `apply_from`."""
+    return callable(getattr(type(application), "apply_from", None))
 
 
 def is_vetting(application: StateMachine) -> TypeGuard[Vetting]:
