@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from quorum.apps.ballot_box import BallotBox
 from quorum.apps.decide import Decisions
 from quorum.apps.host import Host
 from quorum.apps.kv_store import KeyValueStore
@@ -22,6 +23,7 @@ KV_APP = 1
 DECIDE_APP = 2
 LOCK_APP = 3
 LEDGER_APP = LEDGER_APP_ID
+BALLOT_APP = 5
 OBJECTS_APP = 16
 
 
@@ -38,6 +40,7 @@ def applications(
         KV_APP: KeyValueStore(clock),
         DECIDE_APP: Decisions(),
         LOCK_APP: LockService(clock),
+        BALLOT_APP: BallotBox(clock),
         OBJECTS_APP: Objects(objects or {}),
     }
     if ledger is not None:

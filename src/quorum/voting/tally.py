@@ -23,7 +23,7 @@ OPTIONS_MAX: Final = 1_000
 WEIGHT_MAX: Final = 2**53
 
 
-class Rule(msgspec.Struct, frozen=True):
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When an option wins, by the weight of all who may vote, not of those who do.
 
     majority: more than half. share: `numerator` of `denominator` at least, which is more than half (2 of 3, say).
