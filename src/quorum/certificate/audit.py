@@ -10,7 +10,9 @@ from typing import Final
 
 import msgspec
 
-from quorum.certificate import block_forms, chain_forms, decision, evidence_forms, ledger_forms
+from quorum.certificate import ballot_forms, block_forms, chain_forms, decision, evidence_forms, ledger_forms
+from quorum.certificate.ballot import BALLOT_FORMAT, BallotCertificate
+from quorum.certificate.ballot_audit import verify_ballot
 from quorum.certificate.block import BlockCertificate, verify_block
 from quorum.certificate.committee import Committee
 from quorum.certificate.decision import DecisionCertificate, Verdict
@@ -25,6 +27,7 @@ from quorum.model import Configuration, NodeId
 from quorum.systems.build import build
 
 DOCUMENT_BYTES_MAX: Final = max(
+    ballot_forms.BALLOT_BYTES_MAX,
     block_forms.CERTIFICATE_BYTES_MAX,
     chain_forms.CHAIN_BYTES_MAX,
     decision.CERTIFICATE_BYTES_MAX,
@@ -32,14 +35,23 @@ DOCUMENT_BYTES_MAX: Final = max(
     ledger_forms.LEDGER_PROOF_BYTES_MAX,
 )
 
-Document = BlockCertificate | chain_forms.ChainedCertificate | DecisionCertificate | EvidenceFile | LedgerProof
+Document = (
+    BallotCertificate
+    | BlockCertificate
+    | chain_forms.ChainedCertificate
+    | DecisionCertificate
+    | EvidenceFile
+    | LedgerProof
+)
 
 
 class Audit(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer. `reasons` says everything that is wrong; there is none exactly if `valid`.
 
-    `kind`: block, decision or evidence. `signed`: every signature given was checked and is right. `signers` are
-    those that the document names. Of a decision `index` and `term` say where, of a block `sequence` and `view`.
+    `kind`: block, decision, ballot or evidence. `signed`: every signature given was checked and is right; of a
+    ballot, that they alone prove it. `signers` are those that the document names, of a ballot its voters. Of a
+    decision `index` and `term` say where, of a block `sequence` and `view`. Of a ballot `epoch` is its last round,
+    `topic` its name, and `outcome` and `opinion` say how it ended.
     """
 
     kind: str
@@ -56,6 +68,9 @@ class Audit(msgspec.Struct, frozen=True, omit_defaults=True):
     index: int | None = None
     topic: str | None = None
     accused: NodeId | None = None
+    outcome: str | None = None
+    opinion: str | float | tuple[float, ...] | None = None
+    question: str | None = None
 
 
 class _Format(msgspec.Struct):
@@ -63,6 +78,7 @@ class _Format(msgspec.Struct):
 
 
 _READERS: Final[dict[str, Callable[[Buffer], Document]]] = {
+    BALLOT_FORMAT: ballot_forms.decode_ballot,
     block_forms.FORMAT: block_forms.decode_json,
     chain_forms.FORMAT: chain_forms.decode_chain,
     decision.FORMAT: decision.decode_json,
@@ -167,4 +183,24 @@ def judge_decision(
         term=certificate.term,
         index=certificate.index,
         topic=certificate.topic,
+    )
+
+
+def judge_ballot(certificate: BallotCertificate) -> Audit:
+    """Judge the certificate of a ballot, by itself: its terms name the electorate and the keys."""
+    verdict = verify_ballot(certificate)
+    outcome = certificate.outcome
+    return Audit(
+        "ballot",
+        verdict.valid,
+        verdict.signed,
+        verdict.reasons,
+        certificate.cluster,
+        len(certificate.rounds),
+        tuple(vote.voter for vote in certificate.votes),
+        index=outcome.index,
+        topic=certificate.opening.terms.name,
+        outcome=outcome.standing.state,
+        opinion=outcome.standing.opinion,
+        question=certificate.opening.terms.question,
     )

@@ -36,6 +36,7 @@ _COMMANDS = {
     "kv": ("kv:kv", "Use the key-value store."),
     "lock": ("lock:lock", "Hold a lock while a command runs, or until told to stop."),
     "elect": ("elect:elect", "Campaign for a leadership and hold it, or see who leads."),
+    "ballot": ("ballot:ballot", "Ask voters, and decide by what they say."),
     "decide": ("decide:decide", "Decide a topic once and for all, or read its decision."),
     "ledger": ("ledger:ledger", "Put transactions into the cluster's ledger, and prove what is there."),
     "verify": ("verify:verify", "Say whether a certificate, or evidence against a member, holds."),

@@ -10,11 +10,13 @@ from quorum.certificate.audit import (
     DOCUMENT_BYTES_MAX,
     Audit,
     Document,
+    judge_ballot,
     judge_block,
     judge_decision,
     judge_evidence,
     read_document,
 )
+from quorum.certificate.ballot import BallotCertificate
 from quorum.certificate.block import BlockCertificate
 from quorum.certificate.block_forms import decode_binary, is_binary
 from quorum.certificate.chain_forms import ChainedCertificate
@@ -26,6 +28,7 @@ from quorum.certificate.inclusion import INCLUSION_BYTES_MAX, decode_inclusion
 from quorum.certificate.ledger_audit import LedgerAudit, judge_ledger
 from quorum.certificate.ledger_block import HASH_BYTES
 from quorum.certificate.ledger_proof import LedgerProof, ValueProof
+from quorum.console.ballot_shown import opinion_text
 from quorum.console.command import AnswerNo, bytes_of, command, plain, print_json
 from quorum.console.documents import read_bounded
 from quorum.console.genesis_read import genesis_in
@@ -59,10 +62,9 @@ def verify(
     """Say whether a certificate, or evidence against a member, holds. Nothing but these files is used.
 
     CERT.json is a block's certificate, in JSON or binary form, or with the changes of epoch since the genesis; a
-    ledger's proof of a transaction or a value; the certificate of a crash-mode decision; or evidence. Of a value
-    the key is proven, not which question it answers: demand the key with --key. Exit 0 if it holds; 1 if not, with
-    every reason; 2 if it could not be judged.
-    """
+    ledger's proof of a transaction or a value; the certificate of a crash-mode decision, or of a ballot, whose
+    electorate you should know; or evidence. Of a value the key is proven, not which question it answers: demand
+    the key with --key. Exit 0 if it holds; 1 if not, with every reason; 2 if it could not be judged."""
     audit = audit_of(file, genesis, request, config, value, root, key)
     if as_json:
         print_json(audit)
@@ -94,6 +96,8 @@ def audit_of(
     options = {"--genesis": genesis, "--request": request, "--config": config, "--value": value}
     _check_options(file, document, {**options, "--root": root, "--key": key})
     match document:
+        case BallotCertificate():
+            return judge_ballot(document)
         case DecisionCertificate():
             return _judge_decision(document, config, value)
         case LedgerProof():
@@ -105,6 +109,7 @@ def audit_of(
 
 _BLOCK = "a block's certificate", ("--genesis", "--request")
 _KINDS: dict[type, tuple[str, tuple[str, ...]]] = {
+    BallotCertificate: ("a ballot's certificate", ()),
     BlockCertificate: _BLOCK,
     ChainedCertificate: _BLOCK,
     DecisionCertificate: ("the certificate of a crash-mode decision", ("--config", "--value")),
@@ -192,6 +197,10 @@ def _show(audit: Audit) -> None:
     click.echo(plain(_headline(audit)))
     if audit.kind == "evidence":
         signed = f"two votes of {audit.accused}"
+    elif audit.kind == "ballot":
+        signed = f"counted: votes of {signers_text(audit.signers) if audit.signers else 'nobody'}; " + (
+            "their signatures alone prove it" if audit.signed else "it holds for who trusts the node that gave it"
+        )
     else:
         signed = signers_text(audit.signers)
         signed = f"signed by {signed}" if audit.kind == "block" else f"stored by {signed}; nobody signed it"
@@ -207,6 +216,9 @@ def _headline(audit: Audit) -> str:
     where = f"of cluster {audit.cluster}, epoch {audit.epoch}"
     if audit.kind == "decision":
         what = f"the decision on {audit.topic!r} at index {audit.index} of term {audit.term}, {where}"
+    elif audit.kind == "ballot":
+        said = f"{audit.outcome}: {opinion_text(audit.opinion)}" if audit.outcome == "won" else "lost"
+        what = f"{said}, by ballot {audit.topic!r} ({audit.question!r}) of cluster {audit.cluster}"
     elif audit.kind == "evidence":
         what = f"evidence against {audit.accused} at block {audit.sequence} of view {audit.view}, {where}"
     else:

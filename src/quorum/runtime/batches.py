@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from quorum.apps import decide, kv, ledger, lock, objects
+from quorum.apps import ballot, decide, kv, ledger, lock, objects
 from quorum.apps.answer import Answer, reply_of
 from quorum.apps.batch import Refused
-from quorum.apps.catalogue import DECIDE_APP, KV_APP, LEDGER_APP, LOCK_APP, OBJECTS_APP
+from quorum.apps.catalogue import BALLOT_APP, DECIDE_APP, KV_APP, LEDGER_APP, LOCK_APP, OBJECTS_APP
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES
 from quorum.errors import (
     ApplicationError,
@@ -290,6 +290,8 @@ def _queues(each: bool) -> dict[str, Queue]:
         "decided": Queue(DECIDE_APP, decide.encode_query, decide.decode_answers, query=True),
         "lock": Queue(LOCK_APP, lock.encode_batch, lock.decode_results, each=each),
         "lock read": Queue(LOCK_APP, lock.encode_query, lock.decode_results, query=True),
+        "ballot": Queue(BALLOT_APP, ballot.encode_batch, ballot.decode_results, each=each),
+        "ballot read": Queue(BALLOT_APP, ballot.encode_query, ballot.decode_results, query=True),
         "ledger": Queue(LEDGER_APP, ledger.encode_batch, ledger.decode_results, each=each),
         "ledger each": Queue(LEDGER_APP, ledger.encode_batch, ledger.decode_results, each=True),
         "ledger read": Queue(LEDGER_APP, ledger.encode_query, ledger.decode_results, query=True),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Protocol, TypeVar
 
 from quorum.apps.decide import Decide, Decision
-from quorum.runtime import lock_session, object_client
+from quorum.runtime import ballot_client, lock_session, object_client
 from quorum.runtime.arguments import checked
+from quorum.runtime.ballot_client import BallotClient
 from quorum.runtime.key_client import Store
 from quorum.runtime.ledger_client import LedgerClient
 from quorum.runtime.ledger_proofs import ProofSource
@@ -16,7 +17,7 @@ from quorum.runtime.object_client import handle_of
 T = TypeVar("T")
 
 
-class Carrier(lock_session.Asker, Store, object_client.Asker, Protocol):
+class Carrier(lock_session.Asker, Store, object_client.Asker, ballot_client.Asker, Protocol):
     """What carries them."""
 
     @property
@@ -42,6 +43,11 @@ class Calls:
         found = await self.ask("decided", topic, object)
         assert found is None or isinstance(found, Decision)
         return found
+
+    @property
+    def ballot(self: Carrier) -> BallotClient:
+        """Ballots: see runtime.ballot_client.BallotClient."""
+        return BallotClient(self)
 
     @property
     def ledger(self: Carrier) -> LedgerClient:

@@ -21,6 +21,7 @@ from quorum.runtime.directory import Directory, anywhere, loopback_only, nowhere
 from quorum.runtime.kept import CLOSE_S, Kept
 from quorum.runtime.key_client import KeyValueClient
 from quorum.runtime.key_subscription import KeyWatch
+from quorum.runtime.keyring import Signer
 from quorum.runtime.ledger_proofs import ProofSource
 from quorum.runtime.messages import NodeMessage, Pulsed, Result
 from quorum.runtime.session import Session
@@ -67,6 +68,10 @@ class Client(Calls):
         self._topics: dict[int, TopicWatch] = {}
         self._key_watches: dict[int, KeyWatch] = {}
         self._is_served = False  # by the node that is connected
+        self.identity = ""
+        """As whom the cluster knows it; "" where nobody vouches for a name."""
+        self.signer: Signer | None = None
+        """Its own signing key, where it has one."""
         self.proof_source: ProofSource | None = None
         """Where single nodes are asked for proofs."""
         self.held: set[Kept] = set()
@@ -122,6 +127,11 @@ class Client(Calls):
     def signs(self) -> bool:
         """Whether its requests are signed with its own key: where members may lie."""
         return self._dialler.signs
+
+    @property
+    def cluster(self) -> str:
+        """The id of the cluster; "" until a node has told it."""
+        return self._dialler.cluster
 
     @property
     def endpoints(self) -> tuple[str, ...]:

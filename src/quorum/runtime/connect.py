@@ -16,6 +16,7 @@ from quorum.apps.ledger import GetTransaction, Look
 from quorum.certificate.committee import Committee
 from quorum.errors import ConfigurationError, LocalProtocolError, OutcomeUnknown, QuorumError
 from quorum.runtime.address import Address, parse_address
+from quorum.runtime.ballot_client import BallotClient
 from quorum.runtime.byzantine_config import genesis_for, tolerated, trusted_by
 from quorum.runtime.client import Client
 from quorum.runtime.committee_dialler import EVERYBODY, CommitteeDialler
@@ -23,7 +24,14 @@ from quorum.runtime.config import ClusterConfig, find_config, load_cluster, load
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.directory import anywhere, loopback_only
 from quorum.runtime.key_client import KeyValueClient
-from quorum.runtime.keyring import CLIENT_PREFIX, Signer, TlsContexts, load_client_signer, load_tls
+from quorum.runtime.keyring import (
+    CLIENT_PREFIX,
+    Signer,
+    TlsContexts,
+    find_client_signer,
+    load_client_signer,
+    load_tls,
+)
 from quorum.runtime.ledger_client import LedgerClient
 from quorum.runtime.ledger_proofs import Given
 from quorum.runtime.lock_client import Election, Lock
@@ -72,6 +80,10 @@ class Place:
         """The cluster.toml that named it, if one did."""
         self.cluster_id = cluster_id
         self._tls = tls
+        self.own_keys: Path | None = None
+        """The folder with the client's own keys, where it has any."""
+        self.identity = ""
+        """Whom its certificate, or the name of its keys, makes it; "" where nobody vouches for a name."""
 
     @property
     def may_lie(self) -> bool:
@@ -102,7 +114,15 @@ class Place:
             found = [self.endpoints[name] for name in only or self.endpoints]
             client = Client(found, self._dialler(), timeout, self.discover and not only)
         client.proof_source = self
+        client.identity = self.identity if self._tls is not None else ""
+        client.signer = self.own_signer()
         return client
+
+    def own_signer(self) -> Signer | None:
+        """The client's own signing key, None where it has none. Raises ConfigurationError for a damaged one."""
+        if self._signer is not None or self.own_keys is None or not self.identity:
+            return self._signer
+        return find_client_signer(self.own_keys, self.identity)
 
     def learn(self, endpoints: dict[str, str]) -> None:
         """Further nodes, or where known ones are now, as the cluster itself tells it."""
@@ -186,6 +206,11 @@ class Connection:
     def ledger(self) -> LedgerClient:
         """The ledger."""
         return self.client().ledger
+
+    @property
+    def ballot(self) -> BallotClient:
+        """Ballots."""
+        return self.client().ballot
 
     @property
     def sync(self) -> SyncClient:
@@ -350,11 +375,13 @@ def at_url(url: str, tls: Path | str | None = None, identity: str | None = None)
     if tls is None:
         return Place(endpoints, "", None)
     keys = Path(tls)
-    contexts, genesis = _contexts(keys, identity), genesis_for(keys)
+    name = _client_of(keys, identity)
+    contexts, genesis = load_tls(keys, name), genesis_for(keys)
     if genesis is None:
-        return Place(endpoints, "", contexts)
-    signer = load_client_signer(keys, _client_of(keys, identity))
-    return Place(endpoints, genesis.cluster, contexts, signer=signer, trusted=lambda: genesis, are_named=False)
+        return _owned(Place(endpoints, "", contexts), keys, name)
+    signer = load_client_signer(keys, name)
+    place = Place(endpoints, genesis.cluster, contexts, signer=signer, trusted=lambda: genesis, are_named=False)
+    return _owned(place, keys, name)
 
 
 def at_config(cluster: Path, tls: Path | str | None = None, identity: str | None = None) -> Place:
@@ -386,13 +413,16 @@ def place_of(
     """
     members = sorted(cluster.members, key=lambda member: member.id != first)
     endpoints = {member.id: str(member.advertise) for member in members}
-    contexts = None if keys is None else _contexts(keys, identity)
+    contexts = None if keys is None else load_tls(keys, _client_of(keys, identity))
     signer, trusted = None, None
     folder = keys or signing_keys
     if cluster.model == "byzantine" and folder is not None:
         signer = load_client_signer(folder, _client_of(folder, identity))
         trusted = partial(trusted_by, cluster, folder)
-    return Place(endpoints, cluster.cluster_id, contexts, signer=signer, trusted=trusted, first=cluster)
+    place = Place(endpoints, cluster.cluster_id, contexts, signer=signer, trusted=trusted, first=cluster)
+    if folder is not None and (keys is not None or signer is not None):
+        return _owned(place, folder, _client_of(folder, identity))
+    return place
 
 
 def _is_insecure(cluster: Path, nodes: Sequence[str]) -> bool:
@@ -412,8 +442,9 @@ def _check_loopback(addresses: Sequence[Address]) -> None:
             )
 
 
-def _contexts(folder: Path, identity: str | None) -> TlsContexts:
-    return load_tls(folder, _client_of(folder, identity))
+def _owned(place: Place, keys: Path, identity: str) -> Place:
+    place.own_keys, place.identity = keys, identity
+    return place
 
 
 def _client_of(folder: Path, identity: str | None) -> str:

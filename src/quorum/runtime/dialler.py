@@ -40,6 +40,11 @@ class Dialler:
     """Whether requests are signed with the client's key."""
 
     @property
+    def cluster(self) -> str:
+        """The cluster's id; "" until it is known."""
+        return self._cluster
+
+    @property
     def is_authenticated(self) -> bool:
         """Whether nodes prove who they are."""
         return self._tls is not None

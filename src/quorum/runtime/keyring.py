@@ -253,6 +253,12 @@ def load_client_signer(folder: Path | str, identity: str) -> Signer:
     return _signer(identity, path)
 
 
+def find_client_signer(folder: Path | str, identity: str) -> Signer | None:
+    """The signing key of a client, None where the folder has none. Raises ConfigurationError as `load_signer`."""
+    path = Path(folder) / f"{_stem(identity)}.sign"
+    return _signer(identity, path) if path.exists() else None
+
+
 def has_public_keys(folder: Path | str) -> bool:
     """Whether the list that `load_public_keys` reads is there."""
     return (Path(folder) / _PUBLIC_KEYS).exists()

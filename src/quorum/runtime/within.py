@@ -14,6 +14,7 @@ from quorum.runtime.calls import Calls
 from quorum.runtime.kept import Kept
 from quorum.runtime.key_client import KeyValueClient
 from quorum.runtime.key_subscription import KeyWatch
+from quorum.runtime.keyring import Signer
 from quorum.runtime.ledger_proofs import ProofSource
 from quorum.runtime.subscription import TopicWatch
 
@@ -75,6 +76,21 @@ class Within(Calls):
     def timeout(self) -> float:
         """Seconds that a request may take."""
         return min(self.seconds, self._client.timeout)
+
+    @property
+    def identity(self) -> str:
+        """As whom the cluster knows the client."""
+        return self._client.identity
+
+    @property
+    def signer(self) -> Signer | None:
+        """The client's own signing key."""
+        return self._client.signer
+
+    @property
+    def cluster(self) -> str:
+        """The cluster's id."""
+        return self._client.cluster
 
     @property
     def proof_source(self) -> ProofSource | None:

@@ -37,8 +37,8 @@ Duration = Annotated[int, msgspec.Meta(ge=0, le=DURATION_US_MAX)]
 
 
 class Voter(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
-    """One who may come to vote. `identity`: whom the cluster must know its sender as ("": whoever says so).
-    `key`: the Ed25519 public key that signs its votes, 32 bytes, or none."""
+    """One who may come to vote. `identity`: whom the cluster must know the sender of its votes as ("": anybody may
+    send them). `key`: the Ed25519 public key that signs them, 32 bytes, or none."""
 
     name: str
     weight: int = 1

@@ -1,0 +1,63 @@
+"""A question by HTTP: JSON by POST, and the JSON of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from quorum.errors import ConfigurationError, QuorumError
+
+ANSWER_BYTES_MAX = 64 * 1024
+NO_CONTENT = 204
+
+
+class Webhook:
+    """A URL that answers questions. Raises ConfigurationError for one that is neither http nor https."""
+
+    def __init__(self, url: str, timeout: float = 10.0) -> None:
+        if not url.startswith(("http://", "https://")) or any(each.isspace() for each in url):
+            raise ConfigurationError(
+                f"{url[:100]!r} was to be asked, but it is no URL of http or https. Write it like "
+                "http://127.0.0.1:8080/vote."
+            )
+        self.url = url
+        self._timeout_s = timeout
+
+    async def ask(self, question: object) -> Any:
+        """What it answers; None for an empty answer. Raises QuorumError where it answers nothing of use."""
+        return await asyncio.to_thread(self._ask, msgspec.json.encode(question))
+
+    def _ask(self, body: bytes) -> Any:
+        from http.client import HTTPException
+        from urllib.request import Request, build_opener
+
+        request = Request(self.url, body, {"Content-Type": "application/json", "Accept": "application/json"})
+        try:
+            with build_opener(_no_redirect()).open(request, timeout=self._timeout_s) as response:
+                if response.status == NO_CONTENT:
+                    return None
+                data = response.read(ANSWER_BYTES_MAX + 1)
+        except (OSError, HTTPException, ValueError) as error:
+            raise self._useless(str(error)) from None
+        if len(data) > ANSWER_BYTES_MAX:
+            raise self._useless(f"its answer has more than {ANSWER_BYTES_MAX} bytes")
+        try:
+            return msgspec.json.decode(data) if data.strip() else None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise self._useless(f"its answer is no JSON: {error}") from None
+
+    def _useless(self, why: str) -> QuorumError:
+        return QuorumError(f"{self.url} was asked, but {why[:200]}. See that it runs and answers with JSON.")
+
+
+def _no_redirect() -> Any:
+    """Whoever was told to ask one place asks no other."""
+    from urllib.request import HTTPRedirectHandler
+
+    class NoRedirect(HTTPRedirectHandler):
+        def redirect_request(self, *_: Any) -> None:
+            return None
+
+    return NoRedirect
