@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from quorum.runtime.start import start
     from quorum.sim.simulate import Simulation, SimulationFailed, simulate
     from quorum.systems.system import QuorumSystem
+    from quorum.voting.ballot.terms import Voter
 
 __version__ = "0.1.0"
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "State",
     "StorageCorrupt",
     "StorageError",
+    "Voter",
     "WrongType",
     "command",
     "connect",
@@ -106,6 +108,7 @@ _HOMES = {
     "ReplicatedPriorityQueue": "quorum.apps.replicated_types",
     "ReplicatedQueue": "quorum.apps.replicated_types",
     "ReplicatedSet": "quorum.apps.replicated_types",
+    "Voter": "quorum.voting.ballot.terms",
     "command": "quorum.apps.replicated",
     "connect": "quorum.runtime.connect",
     "invariant": "quorum.apps.replicated",
