@@ -51,6 +51,7 @@ _COMMANDS = {
     "verify-data": ("verify_data:verify_data", "Check the data folder of a node that does not run."),
     "analyse": ("analyse:analyse", "Say how much of the time a committee has no quorum, exactly."),
     "fuse": ("fuse:fuse", "Make one value out of many, of which some may be wrong, or refuse to."),
+    "vote": ("vote:vote", "Tally votes on options: won, lost, or pending while votes to come decide."),
     "simulate": ("simulate:simulate", "Run seeded fault campaigns on a simulated cluster."),
     "replay": ("simulate:replay", "Run one seed again and show its last events."),
     "judge": ("judge:judge", "Say whether a recorded history is linearizable."),
