@@ -172,8 +172,8 @@ def history_weighted_average(rounds: npt.ArrayLike, epsilon: float, elimination:
     In a round a channel agrees if more than half of the channels, itself included, lie within `epsilon` of it. Its
     reliability P is the share of earlier rounds in which it agreed, its weight P^2; with `elimination` it is 0
     below the mean P. The first round is the plain mean. A round in which all weights are 0 is refused: NaN.
-    T bound: one that is wrong from round 1 on, of 3 channels at least; round 1 is not protected. Who turns bad later
-    counts until its reliability is below the mean.
+    T bound: one that is wrong from round 1 on, of 3 channels at least; round 1 is not protected. Who turns bad
+    later counts until its reliability is below the mean.
     Source: Latif-Shabgahi, Bass and Bennett (2001).
     """
     table = finite(rounds, "rounds", axes=2)
