@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quorum.console.rules import rule_in, rule_text
 from quorum.console.vote_follow import follow
-from quorum.console.vote_input import Ask, Ballots, read_csv, rule_in, rule_text
+from quorum.console.vote_input import Ask, Ballots, read_csv
 from quorum.console.vote_shown import tallied
 from quorum.errors import ConfigurationError
 from quorum.voting.tally import Rule, tally

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from quorum.console.ballot_read import electorate_in, opinion_of, rule_of, voter_of
+from quorum.console.ballot_read import electorate_in, opinion_of, voter_of
 from quorum.console.ballot_shown import line_text, standing_text, view_fields, view_lines
 from quorum.console.command import AnswerNo, Group, command, print_json, with_cluster
 from quorum.console.inquiry import run_client
+from quorum.console.rules import RULES, rule_in
 from quorum.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def ballot() -> None:
 @click.option("--kind", type=KINDS, default="approval", help="What an opinion is.")
 @click.option("--option", "options", multiple=True, help="An option of a choice; again for each.")
 @click.option("--axes", type=int, default=0, help="How many numbers a vector has.")
-@click.option("--rule", default="majority", help="majority, unanimous, byzantine, plurality, or a share as 2/3.")
+@click.option("--rule", default="majority", help=RULES)
 @click.option("--faults", type=int, default=0, help="How many voters may be silent or lie (T).")
 @click.option("--participants", type=int, default=0, help="How many vote at a time; 0: all.")
 @click.option("--deadline", type=float, default=0.0, help="Seconds until it ends by itself; 0: never.")
@@ -77,7 +78,7 @@ def open_(
     With TLS a voter's name is the name of its certificate, such as client.ann. Where members may lie, and wherever
     votes are to be signed, give its key: NAME:KEY, as `quorum ballot key` prints it.
     """
-    decided_by = rule_of(rule, faults)
+    decided_by = rule_in(rule, faults if rule == "byzantine" else None)
 
     async def act(client: Client) -> BallotView:
         found = [] if electorate is None else electorate_in(electorate)

@@ -12,9 +12,6 @@ from quorum.console.documents import read_bounded
 from quorum.errors import ConfigurationError
 from quorum.voting.ballot.standing import Opinion
 from quorum.voting.ballot.terms import MEASURED, Kind, Voter
-from quorum.voting.tally import Rule
-
-_RULES = ("majority", "unanimous", "byzantine", "plurality")
 
 
 class _Listed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,19 +52,6 @@ def electorate_in(file: Path) -> list[Voter]:
             f"{file} was to be an electorate, but it is none: {error}. Write a JSON list such as "
             '[{"name": "ann", "weight": 2, "key": "3f..."}].'
         ) from None
-
-
-def rule_of(text: str, faults: int) -> Rule:
-    """The rule of this name, or a share such as 2/3. Raises ConfigurationError for what is neither."""
-    if text in _RULES:
-        return Rule(text, faults=faults if text == "byzantine" else 0)  # type: ignore[arg-type]
-    numerator, _, denominator = text.partition("/")
-    if numerator.isdecimal() and denominator.isdecimal() and len(text) < 30:
-        return Rule("share", int(numerator), int(denominator))
-    raise ConfigurationError(
-        f"a ballot was to be decided by {text[:40]!r}, but there is no such rule. Give {', '.join(_RULES)}, or a "
-        "share such as 2/3."
-    )
 
 
 def opinion_of(kind: Kind, text: str) -> Opinion:

@@ -8,6 +8,7 @@ from quorum.apps.ballot import BallotLine, BallotView
 from quorum.certificate.ballot import BallotCertificate, ballot_id
 from quorum.certificate.ballot_forms import shown_ballot
 from quorum.console.command import plain
+from quorum.console.rules import rule_text
 from quorum.voting.ballot.standing import Opinion, Standing
 
 NAMES_SHOWN = 20
@@ -57,7 +58,7 @@ def view_lines(view: BallotView) -> list[str]:
     lines = [
         f"{plain(terms.name)}: {plain(terms.question)}",
         f"  {phase_text(view.phase, len(view.rounds))}; {standing_text(view.standing)}",
-        f"  rule: {rule_text(view)}",
+        f"  rule: {decided_by(view)}",
     ]
     lines += [f"  {text}" for text in _bars(view.standing)]
     if last.locked is not None:
@@ -79,7 +80,7 @@ def view_lines(view: BallotView) -> list[str]:
     return lines
 
 
-def rule_text(view: BallotView) -> str:
+def decided_by(view: BallotView) -> str:
     """By what it is decided."""
     terms = view.opening.terms
     joined = {
@@ -88,9 +89,7 @@ def rule_text(view: BallotView) -> str:
         "vector": "the median of each axis",
     }
     rule = terms.rule
-    text = joined.get(terms.kind) or (
-        f"{rule.numerator} of {rule.denominator}" if rule.kind == "share" else rule.kind
-    )
+    text = joined.get(terms.kind) or (rule.kind if rule.kind == "byzantine" else rule_text(rule))
     words = [text, f"N={len(terms.electorate)}"]
     words += [f"T={terms.faults}"] if terms.faults else []
     flags = ("secret", "changeable", "transferable")

@@ -56,7 +56,8 @@ def vote(
     each voter. A blank cell is no vote. Each voter counts once. Exit code 0: won (all rounds, where there are
     several); 1: lost or pending.
     """
-    from quorum.console.vote_input import Ask, electorate_in, names_in, rule_in
+    from quorum.console.rules import rule_in
+    from quorum.console.vote_input import Ask, electorate_in, names_in
 
     ask = Ask(
         rule_in(rule, faults),

@@ -1,4 +1,4 @@
-"""The input of a tally: rules and electorates as they are written, and votes as JSON or CSV, each voter once."""
+"""The input of a tally: electorates as they are written, and votes as JSON or CSV, each voter once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any, Final, NamedTuple
 
 from quorum.console.command import plain
 from quorum.console.documents import read_bounded
+from quorum.console.rules import is_whole
 from quorum.errors import ConfigurationError
 from quorum.voting.tally import WEIGHT_MAX, Rule
 
 INPUT_BYTES_MAX: Final = 64 * 2**20
 VOTER, OPTION, WEIGHT = "voter", "option", "weight"
 SHOWN: Final = 40
-RULES: Final = "majority, share:2/3, unanimous, byzantine, plurality, or plurality:3 (of weight 3 at least)"
 
 
 class Ask(NamedTuple):
@@ -40,51 +40,6 @@ class Ballots(NamedTuple):
     heading: str = "round"
 
 
-def rule_in(text: str, faults: int | None) -> Rule:
-    """A rule as it is written on the command line. Raises ConfigurationError for what is none."""
-    kind, _, more = text.partition(":")
-    if faults is not None and kind != "byzantine":
-        raise ConfigurationError(
-            f"--faults was given with the rule {plain(text, SHOWN)!r}, but only byzantine goes by it. Leave it "
-            "out, or ask for --rule byzantine."
-        )
-    match kind, more:
-        case ("majority", "") | ("unanimous", "") | ("plurality", ""):
-            return Rule(kind)  # type: ignore[arg-type]
-        case "byzantine", "":
-            if faults is None:
-                raise ConfigurationError(
-                    "--rule byzantine was given, but not how many voters may lie, which it goes by. Give --faults."
-                )
-            return Rule("byzantine", faults=faults)
-        case "share", _:
-            parts = more.split("/")
-            if len(parts) == 2 and all(map(_is_whole, parts)):
-                return Rule("share", int(parts[0]), int(parts[1]))
-        case "plurality", _:
-            if _is_whole(more):
-                return Rule("plurality", least=int(more))
-    raise ConfigurationError(
-        f"--rule {plain(text, SHOWN)!r} was given, but that is no rule. Give one of: {RULES}."
-    )
-
-
-def rule_text(rule: Rule) -> str:
-    """A rule as it is written."""
-    match rule.kind:
-        case "share":
-            return f"share:{rule.numerator}/{rule.denominator}"
-        case "byzantine":
-            return f"byzantine, {rule.faults} may lie"
-        case "plurality" if rule.least > 1:
-            return f"plurality:{rule.least}"
-    return rule.kind
-
-
-def _is_whole(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) <= len(str(WEIGHT_MAX))
-
-
 def electorate_in(text: str) -> dict[str, int]:
     """Voters with commas between them, as in a,b=2,c: b has the weight 2. Raises ConfigurationError."""
     found: dict[str, int] = {}
@@ -100,7 +55,7 @@ def electorate_in(text: str) -> dict[str, int]:
 
 
 def _is_weight(text: str) -> bool:
-    return _is_whole(text) and 1 <= int(text) <= WEIGHT_MAX
+    return is_whole(text) and 1 <= int(text) <= WEIGHT_MAX
 
 
 def names_in(text: str, what: str) -> tuple[str, ...]:
