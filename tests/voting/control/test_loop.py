@@ -218,3 +218,34 @@ def test_a_loop_that_could_not_decide_is_refused_with_a_remedy(channels: list[st
 def test_a_hysteresis_without_counts_is_refused():
     with pytest.raises(ConfigurationError, match="back_max"):
         loop_of(hysteresis=Hysteresis(out=0))
+
+
+def test_silence_of_who_is_excused_is_not_held_against_it_but_what_it_says_is():
+    """A tick that was decided without waiting for all."""
+    loop = loop_of(hysteresis=Hysteresis(out=2, back=3))
+    everybody = [channel.name for channel in loop.channels]
+    for tick in range(4):
+        loop.step(readings([20.0, 20.0, None]), tick * TICK_US, everybody)
+    assert loop.evicted == ()
+    for tick in range(4, 6):
+        loop.step(readings([20.0, 20.0, 85.0]), tick * TICK_US, everybody)
+    assert loop.evicted == ("c2",)
+
+
+def test_channels_that_were_all_evicted_come_back_once_they_agree_again():
+    loop = loop_of(hysteresis=Hysteresis(out=2, back=3))
+    for tick in range(4):
+        loop.step([], tick * TICK_US)
+    assert set(loop.evicted) == {"c0", "c1", "c2"}
+    refused = [loop.step(readings([20.0, 20.1, 85.0]), tick * TICK_US) for tick in range(4, 7)]
+    assert not any(refused), "who is evicted decides nothing"
+    assert loop.evicted == ("c2",)
+    assert loop.step(readings([20.0, 20.1, 85.0]), 7 * TICK_US).used == ("c0", "c1")
+
+
+def test_intervals_too_narrow_to_be_weighted_are_not():
+    channels = [Channel(name=f"c{at}", kind="interval") for at in range(3)]
+    loop = ControlLoop(channels, "2oo3", precision=True)
+    narrow = (0.0, 1e-200)
+    decision = loop.step([Reading(f"c{at}", 0, narrow) for at in range(3)], 0)
+    assert decision.value is not None and 0.0 <= decision.value <= 1e-200

@@ -133,7 +133,9 @@ def _projected(channel: Channel, value: Value) -> Interval | Refused:
         return axes
     if len(axes) != len(channel.projection):
         return Refused(f"it has {len(axes)} axes, not {len(channel.projection)}")
-    middle = sum(factor * axis for factor, axis in zip(channel.projection, axes, strict=True))
+    middle = 0.0
+    for factor, axis in zip(channel.projection, axes, strict=True):
+        middle += factor * axis  # one by one: `sum` rounds differently from one Python to the next
     return _around(middle, channel.half_width) if isfinite(middle) else Refused("it is no finite number")
 
 
@@ -143,7 +145,10 @@ def _likely(channel: Channel, value: Value) -> Interval | Refused:
         return Refused("it names no classes of the channel")
     if any(isinstance(_number(each), Refused) or each < 0 for each in value.values()):
         return Refused("a probability is none")
-    if abs(sum(value[name] for name in sorted(value)) - 1) > PROBABILITIES_WITHIN:
+    total = 0.0
+    for name in sorted(value):
+        total += value[name]
+    if abs(total - 1) > PROBABILITIES_WITHIN:
         return Refused("its probabilities do not sum to 1")
     held, chosen = 0.0, []
     for name in sorted(value, key=lambda name: (-value[name], name)):

@@ -6,7 +6,7 @@ same readings in the same order decide the same, bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
@@ -16,6 +16,9 @@ from quorum.voting.control.degradation import Degradation, Stage
 from quorum.voting.control.gate import Gate, GateState
 from quorum.voting.control.trust import Hysteresis, Trust, TrustState, check_hysteresis
 from quorum.voting.refused import Refused
+
+SQUARE_MIN = 1e-300
+"""An interval whose width has no larger square has no weight that a float can hold."""
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -105,9 +108,10 @@ class ControlLoop:
             channel.name for channel, trust in zip(self.channels, self._trust, strict=True) if trust.is_out
         )
 
-    def step(self, readings: Iterable[Reading], now_us: int) -> Decision:
+    def step(self, readings: Iterable[Reading], now_us: int, excused: Collection[str] = ()) -> Decision:
         """Decide the next tick at `now_us`, by at most one reading of each channel: the newest, and of several as
-        new the first. Readings of other channels count for nothing."""
+        new the first. Readings of other channels count for nothing. That an `excused` channel has no reading is
+        not held against it: the tick was decided without waiting for all."""
         tick, self.ticks = self.ticks, self.ticks + 1
         newest: dict[str, Reading] = {}
         for reading in readings:
@@ -125,7 +129,7 @@ class ControlLoop:
                 valid[name] = found
         present = {name: interval for name, interval in valid.items() if name not in self.evicted}
         decision = self._decide(tick, present, left_out)
-        self._judge(decision, valid)
+        self._judge(decision, valid, {name for name in excused if name not in newest})
         return decision
 
     def _decide(self, tick: int, present: dict[str, Interval], left_out: dict[str, str]) -> Decision:
@@ -148,22 +152,37 @@ class ControlLoop:
         if stage.outvoted < 0:
             return _middle(found)  # one may decide alone: nobody's word is more than the other's
         middles = sorted(map(_middle, used))
-        if self._precision and all(high > low for low, high in used):
-            weights = [1 / ((high - low) * (high - low)) for low, high in used]
-            total = sum(weight * _middle(each) for weight, each in zip(weights, used, strict=True))
-            return total / sum(weights)
+        squares = [(high - low) * (high - low) for low, high in used]
+        if self._precision and min(squares) > SQUARE_MIN:
+            total = weights = 0.0  # added one by one: `sum` rounds differently from one Python to the next
+            for each, square in zip(used, squares, strict=True):
+                weight = 1 / square
+                total += weight * _middle(each)
+                weights += weight
+            return total / weights
         return middles[(len(middles) - 1) // 2] / 2 + middles[len(middles) // 2] / 2
 
-    def _judge(self, decision: Decision, valid: dict[str, Interval]) -> None:
+    def _judge(self, decision: Decision, valid: dict[str, Interval], excused: Collection[str]) -> None:
         """Note how each channel did: an invalid reading is wrong, and one that disagrees with the output. Without
-        an output nobody can tell who was wrong."""
-        low, high = decision.low, decision.high
+        an output nobody can tell who was wrong, and of who is excused there is nothing to tell. But those who are
+        evicted come back by what all valid channels agree on: else a loop that evicted too many would never decide
+        again."""
+        output = None if decision.low is None or decision.high is None else (decision.low, decision.high)
+        common = output or self._common(tuple(valid.values()))
         for channel, trust in zip(self.channels, self._trust, strict=True):
             interval = valid.get(channel.name)
+            reference = common if trust.is_out else output
+            if channel.name in excused:
+                continue
             if interval is None:
                 trust.saw(False)
-            elif low is not None and high is not None:
-                trust.saw(interval[0] <= high and interval[1] >= low)
+            elif reference is not None:
+                trust.saw(interval[0] <= reference[1] and interval[1] >= reference[0])
+
+    def _common(self, valid: Sequence[Interval]) -> Interval | None:
+        """What all valid channels agree on, the evicted ones among them."""
+        stage = self.degradation.stage_of(len(valid))
+        return None if isinstance(stage, Refused) else agreement(valid, stage.agree)
 
 
 def agreement(intervals: Sequence[Interval], agree: int) -> Interval | None:
