@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from quorum.apps.ballot_box import BallotBox
+from quorum.apps.control_machine import ControlLoops
 from quorum.apps.decide import Decisions
 from quorum.apps.host import Host
 from quorum.apps.kv_store import KeyValueStore
@@ -24,6 +25,7 @@ DECIDE_APP = 2
 LOCK_APP = 3
 LEDGER_APP = LEDGER_APP_ID
 BALLOT_APP = 5
+CONTROL_APP = 6
 OBJECTS_APP = 16
 
 
@@ -41,6 +43,7 @@ def applications(
         DECIDE_APP: Decisions(),
         LOCK_APP: LockService(clock),
         BALLOT_APP: BallotBox(clock),
+        CONTROL_APP: ControlLoops(),
         OBJECTS_APP: Objects(objects or {}),
     }
     if ledger is not None:
