@@ -92,6 +92,7 @@ class Line:
     """A dialler, and the connection it makes."""
 
     is_authenticated = False
+    signs = False
 
     def __init__(self, node: LockNode) -> None:
         self._node = node

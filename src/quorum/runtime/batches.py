@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from quorum.apps import ballot, decide, kv, ledger, lock, objects
+from quorum.apps import ballot, control, decide, kv, ledger, lock, objects
 from quorum.apps.answer import Answer, reply_of
 from quorum.apps.batch import Refused
-from quorum.apps.catalogue import BALLOT_APP, DECIDE_APP, KV_APP, LEDGER_APP, LOCK_APP, OBJECTS_APP
+from quorum.apps.catalogue import BALLOT_APP, CONTROL_APP, DECIDE_APP, KV_APP, LEDGER_APP, LOCK_APP, OBJECTS_APP
 from quorum.entry import ENTRY_BYTES_MAX, HEAD_BYTES
 from quorum.errors import (
     ApplicationError,
@@ -292,6 +292,8 @@ def _queues(each: bool) -> dict[str, Queue]:
         "lock read": Queue(LOCK_APP, lock.encode_query, lock.decode_results, query=True),
         "ballot": Queue(BALLOT_APP, ballot.encode_batch, ballot.decode_results, each=each),
         "ballot read": Queue(BALLOT_APP, ballot.encode_query, ballot.decode_results, query=True),
+        "control": Queue(CONTROL_APP, control.encode_batch, control.decode_results, each=each),
+        "control read": Queue(CONTROL_APP, control.encode_query, control.decode_results, query=True),
         "ledger": Queue(LEDGER_APP, ledger.encode_batch, ledger.decode_results, each=each),
         "ledger each": Queue(LEDGER_APP, ledger.encode_batch, ledger.decode_results, each=True),
         "ledger read": Queue(LEDGER_APP, ledger.encode_query, ledger.decode_results, query=True),

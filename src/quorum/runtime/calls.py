@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Protocol, TypeVar
 
 from quorum.apps.decide import Decide, Decision
-from quorum.runtime import ballot_client, lock_session, object_client
+from quorum.runtime import ballot_client, control_client, lock_session, object_client
 from quorum.runtime.arguments import checked
 from quorum.runtime.ballot_client import BallotClient
+from quorum.runtime.control_client import ControlClient
 from quorum.runtime.key_client import Store
 from quorum.runtime.ledger_client import LedgerClient
 from quorum.runtime.ledger_proofs import ProofSource
@@ -17,7 +18,7 @@ from quorum.runtime.object_client import handle_of
 T = TypeVar("T")
 
 
-class Carrier(lock_session.Asker, Store, object_client.Asker, ballot_client.Asker, Protocol):
+class Carrier(lock_session.Asker, Store, object_client.Asker, ballot_client.Asker, control_client.Asker, Protocol):
     """What carries them."""
 
     @property
@@ -53,6 +54,11 @@ class Calls:
     def ledger(self: Carrier) -> LedgerClient:
         """The ledger: see runtime.ledger_client.LedgerClient."""
         return LedgerClient(self, self.proof_source)
+
+    @property
+    def control(self: Carrier) -> ControlClient:
+        """Control loops: see runtime.control_client.ControlClient."""
+        return ControlClient(self)
 
     def lock(self: Carrier, name: str, ttl: float = 10.0, wait: float | None = None, value: bytes = b"") -> Lock:
         """A lock, to be used as `async with`: see runtime.lock_client.Lock. `wait` bounds the seconds in its queue

@@ -21,6 +21,7 @@ from quorum.runtime.byzantine_config import genesis_for, tolerated, trusted_by
 from quorum.runtime.client import Client
 from quorum.runtime.committee_dialler import EVERYBODY, CommitteeDialler
 from quorum.runtime.config import ClusterConfig, find_config, load_cluster, load_node
+from quorum.runtime.control_client import ControlClient
 from quorum.runtime.dialler import Dialler
 from quorum.runtime.directory import anywhere, loopback_only
 from quorum.runtime.key_client import KeyValueClient
@@ -98,6 +99,14 @@ class Place:
     def system(self) -> QuorumSystem | None:
         """The quorums of the cluster's file; None where the place was given by addresses alone."""
         return None if self._first is None else build(self._first.configuration())
+
+    @property
+    def caller(self) -> str:
+        """By which name applications know this client (apps.state_machine.Attributed): client.NAME of its
+        certificate, where members may lie its public key in hexadecimal digits, in plain text ""."""
+        if self._signer is not None:
+            return self._signer.public_key.hex()
+        return self.identity if self._tls is not None else ""
 
     @property
     def signs(self) -> bool:
@@ -198,6 +207,11 @@ class Connection:
             pass
 
     @property
+    def caller(self) -> str:
+        """By which name applications know this client, such as the owner of a channel: see Place.caller."""
+        return self._place.caller
+
+    @property
     def kv(self) -> KeyValueClient:
         """The key-value store."""
         return self.client().kv
@@ -211,6 +225,11 @@ class Connection:
     def ballot(self) -> BallotClient:
         """Ballots."""
         return self.client().ballot
+
+    @property
+    def control(self) -> ControlClient:
+        """Control loops."""
+        return self.client().control
 
     @property
     def sync(self) -> SyncClient:

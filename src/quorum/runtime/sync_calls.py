@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from quorum.apps.decide import Decision
 from quorum.runtime.subscription import TopicWatch
 from quorum.runtime.sync_ballot import SyncBallotClient
+from quorum.runtime.sync_control import SyncControlClient
 from quorum.runtime.sync_kv import SyncKeyValueClient
 from quorum.runtime.sync_ledger import SyncLedgerClient
 from quorum.runtime.sync_lock import SyncElection, SyncLock
@@ -28,6 +29,7 @@ class SyncCalls(ABC):
     def __init__(self, asked: Client | Within) -> None:
         self._asked = asked
         self.kv = SyncKeyValueClient(self)
+        self.control = SyncControlClient(self)
         self.ledger = SyncLedgerClient(self)
         self.ballot = SyncBallotClient(self)
 
