@@ -2,9 +2,10 @@
 
 Five node processes on loopback with mutual TLS, and five clients in this process, each the owner of one channel.
 In each tick every client sends its reading; what is measured ends when the last of the five knows the decision,
-and when the first does. In crash mode a client is told by the node that leads; where members may lie it asks for
-the decision until T+1 members have said the same. Durable: every node syncs what it stores before that counts.
-In memory: the data is in memory, so that nothing is durable. The difference is what durability costs.
+and when the first does. In crash mode a client is told by the node that leads, where members may lie by the node
+that it stands beside; "T+1" is without such a node: it asks until T+1 members have said the same. Durable: every
+node syncs what it stores before that counts. In memory: the data is in memory, so that nothing is durable. The
+difference is what durability costs.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from quorum.apps.control import Decided
 from quorum.errors import QuorumError
 from quorum.runtime.client import Client
 from quorum.runtime.connect import Place, at_config
+from quorum.runtime.control_client import ControlClient
 from quorum.runtime.keyring import issue
 from quorum.runtime.setup import init_cluster
 from quorum.voting.control.channels import Channel, Reading
@@ -80,14 +82,17 @@ def members_of(model: str, folder: Path | None) -> Iterator[Members]:
 class Probe:
     """One client, which owns one channel."""
 
-    def __init__(self, client: Client, channel: str) -> None:
+    def __init__(self, client: Client, channel: str, heard: ControlClient | None) -> None:
         self.client, self.channel = client, channel
-        self._decided: dict[int, Decided] = {}
+        self.heard = heard
+        """Where it is told of decisions; None: it asks for them."""
+        self._known: tuple[int, float, Decided] | None = None
         self._stirred = asyncio.Event()
 
     async def follow(self) -> None:
         """Hear of decisions, where one member is believed."""
-        async for decided in self.client.control.decisions(LOOP):
+        assert self.heard is not None, "somebody tells it"
+        async for decided in self.heard.decisions(LOOP, 0):
             self._know(decided)
 
     async def tick(self, tick: int, value: float) -> tuple[float, Decided]:
@@ -95,28 +100,34 @@ class Probe:
         reported = await self.client.control.report(LOOP, tick, [Reading(self.channel, 0, value)])
         if reported.decided is not None:
             self._know(reported.decided)
-        while tick not in self._decided:
-            if self.client.signs:
+        while self._known is None or self._known[0] != tick:
+            if self.heard is None:
                 found = await self.client.control.decision(LOOP, tick)
                 if found is not None:
                     self._know(found)
             else:
                 self._stirred.clear()
                 await self._stirred.wait()
-        return time.perf_counter(), self._decided.pop(tick)
+        return self._known[1:]
 
     def _know(self, decided: Decided) -> None:
-        self._decided = {decided.tick: decided}
-        self._stirred.set()
+        if self._known is None or self._known[0] != decided.tick:
+            self._known = decided.tick, time.perf_counter(), decided
+            self._stirred.set()
 
 
-async def _row(members: Members, name: str, ticks: int, period_s: float) -> dict[str, Any]:
+async def _row(members: Members, name: str, beside: bool, ticks: int, period_s: float) -> dict[str, Any]:
     """Latencies of so many ticks, in milliseconds. Raises PeerFailed."""
     await members.ready()
     async with AsyncExitStack() as stack:
         probes = []
-        for at, place in enumerate(members.places, 1):
-            probes.append(Probe(await stack.enter_async_context(place.client(READY_S)), f"c{at}"))
+        for at, (place, node) in enumerate(zip(members.places, members.layout.nodes, strict=True), 1):
+            client = await stack.enter_async_context(place.client(READY_S))
+            heard = None if client.signs else client.control
+            if beside:
+                own = await stack.enter_async_context(place.client_at(node, READY_S))
+                heard = ControlClient(own, is_at_node=True)
+            probes.append(Probe(client, f"c{at}", heard))
         owners = {probe.channel: place.caller for probe, place in zip(probes, members.places, strict=True)}
         await probes[0].client.control.declare(
             LOOP,
@@ -127,7 +138,7 @@ async def _row(members: Members, name: str, ticks: int, period_s: float) -> dict
             deadline=period_s,
             owners=owners,
         )
-        following = [asyncio.create_task(probe.follow()) for probe in probes if not probe.client.signs]
+        following = [asyncio.create_task(probe.follow()) for probe in probes if probe.heard is not None]
         try:
             first_s, last_s = await _ticks(probes, ticks, period_s)
         finally:
@@ -168,8 +179,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 print(f"{folder} is not there: {model} in memory is left out", file=sys.stderr)
                 continue
             with members_of(model, folder) as members:
-                row = _row(members, f"{model}, {name}", options.ticks, options.period_ms / 1e3)
+                beside = model == "byzantine"
+                row = _row(members, f"{model}, {name}", beside, options.ticks, options.period_ms / 1e3)
                 found["rows"].append(runner()(row))
+            if beside and folder is not None:
+                with members_of(model, folder) as members:
+                    row = _row(members, f"{model}, T+1", False, options.ticks, options.period_ms / 1e3)
+                    found["rows"].append(runner()(row))
     return found
 
 

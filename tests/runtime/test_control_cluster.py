@@ -10,7 +10,7 @@ import pytest
 
 from quorum.apps.control import Decided
 from quorum.apps.replicated_types import ReplicatedCounter
-from quorum.errors import ApplicationError
+from quorum.errors import ApplicationError, ConfigurationError
 from quorum.runtime.connect import Connection, connect
 from quorum.runtime.control_agent import ControlAgent
 from quorum.runtime.keyring import issue
@@ -46,10 +46,12 @@ def test_all_agents_act_alike_although_one_channel_lies_and_one_node_stops(tmp_p
                 link = connect(config=layout.cluster, identity=identity)
                 links[node] = await clients.enter_async_context(link)
             await declare(links)
-            acted = await take_part(links, ticks=5)
-            check(acted)
+            check(await take_part(links, ticks=4))
+            check(await take_part(links, ticks=4, beside=True))
             await stoppable.aclose()
-            check(await take_part(links, ticks=5))
+            check(await take_part(links, ticks=4))
+            with pytest.raises(ConfigurationError, match="only a, b, c, d are known"):
+                links["a"].control_at("e")
             with pytest.raises(ApplicationError, match="owns it"):
                 await links["a"].control.report(LOOP, 1 << 50, [Reading("b", 0, 85.0)])
 
@@ -68,16 +70,18 @@ async def declare(links: dict[str, Connection]) -> None:
     )
 
 
-async def take_part(links: dict[str, Connection], ticks: int) -> dict[str, list[Decided]]:
-    """What each agent acted on in so many ticks."""
+async def take_part(links: dict[str, Connection], ticks: int, beside: bool = False) -> dict[str, list[Decided]]:
+    """What each agent acted on in so many ticks; those `beside` a node hear of it from that node."""
     acted: dict[str, list[Decided]] = {node: [] for node in links}
-    agents = [
-        ControlAgent(
-            link.control, LOOP, lambda tick, node=node: [Reading(node, 0, value_of(node))], acted[node].append
-        )
-        for node, link in links.items()
-    ]
-    await asyncio.gather(*(agent.run(ticks) for agent in agents))
+
+    def agent(node: str, link: Connection) -> ControlAgent:
+        def read(tick: int) -> list[Reading]:
+            return [Reading(node, 0, value_of(node))]
+
+        heard = link.control_at(node) if beside else None
+        return ControlAgent(link.control, LOOP, read, acted[node].append, heard=heard)
+
+    await asyncio.gather(*(agent(node, link).run(ticks) for node, link in links.items()))
     return acted
 
 

@@ -294,6 +294,7 @@ def _queues(each: bool) -> dict[str, Queue]:
         "ballot read": Queue(BALLOT_APP, ballot.encode_query, ballot.decode_results, query=True),
         "control": Queue(CONTROL_APP, control.encode_batch, control.decode_results, each=each),
         "control read": Queue(CONTROL_APP, control.encode_query, control.decode_results, query=True),
+        "control stale": Queue(CONTROL_APP, control.encode_query, control.decode_results, query=True, stale=True),
         "ledger": Queue(LEDGER_APP, ledger.encode_batch, ledger.decode_results, each=each),
         "ledger each": Queue(LEDGER_APP, ledger.encode_batch, ledger.decode_results, each=True),
         "ledger read": Queue(LEDGER_APP, ledger.encode_query, ledger.decode_results, query=True),

@@ -127,6 +127,16 @@ class Place:
         client.signer = self.own_signer()
         return client
 
+    def client_at(self, node: str, timeout: float = TIMEOUT_S) -> Client:
+        """A session with this node alone, for whoever believes it: what it shows is not asked of others. Raises
+        ConfigurationError for a node that is not known."""
+        if node not in self.endpoints:
+            raise ConfigurationError(
+                f"node {node[:80]!r} was to be asked alone, but only {', '.join(self.endpoints)[:200]} are known. "
+                "Name one of these."
+            )
+        return Client([self.endpoints[node]], self._dialler(), timeout, discover=False)
+
     def own_signer(self) -> Signer | None:
         """The client's own signing key, None where it has none. Raises ConfigurationError for a damaged one."""
         if self._signer is not None or self.own_keys is None or not self.identity:
@@ -186,6 +196,7 @@ class Connection:
         self._place = place
         self._timeout = timeout
         self._opened: Client | None = None
+        self._at: dict[str, Client] = {}
         self._sync: SyncClient | None = None
 
     async def __aenter__(self) -> Connection:
@@ -231,6 +242,15 @@ class Connection:
         """Control loops."""
         return self.client().control
 
+    def control_at(self, node: str) -> ControlClient:
+        """The decisions of control loops as this node shows them, for who runs it and so believes it: nobody else
+        is asked. Where members may lie that is the quick way to hear of them; reports go by `control`. Raises
+        ConfigurationError for a node that is not known."""
+        self.client()  # it belongs to the same loop, or there is none
+        if node not in self._at:
+            self._at[node] = self._place.client_at(node, self._timeout)
+        return ControlClient(self._at[node], is_at_node=True)
+
     @property
     def sync(self) -> SyncClient:
         """The blocking face: a session of its own, on a thread of its own, until `sync.close()`."""
@@ -275,6 +295,8 @@ class Connection:
         """End the sessions. Requests that still wait are cancelled."""
         if self._opened is not None:
             await self._opened.aclose()
+        for client in self._at.values():
+            await client.aclose()
         if self._sync is not None:
             self._sync.close()
 

@@ -28,7 +28,9 @@ class ControlAgent:
     awaited where it is a coroutine. `act(decided)` is called with each decision as soon as it is known here, in
     ascending order of ticks, never with an older one after a newer: an actuator goes by it. It must not block.
     Where no decision is known by the deadline of a tick the agent says that the tick is due, if it `speaks`: that
-    is for owners of channels. `clock` gives the loop's time in microseconds, as the other agents have it.
+    is for owners of channels. `clock` gives the loop's time in microseconds, as the other agents have it. `heard`
+    is where it hears of decisions: for an agent beside its own node Connection.control_at of that node. Where
+    members may lie and it has none, it looks for each decision until T+1 members have said the same.
 
     Cluster and nodes that cannot be reached do not end an agent: it goes on with the present tick, and counts what
     it missed. An exception of `read` or `act` ends it.
@@ -42,8 +44,11 @@ class ControlAgent:
         act: Act,
         speaks: bool = True,
         clock: Callable[[], int] | None = None,
+        heard: ControlClient | None = None,
     ) -> None:
         self._control = control
+        self._heard = heard or control
+        self._is_told = not self._heard.signs  # else it has to look
         self._name = loop
         self._read, self._act = read, act
         self._speaks = speaks
@@ -103,8 +108,8 @@ class ControlAgent:
 
     async def _follow(self) -> None:
         """Hear of decisions, where a member is believed that tells of them."""
-        if not self._control.signs:
-            async for decided in self._control.decisions(self._name, self._newest + 1):
+        if self._is_told:
+            async for decided in self._heard.decisions(self._name, self._newest + 1):
                 self._known(decided)
 
     async def _take_part(self, spec: LoopSpec, tick: int) -> None:
@@ -138,7 +143,7 @@ class ControlAgent:
             else:
                 self._late += reported.taken == 0
                 self._learn(tick, reported.newest, reported.decided)
-        while self._control.signs and not known.done():
+        while not self._is_told and not known.done():
             try:
                 page = await self._asked.decided_since(self._name, tick, 1)
             except _UNREACHED:

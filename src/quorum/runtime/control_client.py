@@ -28,7 +28,7 @@ from quorum.apps.control import (
     measured,
     spec_of,
 )
-from quorum.errors import LocalProtocolError, NotLeader, Overloaded, WrongType
+from quorum.errors import ApplicationError, LocalProtocolError, NotLeader, Overloaded, WrongType
 from quorum.runtime.kept import RETRY_S
 from quorum.runtime.subscription import Noticed, TopicWatch
 from quorum.voting.control.channels import Channel, Reading
@@ -64,11 +64,14 @@ class ControlClient:
     """The control loops of a cluster (apps.control has the semantics). Times are seconds.
 
     Every call raises ApplicationError for what the cluster refuses, WrongType for an argument of a wrong type, and
-    what Client says. Channels and readings are those of voting.control.channels.
+    what Client says. Channels and readings are those of voting.control.channels. With `is_at_node` it reads what
+    the one node shows that the client is connected to.
     """
 
-    def __init__(self, client: Asker) -> None:
+    def __init__(self, client: Asker, is_at_node: bool = False) -> None:
         self._client = client
+        self._is_at_node = is_at_node
+        self._reads = "control stale" if is_at_node else "control read"
 
     @property
     def signs(self) -> bool:
@@ -77,7 +80,7 @@ class ControlClient:
 
     def within(self, seconds: float) -> ControlClient:
         """The same for calls that end within so many `seconds`, as Client.within."""
-        return ControlClient(self._client.within(seconds))
+        return ControlClient(self._client.within(seconds), self._is_at_node)
 
     # Loops.
 
@@ -125,14 +128,14 @@ class ControlClient:
 
     async def look(self, loop: str) -> LoopView:
         """A loop as it stands: what it is, how many ticks were decided, whom it has evicted."""
-        return await self._client.ask("control read", _checked(LookLoop(loop)), LoopView)
+        return await self._client.ask(self._reads, _checked(LookLoop(loop)), LoopView)
 
     async def loops(self) -> list[str]:
         """The names of all loops, in order."""
         names: list[str] = []
         while True:
             start = names[-1] + "\0" if names else ""
-            page = await self._client.ask("control read", ListLoops(start), Loops)
+            page = await self._client.ask(self._reads, ListLoops(start), Loops)
             names += page.names
             if not page.more:
                 return names
@@ -159,7 +162,7 @@ class ControlClient:
 
     async def decided_since(self, loop: str, first: int, limit: int = 0) -> Decisions:
         """The decisions that are kept from tick `first` on, at most `limit` (0: all that fit into one answer)."""
-        return await self._client.ask("control read", _checked(LookDecisions(loop, first, limit)), Decisions)
+        return await self._client.ask(self._reads, _checked(LookDecisions(loop, first, limit)), Decisions)
 
     async def decisions(self, loop: str, first: int | None = None) -> AsyncGenerator[Decided, None]:
         """Each decision from tick `first` on (None: those that come from now on), ascending, as soon as it is
@@ -169,10 +172,9 @@ class ControlClient:
         A member tells of each decision when it has applied it. Where members may lie, no member alone is believed:
         decisions are looked for then, twice in each period.
         """
-        view = await self.look(loop)
-        behind = view.newest + 1 if first is None else first
+        behind = (await self.look(loop)).newest + 1 if first is None else first
         if self.signs:
-            pause = max(LOOK_S_MIN, view.spec.period_us / 2e6)
+            pause = max(LOOK_S_MIN, (await self.look(loop)).spec.period_us / 2e6)
             while True:
                 for decided in await self._missed(loop, behind):
                     behind = decided.tick + 1
@@ -194,10 +196,14 @@ class ControlClient:
         while True:
             try:
                 ask = LookDecisions(loop, found[-1].tick + 1 if found else first)
-                page = await self._client.background.ask("control read", ask, Decisions)
+                page = await self._client.background.ask(self._reads, ask, Decisions)
             except (NotLeader, Overloaded):
                 await asyncio.sleep(RETRY_S)
                 continue
+            except ApplicationError as error:
+                if error.kind == "unknown" and self._is_at_node:
+                    return found  # the node has not applied as yet that it was declared
+                raise
             found += page.decisions
             if not page.more:
                 return found
