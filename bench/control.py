@@ -214,8 +214,8 @@ def main() -> int:
         prog="python bench/control.py", epilog="Example: python bench/control.py --models crash --ticks 200"
     )
     parser.add_argument("--models", nargs="+", choices=("crash", "byzantine"), default=["crash", "byzantine"])
-    parser.add_argument("--ticks", type=int, default=300, help="So many are measured of each.")
-    parser.add_argument("--period-ms", type=float, default=20.0, help="From tick to tick.")
+    parser.add_argument("--ticks", type=int, default=200, help="So many are measured of each.")
+    parser.add_argument("--period-ms", type=float, default=50.0, help="From tick to tick.")
     parser.add_argument("--json", action="store_true", help="Print one JSON object instead of the table.")
     options = parser.parse_args()
     if options.ticks < 10 or options.period_ms <= 0:

@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from apps_log import Log, header
+from objects_log import OBJECTS, ObjectLog
+from quorum.apps import catalogue
 from quorum.apps.host import SESSIONS, Host, decode_session, opening
+from quorum.apps.objects import decode_results, encode_batch
+from quorum.apps.replicated import Replicated, command
 from quorum.apps.state_machine import Outputs
 from quorum.certificate.block import BlockHeader
 from quorum.certificate.merkle import leaf_of, root_of
@@ -86,3 +90,30 @@ def test_a_host_that_took_over_a_state_still_tells_who_calls():
     spare.restore(host.snapshot())
     host.adopt(spare)
     assert log.append(b"", app=APP, client=session, first_sequence=1).body == b"ann"
+
+
+class Diary(Replicated):
+    pages: list[str] = []
+
+    @command
+    def write(self, text: str) -> str:
+        self.pages.append(f"{self.context.caller or 'somebody'}: {text}")
+        return self.pages[-1]
+
+
+def test_a_command_of_a_replicated_object_knows_who_sends_it():
+    objects = ObjectLog(diary=Diary)
+    log = Log(catalogue.new_host({"diary": Diary}))
+    for _, body in objects.entries:
+        log.append(body, app=OBJECTS)
+    ann = decode_session(log.append(opening("client.ann"), app=SESSIONS).body)
+
+    def write(client: int) -> str:
+        applied = log.append(
+            encode_batch([objects.encode("diary", "write", "hello")]), app=OBJECTS, client=client, first_sequence=1
+        )
+        return objects.read("diary", "write", decode_results(applied.body)[0])
+
+    assert write(ann) == "client.ann: hello"
+    assert write(0) == "somebody: hello"
+    assert Diary().write.sync("hello") == "somebody: hello", "nobody vouches where nothing is replicated"

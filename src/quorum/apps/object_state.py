@@ -23,12 +23,16 @@ class Context:
     """What a command may know of its place in the log: the same on every replica.
 
     `now_us` is the log's time in microseconds since 1970, `index` the entry's, `client` the session that sent it,
-    `version` the one in which the object runs.
+    `version` the one in which the object runs. `caller` is who sent it, as state_machine.Attributed says; "":
+    nobody vouches for one, as in plain text, on an instance that is not replicated, and in `quorum.simulate`.
     """
 
-    __slots__ = ("_random", "_seed", "client", "index", "now_us", "version")
+    __slots__ = ("_random", "_seed", "caller", "client", "index", "now_us", "version")
 
-    def __init__(self, now_us: int, index: int, client: int, version: int, seed: tuple[int, int]) -> None:
+    def __init__(
+        self, now_us: int, index: int, client: int, version: int, seed: tuple[int, int], caller: str = ""
+    ) -> None:
+        self.caller = caller
         self.now_us = now_us
         self.index = index
         self.client = client

@@ -84,12 +84,16 @@ class Objects:
         self._result_bytes_max = self._result_bytes_left = 0
 
     def apply(self, header: Header, body: Buffer) -> Outputs:
+        """As `apply_from`, of a caller for whom nobody vouches."""
+        return self.apply_from(header, body, "")
+
+    def apply_from(self, header: Header, body: Buffer, caller: str) -> Outputs:
         """Apply a batch. Raises msgspec.DecodeError if it is none, IncompatibleProgram if this node must stop."""
         self._result_bytes_max = self._result_bytes_left = COMMAND_RESULTS_BYTES_MAX
         if _is_raise(body):
             return Outputs(_ENCODE([self._raise(header, _DECODE_RAISE.decode(body))]))
         results = [
-            call if isinstance(call, Refused) else self._call(call, header, place)
+            call if isinstance(call, Refused) else self._call(call, header, place, caller)
             for place, call in enumerate(_CALLS.decode(body))
         ]
         return Outputs(_ENCODE(results))
@@ -179,12 +183,13 @@ class Objects:
 
     # One command, question, version.
 
-    def _call(self, call: Call, header: Header, place: int) -> Result:
+    def _call(self, call: Call, header: Header, place: int, caller: str) -> Result:
         found = self._find(call, is_command=True)
         if isinstance(found, Refused):
             return found
         state, method, arguments = found
-        context = Context(header.time_us, header.index, header.client, state.version, (header.entropy, place))
+        seed = (header.entropy, place)
+        context = Context(header.time_us, header.index, header.client, state.version, seed, caller)
         return self._result(lambda: state.execute(method, arguments, context, self._result_bytes_left))
 
     def _ask(self, question: Ask) -> Result:
