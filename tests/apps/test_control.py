@@ -140,11 +140,12 @@ def test_a_deadline_counts_for_its_own_tick_alone():
 def test_a_later_tick_passes_over_those_before_it():
     log = declared()
     log.report(0, 0, 20.0)
-    for at in range(4):
-        log.report(at, 2, 20.0)
-    assert [each.tick for _, each in log.decided] == [2]
-    assert log.report(1, 0, 20.0) == Reported(0, 2, None)
-    assert log.ask(LookLoop(LOOP)) == LoopView(LOOP, spec(), "client.admin", 2, 1, 2, 1, ())
+    for tick in (2, 5):
+        for at in range(4):
+            log.report(at, tick, 20.0)
+    assert [each.tick for _, each in log.decided] == [2, 5]
+    assert log.report(1, 4, 20.0) == Reported(0, 5, None)
+    assert log.ask(LookLoop(LOOP)) == LoopView(LOOP, spec(), "client.admin", 5, 2, 2, 1, ())
 
 
 def test_each_channel_counts_once_in_a_tick_by_what_was_committed_first():
@@ -626,3 +627,15 @@ def test_a_declared_loop_is_made_of_channels_and_their_owners():
     assert [control.channel_of(each) for each in made.channels] == channels
     assert control.hysteresis_of(made) == Hysteresis()
     assert bool(Decided(1, 1, 1, 1, False, 2.0, 1.0, 3.0, (), {}, "1oo1", False))
+
+
+def test_a_batch_that_declares_reports_and_removes_leaves_what_it_says():
+    log = ControlLog()
+    report = Report(LOOP, 0, [Measured("c1", 0, 20.0)])
+    lone = spec(1, 0, "1oo1")
+    results = log.batch(owner_of(0), DeclareLoop(LOOP, lone), report, RemoveLoop(LOOP), report)
+    assert results[:1] == [Declared(False)] and results[2] == Removed(True) and refused(results[3], "unknown")
+    assert log.machine.digest() == ControlLoops().digest()
+    log.batch(owner_of(0), DeclareLoop(LOOP, lone), report, RemoveLoop(LOOP), DeclareLoop(LOOP, lone))
+    assert log.ask(LookLoop(LOOP)).newest == -1
+    assert log.restored().digest() == log.replayed().digest() == log.machine.digest()

@@ -223,17 +223,17 @@ def test_an_agent_without_channels_hears_and_says_nothing():
         await declare(one.control, deadline=PERIOD_S / 4)
         acted = []
         listener = agent(other, acted=acted, speaks=False)
-        speaker = agent(one, "a", "b", "c")
+        speaker = agent(one, "a", "b", "c", speaks=False)
         commands = []
         node_apply = node.apply
         node.apply = lambda kind, submit, body: commands.append(bytes(body)) or node_apply(kind, submit, body)
-        listening = asyncio.create_task(listener.run())
-        await asyncio.sleep(0.01)
-        await speaker.run(ticks=3)
-        listening.cancel()
-        with suppress(asyncio.CancelledError):
-            await listening
-        assert len(acted) >= 2
+        running = [asyncio.create_task(each.run()) for each in (listener, speaker)]
+        while len(acted) < 2:
+            await asyncio.sleep(0.01)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        assert commands and all(len(body) > len(encode_batch([Due(LOOP, 1 << 50)])) for body in commands)
         assert not any(encode_batch([Due(LOOP, each.tick)]) in commands for each in acted)
 
     run(act)

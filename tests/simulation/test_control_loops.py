@@ -17,7 +17,7 @@ from simulation import control_campaign
 CRASHES = ("crash", "crash-all", "isolate", "pause", "split", "weather")
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3, 4))])
 def test_nodes_that_crash_and_part_decide_alike_although_one_channel_lies(seed):
     outcome = run_control_seed(ControlPlan(seed, strikes=CRASHES))
     assert outcome.failure == "", outcome.replay
@@ -41,7 +41,7 @@ def test_the_same_seed_decides_the_same_byte_for_byte():
     assert run_control_seed(ControlPlan(6, seconds=19)).trace != first.trace
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_one_liar_more_than_t_pushes_the_truth_out(seed):
     """Negative control: what is claimed for T liars does not hold for T+1."""
     outcome = run_control_seed(ControlPlan(seed, liars=2, lie="edge", strikes=(), seconds=19))

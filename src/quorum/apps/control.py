@@ -208,9 +208,9 @@ class Reported(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=4):
 
 
 class LoopView(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=5):
-    """A loop as it stands. Of all ticks up to the newest decided one (-1: none) `decided` were, and `passed` were
-    not. `late`: readings that came after their tick was decided. `evicted`: channels that decide nothing now.
-    `declarer`: who declared it."""
+    """A loop as it stands. Of the ticks from the first decided one to the newest (-1: none) `decided` were, and
+    `passed` were not. `late`: readings that came after their tick was decided. `evicted`: channels that decide
+    nothing now. `declarer`: who declared it."""
 
     loop: str
     spec: LoopSpec

@@ -88,6 +88,8 @@ class ControlLoops:
         self._kept_max = decisions_kept
         self._rows = Leaves()
         self._loops: dict[str, _Live] = {}
+        self._moved: dict[str, _Live] = {}
+        """Loops whose row is to be written at the end of the batch."""
         self._notices: list[Notice] = []
         self._work_left = WORK_MAX
         self._read_left = READ_BYTES_MAX
@@ -106,10 +108,15 @@ class ControlLoops:
         """Apply a batch of commands. Raises msgspec.DecodeError, state unchanged, if it is no msgpack array."""
         commands = _COMMANDS.decode(body)
         self._notices, self._work_left = [], WORK_MAX
-        results = [
-            command if isinstance(command, Refused) else self._execute(header, command, caller)
-            for command in commands
-        ]
+        try:
+            results = [
+                command if isinstance(command, Refused) else self._execute(header, command, caller)
+                for command in commands
+            ]
+        finally:  # once for each loop, however many reports there are
+            for loop, live in self._moved.items():
+                self._rows.put(loop.encode() + _TICKS, _ENCODE(live.ticks.state), header.index)
+            self._moved = {}
         notices, self._notices = tuple(self._notices), []
         return Outputs(_ENCODE(results), notices=notices)
 
@@ -167,8 +174,8 @@ class ControlLoops:
                 return self._remove(loop, caller)
 
     def _reported(self, header: Header, loop: str, live: _Live, tick: int, taken: int) -> Reported:
+        self._moved[loop] = live
         decided = live.ticks.decide(tick, header)
-        self._rows.put(loop.encode() + _TICKS, _ENCODE(live.ticks.state), header.index)
         if decided is None:
             return Reported(taken, live.ticks.newest, self._decided(loop, tick))
         self._work_left -= 1
@@ -211,7 +218,7 @@ class ControlLoops:
             return Refused("loop", str(error))
         self._loops[loop] = _Live(caller, ticks)
         self._rows.put(loop.encode() + _SPEC, _ENCODE(_Row(caller, spec)), header.index)
-        self._rows.put(loop.encode() + _TICKS, _ENCODE(ticks.state), header.index)
+        self._moved[loop] = self._loops[loop]
         return Declared(False)
 
     def _remove(self, loop: str, caller: str) -> Removed | Refused:
@@ -222,6 +229,7 @@ class ControlLoops:
             text = f"loop {loop[:80]!r} was to be removed by {caller[:80] or 'nobody known'}, but "
             return Refused("owner", text + f"{live.declarer[:80]} declared it. Ask whoever holds that key.")
         del self._loops[loop]
+        self._moved.pop(loop, None)
         self._rows.delete_range(loop.encode() + b"\0", loop.encode() + b"\1")
         return Removed(True)
 

@@ -140,7 +140,7 @@ class Ticks:
         self._loop.ticks = tick
         at_us = self.spec.start_us + tick * self.spec.period_us
         found = self._loop.step(readings, at_us, names)  # silence may be the network's: it is not held against any
-        self.passed += tick - self.newest - 1
+        self.passed += tick - self.newest - 1 if self.decided else 0
         self.newest, self.decided = tick, self.decided + 1
         self._forget()
         return Decided(
@@ -237,7 +237,8 @@ def _is_sound(state: TicksState) -> bool:
     return (
         -1 <= state.newest <= TICK_MAX
         and min(state.decided, state.passed, state.late) >= 0
-        and state.decided + state.passed == state.newest + 1
+        and state.decided + state.passed <= state.newest + 1
+        and (state.decided > 0) == (state.newest >= 0)
         and all(len(ticks) <= AHEAD_TICKS for ticks in waiting)
         and all(state.newest < tick <= TICK_MAX for ticks in waiting for tick in ticks)
         and all(abs(at_us) <= TICK_MAX and _is_bounded(value) for at_us, value in values)
