@@ -39,6 +39,7 @@ from quorum.apps.control import (
     Reported,
     decode_results,
     encode_batch,
+    encode_query,
     measured,
     spec_of,
 )
@@ -639,3 +640,15 @@ def test_a_batch_that_declares_reports_and_removes_leaves_what_it_says():
     log.batch(owner_of(0), DeclareLoop(LOOP, lone), report, RemoveLoop(LOOP), DeclareLoop(LOOP, lone))
     assert log.ask(LookLoop(LOOP)).newest == -1
     assert log.restored().digest() == log.replayed().digest() == log.machine.digest()
+
+
+@given(seed=st.integers(0, 2**32), skew_us=st.integers(-(10**15), 10**15))
+def test_no_clock_of_a_leader_plays_a_part(seed, skew_us):
+    """A leader or primary whose clock is wrong, or that lies about it, changes no decision."""
+    log, other = declared(spec(channels=KINDS, liars=1)), ControlLoops()
+    walk(log, seed, 40)
+    for head, body, caller in log.entries:
+        other.apply_from(msgspec.structs.replace(head, time_us=head.time_us + skew_us, entropy=seed), body, caller)
+    (there,) = decode_results(other.query(encode_query([LookDecisions(LOOP)])))
+    here = log.ask(LookDecisions(LOOP))
+    assert [each.decision for each in here.decisions] == [each.decision for each in there.decisions]
