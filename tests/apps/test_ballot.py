@@ -248,10 +248,15 @@ def test_a_lock_is_kept_by_every_round_that_follows():
     assert ballot.vote("d", "reject").standing.opinion == "reject" and ended_well(ballot)
 
 
-def test_where_signatures_alone_prove_it_no_round_follows_one_that_two_options_can_have_won():
-    ballot = opened(electorate=keyed(*FIVE), faults=2, transferable=True)
+def test_where_signatures_alone_prove_it_every_round_needs_a_quorum_of_the_whole_electorate():
+    ballot = opened(electorate=keyed(*FIVE), faults=1, transferable=True)
     ballot.vote("ann", "approve")
-    assert reason(ballot.adapt(evict=["eve"])) == "ambiguous"
+    assert reason(ballot.adapt(evict=["dan", "eve"])) == "participants"
+    adapted = ballot.adapt(evict=["eve"])
+    assert adapted.round.locked is None and adapted.standing.needed == 4  # of five, one of whom may sign both
+    for name in ("bob", "cat"):
+        assert ballot.vote(name, "approve").standing.state == "pending"
+    assert ballot.vote("dan", "approve").standing.state == "won" and ended_well(ballot)
 
 
 def test_at_the_end_of_a_rounds_time_the_silent_are_replaced_by_standbys():

@@ -16,7 +16,6 @@ from quorum.certificate.ballot import CastVote, Lie, Outcome, Round, vote_statem
 from quorum.certificate.ballot_audit import flaw_of_lie, flaw_of_opinion
 from quorum.certificate.keys import is_signed
 from quorum.voting.ballot.rounds import next_lock, participants_problem, replaced
-from quorum.voting.refused import Refused as NoLock
 
 replace = msgspec.structs.replace
 
@@ -159,8 +158,6 @@ class BallotCourse:
         if problem is not None:
             return self._no("participants", f"{problem}. Choose others")
         locked = next_lock(self._terms, ballot.participants, ballot.opinions, head.rounds[-1].locked)
-        if isinstance(locked, NoLock):
-            return self._no("ambiguous", locked.reason)
         began = Round(tuple(after), ballot.next_place(), locked)
         due_us = self._clock.now_us + self._terms.round_us if self._terms.round_us else None
         self._take(replace(head, rounds=(*head.rounds, began), round_due_us=due_us))

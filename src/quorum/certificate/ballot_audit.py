@@ -22,7 +22,6 @@ from quorum.errors import ConfigurationError
 from quorum.voting.ballot.rounds import next_lock, participants_problem
 from quorum.voting.ballot.standing import Opinion, canonical, opinion_problem, standing
 from quorum.voting.ballot.terms import Terms, check_terms
-from quorum.voting.refused import Refused
 
 CheckSignature = Callable[[bytes, bytes, bytes], bool]
 """(public key, statement, signature) -> whether the holder of the key made it."""
@@ -65,7 +64,7 @@ def _flaws_of_rounds(certificate: BallotCertificate) -> Iterator[str]:
             return
         opinions = {name: vote.opinion for name, vote in voted.items() if vote.opinion is not None}
         locked = next_lock(terms, before.participants, opinions, before.locked)
-        if isinstance(locked, Refused) or locked != after.locked:
+        if locked != after.locked:
             yield "a round follows another without the option that it had to carry on."
             return
         gone |= set(before.participants) - set(after.participants)

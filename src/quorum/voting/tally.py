@@ -64,14 +64,18 @@ def tally(
     options: Sequence[str],
     rule: Rule,
     closed: bool = False,
+    needed_at_least: int = 0,
 ) -> Tally:
     """Tally `votes` for `options` of voters who are in `electorate`, with their weights (1 or more). Votes of
-    others, or for something else, do not count. `closed`: no more votes come.
+    others, or for something else, do not count. `closed`: no more votes come. `needed_at_least`: less weight does
+    not win, whatever the rule says (of plurality `least` does).
 
     T bound: an option that honest voters of more than `needed` weight in all reject never wins, if the liars have
     less than `needed`. Raises ConfigurationError for electorates, options or rules by which nobody could decide.
     """
     needed = needed_weight(electorate, options, rule)
+    if needed is not None:
+        needed = max(needed, needed_at_least)
     counted = {voter: votes[voter] for voter in sorted(electorate) if votes.get(voter) in set(options)}
     weights = dict.fromkeys(options, 0)
     for voter, option in counted.items():
