@@ -3,16 +3,22 @@ out of the votes that T two-faced voters and all others signed, however the roun
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from quorum.certificate.ballot import BallotCertificate, CastVote, Opening, Outcome, Round
+from quorum.certificate.audit import judge_ballot
+from quorum.certificate.ballot import BallotCertificate, CastVote, Lie, Opening, Outcome, Round
 from quorum.certificate.ballot_audit import verify_ballot
+from quorum.certificate.ballot_forms import decode_ballot, encode_ballot
 from quorum.errors import ConfigurationError
 from quorum.voting.ballot.rounds import next_lock
 from quorum.voting.ballot.standing import standing
-from quorum.voting.ballot.terms import Terms, Voter, check_terms
+from quorum.voting.ballot.terms import ROUNDS_MAX, Terms, Voter, check_terms
 from quorum.voting.tally import Rule
 
 YES, NO = "approve", "reject"
@@ -133,3 +139,67 @@ def test_nobody_proves_two_decisions_of_one_ballot_out_of_the_votes_of_t_two_fac
         signed[name] = {YES, NO}
     proven = {proves(data.draw(stories(terms, signed, aim))) for aim in (YES, NO)}
     assert proven != {YES, NO}
+
+
+# Files that say wrong things.
+
+GOOD = forged(asked("abcd", faults=1), dict.fromkeys("abc", YES), [("abcd", "abc")])
+
+
+def test_a_round_of_strangers_is_no_round_whoever_votes_in_it():
+    strangers = replace(GOOD, rounds=(Round(("zed",), 0),), votes=(CastVote("zed", 1, YES, 1),))
+    verdict = verify_ballot(strangers, lambda *_: True)
+    assert verify_ballot(GOOD, lambda *_: True).valid and not verdict.valid and "first round" in verdict.reasons[0]
+
+
+def test_more_rounds_votes_or_lies_than_there_can_be_are_not_looked_at():
+    rounds = replace(GOOD, rounds=GOOD.rounds * (ROUNDS_MAX + 1))
+    votes = replace(GOOD, votes=GOOD.votes * 2)
+    lies = replace(GOOD, lies=(Lie(GOOD.votes[0], GOOD.votes[1]),) * 5)
+    for large in (rounds, votes, lies):
+        (why,) = verify_ballot(large, lambda *_: True).reasons
+        assert "more" in why
+
+
+WRONG = (
+    None,
+    True,
+    -1,
+    2**64,
+    10**400,
+    1.5,
+    "",
+    "zed",
+    "\x1b[31m",
+    "\ud800",
+    "ff" * 32,
+    [],
+    {},
+    [[]],
+    ["a"],
+    [{}],
+)
+
+
+def places(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+    """The path of everything in a document."""
+    yield path
+    for name in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield from places(value[name], (*path, name))
+
+
+def test_whatever_stands_in_a_file_is_judged_or_refused_with_what_to_do():
+    document = json.loads(encode_ballot(GOOD))
+    refused = 0
+    for path in places(document):
+        for wrong in WRONG if path else ():
+            changed = json.loads(json.dumps(document))
+            holder = changed
+            for name in path[:-1]:
+                holder = holder[name]
+            holder[path[-1]] = wrong
+            try:
+                judge_ballot(decode_ballot(json.dumps(changed)))
+            except ConfigurationError as error:
+                refused += "quorum ballot certificate" in str(error)
+    assert refused > 500

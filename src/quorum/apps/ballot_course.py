@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from quorum.apps import ballot_rows as rows_of
-from quorum.apps.ballot import ROUNDS_MAX, SIGNATURE_BYTES_MAX, Adapt, Cast, Reveal
+from quorum.apps.ballot import SIGNATURE_BYTES_MAX, Adapt, Cast, Reveal
 from quorum.apps.ballot_state import ENDED, REVEALING, VOTING, BallotState, Head
 from quorum.apps.batch import Refused
 from quorum.apps.leaves import Leaves
@@ -16,6 +16,7 @@ from quorum.certificate.ballot import CastVote, Lie, Outcome, Round, vote_statem
 from quorum.certificate.ballot_audit import flaw_of_lie, flaw_of_opinion
 from quorum.certificate.keys import is_signed
 from quorum.voting.ballot.rounds import next_lock, participants_problem, replaced
+from quorum.voting.ballot.terms import ROUNDS_MAX
 
 replace = msgspec.structs.replace
 
@@ -140,9 +141,9 @@ class BallotCourse:
         flaw = flaw_of_lie(self._terms, ballot.id, lie)
         if flaw is not None:
             return self._no("lie", f"no lie was shown: {flaw}. Give two different votes that the voter signed")
-        ballot.votes.pop(liar, None)
+        shown = replace(lie, lost=ballot.votes.pop(liar, None), at=ballot.next_place())
         rows_of.write_vote(self._rows, ballot, liar)
-        self._take(replace(ballot.head, lies=(*ballot.head.lies, replace(lie, at=ballot.next_place()))))
+        self._take(replace(ballot.head, lies=(*ballot.head.lies, shown)))
         if ballot.head.phase == VOTING:
             self._begin_round(replaced(self._terms, ballot.participants, [liar], ballot.gone), [liar])
         self._settle()
