@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from ballot_log import Asked, BallotLog, keyed, signed_vote
-from quorum.apps.ballot import Accuse, Adapted
+from ballot_log import Asked, BallotLog, keyed, signed_vote, unkeyed
+from quorum.apps.ballot import Accuse, Adapt, Adapted, Cast, CloseBallot, Counted, Forget, OpenBallot, Opened
+from quorum.apps.ballot_box import STALE_MIN
 from quorum.apps.batch import Refused
-from quorum.certificate.ballot import CastVote, Lie
+from quorum.certificate.ballot import CastVote, Lie, ballot_id
 from quorum.certificate.ballot_audit import verify_ballot
-from quorum.voting.ballot.terms import Terms
+from quorum.voting.ballot.terms import DURATION_US_MAX, Terms
+from quorum.voting.tally import Rule
+from timed_log import SECOND_US
 
 FIVE = ("ann", "bob", "cat", "dan", "eve")
 
@@ -49,3 +52,60 @@ def test_votes_that_could_never_count_are_no_lie_and_fill_no_state():
     lie = lie_of(ballot, "ann", "a" * 100_000, "b" * 100_000)
     refused = ballot.log.do(Accuse("release", ballot.id, lie))
     assert isinstance(refused, Refused) and refused.reason == "lie" and ballot.view.lies == ()
+
+
+# Work and room.
+
+CROWD = unkeyed(*(f"v{number}" for number in range(500)))
+
+
+def done(results: list[object], kind: type) -> int:
+    """How many were done of a batch whose rest was too much work."""
+    count = sum(isinstance(result, kind) for result in results)
+    assert {result.reason for result in results[count:]} <= {"batch"}
+    return count
+
+
+def test_votes_that_are_more_work_to_count_are_fewer_in_a_batch():
+    options = tuple(map(str, range(100)))
+    counts = []
+    for rule in (Rule(), Rule("plurality")):
+        ballot = asked(electorate=CROWD, kind="choice", options=options, rule=rule)
+        votes = [Cast("release", ballot.id, voter.name, "1") for voter in CROWD[:200]]
+        counts.append(done(ballot.log.batch(*votes), Counted))
+    assert counts[0] > 5 * counts[1] > 0
+
+
+def test_the_more_rounds_a_ballot_had_the_fewer_begin_in_a_batch():
+    ballot = asked(electorate=CROWD, participants=400, faults=400)
+    counts: list[int] = []
+    while sum(counts) < 99:
+        following = range(sum(counts), 99)
+        begun = [Adapt("release", ballot.id, number + 1, (CROWD[number].name,)) for number in following]
+        counts.append(done(ballot.log.batch(*begun, by="op"), Adapted))
+    assert len(counts) > 2 and counts[0] > counts[1]
+
+
+def test_many_rounds_that_are_over_at_once_go_on_at_several_entries_and_none_is_forgotten():
+    log = BallotLog()
+    ballots = [
+        log.open(
+            Terms(name=f"b{n}", question="?", electorate=CROWD, participants=250, faults=9, round_us=SECOND_US)
+        )
+        for n in range(250)
+    ]
+    log.wait(SECOND_US)
+    first = sum(len(ballot.view.rounds) == 2 for ballot in ballots)
+    log.wait(1)
+    assert 0 < first < 250 and all(len(ballot.view.rounds) == 2 for ballot in ballots)
+
+
+def test_what_was_forgotten_leaves_no_deadline_behind_for_long():
+    log = BallotLog()
+    for _ in range(STALE_MIN + 100):
+        opened = log.do(
+            OpenBallot(Terms(name="b", question="?", electorate=unkeyed("ann"), deadline_us=DURATION_US_MAX))
+        )
+        assert isinstance(opened, Opened)
+        log.batch(CloseBallot("b", ballot_id(opened.opening)), Forget("b"))
+    assert len(log.box._due) <= STALE_MIN + 2

@@ -119,14 +119,9 @@ class BallotCourse:
         if strange or not (command.evict or command.enlist):
             named = repr(strange[0][:60]) if strange else "nobody"
             return self._no("names", f"{named} is where it was to be brought. Evict participants, enlist standbys")
-        coming = list(command.enlist)
-        after: list[str] = []
-        for name in ballot.participants:
-            if name not in command.evict:
-                after.append(name)
-            elif coming:
-                after.append(coming.pop(0))
-        return self._begin_round([*after, *coming], ballot.silent)
+        coming, leaving = iter(command.enlist), set(command.evict)
+        after = [next(coming, None) if name in leaving else name for name in ballot.participants]
+        return self._begin_round([name for name in (*after, *coming) if name is not None], ballot.silent)
 
     def accuse(self, lie: Lie) -> Refused | None:
         """Put out who signed two votes; its vote does not count any more, whatever else can be done."""
@@ -190,7 +185,7 @@ class BallotCourse:
     def _settle(self) -> None:
         """End it where nothing that may come changes anything."""
         ballot = self._ballot
-        ballot.count()
+        ballot.changed()
         if ballot.head.phase == ENDED:
             return
         if ballot.head.phase == REVEALING:

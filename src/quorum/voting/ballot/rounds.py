@@ -43,13 +43,13 @@ def participants_problem(
 ) -> str | None:
     """Why `after` must not follow `before`: only `removable` participants may leave (they are silent, or proven to
     lie), those who are `gone` stay away, and those who remain suffice. None: it may."""
-    names = {voter.name for voter in terms.electorate}
-    if len(set(after)) < len(after) or not set(after) <= names:
+    names, coming, may_leave = {voter.name for voter in terms.electorate}, set(after), set(removable)
+    if len(coming) < len(after) or not coming <= names:
         return "a participant is named twice, or is not in the electorate"
-    stayed = [name for name in before if name not in set(after) and name not in removable]
+    stayed = [name for name in before if name not in coming and name not in may_leave]
     if stayed:
         return f"{stayed[0][:60]!r} has voted, and a vote is not taken away for an opinion"
-    back = sorted(set(after) & set(gone))
+    back = sorted(coming & set(gone))
     if back:
         return f"{back[0][:60]!r} was put out of this ballot before"
     if len(after) < terms.floor:

@@ -104,12 +104,12 @@ def possible_options(
     needed = needed_weight(electorate, terms.choices, terms.rule)
     assert needed is not None, "under plurality nothing is sure before the end"
     silent = sum(weight for name, weight in electorate.items() if name not in opinions)
-    found = []
-    for option in terms.choices:
-        own = sum(weight for name, weight in electorate.items() if opinions.get(name) == option)
-        if own + silent >= needed:
-            found.append(option)
-    return tuple(found)
+    own = dict.fromkeys(terms.choices, 0)
+    for name, weight in electorate.items():
+        said = opinions.get(name)
+        if isinstance(said, str) and said in own:
+            own[said] += weight
+    return tuple(option for option, weight in own.items() if weight + silent >= needed)
 
 
 def _of_numbers(
