@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from ballot_log import Asked, BallotLog, keyed, signed_vote, unkeyed
 from quorum.apps.ballot import Accuse, Adapt, Adapted, Cast, CloseBallot, Counted, Forget, OpenBallot, Opened
-from quorum.apps.ballot_box import STALE_MIN
+from quorum.apps.ballot_box import STALE_MIN, BallotBox
+from quorum.apps.ballot_rows import write_head, write_vote
 from quorum.apps.batch import Refused
-from quorum.certificate.ballot import CastVote, Lie, ballot_id
+from quorum.apps.log_clock import LogClock
+from quorum.certificate.ballot import CastVote, Lie, Round, ballot_id
 from quorum.certificate.ballot_audit import verify_ballot
 from quorum.voting.ballot.terms import DURATION_US_MAX, Terms
 from quorum.voting.tally import Rule
@@ -52,6 +55,35 @@ def test_votes_that_could_never_count_are_no_lie_and_fill_no_state():
     lie = lie_of(ballot, "ann", "a" * 100_000, "b" * 100_000)
     refused = ballot.log.do(Accuse("release", ballot.id, lie))
     assert isinstance(refused, Refused) and refused.reason == "lie" and ballot.view.lies == ()
+
+
+# States that a lying node could hand on.
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [Round((), 0), Round(("ann",), 0), Round(("ann", "ann", "bob", "cat"), 0), Round(FIVE[:4], 0, "nonsense")],
+)
+def test_a_round_that_could_not_be_is_refused_when_it_is_restored_and_not_when_it_is_counted(wrong):
+    ballot = asked(participants=4, faults=1)
+    state = ballot.log.box._ballots["release"]
+    restored = BallotBox(LogClock())
+    restored.restore(ballot.log.box.snapshot())
+    assert restored.digest() == ballot.log.box.digest()
+    state.take(replace(state.head, rounds=(wrong,)))
+    write_head(ballot.log.box._rows, state)
+    with pytest.raises(ValueError, match="round"):
+        restored.restore(ballot.log.box.snapshot())
+
+
+def test_a_vote_that_is_no_opinion_is_refused_when_it_is_restored():
+    ballot = asked(kind="vector", axes=2, faults=1)
+    ballot.vote("ann", (1.0, 2.0))
+    state = ballot.log.box._ballots["release"]
+    state.votes["ann"] = replace(state.votes["ann"], opinion=(1.0,))
+    write_vote(ballot.log.box._rows, state, "ann")
+    with pytest.raises(ValueError, match="opinion"):
+        BallotBox(LogClock()).restore(ballot.log.box.snapshot())
 
 
 # Work and room.
