@@ -62,10 +62,13 @@ async def _attend(
 ) -> None:
     try:
         view = await ballots.look(name)
-        ballot, number = ballot_id(view.opening), len(view.rounds)
-        if view.phase != VOTING or asked.get(ballot) == number:
-            return
-        opinion, problem = await _opinion(decide, view)
+    except ApplicationError:
+        return  # it was forgotten meanwhile
+    ballot, number = ballot_id(view.opening), len(view.rounds)
+    if view.phase != VOTING or asked.get(ballot) == number:
+        return
+    opinion, problem = await _opinion(decide, view)
+    try:
         if opinion is not None:
             await ballots.vote(name, opinion, voter)
     except (ApplicationError, LocalProtocolError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import msgspec
@@ -26,11 +27,17 @@ class Webhook:
         self._timeout_s = timeout
 
     async def ask(self, question: object) -> Any:
-        """What it answers; None for an empty answer. Raises QuorumError where it answers nothing of use."""
-        return await asyncio.to_thread(self._ask, msgspec.json.encode(question))
+        """What it answers; None for an empty answer. Raises QuorumError where it answers nothing of use, or not
+        all of it within the timeout."""
+        asking = asyncio.to_thread(self._ask, msgspec.json.encode(question))
+        try:
+            return await asyncio.wait_for(asking, self._timeout_s)
+        except TimeoutError:
+            raise self._useless(f"it took more than {self._timeout_s:g} s") from None
 
     def _ask(self, body: bytes) -> Any:
         from http.client import HTTPException
+        from urllib.error import HTTPError
         from urllib.request import Request, build_opener
 
         request = Request(self.url, body, {"Content-Type": "application/json", "Accept": "application/json"})
@@ -38,7 +45,15 @@ class Webhook:
             with build_opener(_no_redirect()).open(request, timeout=self._timeout_s) as response:
                 if response.status == NO_CONTENT:
                     return None
-                data = response.read(ANSWER_BYTES_MAX + 1)
+                data, until_s = b"", time.monotonic() + self._timeout_s
+                while len(data) <= ANSWER_BYTES_MAX and time.monotonic() < until_s:
+                    part = response.read1(ANSWER_BYTES_MAX + 1 - len(data))
+                    if not part:
+                        break
+                    data += part
+        except HTTPError as error:
+            error.close()
+            raise self._useless(str(error)) from None
         except (OSError, HTTPException, ValueError) as error:
             raise self._useless(str(error)) from None
         if len(data) > ANSWER_BYTES_MAX:
