@@ -10,7 +10,7 @@ from ballot_log import BallotLog, unkeyed
 from quorum.apps.ballot import BallotLine, LookBallot
 from quorum.errors import ApplicationError, ConfigurationError, QuorumError
 from quorum.runtime.ballot_client import _checked_opinion
-from quorum.runtime.ballot_voter import Voted, said_by, vote_always
+from quorum.runtime.ballot_voter import Voted, callable_named, said_by, vote_always
 from quorum.runtime.webhook import ANSWER_BYTES_MAX, Webhook
 from quorum.voting.ballot.terms import Terms
 
@@ -50,11 +50,32 @@ def test_a_ballot_that_is_forgotten_before_it_is_looked_at_ends_no_voter():
     assert ballots.looked == 2
 
 
-@pytest.mark.parametrize("said", [10**400, float("nan"), {"a": 1}, [[1]], True, ("x",), b"x"])
+@pytest.mark.parametrize(
+    "said", [10**400, float("nan"), {"a": 1}, [[1]], True, ("x",), b"x"], ids=lambda said: type(said).__name__
+)
 def test_what_is_no_opinion_is_told_and_ends_no_voter(said):
     told: list[Voted] = []
     asyncio.run(vote_always(OneBallot(), "ann", lambda view: said, told.append))
     assert [each.opinion for each in told] == [None] and "finite number" in told[0].problem
+
+
+@pytest.mark.parametrize("name", ["", ".:x", "nowhere:x", "os:", "os:sep", "badly_written:opinion", "\udce9:x"])
+def test_what_cannot_be_called_is_refused_with_what_to_do(name, tmp_path, monkeypatch):
+    (tmp_path / "badly_written.py").write_text("def (:")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"Write MODULE:FUNCTION|Name another"):
+        callable_named(name)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "file:///x", "http://", "http://[::1/x", "http://a b/", "http://\udce9/", "http://a/\n"]
+)
+def test_what_is_no_url_is_asked_nothing(url):
+    with pytest.raises(ConfigurationError, match="no URL"):
+        Webhook(url)
+    for seconds in (float("nan"), -1.0, 0.0, float("inf")):
+        with pytest.raises(ConfigurationError, match="no time"):
+            Webhook("http://127.0.0.1/", seconds)
 
 
 async def answered(parts: list[bytes], timeout: float = 5.0, pause: float = 0.0) -> object:

@@ -137,10 +137,10 @@ def callable_named(name: str) -> Decide:
     module, _, function = name.partition(":")
     try:
         found: Any = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever a module does that is imported
         raise ConfigurationError(
-            f"{name[:80]!r} was to be asked for opinions, but it cannot be imported: {error}. Write "
-            "MODULE:FUNCTION, of a module that Python finds."
+            f"{name[:80]!r} was to be asked for opinions, but it cannot be imported: {type(error).__name__}: "
+            f"{error}. Write MODULE:FUNCTION, of a module that Python finds."
         ) from None
     if not callable(found):
         raise ConfigurationError(
