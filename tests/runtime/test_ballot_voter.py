@@ -8,8 +8,8 @@ import pytest
 
 from ballot_log import BallotLog, unkeyed
 from quorum.apps.ballot import BallotLine, LookBallot
-from quorum.errors import ApplicationError, ConfigurationError, QuorumError
-from quorum.runtime.ballot_client import _checked_opinion
+from quorum.errors import ApplicationError, ConfigurationError, QuorumError, WrongType
+from quorum.runtime.ballot_client import BallotClient, _checked_opinion
 from quorum.runtime.ballot_voter import Voted, callable_named, said_by, vote_always
 from quorum.runtime.webhook import ANSWER_BYTES_MAX, Webhook
 from quorum.voting.ballot.terms import Terms
@@ -76,6 +76,16 @@ def test_what_is_no_url_is_asked_nothing(url):
     for seconds in (float("nan"), -1.0, 0.0, float("inf")):
         with pytest.raises(ConfigurationError, match="no time"):
             Webhook("http://127.0.0.1/", seconds)
+
+
+@pytest.mark.parametrize("name", [b"b", None, "\udce9"])
+def test_what_is_no_name_is_refused_before_anything_is_watched(name):
+    async def main() -> None:
+        async for _ in BallotClient(None).watch(name):
+            pass
+
+    with pytest.raises(WrongType, match="names are text"):
+        asyncio.run(main())
 
 
 async def answered(parts: list[bytes], timeout: float = 5.0, pause: float = 0.0) -> object:
