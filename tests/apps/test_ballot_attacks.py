@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from ballot_log import Asked, BallotLog, keyed, signed_vote, unkeyed
@@ -13,6 +15,7 @@ from quorum.apps.batch import Refused
 from quorum.apps.log_clock import LogClock
 from quorum.certificate.ballot import CastVote, Lie, Round, ballot_id
 from quorum.certificate.ballot_audit import verify_ballot
+from quorum.certificate.decision import Verdict
 from quorum.voting.ballot.terms import DURATION_US_MAX, Terms
 from quorum.voting.tally import Rule
 from timed_log import SECOND_US
@@ -55,6 +58,43 @@ def test_votes_that_could_never_count_are_no_lie_and_fill_no_state():
     lie = lie_of(ballot, "ann", "a" * 100_000, "b" * 100_000)
     refused = ballot.log.do(Accuse("release", ballot.id, lie))
     assert isinstance(refused, Refused) and refused.reason == "lie" and ballot.view.lies == ()
+
+
+STEPS = ("vote", "vote", "vote", "adapt", "accuse", "wait", "reveal", "close")
+
+
+@given(data=st.data())
+def test_whatever_happens_to_a_ballot_its_certificate_holds_and_every_replica_has_the_same(data):
+    is_secret = data.draw(st.booleans())
+    ballot = asked(
+        participants=data.draw(st.integers(3, 5)),
+        faults=2,
+        rule=data.draw(st.sampled_from([Rule(), Rule("share", 4, 5), Rule("plurality")])),
+        secret=is_secret,
+        reveal_us=SECOND_US * is_secret,
+        deadline_us=9 * SECOND_US,
+        round_us=data.draw(st.sampled_from([0, 2 * SECOND_US])),
+    )
+    voters, opinions = st.sampled_from(FIVE), st.sampled_from(("approve", "reject"))
+    for step in data.draw(st.lists(st.sampled_from(STEPS), max_size=20)):
+        voter, opinion = data.draw(voters), data.draw(opinions)
+        match step:
+            case "vote":
+                ballot.vote(voter, opinion)
+            case "adapt":
+                ballot.adapt(evict=[voter], enlist=data.draw(st.lists(voters, max_size=2)))
+            case "accuse":
+                ballot.log.do(Accuse("release", ballot.id, lie_of(ballot, voter, opinion, data.draw(opinions))))
+            case "wait":
+                ballot.log.wait(data.draw(st.sampled_from([SECOND_US, 3 * SECOND_US])))
+            case "reveal":
+                ballot.reveal(voter, opinion)
+            case "close":
+                ballot.close()
+    ballot.log.wait(20 * SECOND_US)
+    assert verify_ballot(ballot.certificate()) == Verdict(True, False, ())
+    for host in (ballot.log.replayed(), ballot.log.restored()):
+        assert host.digest() == ballot.log.host.digest()
 
 
 # States that a lying node could hand on.
