@@ -194,7 +194,7 @@ class BallotBox:
 
     def _open(self, header: Header, terms: Terms, caller: str) -> Opened | Refused:
         keys = [voter for voter in terms.electorate if voter.key]
-        refused = self._refusal_of_work(len(terms.electorate) + CHECK_WORK * len(keys))
+        refused = self._refusal_of_work(2 * len(terms.electorate) + CHECK_WORK * len(keys))
         if refused is not None:
             return refused
         known = self._ballots.get(terms.name)
