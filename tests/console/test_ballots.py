@@ -105,6 +105,16 @@ def test_a_secret_ballot_is_revealed_by_keys_alone(folder, run, run_json, at, vo
     assert (shown["phase"], shown["outcome"]["standing"]["opinion"]) == ("ended", "approve")
 
 
+def test_the_json_of_a_secret_vote_has_the_nonce_by_which_it_is_revealed(folder, run, run_json, at):
+    options = ("--voter", "client.admin", "--voter", "client.ann", "--secret", "--reveal-time", 60)
+    assert run("ballot", "open", "hidden", "--question", "?", *options, *at).exit_code == 0
+    code, receipt = run_json("ballot", "vote", "hidden", "approve", *at)
+    assert code == 0 and receipt["standing"]["state"] == "pending"
+    assert run("ballot", "close", "hidden", *at).exit_code == 0
+    code, counted = run_json("ballot", "reveal", "hidden", "approve", "--nonce", receipt["nonce"], *at)
+    assert code == 0 and counted["weights"] == {"approve": 1, "reject": 0}
+
+
 async def leader_now(cluster: Path) -> str:
     place = at_config(cluster)
     leader = leader_of(await ask_all(place), place)

@@ -28,7 +28,6 @@ BALLOTS_MAX: Final = 10_000
 """Ballots that are kept. One that has ended stays until it is forgotten."""
 ELECTORS_MAX: Final = 1_000_000
 """Voters of all of them together."""
-ROUNDS_MAX: Final = 100
 SIGNATURE_BYTES_MAX: Final = 64
 LIST_MAX: Final = 1_000
 """One `ListBallots` gives at most so many, then says `more`."""

@@ -49,13 +49,18 @@ from quorum.errors import ConfigurationError
 from quorum.header import Header
 from quorum.voting.ballot.terms import Terms, check_terms
 
-WORK_MAX = 200_000
-"""Voters looked at in one batch, about; a signature counts as CHECK_WORK of them. It bounds the time of a
-batch."""
+WORK_MAX = 100_000
+"""Voters looked at in one batch, about; a signature counts as CHECK_WORK of them. It bounds the time of a batch,
+and of what goes on by itself at one entry; the next entry goes on with the rest."""
 CHECK_WORK = 50
-EXPIRED_MAX = 100
-"""So many ballots go on by themselves at one entry at most; the next entry goes on with the rest."""
+ROUNDS_WORK = 8
+"""Who begins a round writes all rounds: so many participants of them count as one voter."""
+RIVALS_WORK = 10
+"""Under plurality each of the options is compared: so many count as looking at all voters again."""
 ITEM_BYTES = 200
+LOOK_BYTES = 20
+"""A ballot that a list passes over counts as so many bytes."""
+STALE_MIN = 1_000
 
 _COMMANDS: BatchDecoder[Command] = BatchDecoder(Command)
 _QUERIES: BatchDecoder[Query] = BatchDecoder(Query)
@@ -120,11 +125,13 @@ class BallotBox:
 
     def expire(self) -> Outputs:
         """Let ballots and rounds whose time is over go on."""
-        for _ in range(EXPIRED_MAX):
+        work_left = WORK_MAX
+        while work_left > 0:
             due_us = self.next_deadline_us
             if due_us is None or due_us > self._clock.now_us:
                 break
             ballot = self._ballots[heappop(self._due)[1]]
+            work_left -= _work_of_round(ballot)
             self._course(ballot).on_time(due_us)
             self._changed(ballot, is_news=True)
         return Outputs(b"", notices=self._taken_notices())
@@ -149,8 +156,7 @@ class BallotBox:
         self._rows, self._ballots = restored, ballots
         self._names = sorted(name.encode() for name in ballots)
         self._electors = sum(len(ballot.voters) for ballot in ballots.values())
-        self._due = [(due, name) for name, ballot in ballots.items() if (due := ballot.due_us) is not None]
-        heapify(self._due)
+        self._due = self._all_due()
 
     # Commands.
 
@@ -162,7 +168,8 @@ class BallotBox:
             return Forgotten(False) if ballot is None else self._forget(ballot, caller)
         if ballot is None or ballot.id != command.ballot:
             return _no_ballot(command.name)
-        refused = self._refusal_of_work(len(ballot.voters) + 2 * CHECK_WORK)
+        begins_round = isinstance(command, Adapt | Accuse)
+        refused = self._refusal_of_work(_work_of_round(ballot) if begins_round else _work_of_vote(ballot))
         if refused is not None:
             return refused
         phase, number = ballot.head.phase, len(ballot.head.rounds)
@@ -187,7 +194,7 @@ class BallotBox:
 
     def _open(self, header: Header, terms: Terms, caller: str) -> Opened | Refused:
         keys = [voter for voter in terms.electorate if voter.key]
-        refused = self._refusal_of_work(len(terms.electorate) + CHECK_WORK * len(keys))
+        refused = self._refusal_of_work(2 * len(terms.electorate) + CHECK_WORK * len(keys))
         if refused is not None:
             return refused
         known = self._ballots.get(terms.name)
@@ -240,6 +247,11 @@ class BallotBox:
         rows_of.delete_ballot(self._rows, name)
         return Forgotten(True)
 
+    def _all_due(self) -> list[tuple[int, str]]:
+        due = [(due, name) for name, ballot in self._ballots.items() if (due := ballot.due_us) is not None]
+        heapify(due)
+        return due
+
     def _course(self, ballot: BallotState) -> BallotCourse:
         return BallotCourse(ballot, self._rows, self._clock)
 
@@ -248,6 +260,8 @@ class BallotBox:
         name, due_us = ballot.opening.terms.name, ballot.due_us
         if is_news and due_us is not None:
             heappush(self._due, (due_us, name))
+            if len(self._due) > 2 * len(self._ballots) + STALE_MIN:
+                self._due = self._all_due()
         change = BallotChange(name, ballot.head.phase, len(ballot.head.rounds), ballot.sealed.state)
         body = encode_change(change)
         self._notices.append(Notice(name.encode(), body))
@@ -301,7 +315,8 @@ class BallotBox:
             if len(lines) >= limit or self._read_left <= 0:
                 return Ballots(lines, True)
             ballot = self._ballots[self._names[place].decode()]
-            if query.voter and (ballot.head.phase != VOTING or query.voter not in ballot.silent):
+            if query.voter and not ballot.asks(query.voter):
+                self._read_left -= LOOK_BYTES
                 continue
             terms, head = ballot.opening.terms, ballot.head
             self._read_left -= ITEM_BYTES + len(terms.question) + ITEM_BYTES * len(ballot.sealed.weights)
@@ -319,6 +334,17 @@ def _not_theirs(ballot: BallotState, caller: str) -> Refused | None:
         f"ballot {opening.terms.name[:80]!r} was to be led on by {who}, but {opening.owner[:80]!r} opened it. Ask "
         "its opener, or one of its operators.",
     )
+
+
+def _work_of_vote(ballot: BallotState) -> int:
+    terms = ballot.opening.terms
+    rivals = len(terms.choices) // RIVALS_WORK if terms.rule.kind == "plurality" else 0
+    return len(ballot.voters) * (1 + rivals) + CHECK_WORK
+
+
+def _work_of_round(ballot: BallotState) -> int:
+    written = sum(len(each.participants) for each in ballot.head.rounds)
+    return len(ballot.voters) + 2 * CHECK_WORK + written // ROUNDS_WORK
 
 
 def _no_ballot(name: str) -> Refused:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from quorum.apps import ballot_rows as rows_of
-from quorum.apps.ballot import ROUNDS_MAX, SIGNATURE_BYTES_MAX, Adapt, Cast, Reveal
+from quorum.apps.ballot import SIGNATURE_BYTES_MAX, Adapt, Cast, Reveal
 from quorum.apps.ballot_state import ENDED, REVEALING, VOTING, BallotState, Head
 from quorum.apps.batch import Refused
 from quorum.apps.leaves import Leaves
@@ -16,7 +16,7 @@ from quorum.certificate.ballot import CastVote, Lie, Outcome, Round, vote_statem
 from quorum.certificate.ballot_audit import flaw_of_lie, flaw_of_opinion
 from quorum.certificate.keys import is_signed
 from quorum.voting.ballot.rounds import next_lock, participants_problem, replaced
-from quorum.voting.refused import Refused as NoLock
+from quorum.voting.ballot.terms import ROUNDS_MAX
 
 replace = msgspec.structs.replace
 
@@ -119,14 +119,9 @@ class BallotCourse:
         if strange or not (command.evict or command.enlist):
             named = repr(strange[0][:60]) if strange else "nobody"
             return self._no("names", f"{named} is where it was to be brought. Evict participants, enlist standbys")
-        coming = list(command.enlist)
-        after: list[str] = []
-        for name in ballot.participants:
-            if name not in command.evict:
-                after.append(name)
-            elif coming:
-                after.append(coming.pop(0))
-        return self._begin_round([*after, *coming], ballot.silent)
+        coming, leaving = iter(command.enlist), set(command.evict)
+        after = [next(coming, None) if name in leaving else name for name in ballot.participants]
+        return self._begin_round([name for name in (*after, *coming) if name is not None], ballot.silent)
 
     def accuse(self, lie: Lie) -> Refused | None:
         """Put out who signed two votes; its vote does not count any more, whatever else can be done."""
@@ -141,9 +136,9 @@ class BallotCourse:
         flaw = flaw_of_lie(self._terms, ballot.id, lie)
         if flaw is not None:
             return self._no("lie", f"no lie was shown: {flaw}. Give two different votes that the voter signed")
-        ballot.votes.pop(liar, None)
+        shown = replace(lie, lost=ballot.votes.pop(liar, None), at=ballot.next_place())
         rows_of.write_vote(self._rows, ballot, liar)
-        self._take(replace(ballot.head, lies=(*ballot.head.lies, replace(lie, at=ballot.next_place()))))
+        self._take(replace(ballot.head, lies=(*ballot.head.lies, shown)))
         if ballot.head.phase == VOTING:
             self._begin_round(replaced(self._terms, ballot.participants, [liar], ballot.gone), [liar])
         self._settle()
@@ -159,8 +154,6 @@ class BallotCourse:
         if problem is not None:
             return self._no("participants", f"{problem}. Choose others")
         locked = next_lock(self._terms, ballot.participants, ballot.opinions, head.rounds[-1].locked)
-        if isinstance(locked, NoLock):
-            return self._no("ambiguous", locked.reason)
         began = Round(tuple(after), ballot.next_place(), locked)
         due_us = self._clock.now_us + self._terms.round_us if self._terms.round_us else None
         self._take(replace(head, rounds=(*head.rounds, began), round_due_us=due_us))
@@ -192,7 +185,7 @@ class BallotCourse:
     def _settle(self) -> None:
         """End it where nothing that may come changes anything."""
         ballot = self._ballot
-        ballot.count()
+        ballot.changed()
         if ballot.head.phase == ENDED:
             return
         if ballot.head.phase == REVEALING:

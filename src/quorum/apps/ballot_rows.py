@@ -11,6 +11,7 @@ from quorum.apps.ballot_state import ENDED, REVEALING, VOTING, BallotState, Head
 from quorum.apps.leaves import Leaves
 from quorum.certificate.ballot import CastVote, Opening
 from quorum.errors import ConfigurationError
+from quorum.voting.ballot.standing import opinion_problem
 from quorum.voting.ballot.terms import check_terms
 
 _OPENING, _HEAD, _VOTE = b"\0a", b"\0h", b"\0v"
@@ -94,4 +95,12 @@ def _joined(opening: Opening, head: Head | None, votes: dict[str, CastVote]) -> 
         not set(each.participants) <= names for each in head.rounds
     ):
         raise damaged("somebody votes who cannot")
+    for each in head.rounds:
+        if len(set(each.participants)) < len(each.participants) or not opening.terms.suffices(each.participants):
+            raise damaged("a round has too few participants, or one twice")
+        if each.locked is not None and each.locked not in opening.terms.choices:
+            raise damaged("a round carries on what is no option")
+    for vote in votes.values():
+        if vote.opinion is not None and opinion_problem(opening.terms, vote.opinion) is not None:
+            raise damaged("a vote is no opinion")
     return BallotState(opening, head, votes)

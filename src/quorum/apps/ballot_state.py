@@ -30,7 +30,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 class BallotState:
     """A ballot. I1  what happened to it is numbered by `changes`, so that no two places are equal."""
 
-    __slots__ = ("changes", "gone", "head", "id", "opening", "present", "sealed", "voters", "votes")
+    __slots__ = ("_present", "changes", "gone", "head", "id", "opening", "voters", "votes")
 
     def __init__(self, opening: Opening, head: Head, votes: dict[str, CastVote]) -> None:
         self.opening = opening
@@ -40,23 +40,43 @@ class BallotState:
         places = [vote.at for vote in votes.values()]
         places += [each.at for each in head.rounds] + [lie.at for lie in head.lies]
         self.changes = max(places, default=0)
-        self.take(head)
-
-    def take(self, head: Head) -> None:
-        """Go on from here; the votes are as they should be."""
         self.head = head
         before = {name for each in head.rounds[:-1] for name in each.participants}
         self.gone = (before - set(self.participants)) | {lie.voter for lie in head.lies}
-        self.count()
+        self._present: Standing | None = None
 
-    def count(self) -> None:
-        """Look how it stands by the present votes."""
-        outcome = self.head.outcome
-        self.present = self.standing() if outcome is None else outcome.standing
-        self.sealed = self.present
-        if self.opening.terms.secret and self.head.phase == VOTING:
-            cast = sum(self.voters[name].weight for name in self.participants if name in self.votes)
-            self.sealed = Standing("pending", None, {}, cast, self.present.total, self.present.needed, 0)
+    def take(self, head: Head) -> None:
+        """Go on from here; the votes are as they should be."""
+        if head.rounds[-1] is not self.head.rounds[-1]:
+            self.gone |= set(self.participants) - set(head.rounds[-1].participants)
+        self.gone |= {lie.voter for lie in head.lies[len(self.head.lies) :]}
+        self.head = head
+        self.changed()
+
+    def changed(self) -> None:
+        """The votes are others, so that it has to be counted again."""
+        self._present = None
+
+    @property
+    def present(self) -> Standing:
+        """How it stands by the present votes; counted when somebody asks, since that takes time."""
+        if self._present is None:
+            outcome = self.head.outcome
+            self._present = self.standing() if outcome is None else outcome.standing
+        return self._present
+
+    @property
+    def sealed(self) -> Standing:
+        """The same as far as it is shown now."""
+        if not (self.opening.terms.secret and self.head.phase == VOTING):
+            return self.present
+        cast = sum(self.voters[name].weight for name in self.participants if name in self.votes)
+        return Standing("pending", None, {}, cast, self.present.total, self.present.needed, 0)
+
+    def asks(self, name: str) -> bool:
+        """Whether this voter can vote now and has not."""
+        is_open = self.head.phase == VOTING and name in self.voters and name not in self.votes
+        return is_open and name not in self.gone and name in self.participants
 
     @property
     def participants(self) -> tuple[str, ...]:

@@ -3,10 +3,10 @@
 Everybody who has a key signs the own vote, over an id that fixes the terms and where in the log the ballot was
 opened. A certificate shows the rounds and all votes that count, so that whoever reads it can count again.
 
-Where the terms say `transferable`, the signatures alone prove a decision, also to those who trust no node: rounds
-can only follow each other where at most one option can have won, and that one is locked (voting.ballot.rounds).
-Elsewhere nodes may have left out votes, and the certificate convinces whoever trusts the node that gave it, or as
-many nodes as cannot all lie."""
+Where the terms say `transferable`, the signatures alone prove a decision, also to those who trust no node:
+whatever the rounds were, two certificates of one ballot that say different things show more than T voters who
+signed two votes (voting.ballot.terms, `proof_weight`). Elsewhere nodes may have left out votes, and the
+certificate convinces whoever trusts the node that gave it, or as many nodes as cannot all lie."""
 
 from __future__ import annotations
 
@@ -67,11 +67,12 @@ class CastVote(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 class Lie(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Two different votes of one voter and turn, both signed: it has no vote in this ballot any more from `at` on,
-    0 until that is in the log."""
+    0 until that is in the log. `lost`: its vote that counted until then, in the rounds that had begun before."""
 
     first: CastVote
     second: CastVote
     at: int = 0
+    lost: CastVote | None = None
 
     @property
     def voter(self) -> str:

@@ -21,8 +21,7 @@ from quorum.certificate.keys import is_signed
 from quorum.errors import ConfigurationError
 from quorum.voting.ballot.rounds import next_lock, participants_problem
 from quorum.voting.ballot.standing import Opinion, canonical, opinion_problem, standing
-from quorum.voting.ballot.terms import Terms, check_terms
-from quorum.voting.refused import Refused
+from quorum.voting.ballot.terms import ROUNDS_MAX, Terms, check_terms
 
 CheckSignature = Callable[[bytes, bytes, bytes], bool]
 """(public key, statement, signature) -> whether the holder of the key made it."""
@@ -40,12 +39,25 @@ def verify_ballot(certificate: BallotCertificate, check_signature: CheckSignatur
         check_terms(terms)
     except ConfigurationError as error:
         return Verdict(False, False, (str(error),))
-    reasons = [*_flaws_of_rounds(certificate), *_flaws_of_votes(certificate, check_signature)]
-    reasons += _flaws_of_lies(certificate, check_signature)
-    if not reasons:
-        reasons += _flaws_of_outcome(certificate)
-    is_won = certificate.outcome.standing.state == "won"
-    return Verdict(not reasons, not reasons and terms.transferable and is_won, tuple(reasons))
+    for flaws in (
+        _flaws_of_size(certificate),
+        _flaws_of_rounds(certificate),
+        _flaws_of_lies(certificate, check_signature),
+        _flaws_of_votes(certificate, check_signature),
+        _flaws_of_outcome(certificate),
+    ):  # each looks at what those before it found in order
+        reasons = tuple(flaws)
+        if reasons:
+            return Verdict(False, False, reasons)
+    return Verdict(True, terms.transferable and certificate.outcome.standing.state == "won", ())
+
+
+def _flaws_of_size(certificate: BallotCertificate) -> Iterator[str]:
+    voters = len(certificate.opening.terms.electorate)
+    if len(certificate.rounds) > ROUNDS_MAX:
+        yield f"it has {len(certificate.rounds)} rounds, more than {ROUNDS_MAX}."
+    if max(len(certificate.votes), len(certificate.lies)) > voters:
+        yield "more have voted or lied than there are voters."
 
 
 def _flaws_of_rounds(certificate: BallotCertificate) -> Iterator[str]:
@@ -56,6 +68,9 @@ def _flaws_of_rounds(certificate: BallotCertificate) -> Iterator[str]:
     gone: set[str] = set()
     for before, after in pairwise(rounds):
         voted = {vote.voter: vote for vote in certificate.votes if vote.at < after.at}
+        for lie in certificate.lies:
+            if lie.lost is not None and lie.lost.at < after.at < lie.at:
+                voted[lie.voter] = lie.lost
         liars = {lie.voter for lie in certificate.lies if lie.at <= after.at}
         gone |= liars
         removable = liars | {name for name in before.participants if name not in voted}
@@ -65,30 +80,26 @@ def _flaws_of_rounds(certificate: BallotCertificate) -> Iterator[str]:
             return
         opinions = {name: vote.opinion for name, vote in voted.items() if vote.opinion is not None}
         locked = next_lock(terms, before.participants, opinions, before.locked)
-        if isinstance(locked, Refused) or locked != after.locked:
+        if locked != after.locked:
             yield "a round follows another without the option that it had to carry on."
             return
         gone |= set(before.participants) - set(after.participants)
 
 
 def _flaws_of_votes(certificate: BallotCertificate, check_signature: CheckSignature) -> Iterator[str]:
-    opening, last = certificate.opening, certificate.rounds[-1:]
     names = [vote.voter for vote in certificate.votes]
     if names != sorted(set(names)):
         yield "a voter is named twice, or the votes are not in order."
-    participants = set(last[0].participants) if last else set()
-    keys = {voter.name: voter.key for voter in opening.terms.electorate}
-    ballot = ballot_id(opening)
-    for vote in certificate.votes:
-        flaw = None
-        if vote.voter not in participants:
-            flaw = "did not vote in the last round"
-        elif not _is_theirs(certificate, vote):
-            flaw = "voted when it could not"
-        elif vote.turn < 1 or (vote.turn > 1 and not opening.terms.changeable):
-            flaw = "voted more than once"
-        else:
-            flaw = flaw_of_opinion(opening.terms, ballot, vote)
+    participants = set(certificate.rounds[-1].participants)
+    for name in names:
+        if name not in participants:
+            yield f"{name[:60]!r} did not vote in the last round."
+            return
+    ballot = ballot_id(certificate.opening)
+    keys = {voter.name: voter.key for voter in certificate.opening.terms.electorate}
+    lost = (lie.lost for lie in certificate.lies if lie.lost is not None)
+    for vote in (*certificate.votes, *lost):
+        flaw = _flaw_of_vote(certificate, ballot, vote)
         said = vote.said
         if flaw is None and keys[vote.voter] and said is not None:
             statement = vote_statement(ballot, vote.voter, vote.turn, said)
@@ -96,6 +107,15 @@ def _flaws_of_votes(certificate: BallotCertificate, check_signature: CheckSignat
                 flaw = "did not sign this vote"
         if flaw is not None:
             yield f"{vote.voter[:60]!r} {flaw}."
+
+
+def _flaw_of_vote(certificate: BallotCertificate, ballot: bytes, vote: CastVote) -> str | None:
+    terms = certificate.opening.terms
+    if not _is_theirs(certificate, vote):
+        return "voted when it could not"
+    if vote.turn < 1 or (vote.turn > 1 and not terms.changeable):
+        return "voted more than once"
+    return flaw_of_opinion(terms, ballot, vote)
 
 
 def flaw_of_opinion(terms: Terms, ballot: bytes, vote: CastVote) -> str | None:
@@ -123,7 +143,7 @@ def _is_theirs(certificate: BallotCertificate, vote: CastVote) -> bool:
 
 
 def flaw_of_lie(terms: Terms, ballot: bytes, lie: Lie, check_signature: CheckSignature = is_signed) -> str | None:
-    """Why these are not two different votes that the voter signed; None if they are."""
+    """Why these are not two different votes that could count and that the voter signed; None if they are."""
     name, turn = lie.first.voter, lie.first.turn
     key = {voter.name: voter.key for voter in terms.electorate}.get(name, b"")
     if not key:
@@ -133,6 +153,9 @@ def flaw_of_lie(terms: Terms, ballot: bytes, lie: Lie, check_signature: CheckSig
     if repr(lie.first.said) == repr(lie.second.said):
         return "both votes are the same"
     for vote in (lie.first, lie.second):
+        flaw = flaw_of_opinion(terms, ballot, vote)
+        if flaw is not None:
+            return f"{name[:60]!r} {flaw}"
         said = vote.said
         if said is None or not check_signature(key, vote_statement(ballot, name, turn, said), vote.signature):
             return f"{name[:60]!r} did not sign both votes"
@@ -146,6 +169,8 @@ def _flaws_of_lies(certificate: BallotCertificate, check_signature: CheckSignatu
         yield "a liar is shown twice."
     for lie in certificate.lies:
         flaw = flaw_of_lie(certificate.opening.terms, ballot, lie, check_signature)
+        if flaw is None and lie.lost is not None and not (lie.lost.voter == lie.voter and lie.lost.at < lie.at):
+            flaw = "what the liar had voted is of another voter, or came later"
         if flaw is not None:
             yield f"a lie is no lie: {flaw}."
 

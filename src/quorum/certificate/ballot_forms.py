@@ -3,6 +3,7 @@ hexadecimal."""
 
 from __future__ import annotations
 
+from functools import cache
 from types import NoneType
 from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
@@ -38,8 +39,10 @@ def decode_ballot(text: Buffer | str) -> BallotCertificate:
         document = read_once(_DECODE, text)
         if document.pop("format", None) != BALLOT_FORMAT:
             raise ValueError(f"its format is not {BALLOT_FORMAT!r}")
-        return read_ballot(document, BallotCertificate)
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        certificate = read_ballot(document, BallotCertificate)
+        msgspec.msgpack.encode(certificate)  # as its voters did: no number has more than 64 bits
+        return certificate
+    except (msgspec.DecodeError, ValueError, OverflowError, RecursionError) as error:
         raise ConfigurationError(
             f"a ballot's certificate was to be read, but this is none: {str(error)[:200]}. Give the file that "
             "`quorum ballot certificate` wrote."
@@ -64,6 +67,11 @@ def _shown(value: object) -> Any:
     return value
 
 
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
 def _placed(value: Any, kind: Any) -> Any:
     """The same with the fields of structs in their order and bytes as bytes, for msgspec to check."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -75,7 +83,7 @@ def _placed(value: Any, kind: Any) -> Any:
             raise ValueError(
                 f"a {kind.__name__} has no {strange[0][:40]!r}" if strange else f"{missing[0]} is missing"
             )
-        hints = get_type_hints(kind)
+        hints = _hints(kind)
         fields = {name: _placed(value[name], hints[name]) for name in kind.__struct_fields__}
         return list(fields.values()) if kind.__struct_config__.array_like else fields
     if kind is bytes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from quorum.certificate.ballot_forms import shown_ballot
 from quorum.console.ballot_read import electorate_in, opinion_of, voter_of
 from quorum.console.ballot_shown import line_text, standing_text, view_fields, view_lines
 from quorum.console.command import AnswerNo, Group, command, print_json, with_cluster
@@ -128,7 +129,7 @@ def vote(name: str, opinion: str, voter: str | None, config: Path | None, timeou
 
     receipt: Receipt = run_client(config, timeout, act)
     if as_json:
-        print_json(receipt)
+        print_json(shown_ballot(receipt))
         return
     click.echo(f"{receipt.voter} voted; {standing_text(receipt.standing)}")
     if receipt.nonce:
@@ -165,7 +166,7 @@ def reveal(
 
     standing: Standing = run_client(config, timeout, act)
     if as_json:
-        print_json(standing)
+        print_json(shown_ballot(standing))
     else:
         click.echo(standing_text(standing))
 
@@ -192,8 +193,6 @@ def list_(voter: str, config: Path | None, timeout: float, as_json: bool) -> Non
 
     lines: list[BallotLine] = run_client(config, timeout, act)
     if as_json:
-        from quorum.certificate.ballot_forms import shown_ballot
-
         print_json({"ballots": [shown_ballot(line) for line in lines]})
         return
     for line in lines:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from quorum.certificate.ballot_audit import verify_ballot
-from quorum.certificate.ballot_forms import encode_ballot
+from quorum.certificate.ballot_forms import encode_ballot, shown_ballot
 from quorum.console.ballot_shown import (
     certificate_line,
     opinion_text,
@@ -49,7 +49,7 @@ def adapt(
     else can win any more."""
     adapted: Adapted = run_client(config, timeout, lambda client: client.ballot.adapt(name, evict, enlist))
     if as_json:
-        print_json(adapted)
+        print_json(shown_ballot(adapted))
         return
     click.echo(f"round {adapted.number}: {', '.join(map(plain, adapted.round.participants))}")
     if adapted.round.locked is not None:

@@ -434,6 +434,6 @@ def _us(seconds: object) -> int:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str) and value.encode(errors="ignore").decode() == value:
         return value
-    raise WrongType(f"{value!r:.60} was given, but names are text. Give it as str.")
+    raise WrongType(f"{value!r:.60} was given, but names are text of Unicode. Give it as str.")

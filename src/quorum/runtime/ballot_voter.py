@@ -62,10 +62,13 @@ async def _attend(
 ) -> None:
     try:
         view = await ballots.look(name)
-        ballot, number = ballot_id(view.opening), len(view.rounds)
-        if view.phase != VOTING or asked.get(ballot) == number:
-            return
-        opinion, problem = await _opinion(decide, view)
+    except ApplicationError:
+        return  # it was forgotten meanwhile
+    ballot, number = ballot_id(view.opening), len(view.rounds)
+    if view.phase != VOTING or asked.get(ballot) == number:
+        return
+    opinion, problem = await _opinion(decide, view)
+    try:
         if opinion is not None:
             await ballots.vote(name, opinion, voter)
     except (ApplicationError, LocalProtocolError) as error:
@@ -134,10 +137,10 @@ def callable_named(name: str) -> Decide:
     module, _, function = name.partition(":")
     try:
         found: Any = getattr(import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # whatever a module does that is imported
         raise ConfigurationError(
-            f"{name[:80]!r} was to be asked for opinions, but it cannot be imported: {error}. Write "
-            "MODULE:FUNCTION, of a module that Python finds."
+            f"{name[:80]!r} was to be asked for opinions, but it cannot be imported: {type(error).__name__}: "
+            f"{error}. Write MODULE:FUNCTION, of a module that Python finds."
         ) from None
     if not callable(found):
         raise ConfigurationError(

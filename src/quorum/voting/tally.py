@@ -9,7 +9,8 @@ Malkhi and Reiter, "Byzantine Quorum Systems" (1998), section 5, for the quorum 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -64,16 +65,20 @@ def tally(
     options: Sequence[str],
     rule: Rule,
     closed: bool = False,
+    needed_at_least: int = 0,
 ) -> Tally:
     """Tally `votes` for `options` of voters who are in `electorate`, with their weights (1 or more). Votes of
-    others, or for something else, do not count. `closed`: no more votes come.
+    others, or for something else, do not count. `closed`: no more votes come. `needed_at_least`: less weight does
+    not win, whatever the rule says (of plurality `least` does).
 
     T bound: an option that honest voters of more than `needed` weight in all reject never wins, if the liars have
     less than `needed`. Raises ConfigurationError for electorates, options or rules by which nobody could decide.
     """
     needed = needed_weight(electorate, options, rule)
-    counted = {voter: votes[voter] for voter in sorted(electorate) if votes.get(voter) in set(options)}
+    if needed is not None:
+        needed = max(needed, needed_at_least)
     weights = dict.fromkeys(options, 0)
+    counted = {voter: votes[voter] for voter in sorted(electorate) if votes.get(voter) in weights}
     for voter, option in counted.items():
         weights[option] += electorate[voter]
     total, cast = sum(electorate.values()), sum(weights.values())
@@ -147,24 +152,25 @@ def _withstands(
     """How many voters may have said anything else. The worst of them are those that take most away."""
     floor = least if needed is None else needed
     away = [electorate[voter] for voter, option in counted.items() if option == winner]
-    withstood = _spent(away, weights[winner] - floor)
+    withstood = _spent(sorted(away, reverse=True), weights[winner] - floor)
     if needed is not None:
         return withstood
-    for other in weights:
-        if other != winner:
-            change = [
-                (2 if option == winner else 1) * electorate[voter]
-                for voter, option in ((voter, counted.get(voter)) for voter in electorate)
-                if option != other
-            ]
-            withstood = min(withstood, _spent(change, weights[winner] - weights[other] - 1))
+    change = [
+        ((2 if option == winner else 1) * electorate[voter], option)
+        for voter, option in ((voter, counted.get(voter)) for voter in electorate)
+    ]
+    change.sort(key=lambda each: -each[0])
+    for other in sorted(weights, key=lambda option: -weights[option]):
+        if other != winner:  # no option takes more than `withstood` voters that are not its own
+            amounts = (amount for amount, option in change if option != other)
+            withstood = min(withstood, _spent(islice(amounts, withstood), weights[winner] - weights[other] - 1))
     return withstood
 
 
-def _spent(amounts: Sequence[int], budget: int) -> int:
-    """How many of the greatest amounts fit into the budget, one after the other."""
+def _spent(amounts: Iterable[int], budget: int) -> int:
+    """How many of the amounts, the greatest first, fit into the budget, one after the other."""
     count = 0
-    for amount in sorted(amounts, reverse=True):
+    for amount in amounts:
         budget -= amount
         if budget < 0:
             return count

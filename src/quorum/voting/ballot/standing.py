@@ -74,15 +74,15 @@ def standing(
 ) -> Standing:
     """How it stands: opinions of others than `participants` do not count, and with `closed` no more come.
 
-    While an option is `locked` from an earlier round it alone can win. T bound, of options: see voting.tally. Of
-    numbers: at least n-T of n participants were heard, n >= 3T+1, so that with T liars among them the decision
-    lies between numbers that honest participants gave (on each axis)."""
+    While an option is `locked` from an earlier round it alone can win. T bound, of options: see voting.tally, and
+    `Terms.proof_weight`. Of numbers: at least n-T of n participants were heard, n >= 3T+1, so that with T liars
+    among them the decision lies between numbers that honest participants gave (on each axis)."""
     if terms.kind in MEASURED:
         return _of_numbers(terms, participants, opinions, closed)
     weights = {voter.name: voter.weight for voter in terms.electorate}
     electorate = {name: weights[name] for name in participants}
     votes = {name: opinion for name, opinion in opinions.items() if isinstance(opinion, str)}
-    found = tally(votes, electorate, terms.choices, terms.rule, closed)
+    found = tally(votes, electorate, terms.choices, terms.rule, closed, terms.proof_weight)
     state, option = found.state, found.option
     if locked is not None and found.needed is not None and state != "lost":
         left = 0 if closed else found.total - found.cast
@@ -98,23 +98,18 @@ def possible_options(
     terms: Terms, participants: Sequence[str], opinions: Mapping[str, Opinion]
 ) -> tuple[str, ...]:
     """The options that may have won this round, as far as these votes tell: those who are silent may have voted
-    for any of them where nobody of us saw it. Where the proof is signatures alone, `faults` of those who voted may
-    have signed something else, too."""
+    for any of them where nobody of us saw it."""
     weights = {voter.name: voter.weight for voter in terms.electorate}
     electorate = {name: weights[name] for name in participants}
     needed = needed_weight(electorate, terms.choices, terms.rule)
     assert needed is not None, "under plurality nothing is sure before the end"
     silent = sum(weight for name, weight in electorate.items() if name not in opinions)
-    found = []
-    for option in terms.choices:
-        own = sum(weight for name, weight in electorate.items() if opinions.get(name) == option)
-        others = sorted(
-            (weight for name, weight in electorate.items() if opinions.get(name, option) != option), reverse=True
-        )
-        lied = sum(others[: terms.faults]) if terms.transferable else 0
-        if own + silent + lied >= needed:
-            found.append(option)
-    return tuple(found)
+    own = dict.fromkeys(terms.choices, 0)
+    for name, weight in electorate.items():
+        said = opinions.get(name)
+        if isinstance(said, str) and said in own:
+            own[said] += weight
+    return tuple(option for option, weight in own.items() if weight + silent >= needed)
 
 
 def _of_numbers(
@@ -146,4 +141,7 @@ def _median(numbers: Sequence[float]) -> float:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False

@@ -13,6 +13,7 @@ vector     numbers, as many as `axes`; the decision is the median of each axis
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Final, Literal, TypeAlias
 
 import msgspec
@@ -30,6 +31,7 @@ VOTERS_MAX: Final = 1_000
 OPTIONS_MAX: Final = 100
 AXES_MAX: Final = 64
 OPERATORS_MAX: Final = 100
+ROUNDS_MAX: Final = 100
 KEY_BYTES: Final = 32
 DURATION_US_MIN: Final = 10_000
 DURATION_US_MAX: Final = 366 * 24 * 3600 * 1_000_000
@@ -89,6 +91,23 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_u
         the rule needs."""
         smallest = min(len(self.first_participants), len(self.electorate) - self.faults)
         return max(1, smallest, self._bound)
+
+    @property
+    def proof_weight(self) -> int:
+        """Where the signatures alone prove the decision, no option wins by less, whoever votes in its round; 0
+        elsewhere. It is more than half of what the electorate and its T heaviest weigh together. So two options
+        that each have it have voters in common who weigh more than any T: more than T signed two votes (Malkhi
+        and Reiter, "Byzantine Quorum Systems", 1998, section 5)."""
+        if not self.transferable:
+            return 0
+        weights = sorted((voter.weight for voter in self.electorate), reverse=True)
+        return (sum(weights) + sum(weights[: self.faults])) // 2 + 1
+
+    def suffices(self, participants: Collection[str]) -> bool:
+        """Whether a round of these can decide anything: `floor` of them, who weigh `proof_weight`."""
+        present = set(participants)
+        weight = sum(voter.weight for voter in self.electorate if voter.name in present)
+        return len(present) >= self.floor and weight >= self.proof_weight
 
     @property
     def _bound(self) -> int:
@@ -192,4 +211,9 @@ def _wrong_proof(terms: Terms) -> Problem:
         )
     if not all(voter.key for voter in terms.electorate):
         return "its proof was to be the signatures, but a voter has no key", "Give every voter a key"
+    if not terms.suffices(terms.first_participants):
+        return (
+            f"its participants weigh less than the {terms.proof_weight} of the whole electorate by which T="
+            f"{terms.faults} voters who sign two votes prove nothing"
+        ), "Let more participate, or lower T"
     return None
