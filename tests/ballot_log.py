@@ -106,7 +106,7 @@ class Asked:
     def certificate(self) -> BallotCertificate:
         view = self.view
         assert view.outcome is not None
-        return BallotCertificate("c", view.opening, view.rounds, view.votes, view.lies, view.outcome)
+        return BallotCertificate("", view.opening, view.rounds, view.votes, view.lies, view.outcome)
 
 
 class BallotLog(TimedLog):

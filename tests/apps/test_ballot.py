@@ -121,7 +121,7 @@ def test_where_votes_may_change_the_newest_counts_until_the_end():
     for name in FIVE:
         ballot.vote(name, "approve")
     assert outcome(ballot) == ("pending", None)
-    assert reason(ballot.vote("ann", "reject", turn=3)) == "turn"
+    assert reason(ballot.vote("ann", "reject", turn=0)) == "turn"
     for name in FIVE[:3]:
         ballot.vote(name, "reject", turn=2)
     ballot.close()

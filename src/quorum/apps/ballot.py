@@ -42,16 +42,18 @@ class _Command(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_un
 
 
 class OpenBallot(_Command, frozen=True, gc=False, array_like=True, tag=1, forbid_unknown_fields=True):
-    """Open a ballot. The same again by the same client changes nothing. Result: Opened."""
+    """Open a ballot of `cluster`, whose id voters sign with it. The same again by the same client changes nothing.
+    Result: Opened."""
 
     terms: Terms
+    cluster: str = ""
 
 
 class Cast(_Command, frozen=True, gc=False, array_like=True, tag=2, forbid_unknown_fields=True):
     """Vote as `voter` in the ballot of this id, by an opinion, or in a secret ballot by the `commitment` to one.
-    `turn`: 1, and where votes may be changed one more than the last. `signature`: over
-    `certificate.ballot.vote_statement`, where the voter has a key. The same again changes nothing. Result:
-    Counted."""
+    `turn`: 1, and where votes may be changed more than the last, and another for each vote that was signed.
+    `signature`: over `certificate.ballot.vote_statement`, where the voter has a key. The same again changes
+    nothing. Result: Counted."""
 
     name: str
     ballot: bytes

@@ -47,7 +47,7 @@ from quorum.certificate.keys import check_public_key
 from quorum.entry import Buffer
 from quorum.errors import ConfigurationError
 from quorum.header import Header
-from quorum.voting.ballot.terms import Terms, check_terms
+from quorum.voting.ballot.terms import check_terms
 
 WORK_MAX = 100_000
 """Voters looked at in one batch, about; a signature counts as CHECK_WORK of them. It bounds the time of a batch,
@@ -162,7 +162,7 @@ class BallotBox:
 
     def _execute(self, header: Header, command: Command, caller: str) -> Result:
         if isinstance(command, OpenBallot):
-            return self._open(header, command.terms, caller)
+            return self._open(header, command, caller)
         ballot = self._ballots.get(command.name)
         if isinstance(command, Forget):
             return Forgotten(False) if ballot is None else self._forget(ballot, caller)
@@ -192,14 +192,16 @@ class BallotBox:
             return Adapted(len(ballot.head.rounds), ballot.head.rounds[-1], ballot.sealed)
         return Counted(ballot.head.phase, ballot.sealed)
 
-    def _open(self, header: Header, terms: Terms, caller: str) -> Opened | Refused:
+    def _open(self, header: Header, command: OpenBallot, caller: str) -> Opened | Refused:
+        terms = command.terms
         keys = [voter for voter in terms.electorate if voter.key]
         refused = self._refusal_of_work(2 * len(terms.electorate) + CHECK_WORK * len(keys))
         if refused is not None:
             return refused
         known = self._ballots.get(terms.name)
         if known is not None:
-            if known.opening.terms == terms and known.opening.owner == caller:
+            asked = (terms, command.cluster, caller)
+            if (known.opening.terms, known.opening.cluster, known.opening.owner) == asked:
                 return Opened(known.opening)
             return Refused(
                 "exists", f"ballot {terms.name[:80]!r} is there already, with other terms. Choose another name."
@@ -216,7 +218,7 @@ class BallotBox:
                 f"{len(self._ballots)} ballots with {self._electors} voters are kept, and no more fit. Forget "
                 "some that have ended.",
             )
-        opening = Opening(terms, caller, header.index, header.time_us, header.entropy)
+        opening = Opening(terms, command.cluster, caller, header.index, header.time_us, header.entropy)
         now_us = self._clock.now_us
         head = Head(
             VOTING,

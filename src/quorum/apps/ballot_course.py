@@ -12,7 +12,7 @@ from quorum.apps.ballot_state import ENDED, REVEALING, VOTING, BallotState, Head
 from quorum.apps.batch import Refused
 from quorum.apps.leaves import Leaves
 from quorum.apps.log_clock import LogClock
-from quorum.certificate.ballot import CastVote, Lie, Outcome, Round, vote_statement
+from quorum.certificate.ballot import TURN_MAX, CastVote, Lie, Outcome, Round, vote_statement
 from quorum.certificate.ballot_audit import flaw_of_lie, flaw_of_opinion
 from quorum.certificate.keys import is_signed
 from quorum.voting.ballot.rounds import next_lock, participants_problem, replaced
@@ -46,9 +46,10 @@ class BallotCourse:
             return self._no("ended", "no more votes count. Look at its outcome")
         if known is not None and not self._terms.changeable:
             return self._no("voted", f"{command.voter[:60]!r} has voted, once and for all. Look at its vote")
-        turn = 1 if known is None else known.turn + 1
-        if command.turn != turn:
-            return self._no("turn", f"the next vote of {command.voter[:60]!r} is its {turn}th. Send that one")
+        before = 0 if known is None else known.turn
+        if not before < command.turn <= (TURN_MAX if self._terms.changeable else 1):
+            why = f"the turn of a vote of {command.voter[:60]!r} is {command.turn}, and the last one was {before}"
+            return self._no("turn", f"{why}. Send it with a larger one, or 1 where votes are not changed")
         refused = self._refusal_of_vote(vote)
         if refused is not None:
             return refused

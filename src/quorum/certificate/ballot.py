@@ -22,15 +22,17 @@ VOTE_FORMAT: Final = "quorum-ballot-vote-1"
 BALLOT_FORMAT: Final = "quorum-ballot-1"
 NONCE_BYTES: Final = 32
 ID_BYTES: Final = 32
-TURN_MAX: Final = 2**32
+TURN_MAX: Final = 2**63 - 1
 Said: TypeAlias = "Opinion | bytes"
 """An opinion, or the commitment to one."""
 
 
 class Opening(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The terms, who opened it, and the entry that did: its index, log time and random bits."""
+    """The terms, the cluster that the opener meant, who opened it, and the entry that did: its index, log time and
+    random bits."""
 
     terms: Terms
+    cluster: str
     owner: str
     index: int
     time_us: int
@@ -47,9 +49,9 @@ class Round(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 class CastVote(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A vote that counts, and its place `at` among what happened to the ballot; `turn` counts the votes of one
-    voter from 1 on. In a secret ballot `commitment` was signed, and `opinion` is None until it is revealed with
-    `nonce`."""
+    """A vote that counts, and its place `at` among what happened to the ballot; `turn` grows from vote to vote of
+    one voter, from 1 on. In a secret ballot `commitment` was signed, and `opinion` is None until it is revealed
+    with `nonce`."""
 
     voter: str
     turn: int

@@ -66,7 +66,7 @@ def close(name: str, file: Path | None, config: Path | None, timeout: float, as_
 
     async def act(client: Client) -> BallotView:
         view = await client.ballot.close(name)
-        if file is not None:
+        if file is not None and view.outcome is not None:
             _write(file, await client.ballot.certificate(name))
         return view
 
@@ -75,6 +75,9 @@ def close(name: str, file: Path | None, config: Path | None, timeout: float, as_
         print_json(view_fields(view))
     else:
         click.echo(standing_text(view.standing))
+    if file is not None and view.outcome is None:
+        again = f"quorum ballot certificate {name} -o {file}"
+        click.echo(f"opinions are being revealed first; write the certificate after that: {again}", err=True)
     if view.standing.state == "lost":
         raise AnswerNo
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Protocol, TypeVar
@@ -164,7 +165,9 @@ class BallotClient:
                 f"a ballot was to be opened, but its terms are of wrong types: {error}. Correct them."
             ) from None
         check_terms(terms)
-        await self._do(OpenBallot(terms), Opened)
+        if not self._client.cluster:  # a node tells it with its first answer
+            await self._client.ask("ballot read", ListBallots(limit=1), Ballots)
+        await self._do(OpenBallot(terms, self._client.cluster), Opened)
         return await self.look(terms.name)
 
     async def look(self, name: str) -> BallotView:
@@ -196,12 +199,14 @@ class BallotClient:
         """
         view = await self.look(name)
         terms, ballot = view.opening.terms, ballot_id(view.opening)
+        self._check_cluster(view)
         me = self._me(terms, voter)
         said = _checked_opinion(terms, opinion)
         mine = {vote.voter: vote for vote in view.votes}.get(me.name)
-        turn = 1
-        if mine is not None and terms.changeable:
-            turn = mine.turn if mine.opinion == said else mine.turn + 1
+        if mine is not None and mine.opinion == said:
+            turn = mine.turn
+        else:
+            turn = _next_turn(mine) if terms.changeable else 1
         key = self._signer_of(me, signer)
         if terms.secret:
             nonce = nonce or (_nonce_by(key, ballot) if key is not None else secrets.token_bytes(NONCE_BYTES))
@@ -370,6 +375,15 @@ class BallotClient:
             f"{', '.join(each.name for each in terms.electorate)[:200]}."
         )
 
+    def _check_cluster(self, view: BallotView) -> None:
+        """Nobody should sign a vote that somebody could take for one of another cluster."""
+        meant = view.opening.cluster
+        if meant not in ("", self._client.cluster):
+            raise LocalProtocolError(
+                f"a vote in {view.opening.terms.name!r} was to be given, but it was opened for cluster "
+                f"{meant[:60]!r}, and this is {self._client.cluster!r}. Ask its opener to open another."
+            )
+
     def _signer_of(self, me: Voter, signer: Signer | None) -> Signer | None:
         """The key by which this voter signs; None if it has none. Raises LocalProtocolError if it is not here."""
         if not me.key:
@@ -386,6 +400,11 @@ class BallotClient:
 def voter(name: str, public_key: bytes, weight: int = 1) -> Voter:
     """A voter who is known by its key, also to nodes that may lie."""
     return Voter(name, weight, key=public_key)
+
+
+def _next_turn(last: CastVote | None) -> int:
+    """A turn in which this voter has signed nothing, also if a vote that it signed was lost: the time in us."""
+    return max(last.turn + 1 if last is not None else 1, time.time_ns() // 1_000)
 
 
 def _signed(ballot: bytes, vote: CastVote, signer: Signer | None) -> CastVote:
