@@ -141,9 +141,10 @@ class BallotCourse:
         flaw = flaw_of_lie(self._terms, ballot.id, lie)
         if flaw is not None:
             return self._no("lie", f"no lie was shown: {flaw}. Give two different votes that the voter signed")
-        ballot.votes.pop(liar, None)
+        counted = ballot.votes.pop(liar, None)
         rows_of.write_vote(self._rows, ballot, liar)
-        self._take(replace(ballot.head, lies=(*ballot.head.lies, replace(lie, at=ballot.next_place()))))
+        lie = replace(lie, at=ballot.next_place(), counted=counted)
+        self._take(replace(ballot.head, lies=(*ballot.head.lies, lie)))
         if ballot.head.phase == VOTING:
             self._begin_round(replaced(self._terms, ballot.participants, [liar], ballot.gone), [liar])
         self._settle()

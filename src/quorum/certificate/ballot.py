@@ -67,11 +67,12 @@ class CastVote(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 class Lie(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Two different votes of one voter and turn, both signed: it has no vote in this ballot any more from `at` on,
-    0 until that is in the log."""
+    0 until that is in the log. `counted`: its vote until then, by which earlier rounds were begun."""
 
     first: CastVote
     second: CastVote
     at: int = 0
+    counted: CastVote | None = None
 
     @property
     def voter(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 
 from quorum.certificate.ballot import (
@@ -55,7 +55,8 @@ def _flaws_of_rounds(certificate: BallotCertificate) -> Iterator[str]:
         return
     gone: set[str] = set()
     for before, after in pairwise(rounds):
-        voted = {vote.voter: vote for vote in certificate.votes if vote.at < after.at}
+        taken = [lie.counted for lie in certificate.lies if lie.counted is not None and lie.at > after.at]
+        voted = {vote.voter: vote for vote in (*certificate.votes, *taken) if vote.at < after.at}
         liars = {lie.voter for lie in certificate.lies if lie.at <= after.at}
         gone |= liars
         removable = liars | {name for name in before.participants if name not in voted}
@@ -72,30 +73,43 @@ def _flaws_of_rounds(certificate: BallotCertificate) -> Iterator[str]:
 
 
 def _flaws_of_votes(certificate: BallotCertificate, check_signature: CheckSignature) -> Iterator[str]:
-    opening, last = certificate.opening, certificate.rounds[-1:]
+    last = certificate.rounds[-1:]
     names = [vote.voter for vote in certificate.votes]
     if names != sorted(set(names)):
         yield "a voter is named twice, or the votes are not in order."
     participants = set(last[0].participants) if last else set()
-    keys = {voter.name: voter.key for voter in opening.terms.electorate}
-    ballot = ballot_id(opening)
+    ballot, keys = ballot_id(certificate.opening), _keys(certificate)
     for vote in certificate.votes:
-        flaw = None
-        if vote.voter not in participants:
-            flaw = "did not vote in the last round"
-        elif not _is_theirs(certificate, vote):
-            flaw = "voted when it could not"
-        elif vote.turn < 1 or (vote.turn > 1 and not opening.terms.changeable):
-            flaw = "voted more than once"
-        else:
-            flaw = flaw_of_opinion(opening.terms, ballot, vote)
-        said = vote.said
-        if flaw is None and keys[vote.voter] and said is not None:
-            statement = vote_statement(ballot, vote.voter, vote.turn, said)
-            if not check_signature(keys[vote.voter], statement, vote.signature):
-                flaw = "did not sign this vote"
+        flaw: str | None = "did not vote in the last round"
+        if vote.voter in participants:
+            flaw = _flaw_of_vote(certificate, ballot, keys, vote, check_signature)
         if flaw is not None:
             yield f"{vote.voter[:60]!r} {flaw}."
+
+
+def _keys(certificate: BallotCertificate) -> dict[str, bytes]:
+    return {voter.name: voter.key for voter in certificate.opening.terms.electorate}
+
+
+def _flaw_of_vote(
+    certificate: BallotCertificate,
+    ballot: bytes,
+    keys: Mapping[str, bytes],
+    vote: CastVote,
+    check_signature: CheckSignature,
+) -> str | None:
+    """Why this vote could not count when it was committed; None if it could."""
+    terms = certificate.opening.terms
+    if not _is_theirs(certificate, vote):
+        return "voted when it could not"
+    if vote.turn < 1 or (vote.turn > 1 and not terms.changeable):
+        return "voted more than once"
+    flaw, said = flaw_of_opinion(terms, ballot, vote), vote.said
+    if flaw is None and keys[vote.voter] and said is not None:
+        statement = vote_statement(ballot, vote.voter, vote.turn, said)
+        if not check_signature(keys[vote.voter], statement, vote.signature):
+            return "did not sign this vote"
+    return flaw
 
 
 def flaw_of_opinion(terms: Terms, ballot: bytes, vote: CastVote) -> str | None:
@@ -144,10 +158,18 @@ def _flaws_of_lies(certificate: BallotCertificate, check_signature: CheckSignatu
     names = [lie.voter for lie in certificate.lies]
     if len(set(names)) < len(names):
         yield "a liar is shown twice."
+    keys = _keys(certificate)
     for lie in certificate.lies:
         flaw = flaw_of_lie(certificate.opening.terms, ballot, lie, check_signature)
         if flaw is not None:
             yield f"a lie is no lie: {flaw}."
+        counted = lie.counted
+        if counted is None:
+            continue
+        if counted.voter != lie.voter or counted.at >= lie.at:
+            yield f"a vote of {counted.voter[:60]!r} is shown with a lie that did not take it away."
+        elif (flaw := _flaw_of_vote(certificate, ballot, keys, counted, check_signature)) is not None:
+            yield f"{counted.voter[:60]!r} {flaw}."
 
 
 def _flaws_of_outcome(certificate: BallotCertificate) -> Iterator[str]:
