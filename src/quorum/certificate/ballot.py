@@ -3,10 +3,11 @@
 Everybody who has a key signs the own vote, over an id that fixes the terms and where in the log the ballot was
 opened. A certificate shows the rounds and all votes that count, so that whoever reads it can count again.
 
-Where the terms say `transferable`, the signatures alone prove a decision, also to those who trust no node: rounds
-can only follow each other where at most one option can have won, and that one is locked (voting.ballot.rounds).
-Elsewhere nodes may have left out votes, and the certificate convinces whoever trusts the node that gave it, or as
-many nodes as cannot all lie."""
+Where the terms say `transferable`, the log begins no round in which another option could win than may have won
+before, whatever votes are held back (voting.ballot.rounds). So among the rounds that there were, signatures prove
+one decision. Which rounds there were is the nodes' word, but for the first. To whoever trusts no node, signatures
+alone prove what so many signed that no other rounds could show another winner (ballot_audit). Elsewhere the
+certificate convinces whoever trusts the node that gave it, or as many nodes as cannot all lie."""
 
 from __future__ import annotations
 

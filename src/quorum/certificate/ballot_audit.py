@@ -23,6 +23,7 @@ from quorum.voting.ballot.rounds import next_lock, participants_problem
 from quorum.voting.ballot.standing import Opinion, canonical, opinion_problem, standing
 from quorum.voting.ballot.terms import Terms, check_terms
 from quorum.voting.refused import Refused
+from quorum.voting.tally import needed_weight
 
 CheckSignature = Callable[[bytes, bytes, bytes], bool]
 """(public key, statement, signature) -> whether the holder of the key made it."""
@@ -33,7 +34,8 @@ def verify_ballot(certificate: BallotCertificate, check_signature: CheckSignatur
     every vote is by somebody who could cast it and is signed where the voter has a key, and they decide what it
     says.
 
-    `signed` says more: that nobody need be trusted for the decision, since the voters' signatures alone prove it.
+    `signed` says more: that nobody need be trusted for the decision, since the voters' signatures alone prove it
+    (see `_is_proven`).
     """
     terms = certificate.opening.terms
     try:
@@ -44,8 +46,32 @@ def verify_ballot(certificate: BallotCertificate, check_signature: CheckSignatur
     reasons += _flaws_of_lies(certificate, check_signature)
     if not reasons:
         reasons += _flaws_of_outcome(certificate)
-    is_won = certificate.outcome.standing.state == "won"
-    return Verdict(not reasons, not reasons and terms.transferable and is_won, tuple(reasons))
+    return Verdict(not reasons, not reasons and _is_proven(certificate), tuple(reasons))
+
+
+def _is_proven(certificate: BallotCertificate) -> bool:
+    """Whether nothing else can have won, if at most T voters sign two votes.
+
+    Which rounds there were, and who was silent in them, rests on nodes: whoever hides votes can show other rounds.
+    So the winner's signatures must be enough whatever rounds there were: with the fewest by which another option
+    can win they must weigh more than the electorate and its T heaviest voters together. Two such sets share an
+    honest voter (Malkhi and Reiter, "Byzantine Quorum Systems", 1998, section 3). What won the first round is
+    compared with that round alone: it is fixed by the terms, and no later one can leave out what won it
+    (`possible_options`). What won a later round is compared with the smallest that can be held.
+    """
+    terms, told = certificate.opening.terms, certificate.outcome.standing
+    if not terms.transferable or told.state != "won":
+        return False
+    everybody = {voter.name: voter.weight for voter in terms.electorate}
+    lightest = sorted(everybody, key=lambda name: (everybody[name], name))[: terms.floor]
+    if len(certificate.rounds) == 1:
+        everybody = {name: everybody[name] for name in terms.first_participants}
+        lightest = list(everybody)
+    needed = needed_weight({name: everybody[name] for name in lightest}, terms.choices, terms.rule)
+    assert needed is not None, "signatures prove no plurality"
+    signed = sum(everybody[vote.voter] for vote in certificate.votes if vote.opinion == told.opinion)
+    heaviest = sum(sorted(everybody.values(), reverse=True)[: terms.faults])
+    return signed + needed > sum(everybody.values()) + heaviest
 
 
 def _flaws_of_rounds(certificate: BallotCertificate) -> Iterator[str]:
