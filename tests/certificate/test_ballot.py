@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from ballot_log import Asked, BallotLog, keyed, signed_vote
 from quorum.apps.ballot import Accuse, Adapted
+from quorum.apps.batch import Refused
 from quorum.certificate import ballot_audit
 from quorum.certificate.ballot import BallotCertificate, CastVote, Lie, Opening, Outcome, Round
 from quorum.certificate.ballot_audit import verify_ballot
@@ -16,7 +17,7 @@ from quorum.certificate.ballot_forms import decode_ballot, encode_ballot
 from quorum.voting.ballot.rounds import next_lock, participants_problem
 from quorum.voting.ballot.standing import standing
 from quorum.voting.ballot.terms import Terms, Voter, check_terms
-from quorum.voting.refused import Refused
+from quorum.voting.refused import Refused as NoLock
 from quorum.voting.tally import Rule
 
 NAMES = ("ann", "bob", "cat", "dan", "eve", "fay")
@@ -87,6 +88,19 @@ def test_what_an_accuser_says_was_counted_is_not_believed():
     votes = [signed_vote(ballot.id, CastVote("ann", 1, said, 0)) for said in ("approve", "reject")]
     ballot.log.do(Accuse("release", ballot.id, Lie(*votes, counted=votes[0])), "anybody")
     assert ballot.view.lies[0].counted is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [("approval", "approve", "x" * 100_000), ("value", 0.0, -0.0), ("value", 1.0, float("nan"))],
+    ids=["no option", "another spelling", "no number"],
+)
+def test_what_could_never_count_is_no_second_vote(kind, one, other):
+    """So what a liar signs takes no more room than votes do, and a number has one spelling."""
+    ballot = opened(kind=kind)
+    votes = (signed_vote(ballot.id, CastVote("ann", 1, said, 0)) for said in (one, other))
+    refused = ballot.log.do(Accuse("release", ballot.id, Lie(*votes)), "anybody")
+    assert isinstance(refused, Refused) and refused.reason == "lie" and ballot.view.lies == ()
 
 
 # What signatures prove.
@@ -185,7 +199,7 @@ class Shown:
         opinions = {name: vote.opinion for name, vote in self.votes.items()}
         locked = next_lock(self.terms, before.participants, opinions, before.locked)
         problem = participants_problem(self.terms, before.participants, after, silent, self.gone)
-        if problem is None and not isinstance(locked, Refused):
+        if problem is None and not isinstance(locked, NoLock):
             self.at += 1
             self.rounds.append(Round(after, self.at, locked))
             self.gone |= set(silent)

@@ -173,6 +173,9 @@ def flaw_of_lie(terms: Terms, ballot: bytes, lie: Lie, check_signature: CheckSig
     if repr(lie.first.said) == repr(lie.second.said):
         return "both votes are the same"
     for vote in (lie.first, lie.second):
+        flaw = flaw_of_opinion(terms, ballot, vote)
+        if flaw is not None:
+            return f"{name[:60]!r} {flaw}, and what can never count is no vote"
         said = vote.said
         if said is None or not check_signature(key, vote_statement(ballot, name, turn, said), vote.signature):
             return f"{name[:60]!r} did not sign both votes"
