@@ -1,0 +1,273 @@
+"""Exact searches over all sets of nodes of a federation, by a satisfiability solver. Imported only when needed.
+
+Smallest sets are found from above: a set, then one that is smaller, until the solver proves that there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pysat.solvers import Solver
+
+from quorum.errors import ConfigurationError
+from quorum.model import NodeId
+from quorum.systems.circuit import Circuit
+from quorum.systems.federated.federation import UNKNOWN, Federation, NodeMask, places
+from quorum.systems.federated.symmetry import Symmetry, symmetry_of
+
+CONFLICTS_MAX: Final = 2_000_000
+"""Dead ends after which one question is given up: minutes of work, but counted, so that every run agrees."""
+
+Groups = Mapping[NodeId, str]
+
+
+def disjoint_quorums(federation: Federation) -> tuple[NodeMask, NodeMask] | None:
+    """Two quorums that share no node; None if every two meet. Source: Lachowski (2019), section 3, for the formula;
+    the question is NP-complete."""
+    search = _Search(federation)
+    mine, theirs = search.literals(), search.literals()
+    for node, (one, other) in enumerate(zip(mine, theirs, strict=True)):
+        search.clauses.append([-one, -other])
+        search.agree(node, one, mine)
+        search.agree(node, other, theirs)
+    search.clauses += [list(mine), list(theirs)]
+    search.order(mine, theirs)
+    with search.solver() as solver:
+        found = _answer(solver)
+    return None if found is None else (_held(mine, found), _held(theirs, found))
+
+
+def smallest_quorum(federation: Federation, groups: Groups | None = None) -> NodeMask | None:
+    """A quorum with the fewest nodes, or nodes of the fewest groups; None if there is none."""
+    search = _Search(federation, groups)
+    mine = search.literals()
+    for node, literal in enumerate(mine):
+        search.agree(node, literal, mine)
+    search.clauses.append(list(mine))
+    search.order(mine)
+    return search.smallest(mine, mine)
+
+
+def smallest_blocking(federation: Federation, groups: Groups | None = None) -> NodeMask:
+    """The fewest nodes, or groups, without which no quorum is left; none at all where there is no quorum.
+
+    Source: Florian, Henningsen, Ndolo and Scheuermann, "The sum of its parts: Analysis of federated Byzantine
+    agreement systems" (2022), section 4.
+    """
+    search = _Search(federation, groups)
+    gone = search.literals()
+    search.leave_no_quorum([-literal for literal in gone])
+    search.order(gone)
+    found = search.smallest(gone, gone)
+    assert found is not None, "without any node there is no quorum"
+    return found
+
+
+def smallest_splitting(federation: Federation, groups: Groups | None = None) -> NodeMask | None:
+    """The fewest nodes, or groups some nodes of which suffice, that can lead two quorums apart; None if none can.
+
+    Once these are deleted two quorums share no node. They may tell one side this and the other that, so each side
+    takes them for its own, and their own quorum sets bind nobody. Source: Mazieres (2015), section 4.2; Florian et
+    al. (2022), section 4.
+    """
+    search = _Search(federation, groups)
+    mine, theirs = search.literals(), search.literals()
+    alone, other_alone, shared = search.literals(), search.literals(), search.literals()
+    for node, (one, other) in enumerate(zip(mine, theirs, strict=True)):
+        search.clauses += [
+            [-one, -other, shared[node]],
+            [-shared[node], one],
+            [-shared[node], other],
+            [-alone[node], one],
+            [-alone[node], -other],
+            [-other_alone[node], other],
+            [-other_alone[node], -one],
+            [-one, other, alone[node]],
+            [-other, one, other_alone[node]],
+        ]
+        search.agree(node, alone[node], mine)
+        search.agree(node, other_alone[node], theirs)
+    search.clauses += [alone, other_alone]
+    search.order(mine, theirs)
+    return search.smallest(shared, shared)
+
+
+def top_tier(federation: Federation) -> NodeMask:
+    """All nodes of minimal quorums.
+
+    A node is in one exactly where some quorum has it and holds no quorum without it. So each node is asked for
+    until it was seen, or something that may stand in its place.
+    """
+    search = _Search(federation)
+    mine, without = search.literals(), search.literals()
+    left = search.literals()
+    for node, literal in enumerate(mine):
+        search.agree(node, literal, mine)
+        search.clauses += [[-without[node], literal], [-literal, without[node], left[node]]]
+    search.leave_no_quorum(left)
+    seen = 0
+    with search.solver() as solver:
+        for node in places(federation.everyone):
+            if seen >> node & 1:
+                continue
+            others = [-literal for place, literal in enumerate(without) if place != node]
+            found = _answer(solver, [without[node], *others])
+            if found is not None:
+                quorum = federation.minimal_quorum(_held(mine, found), keep=1 << node)
+                assert quorum >> node & 1, "the node cannot be left out"
+                seen |= search.symmetry.orbit(quorum)
+    return seen
+
+
+def _held(literals: list[int], true: set[int]) -> NodeMask:
+    return sum(1 << node for node, literal in enumerate(literals) if literal in true)
+
+
+class _Search:
+    """One formula about the nodes of a federation, and the solver's answers to it."""
+
+    def __init__(self, federation: Federation, groups: Groups | None = None) -> None:
+        self._federation = federation
+        self._groups = groups
+        self._circuit = Circuit()
+        self._gates: dict[tuple[int, int], int | None] = {}
+        self.clauses = self._circuit.clauses
+        self.symmetry: Symmetry = symmetry_of(federation, groups)
+
+    def literals(self) -> list[int]:
+        """A fresh variable for each node."""
+        return [self._circuit.variable() for _ in self._federation.names]
+
+    def agree(self, node: int, condition: int, chosen: list[int]) -> None:
+        """Where the condition holds, the chosen nodes satisfy the node's quorum set."""
+        rule = self._federation.rule_of[node]
+        gate = None if rule == UNKNOWN else self._satisfied(rule, chosen)
+        self.clauses.append([-condition] if gate is None else [-condition, gate])
+
+    def leave_no_quorum(self, left: list[int]) -> None:
+        """No set of nodes that are left is a quorum: one after the other they fall, since too many of those that
+        they need are gone or fell before. Nodes of one rule fall together."""
+        rules = sorted({rule for rule in self._federation.rule_of if rule != UNKNOWN})
+        before = {(one, other): self._circuit.variable() for one in rules for other in rules if one != other}
+        for one in rules:
+            for other in rules:
+                if one == other:
+                    continue
+                self.clauses.append([-before[one, other], -before[other, one]])
+                for third in rules:
+                    if third not in (one, other):
+                        self.clauses.append([-before[one, other], -before[other, third], before[one, third]])
+        for rule in rules:
+            lost = []
+            for node, literal in enumerate(left):
+                theirs = self._federation.rule_of[node]
+                gone = self._circuit.variable()
+                lost.append(gone)
+                if theirs in (rule, UNKNOWN):
+                    self.clauses += [[-gone, -literal]] if theirs == rule else []
+                else:
+                    self.clauses.append([-gone, -literal, before[theirs, rule]])
+            gate = self._failed(rule, lost, {})
+            for node, literal in enumerate(left):
+                if self._federation.rule_of[node] == rule and gate:
+                    self.clauses.append([-literal, gate])
+
+    def order(self, *vectors: list[int]) -> None:
+        """Of all that differ by swaps alone, look at the one in which what became of the nodes descends."""
+
+        def seen(nodes: list[int]) -> list[int]:
+            return [vector[node] for node in nodes for vector in vectors]
+
+        for alike in self.symmetry.nodes:
+            for first, second in zip(alike, alike[1:], strict=False):
+                self._descend(seen([first]), seen([second]))
+        for lists in self.symmetry.lists:
+            for one, other in zip(lists, lists[1:], strict=False):
+                self._descend(seen(one), seen(other))
+
+    def solver(self) -> Solver:
+        """A solver for the formula as it is now, to be used as a context."""
+        return Solver(name="glucose4", bootstrap_with=self.clauses)
+
+    def smallest(self, chosen: list[int], answer: list[int]) -> NodeMask | None:
+        """The answer in a solution that chooses as few nodes, or nodes of as few groups, as can be."""
+        prices = self._prices(chosen)
+        found: NodeMask | None = None
+        with self.solver() as solver:
+            taken = len(self.clauses)
+            while (true := _answer(solver)) is not None:
+                found = _held(answer, true)
+                paid = self._paid(_held(chosen, true))
+                if paid == 0:
+                    break
+                free = [(-price, 1) for price in prices]
+                self.clauses.append([self._circuit.at_least(len(free) - paid + 1, free)])
+                for clause in self.clauses[taken:]:
+                    solver.add_clause(clause)
+                taken = len(self.clauses)
+        return found
+
+    def _prices(self, chosen: list[int]) -> list[int]:
+        """One literal for each node, or each group, that is true where any of it is chosen."""
+        if self._groups is None:
+            return chosen
+        prices: dict[str, int] = {}
+        for name, literal in zip(self._federation.names, chosen, strict=True):
+            group = self._groups[name]
+            if group not in prices:
+                prices[group] = self._circuit.variable()
+            self.clauses.append([-literal, prices[group]])
+        return list(prices.values())
+
+    def _paid(self, mask: NodeMask) -> int:
+        if self._groups is None:
+            return mask.bit_count()
+        return len({self._groups[name] for name in self._federation.named(mask)})
+
+    def _satisfied(self, rule: int, chosen: list[int]) -> int | None:
+        """A literal that is true only where the chosen nodes satisfy the rule; None if none can."""
+        key = (rule, chosen[0])
+        if key not in self._gates:
+            k, members, children = self._federation.rules[rule]
+            inputs = [(chosen[node], 1) for node in places(members)]
+            gates = [self._satisfied(child, chosen) for child in children]
+            inputs += [(gate, 1) for gate in gates if gate is not None]
+            self._gates[key] = self._circuit.at_least(k, inputs) if len(inputs) >= k else None
+        return self._gates[key]
+
+    def _failed(self, rule: int, lost: list[int], known: dict[int, int]) -> int:
+        """A literal that is true only where so many are lost that the rule fails; 0 if it always does."""
+        if rule not in known:
+            k, members, children = self._federation.rules[rule]
+            inputs = [(lost[node], 1) for node in places(members)]
+            gates = [self._failed(child, lost, known) for child in children]
+            inputs += [(gate, 1) for gate in gates if gate]
+            needed = len(inputs) - k + 1
+            known[rule] = self._circuit.at_least(needed, inputs) if needed > 0 else 0
+        return known[rule]
+
+    def _descend(self, one: list[int], other: list[int]) -> None:
+        """The first of two rows of literals is not below the second, read as numbers in binary."""
+        same: int | None = None
+        for high, low in zip(one, other, strict=True):
+            so_far = [] if same is None else [-same]
+            self.clauses.append([*so_far, high, -low])
+            following = self._circuit.variable()
+            self.clauses += [[*so_far, -high, -low, following], [*so_far, high, low, following]]
+            same = following
+
+
+def _answer(solver: Solver, assumptions: list[int] | None = None) -> set[int] | None:
+    """The variables that are true in some solution; None if there is none.
+
+    Raises ConfigurationError after CONFLICTS_MAX dead ends without an answer.
+    """
+    solver.conf_budget(CONFLICTS_MAX)
+    answer = solver.solve_limited(assumptions=assumptions or [])
+    if answer is None:
+        raise ConfigurationError(
+            f"an exact analysis of federated quorums was asked for, but {CONFLICTS_MAX:,} attempts did not settle "
+            "it. Ask for fewer nodes, as with the scope core."
+        )
+    return {literal for literal in solver.get_model() if literal > 0} if answer else None
