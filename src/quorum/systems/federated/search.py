@@ -6,6 +6,7 @@ Smallest sets are found from above: a set, then one that is smaller, until the s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Final
 
 from pysat.solvers import Solver
@@ -33,6 +34,7 @@ def disjoint_quorums(federation: Federation) -> tuple[NodeMask, NodeMask] | None
         search.agree(node, other, theirs)
     search.clauses += [list(mine), list(theirs)]
     search.order(mine, theirs)
+    search.order_sides(mine, theirs)
     with search.solver() as solver:
         found = _answer(solver)
     return None if found is None else (_held(mine, found), _held(theirs, found))
@@ -71,6 +73,8 @@ def smallest_splitting(federation: Federation, groups: Groups | None = None) -> 
     takes them for its own, and their own quorum sets bind nobody. Source: Mazieres (2015), section 4.2; Florian et
     al. (2022), section 4.
     """
+    if len(federation.names) < 2:
+        return None
     search = _Search(federation, groups)
     mine, theirs = search.literals(), search.literals()
     alone, other_alone, shared = search.literals(), search.literals(), search.literals()
@@ -89,7 +93,10 @@ def smallest_splitting(federation: Federation, groups: Groups | None = None) -> 
         search.agree(node, alone[node], mine)
         search.agree(node, other_alone[node], theirs)
     search.clauses += [alone, other_alone]
+    search.waste_none(mine, alone)
+    search.waste_none(theirs, other_alone)
     search.order(mine, theirs)
+    search.order_sides(mine, theirs)
     return search.smallest(shared, shared)
 
 
@@ -158,6 +165,7 @@ class _Search:
                 for third in rules:
                     if third not in (one, other):
                         self.clauses.append([-before[one, other], -before[other, third], before[one, third]])
+        self._someone_falls_first(rules, left)
         for rule in rules:
             lost = []
             for node, literal in enumerate(left):
@@ -173,6 +181,33 @@ class _Search:
                 if self._federation.rule_of[node] == rule and gate:
                     self.clauses.append([-literal, gate])
 
+    def _someone_falls_first(self, rules: list[int], left: list[int]) -> None:
+        """Where any node is left, some rule fails by those who are gone alone. It follows from the above, but by too
+        many steps for the solver, and it says at once how few cannot suffice."""
+        nobody = self._circuit.variable()
+        self.clauses += [[-nobody, -literal] for literal in left]
+        gone = [-literal for literal in left]
+        known: dict[int, int] = {}
+        gates = [self._failed(rule, gone, known) for rule in rules]
+        if all(gates):
+            self.clauses.append([nobody, *gates])
+
+    def waste_none(self, chosen: list[int], alone: list[int]) -> None:
+        """Of two minimal quorums that are led apart, none has a node that nobody needs, unless it is the only one
+        that is alone: of a team it has just as many as the list asks for, or none but shared nodes."""
+        single = self._circuit.variable()
+        others = self._circuit.at_least(len(alone) - 1, [(-each, 1) for each in alone])
+        self.clauses.append([-single, others])
+        for rule in self.symmetry.teams:
+            k, members, _ = self._federation.rules[rule]
+            inside = list(places(members))
+            gate = self._satisfied(rule, chosen)
+            assert gate is not None, "a team has as many nodes as its list asks for"
+            self.clauses += [[-alone[node], gate, single] for node in inside]
+            if len(inside) > k:
+                unused = [(-chosen[node], 1) for node in inside]
+                self.clauses.append([self._circuit.at_least(len(inside) - k, unused), single])
+
     def order(self, *vectors: list[int]) -> None:
         """Of all that differ by swaps alone, look at the one in which what became of the nodes descends."""
 
@@ -180,11 +215,17 @@ class _Search:
             return [vector[node] for node in nodes for vector in vectors]
 
         for alike in self.symmetry.nodes:
-            for first, second in zip(alike, alike[1:], strict=False):
+            for first, second in pairwise(alike):
                 self._descend(seen([first]), seen([second]))
         for lists in self.symmetry.lists:
-            for one, other in zip(lists, lists[1:], strict=False):
+            for one, other in pairwise(lists):
                 self._descend(seen(one), seen(other))
+
+    def order_sides(self, one: list[int], other: list[int]) -> None:
+        """Two sides may be swapped as a whole: the first that has a node alone is the first side."""
+        first = [node for lists in self.symmetry.lists for each in lists for node in each]
+        nodes = first + [node for node in range(len(one)) if node not in set(first)]
+        self._descend([one[node] for node in nodes], [other[node] for node in nodes])
 
     def solver(self) -> Solver:
         """A solver for the formula as it is now, to be used as a context."""

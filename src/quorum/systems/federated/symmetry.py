@@ -20,6 +20,8 @@ class Symmetry(NamedTuple):
 
     nodes: list[list[int]]
     lists: list[list[list[int]]]
+    teams: list[int]
+    """Rules that are lists of nodes which stand nowhere else and all have one quorum set, as organisations do."""
 
     def orbit(self, mask: NodeMask) -> NodeMask:
         """All nodes that some swaps put in the place of one in the set."""
@@ -39,16 +41,22 @@ def symmetry_of(federation: Federation, groups: Mapping[NodeId, str] | None = No
     for node in places(federation.everyone):
         alike.setdefault((federation.rule_of[node], stands_in[node], group_of[node]), []).append(node)
     lists: dict[object, list[list[int]]] = {}
+    teams = []
     for rule, (k, members, children) in enumerate(federation.rules):
         inside = list(places(members))
-        if children or not inside or rule in federation.rule_of or any(stands_in[x] != (rule,) for x in inside):
+        if children or len(inside) < k or rule in federation.rule_of or any(stands_in[x] != (rule,) for x in inside):
             continue
         wanted = {federation.rule_of[node] for node in inside}
-        if len(wanted) == 1 and UNKNOWN not in wanted and (kind := _kind(federation, members, group_of)):
+        if len(wanted) != 1 or UNKNOWN in wanted:
+            continue
+        teams.append(rule)
+        if kind := _kind(federation, members, group_of):
             signature = (k, len(inside), tuple(parents[rule]), wanted.pop(), kind)
             lists.setdefault(signature, []).append(inside)
     return Symmetry(
-        [each for each in alike.values() if len(each) > 1], [each for each in lists.values() if len(each) > 1]
+        [each for each in alike.values() if len(each) > 1],
+        [each for each in lists.values() if len(each) > 1],
+        teams,
     )
 
 
