@@ -70,9 +70,9 @@ def analyse(federation: Federation, scope: Scope = "core", groups: Mapping[NodeI
     """All figures of a federation.
 
     `scope` "core": only nodes of strongly connected components that hold a quorum, as published figures have it;
-    "all": also those who follow them. This changes the splitting sets alone, since a node at the edge that trusts few
-    is split off by few. `groups` has the group of every node; then figures count groups, and a group splits, blocks
-    or makes a quorum by those of its nodes that it takes.
+    "all": also those who follow them. This changes the splitting sets alone, since a node at the edge that trusts
+    few is split off by few. `groups` has the group of every node; then figures count groups, and a group splits,
+    blocks or makes a quorum by those of its nodes that it takes.
 
     Raises ConfigurationError where the solver gives up.
     """

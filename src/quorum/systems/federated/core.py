@@ -1,8 +1,8 @@
 """Which nodes can matter: strongly connected components of who needs whom.
 
 Source: Lachowski, "Complexity of the quorum intersection property of the Federated Byzantine Agreement System"
-(2019), section 5: every minimal quorum lies within one strongly connected component. Components: Tarjan, "Depth-first
-search and linear graph algorithms" (1972).
+(2019), section 5: every minimal quorum lies within one strongly connected component. Components: Tarjan,
+"Depth-first search and linear graph algorithms" (1972).
 """
 
 from __future__ import annotations

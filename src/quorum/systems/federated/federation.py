@@ -1,8 +1,8 @@
 """Personal quorum sets, and the quorums they make.
 
 Each node says for itself whom it needs: its quorum set is k of a list of nodes and of further such sets. A set of
-nodes satisfies it when it holds k of them. A quorum is a set of nodes, one at least, that satisfies the quorum set of
-every one of its members.
+nodes satisfies it when it holds k of them. A quorum is a set of nodes, one at least, that satisfies the quorum set
+of every one of its members.
 
 Source: Mazieres, "The Stellar Consensus Protocol" (2015), sections 3 (slices, quorums) and 4.2 (deleting nodes).
 """
@@ -104,7 +104,7 @@ class Federation:
             mask = left
 
     def minimal_quorum(self, mask: NodeMask, keep: NodeMask = 0) -> NodeMask:
-        """A quorum inside the set, which has one, that has none inside it. Members of `keep` are the last to go."""
+        """A quorum inside the set, which has one, that has none inside it. Nodes of `keep` are the last to go."""
         quorum = self.greatest_quorum(mask)
         assert quorum, "there is a quorum to shrink"
         for place in sorted(places(quorum), key=lambda place: bool(keep >> place & 1)):
@@ -154,9 +154,9 @@ def _check(quorum_set: QuorumSet, of: NodeId, depth: int) -> None:
     size = len(quorum_set.validators) + len(quorum_set.inner)
     if not 1 <= quorum_set.threshold <= size:
         raise ConfigurationError(
-            f"the quorum set of {of[:80]} was given with threshold {quorum_set.threshold} of {size} members, but a "
-            f"threshold lies from 1 to the number of members. Correct it; a node whose quorum set is not known has "
-            "none, or an empty one."
+            f"the quorum set of {of[:80]} was given with threshold {quorum_set.threshold} of {size} members, but it "
+            "lies from 1 to the number of members. Correct it; a node whose quorum set is not known has none, or an "
+            "empty one."
         )
     if len(set(quorum_set.validators)) < size - len(quorum_set.inner):
         twice = next(name for name in quorum_set.validators if quorum_set.validators.count(name) > 1)

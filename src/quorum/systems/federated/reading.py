@@ -40,6 +40,7 @@ class _WrittenNode(msgspec.Struct, rename="camel"):
     organization_id: str | None = None
     geo_data: _Place | None = None
     country: str | None = None
+    name: str | None = None
 
 
 class _WrittenOrganization(msgspec.Struct, rename="camel"):
@@ -49,9 +50,11 @@ class _WrittenOrganization(msgspec.Struct, rename="camel"):
 
 
 class Network(msgspec.Struct, frozen=True):
-    """What a node file says: the federation, and for each node its country and organisation, where it says so."""
+    """What a node file says: the federation, and for each node its name for people, its country and its
+    organisation, where it says so."""
 
     federation: Federation
+    titles: Mapping[NodeId, str]
     countries: Mapping[NodeId, str]
     organizations: Mapping[NodeId, str]
 
@@ -78,14 +81,15 @@ def read_network(data: bytes) -> Network:
         quorum_sets[key] = _quorum_set(node.quorum_set, key)
     return Network(
         Federation(quorum_sets),
+        {node.public_key: node.name for node in written if node.name},
         {node.public_key: country for node in written if (country := _country(node))},
         {node.public_key: node.organization_id for node in written if node.organization_id},
     )
 
 
 def read_organizations(data: bytes) -> dict[NodeId, str]:
-    """Read an organisation file: for each validator the name of its organisation; two of one name are told apart by
-    their ids. Raises ConfigurationError for a file that is malformed, or gives a node to two organisations."""
+    """Read an organisation file: for each validator the name of its organisation; two of one name are told apart
+    by their ids. Raises ConfigurationError for a file that is malformed, or gives a node to two organisations."""
     written = _decoded(
         data, list[_WrittenOrganization], "an organisation file", 'a list of {"id", "name", "validators"}'
     )
@@ -94,16 +98,16 @@ def read_organizations(data: bytes) -> dict[NodeId, str]:
     if len(set(titles)) < len(titles) or "" in names:
         twice = next(title for title in titles if titles.count(title) > 1 or title == "")
         raise ConfigurationError(
-            f"an organisation file was given with the name {_short(twice)!r} for two, or with none, but figures are "
-            "told by name. Give each its own name, or its own id."
+            f"an organisation file was given with the name {_short(twice)!r} for two, or with none, but figures "
+            "are told by name. Give each its own name, or its own id."
         )
     found: dict[NodeId, str] = {}
     for title, organization in zip(titles, written, strict=True):
         for validator in organization.validators:
             if validator in found:
                 raise ConfigurationError(
-                    f"an organisation file was given that lists {_short(validator)} under {_short(found[validator])}"
-                    f" and {_short(title)}, but a node is run by one. List it once."
+                    f"an organisation file was given that lists {_short(validator)} under "
+                    f"{_short(found[validator])} and {_short(title)}, but a node is run by one. List it once."
                 )
             found[validator] = title
     return found
@@ -161,8 +165,8 @@ def _quorum_set(written: _WrittenSet | None, of: NodeId) -> QuorumSet | None:
 def _converted(written: _WrittenSet, of: NodeId, depth: int) -> QuorumSet:
     if depth > DEPTH_MAX:
         raise ConfigurationError(
-            f"the quorum set of {_short(of)} was given with more than {DEPTH_MAX} sets inside each other, but nobody "
-            "writes those. Say it with fewer levels."
+            f"the quorum set of {_short(of)} was given with more than {DEPTH_MAX} sets inside each other, but "
+            "nobody writes those. Say it with fewer levels."
         )
     inner = tuple(_converted(each, of, depth + 1) for each in written.inner_quorum_sets)
     return QuorumSet(written.threshold, tuple(written.validators), inner)

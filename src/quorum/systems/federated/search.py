@@ -24,8 +24,11 @@ Groups = Mapping[NodeId, str]
 
 
 def disjoint_quorums(federation: Federation) -> tuple[NodeMask, NodeMask] | None:
-    """Two quorums that share no node; None if every two meet. Source: Lachowski (2019), section 3, for the formula;
-    the question is NP-complete."""
+    """Two quorums that share no node; None if every two meet.
+
+    The question is NP-complete, and this its formula: Lachowski, "Complexity of the quorum intersection property of
+    the Federated Byzantine Agreement System" (2019).
+    """
     search = _Search(federation)
     mine, theirs = search.literals(), search.literals()
     for node, (one, other) in enumerate(zip(mine, theirs, strict=True)):
@@ -182,8 +185,8 @@ class _Search:
                     self.clauses.append([-literal, gate])
 
     def _someone_falls_first(self, rules: list[int], left: list[int]) -> None:
-        """Where any node is left, some rule fails by those who are gone alone. It follows from the above, but by too
-        many steps for the solver, and it says at once how few cannot suffice."""
+        """Where any node is left, some rule fails by those who are gone alone. It follows from the above, but by
+        too many steps for the solver, and it says at once how few cannot suffice."""
         nobody = self._circuit.variable()
         self.clauses += [[-nobody, -literal] for literal in left]
         gone = [-literal for literal in left]

@@ -15,8 +15,8 @@ from quorum.systems.federated.federation import UNKNOWN, Federation, NodeMask, p
 
 
 class Symmetry(NamedTuple):
-    """Classes of nodes any two of which may be swapped, and classes of lists of such nodes that may be swapped as a
-    whole. Each class has two members at least; all are places of nodes."""
+    """Classes of nodes any two of which may be swapped, and classes of lists of such nodes that may be swapped as
+    a whole. Each class has two members at least; all are places of nodes."""
 
     nodes: list[list[int]]
     lists: list[list[list[int]]]
@@ -44,7 +44,12 @@ def symmetry_of(federation: Federation, groups: Mapping[NodeId, str] | None = No
     teams = []
     for rule, (k, members, children) in enumerate(federation.rules):
         inside = list(places(members))
-        if children or len(inside) < k or rule in federation.rule_of or any(stands_in[x] != (rule,) for x in inside):
+        if (
+            children
+            or len(inside) < k
+            or rule in federation.rule_of
+            or any(stands_in[x] != (rule,) for x in inside)
+        ):
             continue
         wanted = {federation.rule_of[node] for node in inside}
         if len(wanted) != 1 or UNKNOWN in wanted:
