@@ -154,9 +154,9 @@ def _check(quorum_set: QuorumSet, of: NodeId, depth: int) -> None:
     size = len(quorum_set.validators) + len(quorum_set.inner)
     if not 1 <= quorum_set.threshold <= size:
         raise ConfigurationError(
-            f"the quorum set of {of[:80]} was given with threshold {quorum_set.threshold} of {size} members, but it "
-            "lies from 1 to the number of members. Correct it; a node whose quorum set is not known has none, or an "
-            "empty one."
+            f"the quorum set of {of[:80]} was given with threshold {quorum_set.threshold} of {size} members, but "
+            "it lies from 1 to the number of members. Correct it; a node whose quorum set is not known has none, "
+            "or an empty one."
         )
     if len(set(quorum_set.validators)) < size - len(quorum_set.inner):
         twice = next(name for name in quorum_set.validators if quorum_set.validators.count(name) > 1)

@@ -26,8 +26,8 @@ Groups = Mapping[NodeId, str]
 def disjoint_quorums(federation: Federation) -> tuple[NodeMask, NodeMask] | None:
     """Two quorums that share no node; None if every two meet.
 
-    The question is NP-complete, and this its formula: Lachowski, "Complexity of the quorum intersection property of
-    the Federated Byzantine Agreement System" (2019).
+    The question is NP-complete: Lachowski, "Complexity of the quorum intersection property of the Federated
+    Byzantine Agreement System" (2019).
     """
     search = _Search(federation)
     mine, theirs = search.literals(), search.literals()
@@ -158,31 +158,34 @@ class _Search:
     def leave_no_quorum(self, left: list[int]) -> None:
         """No set of nodes that are left is a quorum: one after the other they fall, since too many of those that
         they need are gone or fell before. Nodes of one rule fall together."""
-        rules = sorted({rule for rule in self._federation.rule_of if rule != UNKNOWN})
-        before = {(one, other): self._circuit.variable() for one in rules for other in rules if one != other}
-        for one in rules:
-            for other in rules:
-                if one == other:
-                    continue
-                self.clauses.append([-before[one, other], -before[other, one]])
-                for third in rules:
-                    if third not in (one, other):
-                        self.clauses.append([-before[one, other], -before[other, third], before[one, third]])
+        of = self._federation.rule_of
+        rules = sorted({rule for rule in of if rule != UNKNOWN})
+        bits = max(1, (len(rules) - 1).bit_length())
+        turns = {rule: [self._circuit.variable() for _ in range(bits)] for rule in rules}
         self._someone_falls_first(rules, left)
         for rule in rules:
-            lost = []
-            for node, literal in enumerate(left):
-                theirs = self._federation.rule_of[node]
-                gone = self._circuit.variable()
-                lost.append(gone)
-                if theirs in (rule, UNKNOWN):
-                    self.clauses += [[-gone, -literal]] if theirs == rule else []
-                else:
-                    self.clauses.append([-gone, -literal, before[theirs, rule]])
+            lost = [self._circuit.variable() for _ in left]
+            earlier: dict[int, int] = {}
+            for node in places(self._federation.reach[rule]):
+                if of[node] == rule:
+                    self.clauses.append([-lost[node], -left[node]])
+                elif of[node] != UNKNOWN:
+                    if of[node] not in earlier:
+                        earlier[of[node]] = self._earlier(turns[of[node]], turns[rule])
+                    self.clauses.append([-lost[node], -left[node], earlier[of[node]]])
             gate = self._failed(rule, lost, {})
-            for node, literal in enumerate(left):
-                if self._federation.rule_of[node] == rule and gate:
-                    self.clauses.append([-literal, gate])
+            if gate:
+                self.clauses += [[-literal, gate] for node, literal in enumerate(left) if of[node] == rule]
+
+    def _earlier(self, one: list[int], other: list[int]) -> int:
+        """A literal that is true only where the first row of literals is below the second, as binary numbers."""
+        first = here = self._circuit.variable()
+        for place, (mine, theirs) in enumerate(zip(one, other, strict=True)):
+            last = place == len(one) - 1
+            rest = [] if last else [self._circuit.variable()]
+            self.clauses += [[-here, -mine, theirs], [-here, -mine, *rest], [-here, theirs, *rest]]
+            here = here if last else rest[0]
+        return first
 
     def _someone_falls_first(self, rules: list[int], left: list[int]) -> None:
         """Where any node is left, some rule fails by those who are gone alone. It follows from the above, but by
