@@ -96,8 +96,11 @@ def test_figures_are_counted_by_organisation(run, run_json, safe, tmp_path):
         (("--fbas", "there-is-none.json"), "a node file was to be read from there-is-none.json, but that failed"),
         (("--fbas", "."), "but that failed: is a directory"),
         ((), "nothing was named to be checked"),
-        (("some.toml",), "SYSTEM 'some.toml' was to be checked"),
+        (("some.toml",), "a system was to be read from some.toml, but that failed"),
         (("--fbas", "x", "--rule", "participation"), "two things were named"),
+        (("x", "--fbas", "x"), "two things were named"),
+        (("x", "--nodes", 3), "--nodes was given together with SYSTEM"),
+        (("x", "--group-by", "country"), "--group-by was given together with SYSTEM"),
         (("--fbas", "x", "--nodes", 3), "--nodes was given together with --fbas"),
         (("--rule", "participation", "--scope", "core"), "--scope was given together with --rule"),
         (("--rule", "participation"), "without --nodes it has no numbers"),
@@ -177,3 +180,50 @@ def test_the_published_network_is_checked_from_the_command_line(run_json):
     code, found = run_json("check", "--fbas", nodes, "--organizations", owners, "--group-by", "organization")
     assert (code, found["intersection"], len(found["top_tier"])) == (0, True, 5)
     assert [found[key] for key in KEYS[3:6]] == [2, 3, 4]
+
+
+SYSTEM_KEYS = ["safe", "live", "threshold", "participants", "witness", "smallest_intersection", "crash_resilience"]
+
+
+def test_a_system_is_judged_by_its_file(run, run_json, tmp_path):
+    path = tmp_path / "system.toml"
+    path.write_text('reads = "majority(a, b, c, d, e)"')
+    code, found = run_json("check", path, "--faults", 2)
+    assert code == 0
+    assert list(found) == [*SYSTEM_KEYS, "max_faults"]
+    assert [found[key] for key in SYSTEM_KEYS] == [True, True, 3, 5, None, 1, 2]
+    assert found["max_faults"] == {"crash": 2, "dissemination": 0, "masking": 0, "opaque": None}
+    told = run("check", path).stdout
+    assert "shared            1 node at least, by two read quorums\n" in told
+    assert "  -               lie, where readers do not know how many may (opaque)\n" in told
+
+
+def test_reads_and_writes_that_do_not_meet_are_shown_and_the_answer_is_no(run, run_json):
+    text = b'{"reads": "a + b", "writes": "a*c"}'
+    code, found = run_json("check", "-", stdin=text)
+    assert (code, found["safe"], found["threshold"]) == (1, False, 2)
+    assert found["witness"] == {
+        "first": ["b"],
+        "second": ["a", "c"],
+        "first_committee": None,
+        "second_committee": None,
+        "faulty": [],
+    }
+    assert found["max_faults"] == dict.fromkeys(["crash", "dissemination", "masking", "opaque"])
+    assert "  write           {a, c}\n" in run("check", "-", stdin=text).stdout
+
+
+def test_who_lies_is_named_where_a_system_stands_too_few(run, run_json):
+    text = b'writes = "choose(3, a, b, c, d)"\nreads = "choose(3, a, b, c, d)"'
+    assert run_json("check", "-", "--model", "byzantine", "--faults", 1, stdin=text)[0] == 0
+    code, found = run_json("check", "-", "--model", "masking", "--faults", 1, stdin=text)
+    assert (code, len(found["witness"]["faulty"])) == (1, 1)
+    assert "  who lies        {" in run("check", "-", "--model", "masking", "--faults", 1, stdin=text).stdout
+
+
+@pytest.mark.parametrize("content", ["", "reads = 7", 'reads = "a +"', "{", 'typo = "a"'])
+def test_a_malformed_system_ends_with_2(run, run_json, tmp_path, content):
+    path = tmp_path / "system.toml"
+    path.write_text(content)
+    assert run("check", path).exit_code == 2
+    assert list(run_json("check", path)[1]) == ["error"]

@@ -15,11 +15,17 @@ from quorum.errors import ConfigurationError
 
 MODELS = ("crash", "byzantine", "masking", "opaque")
 FEDERATED = ("organizations", "group_by", "scope")
-RULE = ("nodes", "faults", "model", "committee", "arithmetic")
+RULE_ALONE = ("nodes", "committee", "arithmetic")
+FOREIGN = {
+    "SYSTEM": (*FEDERATED, *RULE_ALONE),
+    "--fbas": (*RULE_ALONE, "faults", "model"),
+    "--rule": FEDERATED,
+}
+"""Options that a kind of check does not have."""
 
 
 @command("check", "quorum check --rule participation --nodes 6 --faults 2 --committee local")
-@click.argument("system", required=False)
+@click.argument("system", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--fbas", type=click.Path(path_type=Path), metavar="FILE", help="Nodes with their own quorum sets (JSON)."
 )
@@ -42,8 +48,10 @@ RULE = ("nodes", "faults", "model", "committee", "arithmetic")
 @click.option(
     "--arithmetic", type=click.Choice(("real", "integer")), help="Round half a node up, or down. Else real."
 )
-def check(system: str | None, fbas: Path | None, rule: str | None, as_json: bool, **options: Any) -> None:
+def check(system: Path | None, fbas: Path | None, rule: str | None, as_json: bool, **options: Any) -> None:
     """Say whether every two quorums meet, or show two that do not.
+
+    SYSTEM is a file with reads and writes, in TOML or JSON: do they meet, in how many nodes, how many may fail?
 
     --fbas checks federated quorums, where each node chooses whom it needs: do they intersect, which nodes are the
     top tier, and how few nodes could stop or split them.
@@ -52,18 +60,20 @@ def check(system: str | None, fbas: Path | None, rule: str | None, as_json: bool
 
     Exit code 1: it is not safe.
     """
+    kinds = {"SYSTEM": system, "--fbas": fbas, "--rule": rule}
+    asked = [name for name, value in kinds.items() if value is not None]
+    if len(asked) != 1:
+        what = "nothing was" if not asked else "two things were"
+        raise ConfigurationError(
+            f"a check was asked for, but {what} named to be checked. Write `quorum check SYSTEM`, or `quorum "
+            "check --fbas FILE`, or `quorum check --rule participation --nodes 5 --faults 1`."
+        )
+    _check_others(options, FOREIGN[asked[0]], asked[0])
     if system is not None:
-        raise ConfigurationError(
-            f"SYSTEM {system[:60]!r} was to be checked, but files of quorum systems are not read by this version. "
-            "Write `quorum check --fbas FILE` or `quorum check --rule participation --nodes 5 --faults 1`."
-        )
-    if (fbas is None) == (rule is None):
-        what = "nothing was" if fbas is None else "two things were"
-        raise ConfigurationError(
-            f"a check was asked for, but {what} named to be checked. Write either `quorum check --fbas FILE` or "
-            "`quorum check --rule participation --nodes 5 --faults 1`."
-        )
-    _check_others(options, RULE if rule is None else FEDERATED, "--fbas" if rule is None else "--rule")
+        from quorum.console.check_system import check_system
+
+        check_system(system, options["model"] or "crash", options["faults"] or 0, as_json)
+        return
     if fbas is not None:
         from quorum.console.check_federated import check_federated
 
