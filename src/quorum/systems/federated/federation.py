@@ -81,23 +81,23 @@ class Federation:
         """The federation of these nodes alone; all others are missing in it."""
         return Federation({name: self.quorum_sets[name] for name in sorted(self.named(mask))})
 
-    def satisfied(self, mask: NodeMask) -> list[bool]:
-        """For each rule, whether the set satisfies it."""
-        held: list[bool] = []
-        for k, members, children in self.rules:
+    def satisfies(self, mask: NodeMask, rule: int, known: dict[int, bool]) -> bool:
+        """Whether the set satisfies the rule at this place. `known` keeps what was found out for this set."""
+        if rule not in known:
+            k, members, children = self.rules[rule]
             votes = (members & mask).bit_count()
-            held.append(votes >= k or votes + sum(held[child] for child in children) >= k)
-        return held
+            for child in children if votes < k else ():
+                votes += self.satisfies(mask, child, known)
+            known[rule] = votes >= k
+        return known[rule]
 
-    def greatest_quorum(self, mask: NodeMask, helpers: NodeMask = 0) -> NodeMask:
-        """The union of all quorums inside the set; 0 if there is none. `helpers` are outside of it and agree to
-        everything, as nodes that were deleted do."""
+    def greatest_quorum(self, mask: NodeMask) -> NodeMask:
+        """The union of all quorums inside the set; 0 if there is none."""
         while True:
-            held = self.satisfied(mask | helpers)
+            known: dict[int, bool] = {UNKNOWN: False}
             left = 0
             for place in places(mask):
-                rule = self.rule_of[place]
-                if rule != UNKNOWN and held[rule]:
+                if self.satisfies(mask, self.rule_of[place], known):
                     left |= 1 << place
             if left == mask:
                 return mask
