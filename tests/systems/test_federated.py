@@ -275,3 +275,15 @@ def test_the_trivial_networks_are_told_apart(folder: Path, file: str, intersecti
     assert figures.minimal_splitting_size == splitting
     if figures.witness is not None:
         assert verify_disjoint(network.federation.quorum_sets, *figures.witness)
+
+
+def test_followers_whom_nobody_names_are_led_astray_one_by_one() -> None:
+    """Two of them may be the two sides, also with the same wish; one alone needs a quorum beside it."""
+    core_sets: QuorumSets = dict.fromkeys("abcd", of(4, *"abcd"))
+    follower = of(2, "a", "b")
+    assert analyse(Federation(core_sets), "all").splitting is None, "all four are needed by each"
+    two = core_sets | {"v": follower, "w": follower}
+    assert analyse(Federation(two), "all").splitting == frozenset("ab")
+    one = core_sets | {"w": follower}
+    assert answer(analyse(Federation(one), "all")) == brute_force(one, "all")
+    assert answer(analyse(Federation(two), "all")) == brute_force(two, "all")

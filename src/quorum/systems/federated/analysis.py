@@ -119,7 +119,7 @@ def find_disjoint(federation: Federation) -> Disjoint | None:
 
 
 def _splitting(federation: Federation, groups: Mapping[NodeId, str] | None) -> frozenset[NodeId] | None:
-    from quorum.systems.federated.search import smallest_splitting
+    from quorum.systems.federated.splitting import smallest_splitting
 
     found = smallest_splitting(federation, groups)
     return None if found is None else federation.named(found)

@@ -29,7 +29,7 @@ def disjoint_quorums(federation: Federation) -> tuple[NodeMask, NodeMask] | None
     The question is NP-complete: Lachowski, "Complexity of the quorum intersection property of the Federated
     Byzantine Agreement System" (2019).
     """
-    search = _Search(federation)
+    search = Search(federation)
     mine, theirs = search.literals(), search.literals()
     for node, (one, other) in enumerate(zip(mine, theirs, strict=True)):
         search.clauses.append([-one, -other])
@@ -40,18 +40,18 @@ def disjoint_quorums(federation: Federation) -> tuple[NodeMask, NodeMask] | None
     search.order_sides(mine, theirs)
     with search.solver() as solver:
         found = _answer(solver)
-    return None if found is None else (_held(mine, found), _held(theirs, found))
+    return None if found is None else (held(mine, found), held(theirs, found))
 
 
 def smallest_quorum(federation: Federation, groups: Groups | None = None) -> NodeMask | None:
     """A quorum with the fewest nodes, or nodes of the fewest groups; None if there is none."""
-    search = _Search(federation, groups)
+    search = Search(federation, groups)
     mine = search.literals()
     for node, literal in enumerate(mine):
         search.agree(node, literal, mine)
     search.clauses.append(list(mine))
     search.order(mine)
-    return search.smallest(mine, mine)
+    return search.smallest(mine)
 
 
 def smallest_blocking(federation: Federation, groups: Groups | None = None) -> NodeMask:
@@ -60,47 +60,13 @@ def smallest_blocking(federation: Federation, groups: Groups | None = None) -> N
     Source: Florian, Henningsen, Ndolo and Scheuermann, "The sum of its parts: Analysis of federated Byzantine
     agreement systems" (2022), section 4.
     """
-    search = _Search(federation, groups)
+    search = Search(federation, groups)
     gone = search.literals()
     search.leave_no_quorum([-literal for literal in gone])
     search.order(gone)
-    found = search.smallest(gone, gone)
+    found = search.smallest(gone)
     assert found is not None, "without any node there is no quorum"
     return found
-
-
-def smallest_splitting(federation: Federation, groups: Groups | None = None) -> NodeMask | None:
-    """The fewest nodes, or groups some nodes of which suffice, that can lead two quorums apart; None if none can.
-
-    Once these are deleted two quorums share no node. They may tell one side this and the other that, so each side
-    takes them for its own, and their own quorum sets bind nobody. Source: Mazieres (2015), section 4.2; Florian et
-    al. (2022), section 4.
-    """
-    if len(federation.names) < 2:
-        return None
-    search = _Search(federation, groups)
-    mine, theirs = search.literals(), search.literals()
-    alone, other_alone, shared = search.literals(), search.literals(), search.literals()
-    for node, (one, other) in enumerate(zip(mine, theirs, strict=True)):
-        search.clauses += [
-            [-one, -other, shared[node]],
-            [-shared[node], one],
-            [-shared[node], other],
-            [-alone[node], one],
-            [-alone[node], -other],
-            [-other_alone[node], other],
-            [-other_alone[node], -one],
-            [-one, other, alone[node]],
-            [-other, one, other_alone[node]],
-        ]
-        search.agree(node, alone[node], mine)
-        search.agree(node, other_alone[node], theirs)
-    search.clauses += [alone, other_alone]
-    search.waste_none(mine, alone)
-    search.waste_none(theirs, other_alone)
-    search.order(mine, theirs)
-    search.order_sides(mine, theirs)
-    return search.smallest(shared, shared)
 
 
 def top_tier(federation: Federation) -> NodeMask:
@@ -109,7 +75,7 @@ def top_tier(federation: Federation) -> NodeMask:
     A node is in one exactly where some quorum has it and holds no quorum without it. So each node is asked for
     until it was seen, or something that may stand in its place.
     """
-    search = _Search(federation)
+    search = Search(federation)
     mine, without = search.literals(), search.literals()
     left = search.literals()
     for node, literal in enumerate(mine):
@@ -124,35 +90,35 @@ def top_tier(federation: Federation) -> NodeMask:
             others = [-literal for place, literal in enumerate(without) if place != node]
             found = _answer(solver, [without[node], *others])
             if found is not None:
-                quorum = federation.minimal_quorum(_held(mine, found), keep=1 << node)
+                quorum = federation.minimal_quorum(held(mine, found), keep=1 << node)
                 assert quorum >> node & 1, "the node cannot be left out"
                 seen |= search.symmetry.orbit(quorum)
     return seen
 
 
-def _held(literals: list[int], true: set[int]) -> NodeMask:
+def held(literals: list[int], true: set[int]) -> NodeMask:
     return sum(1 << node for node, literal in enumerate(literals) if literal in true)
 
 
-class _Search:
+class Search:
     """One formula about the nodes of a federation, and the solver's answers to it."""
 
     def __init__(self, federation: Federation, groups: Groups | None = None) -> None:
         self._federation = federation
         self._groups = groups
-        self._circuit = Circuit()
+        self.circuit = Circuit()
         self._gates: dict[tuple[int, int], int | None] = {}
-        self.clauses = self._circuit.clauses
+        self.clauses = self.circuit.clauses
         self.symmetry: Symmetry = symmetry_of(federation, groups)
 
     def literals(self) -> list[int]:
         """A fresh variable for each node."""
-        return [self._circuit.variable() for _ in self._federation.names]
+        return [self.circuit.variable() for _ in self._federation.names]
 
     def agree(self, node: int, condition: int, chosen: list[int]) -> None:
         """Where the condition holds, the chosen nodes satisfy the node's quorum set."""
         rule = self._federation.rule_of[node]
-        gate = None if rule == UNKNOWN else self._satisfied(rule, chosen)
+        gate = None if rule == UNKNOWN else self.satisfied(rule, chosen)
         self.clauses.append([-condition] if gate is None else [-condition, gate])
 
     def leave_no_quorum(self, left: list[int]) -> None:
@@ -161,10 +127,10 @@ class _Search:
         of = self._federation.rule_of
         rules = sorted({rule for rule in of if rule != UNKNOWN})
         bits = max(1, (len(rules) - 1).bit_length())
-        turns = {rule: [self._circuit.variable() for _ in range(bits)] for rule in rules}
+        turns = {rule: [self.circuit.variable() for _ in range(bits)] for rule in rules}
         self._someone_falls_first(rules, left)
         for rule in rules:
-            lost = [self._circuit.variable() for _ in left]
+            lost = [self.circuit.variable() for _ in left]
             earlier: dict[int, int] = {}
             for node in places(self._federation.reach[rule]):
                 if of[node] == rule:
@@ -179,10 +145,10 @@ class _Search:
 
     def _earlier(self, one: list[int], other: list[int]) -> int:
         """A literal that is true only where the first row of literals is below the second, as binary numbers."""
-        first = here = self._circuit.variable()
+        first = here = self.circuit.variable()
         for place, (mine, theirs) in enumerate(zip(one, other, strict=True)):
             last = place == len(one) - 1
-            rest = [] if last else [self._circuit.variable()]
+            rest = [] if last else [self.circuit.variable()]
             self.clauses += [[-here, -mine, theirs], [-here, -mine, *rest], [-here, theirs, *rest]]
             here = here if last else rest[0]
         return first
@@ -190,29 +156,13 @@ class _Search:
     def _someone_falls_first(self, rules: list[int], left: list[int]) -> None:
         """Where any node is left, some rule fails by those who are gone alone. It follows from the above, but by
         too many steps for the solver, and it says at once how few cannot suffice."""
-        nobody = self._circuit.variable()
+        nobody = self.circuit.variable()
         self.clauses += [[-nobody, -literal] for literal in left]
         gone = [-literal for literal in left]
         known: dict[int, int] = {}
         gates = [self._failed(rule, gone, known) for rule in rules]
         if all(gates):
             self.clauses.append([nobody, *gates])
-
-    def waste_none(self, chosen: list[int], alone: list[int]) -> None:
-        """Of two minimal quorums that are led apart, none has a node that nobody needs, unless it is the only one
-        that is alone: of a team it has just as many as the list asks for, or none but shared nodes."""
-        single = self._circuit.variable()
-        others = self._circuit.at_least(len(alone) - 1, [(-each, 1) for each in alone])
-        self.clauses.append([-single, others])
-        for rule in self.symmetry.teams:
-            k, members, _ = self._federation.rules[rule]
-            inside = list(places(members))
-            gate = self._satisfied(rule, chosen)
-            assert gate is not None, "a team has as many nodes as its list asks for"
-            self.clauses += [[-alone[node], gate, single] for node in inside]
-            if len(inside) > k:
-                unused = [(-chosen[node], 1) for node in inside]
-                self.clauses.append([self._circuit.at_least(len(inside) - k, unused), single])
 
     def order(self, *vectors: list[int]) -> None:
         """Of all that differ by swaps alone, look at the one in which what became of the nodes descends."""
@@ -237,23 +187,28 @@ class _Search:
         """A solver for the formula as it is now, to be used as a context."""
         return Solver(name="glucose4", bootstrap_with=self.clauses)
 
-    def smallest(self, chosen: list[int], answer: list[int]) -> NodeMask | None:
-        """The answer in a solution that chooses as few nodes, or nodes of as few groups, as can be."""
+    def smallest(self, chosen: list[int], below: NodeMask | None = None) -> NodeMask | None:
+        """A smallest set of chosen nodes, in nodes or groups; None if there is none smaller than `below`."""
         prices = self._prices(chosen)
         found: NodeMask | None = None
+        if below is not None:
+            self._cheaper(prices, below)
         with self.solver() as solver:
             taken = len(self.clauses)
             while (true := _answer(solver)) is not None:
-                found = _held(answer, true)
-                paid = self._paid(_held(chosen, true))
-                if paid == 0:
+                found = held(chosen, true)
+                if not found:
                     break
-                free = [(-price, 1) for price in prices]
-                self.clauses.append([self._circuit.at_least(len(free) - paid + 1, free)])
+                self._cheaper(prices, found)
                 for clause in self.clauses[taken:]:
                     solver.add_clause(clause)
                 taken = len(self.clauses)
         return found
+
+    def _cheaper(self, prices: list[int], than: NodeMask) -> None:
+        """Pay less than for this set."""
+        free = [(-price, 1) for price in prices]
+        self.clauses.append([self.circuit.at_least(len(free) - self._paid(than) + 1, free)])
 
     def _prices(self, chosen: list[int]) -> list[int]:
         """One literal for each node, or each group, that is true where any of it is chosen."""
@@ -263,7 +218,7 @@ class _Search:
         for name, literal in zip(self._federation.names, chosen, strict=True):
             group = self._groups[name]
             if group not in prices:
-                prices[group] = self._circuit.variable()
+                prices[group] = self.circuit.variable()
             self.clauses.append([-literal, prices[group]])
         return list(prices.values())
 
@@ -272,15 +227,15 @@ class _Search:
             return mask.bit_count()
         return len({self._groups[name] for name in self._federation.named(mask)})
 
-    def _satisfied(self, rule: int, chosen: list[int]) -> int | None:
+    def satisfied(self, rule: int, chosen: list[int]) -> int | None:
         """A literal that is true only where the chosen nodes satisfy the rule; None if none can."""
         key = (rule, chosen[0])
         if key not in self._gates:
             k, members, children = self._federation.rules[rule]
             inputs = [(chosen[node], 1) for node in places(members)]
-            gates = [self._satisfied(child, chosen) for child in children]
+            gates = [self.satisfied(child, chosen) for child in children]
             inputs += [(gate, 1) for gate in gates if gate is not None]
-            self._gates[key] = self._circuit.at_least(k, inputs) if len(inputs) >= k else None
+            self._gates[key] = self.circuit.at_least(k, inputs) if len(inputs) >= k else None
         return self._gates[key]
 
     def _failed(self, rule: int, lost: list[int], known: dict[int, int]) -> int:
@@ -291,7 +246,7 @@ class _Search:
             gates = [self._failed(child, lost, known) for child in children]
             inputs += [(gate, 1) for gate in gates if gate]
             needed = len(inputs) - k + 1
-            known[rule] = self._circuit.at_least(needed, inputs) if needed > 0 else 0
+            known[rule] = self.circuit.at_least(needed, inputs) if needed > 0 else 0
         return known[rule]
 
     def _descend(self, one: list[int], other: list[int]) -> None:
@@ -300,7 +255,7 @@ class _Search:
         for high, low in zip(one, other, strict=True):
             so_far = [] if same is None else [-same]
             self.clauses.append([*so_far, high, -low])
-            following = self._circuit.variable()
+            following = self.circuit.variable()
             self.clauses += [[*so_far, -high, -low, following], [*so_far, high, low, following]]
             same = following
 
