@@ -214,6 +214,7 @@ def test_quorum_systems_load_no_solver() -> None:
         "import sys, quorum.systems, quorum.systems.federated.analysis as a, quorum.systems.federated.reading\n"
         "from quorum.systems.federated.federation import Federation, QuorumSet\n"
         "a.find_disjoint(Federation({'a': QuorumSet(1, ('a',)), 'b': QuorumSet(1, ('b',))}))\n"
+        "a.find_disjoint(Federation(dict.fromkeys('abc', QuorumSet(2, ('a', 'b', 'c')))))\n"
         "sys.exit('pysat' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,7 +13,7 @@ import msgspec
 
 from quorum.model import NodeId
 from quorum.systems.federated.core import core, quorum_components
-from quorum.systems.federated.federation import Federation, NodeMask
+from quorum.systems.federated.federation import UNKNOWN, Federation, NodeMask
 from quorum.systems.federated.witness import verify_disjoint
 
 Scope = Literal["core", "all"]
@@ -104,7 +104,7 @@ def find_disjoint(federation: Federation) -> Disjoint | None:
     found: tuple[NodeMask, NodeMask] | None = None
     if len(components) > 1:
         found = components[0], components[1]
-    elif components:
+    elif components and not _is_alike(federation.restricted(components[0])):
         from quorum.systems.federated.search import disjoint_quorums
 
         inner = federation.restricted(federation.greatest_quorum(components[0]))
@@ -116,6 +116,25 @@ def find_disjoint(federation: Federation) -> Disjoint | None:
     first, second = (federation.named(federation.minimal_quorum(each)) for each in found)
     assert verify_disjoint(federation.quorum_sets, first, second), "the witness holds"
     return first, second
+
+
+def _is_alike(federation: Federation) -> bool:
+    """Whether all nodes have one quorum set in which no node repeats, and no two sets apart can satisfy it. Then
+    every two quorums meet, which needs no solver."""
+    rules = set(federation.rule_of)
+    if len(rules) != 1 or UNKNOWN in rules:
+        return False
+    rule = rules.pop()
+    named = sum(federation.rules[place].members.bit_count() for place in federation.below(rule))
+    return named == federation.reach[rule].bit_count() and _sides(federation, rule) < 2
+
+
+def _sides(federation: Federation, rule: int) -> int:
+    """How many of two sides that share no node can satisfy the rule at once, where no node repeats in it."""
+    k, members, children = federation.rules[rule]
+    sides = members.bit_count() + sum(_sides(federation, child) for child in children)
+    single = members.bit_count() + sum(_sides(federation, child) > 0 for child in children)
+    return 0 if single < k else 1 + (sides >= 2 * k)
 
 
 def _splitting(federation: Federation, groups: Mapping[NodeId, str] | None) -> frozenset[NodeId] | None:

@@ -81,6 +81,10 @@ class Federation:
         """The federation of these nodes alone; all others are missing in it."""
         return Federation({name: self.quorum_sets[name] for name in sorted(self.named(mask))})
 
+    def below(self, rule: int) -> list[int]:
+        """The rule and all that stand in it, each as often as it does."""
+        return [rule, *(each for child in self.rules[rule].children for each in self.below(child))]
+
     def satisfies(self, mask: NodeMask, rule: int, known: dict[int, bool]) -> bool:
         """Whether the set satisfies the rule at this place. `known` keeps what was found out for this set."""
         if rule not in known:
