@@ -132,9 +132,9 @@ def _is_alike(federation: Federation) -> bool:
 def _sides(federation: Federation, rule: int) -> int:
     """How many of two sides that share no node can satisfy the rule at once, where no node repeats in it."""
     k, members, children = federation.rules[rule]
-    sides = members.bit_count() + sum(_sides(federation, child) for child in children)
-    single = members.bit_count() + sum(_sides(federation, child) > 0 for child in children)
-    return 0 if single < k else 1 + (sides >= 2 * k)
+    each = [_sides(federation, child) for child in children]
+    single = members.bit_count() + sum(sides > 0 for sides in each)
+    return 0 if single < k else 1 + (members.bit_count() + sum(each) >= 2 * k)
 
 
 def _splitting(federation: Federation, groups: Mapping[NodeId, str] | None) -> frozenset[NodeId] | None:
