@@ -175,7 +175,7 @@ def test_the_tallies_are_written_with_a_row_for_each_round(days, run, run_json):
         "weight of go": "2",
         "weight of stay": "1",
     }
-    refused = run("vote", "--input", days, "--output", "no/o.csv")
+    refused = run("vote", "--input", days, "--time", "day", "--output", "no/o.csv")
     assert refused.exit_code == 2 and "the tallies" in refused.stderr
 
 
@@ -338,6 +338,86 @@ def test_a_file_that_is_no_file_of_votes_is_refused_with_a_remedy(here, run, tex
     assert result.exit_code == 2 and said in result.stderr, result.output
 
 
+LATER = "2026-01-01,go,go,stay\n2026-01-02,go,go,go\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("voter;option\na;go\nb;go\n", "Is it separated by ';'?"),
+        ("voter\toption\na\tgo\n", "Is it separated by tabs?"),
+        ("a;b\ngo,stay\n", "Is it separated by ';'?"),
+        ("votes\ngo\nstay\n", "one column, 'votes'"),
+        ("voter,choice\na,go\nb,go\n", "a column 'voter', as a list of votes has, and none named option"),
+        ("Who,Option\na,go\nb,go\n", "a column 'Option', as a list of votes has, and none named voter"),
+        ("voter,Voter,option\na,b,go\n", "two columns named 'voter'"),
+        ("who,what\nann,go\nbob,go\ncy,stay\n", "the column 'who' says something else in every row"),
+        ("ann,go\nbob,go\ncy,stay\n", "the column 'ann' says something else in every row"),
+        ("date,a,b,c\n" + LATER, "the column 'date' is named as one that says when"),
+        ("Day,a,b,c\nmon,go,go,go\n", "the column 'Day' is named"),
+        ("on,a,b,c\n" + LATER, "the column 'on' holds numbers or times"),
+        ("on,a,b,c\n2026-01-01,go,go,go\n", "the column 'on' holds numbers or times"),
+        ("at,a,b\n09:30,go,go\n", "the column 'at' holds numbers or times"),
+        ("no,a,b,c\n17,go,go,go\n", "the column 'no' holds numbers or times"),
+        ("no,a,b,c\n17,5,5,5\n18,5,6,5\n", "the column 'no' says something else in every row"),
+        ("no,a,b,c\n1,1,2,1\n2,2,2,3\n3,1,1,1\n", "the column 'no' counts upwards"),
+        ("on,a,b,c\nmon,go,go,stay\ntue,go,go,go\n", "the column 'on' says something else in every row"),
+        ("a,b,c\n20.1,20.2,20.1\n20.3,20.4,20.6\n", "quorum fuse"),
+        ("2026-01-01,1,2,3\n2026-01-02,1,1,1\n", "numbers or times in place of names"),
+    ],
+)
+def test_a_table_in_which_something_else_would_count_as_a_voter_is_refused(here, run, text, said):
+    (here / "votes.csv").write_text(text)
+    result = run("vote", "--input", "votes.csv")
+    assert result.exit_code == 2 and said in result.stderr, result.output
+    assert not result.stdout
+
+
+@pytest.mark.parametrize("heading", ["Voter,Option", "VOTER,OPTION", " voter , Option "])
+def test_a_list_of_votes_is_known_by_its_columns_in_letters_of_any_case(here, run_json, heading):
+    (here / "votes.csv").write_text(f"{heading},Weight\na,go,2\nb,stay,1\n")
+    code, found = run_json("vote", "--input", "votes.csv")
+    assert (code, found["option"], found["weights"]) == (0, "go", {"go": 2, "stay": 1})
+
+
+def test_a_column_that_looks_like_no_voter_s_counts_if_it_is_named(here, run, run_json):
+    (here / "votes.csv").write_text("date,a,b,c\n" + LATER)
+    assert run_json("vote", "--input", "votes.csv", "--time", "date")[1]["won"] == 2
+    found = run_json("vote", "--input", "votes.csv", "--channels", "date,a,b,c")[1]
+    assert found["voters"] == ["date", "a", "b", "c"]
+    (here / "votes.csv").write_text("date,voter,option\n2026-01-01,a,go\n")
+    refused = run("vote", "--input", "votes.csv", "--time", "date")
+    assert refused.exit_code == 2 and "one round" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a,b,c\n2026-05-01,2026-05-02,2026-05-01\n",
+        "a,b,c\n1,2,1\n2,2,1\n",
+        "a,b,c\ngo,stay,go\nstay,stay,go\n",
+        "a,b,c\ngo,,go\n",
+        "a,b,c\ngo,alone,go\n",
+    ],
+)
+def test_tables_of_voters_are_tallied_although_options_are_dates_or_numbers_or_one_s_alone(here, run_json, text):
+    (here / "votes.csv").write_text(text)
+    found = run_json("vote", "--input", "votes.csv")[1]
+    assert found["voters"] == ["a", "b", "c"] and found["won"] == found["rounds"]
+
+
+def test_too_many_options_and_too_small_a_share_are_told_apart(here, run):
+    rows = "".join(f"{number},{number},{number}\n" for number in [*range(1_001), 0])
+    (here / "votes.csv").write_text("a,b,c\n" + rows)
+    refused = run("vote", "--input", "votes.csv")
+    assert refused.exit_code == 2 and "1,001 options" in refused.stderr and "quorum fuse" in refused.stderr
+    (here / "votes.csv").write_text("a,b,c\ngo,go,go\n")
+    refused = run("vote", "--input", "votes.csv", "--rule", "share:1/3")
+    assert "1 of 3 is not more than half, so two options could win" in refused.stderr
+    refused = run("vote", "--input", "votes.csv", "--rule", "share:4/3")
+    assert "4 of 3 is more than all" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -358,7 +438,7 @@ def test_a_file_that_is_no_file_of_votes_is_refused_with_a_remedy(here, run, tex
         (b'{"votes": {"a": "x"}, "electorate": {"a": 0}}', "'electorate'"),
         (b'{"votes": {"a": "x"}, "electorate": []}', "'electorate'"),
         (b'{"votes": {"a": "x"}, "options": "x"}', "'options'"),
-        (b'{"votes": {"a": "x"}, "options": ["x", "x"]}', "one twice"),
+        (b'{"votes": {"a": "x"}, "options": ["x", "x"]}', "'x' is there twice"),
         (b'{"votes": {"a": "x"}, "closed": 1}', "'closed'"),
         (b'{"votes": {" ": "x"}}', "vote 1 names no voter"),
     ],

@@ -163,7 +163,7 @@ def test_with_a_plain_majority_they_do():
         ({"a": True}, OPTIONS, Rule(), "below 1"),
         ({"a": 2**60}, OPTIONS, Rule(), "weigh more"),
         (FIVE, (), Rule(), "no options"),
-        (FIVE, ("yes", "yes"), Rule(), "one twice"),
+        (FIVE, ("yes", "yes"), Rule(), "'yes' is there twice"),
         (FIVE, OPTIONS, Rule("share", 1, 2), "not more than half"),
         (FIVE, OPTIONS, Rule("share", 3, 2), "more than all"),
         (FIVE, OPTIONS, Rule("share", 0, 0), "not more than half"),

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from quorum.console.columns import are_values, not_of_voters, separator_of
 from quorum.console.command import plain
 from quorum.console.documents import read_bounded
 from quorum.console.rules import is_whole
 from quorum.errors import ConfigurationError
-from quorum.voting.tally import WEIGHT_MAX, Rule
+from quorum.voting.tally import OPTIONS_MAX, WEIGHT_MAX, Rule
 
 INPUT_BYTES_MAX: Final = 64 * 2**20
 VOTER, OPTION, WEIGHT = "voter", "option", "weight"
@@ -177,8 +178,9 @@ def _no_votes(why: str) -> ConfigurationError:
 
 
 def read_csv(path: Path, channels: str | None, time: str | None) -> Ballots:
-    """The votes of a file with the columns voter, option and perhaps weight, or with a row for each round and a
-    column for each voter. Raises ConfigurationError for what is neither."""
+    """The votes of a file with the columns voter, option and perhaps weight (in letters of any case), or with a
+    row for each round and a column for each voter. Raises ConfigurationError for what is neither, and where a
+    column can hardly be a voter's, unless `channels` names it."""
     data = read_bounded(path, INPUT_BYTES_MAX, "votes", "Tally the rounds in several files.")
     try:
         rows = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
@@ -186,16 +188,52 @@ def read_csv(path: Path, channels: str | None, time: str | None) -> Ballots:
         lines = [(rows.line_num, row) for row in rows if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise _wrong(path, f"it is no CSV: {plain(str(error), 200)}", "Save it as CSV, in UTF-8") from None
+    _check_names(path, columns, channels)
+    for line, row in lines:
+        if len(row) != len(columns):
+            raise _wrong(path, f"line {line} has {len(row)} fields for {len(columns)} columns", "Correct it")
+    if channels is None and _is_list(path, columns, time):
+        return _list_of_votes(path, [name.lower() for name in columns], lines)
+    return _table_of_rounds(path, columns, lines, channels, time)
+
+
+def _check_names(path: Path, columns: Sequence[str], channels: str | None) -> None:
+    separator = separator_of(columns)
+    if separator:
+        why = f"its first line has no commas: {plain(columns[0], SHOWN)!r}"
+        raise _wrong(path, why, f"Is it separated by {separator}? Save it with commas")
     if not columns or not all(columns) or len(set(columns)) < len(columns):
         raise _wrong(
             path, "its first line does not name its columns, each once", "Put a line of names before the rows"
         )
-    for line, row in lines:
-        if len(row) != len(columns):
-            raise _wrong(path, f"line {line} has {len(row)} fields for {len(columns)} columns", "Correct it")
-    if {VOTER, OPTION} <= set(columns) and channels is None and time is None:
-        return _list_of_votes(path, columns, lines)
-    return _table_of_rounds(path, columns, lines, channels, time)
+    if len(columns) == 1:
+        why = f"it has one column, {plain(columns[0], SHOWN)!r}, and nothing that says whose votes they are"
+        raise _wrong(path, why, "Give it the columns voter and option, or one for each voter")
+    if channels is None and are_values(columns):
+        why = "its first line has numbers or times in place of names"
+        raise _wrong(path, why, "Put a line of names before the rows, or name the columns of voters: --channels")
+
+
+def _is_list(path: Path, columns: Sequence[str], time: str | None) -> bool:
+    """Whether the columns are those of a list of votes. Raises ConfigurationError where they are so in part."""
+    lowered = [name.lower() for name in columns]
+    found = [name for name in (VOTER, OPTION, WEIGHT) if name in lowered]
+    if VOTER not in found and OPTION not in found:
+        return False
+    remedy = "Name the columns voter, option and perhaps weight; or, in a table of rounds, all voters: --channels"
+    twice = [name for name in found if lowered.count(name) > 1]
+    if twice:
+        raise _wrong(path, f"it has two columns named {twice[0]!r}, large and small letters aside", remedy)
+    lacking = [name for name in (VOTER, OPTION) if name not in found]
+    if lacking:
+        there = plain(columns[lowered.index(found[0])], SHOWN)
+        raise _wrong(
+            path, f"it has a column {there!r}, as a list of votes has, and none named {lacking[0]}", remedy
+        )
+    if time in columns:
+        why = f"it has the columns voter and option, as a list of votes, and --time {plain(time or '', SHOWN)}"
+        raise _wrong(path, why, "Such a list is one round: give a file for each, or name all voters: --channels")
+    return time is None
 
 
 def _list_of_votes(path: Path, columns: Sequence[str], lines: Sequence[tuple[int, list[str]]]) -> Ballots:
@@ -234,12 +272,31 @@ def _table_of_rounds(
     if not lines:
         raise _wrong(path, "it has no rows", "Give one for each round, or for each vote")
     places = [columns.index(name) for name in voters]
+    if channels is None:
+        _check_voters(
+            path,
+            {name: [row[place].strip() for _, row in lines] for name, place in zip(voters, places, strict=True)},
+        )
     at = None if time is None else columns.index(time)
     rounds = []
     for number, (_, row) in enumerate(lines):
         said = {name: row[place].strip() for name, place in zip(voters, places, strict=True) if row[place].strip()}
         rounds.append((str(number) if at is None else row[at], said))
     return Ballots(tuple(rounds), dict.fromkeys(voters, 1), is_table=True, heading=time or "round")
+
+
+def _check_voters(path: Path, columns: Mapping[str, Sequence[str]]) -> None:
+    """Raise ConfigurationError where a column can hardly be a voter's: it would count as one that never agrees."""
+    found = not_of_voters(columns)
+    if found is None:
+        return
+    name, why = found
+    raise _wrong(
+        path,
+        f"the column {plain(name, SHOWN)!r} {why}, so it seems to be no voter's",
+        "If it says which round a row is, name it with --time; else name all columns of voters with --channels. A "
+        "list of votes has the columns voter and option; measured numbers are for quorum fuse",
+    )
 
 
 def _wrong(path: Path, why: str, remedy: str) -> ConfigurationError:
@@ -314,5 +371,10 @@ def options_of(ballots: Ballots, electorate: Mapping[str, int], ask: Ask) -> tup
         raise ConfigurationError(
             "votes were to be tallied, but nobody who may voted, so there is nothing to choose from. Name the "
             "options: --options."
+        )
+    if len(found) > OPTIONS_MAX:
+        raise ConfigurationError(
+            f"votes were to be tallied, but they are for {len(found):,} options, and a vote has {OPTIONS_MAX:,} "
+            "at most. Name the options: --options. Measured numbers are for quorum fuse."
         )
     return tuple(sorted(found))

@@ -122,11 +122,19 @@ def _check(electorate: Mapping[NodeId, int], options: Sequence[str], rule: Rule)
         why, remedy = "nobody may vote, or a weight is below 1", "Name voters with weights of 1 or more"
     elif sum(electorate.values()) > WEIGHT_MAX:
         why, remedy = f"the voters weigh more than {WEIGHT_MAX} together", "Scale the weights down"
-    elif not 1 <= len(set(options)) == len(options) <= OPTIONS_MAX:
-        why, remedy = "there are no options, too many, or one twice", f"Give 1 to {OPTIONS_MAX}, each once"
-    elif rule.kind == "share" and not 0 < rule.denominator < 2 * rule.numerator <= 2 * rule.denominator:
-        why = f"{rule.numerator} of {rule.denominator} is not more than half, or more than all"
-        remedy = "Two options could win otherwise; ask for more than half"
+    elif not options:
+        why, remedy = "there are no options", "Give one or more"
+    elif len(options) > OPTIONS_MAX:
+        why, remedy = f"there are {len(options)} options", f"Give {OPTIONS_MAX} at most"
+    elif len(set(options)) < len(options):
+        twice = next(option for place, option in enumerate(options) if option in options[:place])
+        why, remedy = f"the option {twice[:40]!r} is there twice", "Give each once"
+    elif rule.kind == "share" and not 0 < rule.denominator < 2 * rule.numerator:
+        why = f"{rule.numerator} of {rule.denominator} is not more than half, so two options could win"
+        remedy = "Ask for more than half, such as 2 of 3"
+    elif rule.kind == "share" and rule.numerator > rule.denominator:
+        why = f"{rule.numerator} of {rule.denominator} is more than all"
+        remedy = "Ask for more than half, such as 2 of 3, and for all at most"
     elif rule.kind == "plurality" and rule.least < 1:
         why, remedy = f"the least weight that may win is {rule.least}", "Give 1 or more"
     if why:
