@@ -350,3 +350,25 @@ def test_extreme_numbers_are_answered_refused_or_asked_wrongly(name, data):
     except ConfigurationError:
         return
     assert isinstance(found, str) or json.loads(json.dumps(found, allow_nan=False)) is not None
+
+
+def test_an_empty_input_is_said_to_be_empty(fuse):
+    for data in (b"", b" \n"):
+        result = fuse("median", data, "--json")
+        assert_asked_wrongly(result)
+        assert "is empty" in result.stderr and "truncated" not in result.stderr
+
+
+def test_a_list_where_a_number_belongs_is_not_a_matter_of_units(fuse):
+    result = fuse("formalized_majority", {"values": [1, 2], "epsilon": [1]}, "--json")
+    assert_asked_wrongly(result)
+    assert "Give a number." in result.stderr
+    result = fuse("formalized_majority", {"values": [1, 2], "epsilon": 1e200})
+    assert "change its unit" in result.stderr
+
+
+def test_an_approximate_step_keeps_all_values_that_are_left_unless_it_is_told_otherwise(fuse):
+    given = {"values": [1, 2, 3, 4, 5, 6, 100], "t": 2}
+    found = json.loads(fuse("approximate_agreement_step", given, "--json").stdout)
+    assert found == json.loads(fuse("approximate_agreement_step", {**given, "select_every": 1}, "--json").stdout)
+    assert found["value"] == 4 and found["convergence_factor_c"] == 3

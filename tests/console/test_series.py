@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from quorum.console.cli import main
+from quorum.console.series import READERS
+from quorum.voting.streams import RULES
 
 CSV = """when,a,b,c,d
 0,20.0,20.1,20.2,20.1
@@ -64,11 +66,78 @@ def test_the_report_counts_and_says_for_how_long_a_channel_was_not_trusted(file:
     assert (report["ticks"], report["decided"]) == (6, 5)
     assert report["refused"] == {"no channel has a value": 1}
     channels = {each["name"]: each for each in report["channels"]}
-    assert channels["b"] == {"name": "b", "values": 4, "trusted": 4, "longest": None}
+    assert channels["b"] == {"name": "b", "values": 4, "trusted": 4, "longest": None, "times": None}
     assert channels["c"]["longest"] == [2, 4], "the tick that nobody decided ends no run"
     text = run("--input", file, "--time", "when", "--algorithm", "median").stdout
     assert "median: 5 of 6 ticks decided" in text
+    assert "c: trusted in 60.0% of its 5 values; longest not from 2 to 4 (tick 2 to 4)" in text
+    text = run("--input", file, "--channels", "a,b,c,d", "--algorithm", "median").stdout
     assert "c: trusted in 60.0% of its 5 values; longest not from tick 2 to 4" in text
+
+
+def test_with_a_column_of_time_the_longest_distrust_is_told_in_its_times(file: Path):
+    file.write_text(CSV.replace("\n2,", "\n2026-05-01 08:20:00,").replace("\n4,", "\n2026-05-01 08:40:00,"))
+    report = json.loads(run("--input", file, "--time", "when", "--algorithm", "median", "--json").stdout)
+    channels = {each["name"]: each for each in report["channels"]}
+    assert channels["c"]["times"] == ["2026-05-01 08:20:00", "2026-05-01 08:40:00"]
+    text = run("--input", file, "--time", "when", "--algorithm", "median").stdout
+    assert "longest not from 2026-05-01 08:20:00 to 2026-05-01 08:40:00 (tick 2 to 4)" in text
+
+
+def test_without_a_rule_it_is_said_that_none_was_named(file: Path):
+    done = run("--input", file)
+    assert done.exit_code == 2 and "no rule was named. Give --algorithm" in done.stderr
+
+
+def test_weights_have_commas_between_them_in_brackets_or_not(file: Path):
+    rows = [
+        fused(file, "--algorithm", "weighted_average", "--set", f"weights={text}")["output"][0]
+        for text in ("1,1,0,0", "[1,1,0,0]", " [1, 1, 0, 0]")
+    ]
+    assert rows == [pytest.approx(20.05)] * 3
+    done = run("--input", file, "--algorithm", "weighted_average", "--set", "weights=1,one")
+    assert done.exit_code == 2 and "list of numbers" in done.stderr and "unit" not in done.stderr
+
+
+def test_names_that_are_numbers_are_taken_where_they_are_said_to_be_names(tmp_path: Path):
+    path = tmp_path / "given.csv"
+    path.write_text("1,2,3\n20.0,20.1,20.2\n")
+    assert run("--input", path, "--algorithm", "median").exit_code == 2
+    done = run("--input", path, "--algorithm", "median", "--channels", "1,2,3", "--json")
+    assert done.exit_code == 0 and json.loads(done.stdout)["decided"] == 1
+
+
+def test_every_parameter_and_every_measure_of_trust_of_a_series_is_in_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "voting.md").read_text("utf-8")
+    measures, parameters = (
+        page.split("## Parameters")[0],
+        page.split("## Parameters")[1].split("## From Python")[0],
+    )
+    rows = {line.split("`")[1]: line for line in parameters.splitlines() if line.startswith("| `")}
+    for name, rule in RULES.items():
+        assert f"`{name}`" in measures, name
+        for key in (*rule.needs, *rule.may):
+            assert f"`{name}`" in rows[key], (name, key)
+    assert rows.keys() >= READERS.keys()
+
+
+def test_a_wrong_cell_is_found_behind_a_megabyte_of_right_ones(tmp_path: Path):
+    path = tmp_path / "given.csv"
+    path.write_text("t1,t2\n" + "20,21\n" * 300_000 + "20,n/a\n")
+    done = run("--input", path, "--algorithm", "median")
+    assert done.exit_code == 2 and "line 300002, column 't2' holds 'n/a'" in done.stderr, done.output
+    path.write_text("t1,t2\n" + "20,21\n" * 300_000 + "20,21.5\n")
+    report = json.loads(run("--input", path, "--algorithm", "median", "--json").stdout)
+    assert report["decided"] == 300_001
+
+
+def test_a_series_of_which_some_ticks_are_decided_is_a_yes_and_the_rest_is_counted(tmp_path: Path):
+    path = tmp_path / "given.csv"
+    path.write_text("a,b,c\n1,1,2\n1,2,3\n")
+    done = run("--input", path, "--algorithm", "exact_majority", "--json")
+    report = json.loads(done.stdout)
+    assert (done.exit_code, report["ticks"], report["decided"]) == (0, 2, 1)
+    assert sum(report["refused"].values()) == 1
 
 
 def test_parquet_is_read_and_written_alike(file: Path):
@@ -97,7 +166,7 @@ def test_a_series_of_which_nothing_is_decided_is_an_answer_of_no(file: Path):
 @pytest.mark.parametrize(
     ("text", "arguments", "said"),
     [
-        (CSV, (), "no rule for series"),
+        (CSV, (), "no rule was named"),
         (CSV, ("--algorithm", "krum"), "no rule for series"),
         (CSV, ("--algorithm", "median", "--set", "t"), "KEY=VALUE"),
         (CSV, ("--algorithm", "median", "--set", "x=1"), "KEY=VALUE"),
@@ -115,7 +184,17 @@ def test_a_series_of_which_nothing_is_decided_is_an_answer_of_no(file: Path):
         ("a,b\n", ("--algorithm", "median"), "no rows"),
         ("a,b\n1,on\n", ("--algorithm", "median"), "'b' holds no numbers"),
         ("a,b\n1,inf\n", ("--algorithm", "median"), "infinite"),
-        ("a,b\n1,2,3\n", ("--algorithm", "median"), "failed"),
+        ("t1,t2\n1,2\n\n1,2\n1,n/a\n", ("--algorithm", "median"), "line 5, column 't2' holds 'n/a'"),
+        ('t1,t2\n1,2\n"1",n/a\n', ("--algorithm", "median"), "Leave the cell empty"),
+        ('t1,"t\n2"\n1,2\n1,n/a\n', ("--algorithm", "median"), "line 4, column"),
+        ('t1,t2\n1,2\n1,"20,5"\n', ("--algorithm", "median"), "write a number as 20.5"),
+        ("day,t2\nmon,2\ntue,3\n", ("--algorithm", "median"), "Name it with --time"),
+        ("a,b\n1,2\n1,2,3\n", ("--algorithm", "median"), "line 3 has 3 fields for 2 columns"),
+        ("a,b,c\n1,2,3\n\n1,2\n", ("--algorithm", "median"), "line 4 has 2 fields for 3 columns"),
+        ("t;a;b\n1;20,5;20,4\n", ("--algorithm", "median"), "Is it separated by ';'?"),
+        ("a\tb\n1\t2\n", ("--algorithm", "median"), "Is it separated by tabs?"),
+        ("60.00,60.10\n60.02,60.03\n", ("--algorithm", "median"), "which names the columns, holds numbers"),
+        ("2026-05-01 08:00,60.10\n2026-05-01 09:00,60.03\n", ("--algorithm", "median"), "holds numbers"),
         ("", ("--algorithm", "median"), "failed"),
     ],
 )

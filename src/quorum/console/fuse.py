@@ -21,7 +21,9 @@ INPUT_BYTES_MAX = 16 * 2**20
     "--output", type=click.Path(path_type=Path), help="Write a decision for each tick: .csv or .parquet."
 )
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw who was trusted when: a .svg, .png or .pdf.")
-@click.option("--set", "given", multiple=True, metavar="KEY=VALUE", help="A parameter of the rule, as t=1.")
+@click.option(
+    "--set", "given", multiple=True, metavar="KEY=VALUE", help="A parameter of the rule: t=1, weights=1,1,2."
+)
 @click.option("--half-width", type=float, help="Of every value, for rules that join intervals.")
 @click.option("--width-suffix", help="Half-widths are in columns named as the channel and this.")
 @click.option("--channels", metavar="A,B,...", help="The columns to decide on; else all but the time's.")
@@ -45,7 +47,10 @@ def fuse(
     Reads one JSON object from standard input, as in {"values": [20.1, 20.2, 85.0]}, and prints the answer. Where
     the rule's bound is not met it prints null and exits with 1. Channels are counted from 0.
 
-    With --input it decides each row of a file instead, and says which channels were trusted when:
+    With --input it decides each row of a file instead, and says which channels were trusted when. Trusted is a
+    channel that the rule went by; for median, one that is no outlier. It exits with 1 only where no row is
+    decided; how many are refused is in the report.
+
     quorum fuse --input sensors.csv --algorithm brooks_iyengar --set t=1 --half-width 0.5 --output fused.csv
     """
     of_series = (output, plot, half_width, width_suffix, channels, time, given or None)
@@ -106,6 +111,8 @@ def _show_all(rules: dict[str, tuple[str, str]], as_json: bool) -> None:
 def algorithm_named(name: str | None) -> None:
     """Raise ConfigurationError, with the rules for series, where none was named."""
     if name is None:
-        from quorum.voting.streams import rule_of
+        from quorum.voting.streams import RULES
 
-        rule_of("", {})
+        raise ConfigurationError(
+            f"a series was to be decided, but no rule was named. Give --algorithm and one of: {', '.join(RULES)}."
+        )

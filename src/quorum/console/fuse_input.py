@@ -22,6 +22,11 @@ def object_in(data: bytes) -> dict[str, Any]:
     """The one JSON object in `data`. Raises ConfigurationError for anything else."""
     import msgspec
 
+    if not data.strip():
+        raise ConfigurationError(
+            "the input of a voter was to be read from standard input, but that is empty. Give one object, as in "
+            '{"values": [1, 2, 3]}, or name a file of ticks: --input.'
+        )
     try:
         found = msgspec.json.decode(data)
     except (msgspec.DecodeError, RecursionError, ValueError, OverflowError) as error:
@@ -77,7 +82,9 @@ def _wrong(key: str, value: Any, wanted: str) -> ConfigurationError:
 def number(key: str, value: Any) -> float:
     """A finite number that its square leaves finite."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or abs(value) > MAGNITUDE_MAX or not isfinite(value):
+    if not is_number:
+        raise _wrong(key, value, "a number")
+    if abs(value) > MAGNITUDE_MAX or not isfinite(value):
         raise _wrong(key, value, f"a number from {-MAGNITUDE_MAX:g} to {MAGNITUDE_MAX:g}; else change its unit")
     return float(value)
 

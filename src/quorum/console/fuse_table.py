@@ -323,7 +323,7 @@ _RULES = (
     ),
     Algorithm(
         "approximate_agreement_step",
-        {"values": read.numbers, "t": read.count, "select_every": read.count},
+        {"values": read.numbers, "t": read.count, "select_every?": read.count},
         "value, convergence_factor_c",
         _of(approximate.approximate_agreement_step, "values", "t", "select_every"),
     ),

@@ -34,12 +34,14 @@ READERS: Final[Mapping[str, read.Reader]] = {
 
 class ChannelReport(msgspec.Struct, frozen=True):
     """`name` had a value in so many ticks, and was trusted in so many of them. `longest` are the first and the
-    last tick of the longest time in which it had values and was not; None: it always was."""
+    last tick of the longest time in which it had values and was not; None: it always was. `times` are these two
+    in the column of time, where one was named."""
 
     name: str
     values: int
     trusted: int
     longest: tuple[int, int] | None
+    times: tuple[str, str] | None = None
 
 
 class SeriesReport(msgspec.Struct, frozen=True):
@@ -62,7 +64,7 @@ def parameters_of(algorithm: str, given: Sequence[str]) -> dict[str, Any]:
         if key not in READERS or not value or key in found:
             raise ConfigurationError(
                 f"--set {plain(text, 60)!r} was given, but parameters are KEY=VALUE, each once. Keys are "
-                f"{', '.join(READERS)}; weights are numbers with commas between them."
+                f"{', '.join(READERS)}; weights are numbers with commas between them, as in weights=1,1,2."
             )
         found[key] = READERS[key](key, _value(key, value))
     rule_of(algorithm, found)
@@ -70,8 +72,9 @@ def parameters_of(algorithm: str, given: Sequence[str]) -> dict[str, Any]:
 
 
 def _value(key: str, text: str) -> Any:
+    is_list = key == "weights" and not text.lstrip().startswith("[")
     try:
-        return msgspec.json.decode(f"[{text}]" if key == "weights" else text)
+        return msgspec.json.decode(f"[{text}]" if is_list else text)
     except msgspec.DecodeError:
         return text
 
@@ -119,17 +122,21 @@ def report_of(
     counts = np.bincount(track.refusal + 1, minlength=len(track.refusals) + 1)
     refused = {reason: int(counts[place + 1]) for place, reason in enumerate(track.refusals)}
     has_value, is_decided = ~np.isnan(series.values), ~np.isnan(track.output)
-    channels = tuple(
-        ChannelReport(
-            name,
-            int(has_value[:, place].sum()),
-            int(track.trusted[:, place].sum()),
-            _longest(np.flatnonzero(has_value[:, place] & is_decided), track.trusted[:, place]),
-        )
-        for place, name in enumerate(series.channels)
-    )
+    channels = []
+    for place, name in enumerate(series.channels):
+        longest = _longest(np.flatnonzero(has_value[:, place] & is_decided), track.trusted[:, place])
+        counted = int(has_value[:, place].sum()), int(track.trusted[:, place].sum())
+        channels.append(ChannelReport(name, *counted, longest, _times(series.time, longest)))
     paths = ("" if output is None else str(output), "" if plot is None else str(plot))
-    return SeriesReport(algorithm, len(track.output), int(is_decided.sum()), refused, channels, *paths)
+    return SeriesReport(algorithm, len(track.output), int(is_decided.sum()), refused, tuple(channels), *paths)
+
+
+def _times(column: Any, span: tuple[int, int] | None) -> tuple[str, str] | None:
+    """What the column of time holds in these two ticks."""
+    if column is None or span is None:
+        return None
+    first, last = (column[tick].as_py() for tick in span)
+    return ("" if first is None else str(first)), ("" if last is None else str(last))
 
 
 def _longest(ticks: Any, trusted: Any) -> tuple[int, int] | None:
@@ -153,7 +160,12 @@ def lines_of(report: SeriesReport) -> list[str]:
         line = f"{plain(each.name, 60)}: trusted in {share:.1%} of its {each.values:,} values"
         if each.longest is not None:
             first, last = each.longest
-            line += f"; longest not from tick {first:,} to {last:,}"
+            ticks = f"tick {first:,} to {last:,}"
+            if each.times is None:
+                line += f"; longest not from {ticks}"
+            else:
+                begin, end = (plain(time, 40) or "(no time)" for time in each.times)
+                line += f"; longest not from {begin} to {end} ({ticks})"
         lines.append(line)
     lines += [f"written: {report.output}"] if report.output else []
     return lines + ([f"drawn: {report.drawn}"] if report.drawn else [])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from quorum.console.columns import are_values, is_number, is_time, separator_of
 from quorum.console.command import plain
 from quorum.console.documents import write_whole
 from quorum.errors import ConfigurationError
@@ -18,6 +20,7 @@ PARQUET: Final = (".parquet", ".pq")
 EMPTY: Final = ["", "NA", "N/A", "NaN", "nan", "null", "None"]
 """What stands in a CSV file where a channel has no value."""
 SHOWN_MAX: Final = 12
+BLOCK_BYTES_MAX: Final = 2**31 - 1
 
 
 class Series(NamedTuple):
@@ -36,7 +39,7 @@ def read_series(
     """Read a file with a column for each channel: those named, else all but the time's and, with a suffix, those
     of half-widths. Raises ConfigurationError for a file that cannot be read, a column that is none, or a value
     that is no number."""
-    table = _read(path)
+    table = _read(path, bool(channels))
     names = table.column_names
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -117,23 +120,42 @@ def _numbers(values: Floats) -> Any:
     return pa.array(values, from_pandas=True)  # NaN is no value
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, are_named: bool) -> Any:
+    """The table of a file. `are_named`: so that its columns may have numbers for names."""
     pa = _pyarrow()
+    is_csv = path.suffix.lower() not in PARQUET
+    if is_csv:
+        _check_names(path, are_named)
     try:
-        if path.suffix.lower() in PARQUET:
+        if not is_csv:
             import pyarrow.parquet
 
             return pyarrow.parquet.read_table(path)
-        import pyarrow.csv
-
-        convert = pyarrow.csv.ConvertOptions(null_values=EMPTY, strings_can_be_null=True)
-        return pyarrow.csv.read_csv(path, convert_options=convert)
+        return _read_csv(path)
     except (pa.ArrowException, OSError, ValueError) as error:
+        odd = _odd_row(path) if is_csv and not isinstance(error, OSError) else ""
+        if odd:
+            raise _wrong(path, odd, "Give each row as many; a cell may be empty") from None
         said = getattr(error, "strerror", None) or str(error)
         raise ConfigurationError(
             f"a series was to be read from {plain(str(path), 200)}, but that failed: {plain(said, 200)}. Give a "
             "CSV file with a line of names, or a Parquet file."
         ) from None
+
+
+def _read_csv(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.csv
+
+    convert = pyarrow.csv.ConvertOptions(null_values=EMPTY, strings_can_be_null=True)
+    try:
+        return pyarrow.csv.read_csv(path, convert_options=convert)
+    except pa.ArrowInvalid as error:
+        if "conversion error" not in str(error):
+            raise
+    # A column is of another kind than its beginning: look at all of it, to tell which cell does not fit.
+    whole = pyarrow.csv.ReadOptions(block_size=min(path.stat().st_size + 1, BLOCK_BYTES_MAX))
+    return pyarrow.csv.read_csv(path, read_options=whole, convert_options=convert)
 
 
 def _floats(path: Path, table: Any, names: Sequence[str]) -> Floats:
@@ -145,17 +167,78 @@ def _floats(path: Path, table: Any, names: Sequence[str]) -> Floats:
         column = table.column(name)
         is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
         if not is_number and not pa.types.is_null(column.type) and not pa.types.is_boolean(column.type):
-            raise _wrong(
-                path,
-                f"column {plain(name, 60)!r} holds no numbers",
-                "Leave it out with --channels, or name it with --time",
-            )
+            raise _no_numbers(path, name, column, table.column_names)
         found[:, place] = (
             column.cast(pa.float64()).to_numpy()
             if not pa.types.is_boolean(column.type)
             else (column.cast(pa.int8()).cast(pa.float64()).to_numpy())
         )
     return found
+
+
+def _no_numbers(path: Path, name: str, column: Any, names: Sequence[str]) -> ConfigurationError:
+    """What to do about a column of other things: it is none of a channel, unless it has numbers, too."""
+    import pyarrow as pa
+
+    shown = plain(name, 60)
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        cells = [(row, cell) for row, cell in enumerate(column.to_pylist()) if cell is not None]
+        wrong = next(((row, cell) for row, cell in cells if not is_number(cell)), None)
+        if wrong is not None and any(is_number(cell) for _, cell in cells):
+            row, cell = wrong
+            where = f"row {row + 1:,}" if path.suffix.lower() in PARQUET else _line_of(path, row)
+            return _wrong(
+                path,
+                f"{where}, column {shown!r} holds {plain(cell, 40)!r}, which is no number",
+                "Leave the cell empty where the channel has no value, or write a number as 20.5"
+                + (", or name the column with --time" if is_time(cell) else ""),
+            )
+    remedy = "Name it with --time if it says when, or name the others with --channels"
+    return _wrong(path, f"column {shown!r} holds no numbers", remedy)
+
+
+def _check_names(path: Path, are_named: bool) -> None:
+    """Raise ConfigurationError where the first line of a CSV file names no columns, though it is read so."""
+    _, names = next(_lines_of(path), (0, []))
+    separator = separator_of(names)
+    if separator:
+        why = f"its first line has no commas: {plain(names[0], 60)!r}"
+        raise _wrong(path, why, f"Is it separated by {separator}? Save it with commas, and numbers as 20.5")
+    if are_values(names) and any(names) and not are_named:
+        why = f"its first line, which names the columns, holds numbers or times: {plain(','.join(names), 60)!r}"
+        raise _wrong(path, why, "Put a line of names before the rows; if these are names, say so with --channels")
+
+
+def _odd_row(path: Path) -> str:
+    """The first row of a CSV file that has more or fewer fields than its first; "" for none."""
+    lines = _lines_of(path)
+    _, names = next(lines, (0, []))
+    for line, fields in lines:
+        if len(fields) != len(names):
+            return f"line {line} has {len(fields)} fields for {len(names)} columns"
+    return ""
+
+
+def _line_of(path: Path, row: int) -> str:
+    """The line in which a row (from 0, below the names) begins."""
+    for number, (line, _) in enumerate(_lines_of(path)):
+        if number == row + 1:
+            return f"line {line}"
+    return f"row {row + 1:,}"
+
+
+def _lines_of(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV file that are not empty, with the lines in which they begin, as far as it can be read."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as source:
+            rows = csv.reader(source)
+            begins = 1
+            for fields in rows:
+                if fields:
+                    yield begins, fields
+                begins = rows.line_num + 1
+    except (OSError, csv.Error):
+        return
 
 
 def _wrong(path: Path, why: str, remedy: str) -> ConfigurationError:

@@ -53,8 +53,8 @@ def vote(
 
     Reads one JSON object from standard input, as in {"votes": {"ann": "yes", "bob": "no"}}, or a CSV file with the
     columns voter, option and perhaps weight. A file with other columns has a row for each round, and a column for
-    each voter; name the column that says which round it is with --time. A blank cell is no vote. Each voter counts once. Exit code 0: won (all rounds, where there are
-    several); 1: lost or pending.
+    each voter; --time names the column that says which round it is. A blank cell is no vote. Each voter counts
+    once. Exit code 0: won (all rounds, where there are several); 1: lost or pending.
     """
     from quorum.console.rules import rule_in
     from quorum.console.vote_input import Ask, electorate_in, names_in

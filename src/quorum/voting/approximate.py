@@ -25,8 +25,9 @@ class Step(NamedTuple):
     convergence_factor_c: int
 
 
-def approximate_agreement_step(values: npt.ArrayLike, faults: int, select_every: int) -> Step | Refused:
+def approximate_agreement_step(values: npt.ArrayLike, faults: int, select_every: int = 1) -> Step | Refused:
     """Drop the T lowest and the T highest of N values, keep every k-th of the rest, and take their mean.
+    `select_every` is k.
 
     c = floor((N-2T-1)/k) + 1. In synchronous rounds k = T (1 where T is 0), in asynchronous ones k = 2T.
     T bound: N >= 3T+1 (asynchronous: 5T+1, or 3T+1 over reliable broadcast); the value lies among right ones.
