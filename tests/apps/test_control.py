@@ -302,8 +302,17 @@ def test_declaring_the_same_again_changes_nothing_and_another_one_is_refused():
     assert log.machine.digest() == before
 
 
+def test_channels_without_a_half_width_are_refused_with_the_remedy_and_one_of_0_is_taken():
+    log = ControlLog()
+    found = log.declare(spec(channels=[Channel(name="c1"), Channel(name="c2")], faults=0, degradation="2oo2"))
+    assert "Give each the half_width" in found.message
+    exact = [Channel(name=name, half_width=0.0) for name in ("c1", "c2")]
+    assert log.declare(spec(channels=exact, faults=0, degradation="2oo2")) == Declared(False)
+    assert log.restored().digest() == log.machine.digest()
+
+
 def many(count: int) -> list[Channel]:
-    return [Channel(name=f"c{at}") for at in range(count)]
+    return [Channel(name=f"c{at}", half_width=HALF) for at in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -311,7 +320,8 @@ def many(count: int) -> list[Channel]:
     [
         spec(0),
         spec(channels=many(CHANNELS_MAX + 1)),
-        spec(channels=[Channel(name="c1"), Channel(name="c1")], faults=0, degradation="1oo2"),
+        spec(channels=[Channel(name="c1", half_width=1), Channel(name="c1")], faults=0, degradation="1oo2"),
+        spec(channels=[Channel(name="c1"), Channel(name="c2")], faults=0, degradation="2oo2"),
         spec(channels=[Channel(name="x" * (NAME_BYTES_MAX + 1))], faults=0, degradation="1oo1"),
         spec(channels=[Channel(name="", half_width=1)], faults=0, degradation="1oo1"),
         spec(channels=[Channel(name="c1", half_width=float("nan"))], faults=0, degradation="1oo1"),

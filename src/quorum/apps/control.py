@@ -62,7 +62,7 @@ class ChannelSpec(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid
     name: str
     owner: str = ""
     kind: Kind = "scalar"
-    half_width: float = 0.0
+    half_width: float | None = None
     projection: list[float] = []
     classes: dict[str, tuple[float, float]] = {}
     level: float = 0.9

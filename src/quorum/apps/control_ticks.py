@@ -252,7 +252,7 @@ def _has_many(spec: ChannelSpec) -> bool:
 def _numbers_of(spec: ChannelSpec) -> list[float]:
     bounds = [bound for bound in (spec.low, spec.high) if bound is not None]
     ends = [end for each in spec.classes.values() for end in each]
-    return [spec.half_width, spec.level, spec.rate, *spec.projection, *bounds, *ends]
+    return [spec.half_width or 0.0, spec.level, spec.rate, *spec.projection, *bounds, *ends]
 
 
 def _is_number(number: float) -> bool:

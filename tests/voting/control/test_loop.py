@@ -212,7 +212,25 @@ def test_agreement_is_where_enough_intervals_meet_end_points_included():
 )
 def test_a_loop_that_could_not_decide_is_refused_with_a_remedy(channels: list[str], degradation: str, said: str):
     with pytest.raises(ConfigurationError, match=said):
-        ControlLoop([Channel(name=name) for name in channels], degradation)
+        ControlLoop([Channel(name=name, half_width=HALF) for name in channels], degradation)
+
+
+@pytest.mark.parametrize("kind", ["scalar", "vector"])
+def test_channels_of_numbers_say_how_far_they_may_be_apart_and_nothing_is_assumed(kind: str):
+    axes = {"kind": "vector", "projection": (1.0,)} if kind == "vector" else {}
+    with pytest.raises(ConfigurationError, match=r"'a' and 'c' .*without half_width.* never agree"):
+        ControlLoop([Channel(name="a"), Channel(name="b", half_width=HALF), Channel(name="c", **axes)], "2oo3")
+
+
+def test_a_half_width_of_0_that_is_said_means_equal_values():
+    loop = ControlLoop([Channel(name=name, half_width=0.0) for name in ("c0", "c1", "c2")], "2oo3")
+    assert loop.step(readings([20.0, 20.0, 20.1]), 0).used == ("c0", "c1")
+    assert not loop.step(readings([20.0, 20.1, 20.2]), TICK_US)
+
+
+def test_one_number_beside_intervals_needs_no_half_width():
+    loop = ControlLoop([Channel(name="c0"), Channel(name="c1", kind="interval")], "2oo2")
+    assert loop.step([Reading("c0", 0, 20.0), Reading("c1", 0, (19.0, 21.0))], 0).value == 20.0
 
 
 def test_a_hysteresis_without_counts_is_refused():

@@ -6,7 +6,7 @@ interval as it is, a vector by a projection, and class probabilities by the clas
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import Literal, TypeAlias
 
@@ -35,8 +35,9 @@ class Reading(msgspec.Struct, frozen=True):
 class Channel(msgspec.Struct, frozen=True, kw_only=True):
     """One source of readings, and when one of them is valid. 0: not looked at.
 
-    `half_width` is added on both sides of a scalar or a projected vector, in the unit of the output. `projection`:
-    one factor for each axis of a vector, such as (0, 0, 1) for its third. `classes`: what each class means as an
+    `half_width` is added on both sides of a scalar or a projected vector, in the unit of the output; several such
+    channels must say theirs, since with 0 only values agree that are equal to the last bit. `projection`: one
+    factor for each axis of a vector, such as (0, 0, 1) for its third. `classes`: what each class means as an
     interval of the output; the likeliest that have `level` together are meant. `low` and `high` bound valid
     readings; `age_us` how old they may be; `rate` how fast they change, in units a second; and a reading that was
     the same in `stuck_ticks` ticks before is stuck.
@@ -44,7 +45,7 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     kind: Kind = "scalar"
-    half_width: float = 0.0
+    half_width: float | None = None
     projection: tuple[float, ...] = ()
     classes: Mapping[str, Interval] = {}
     level: float = 0.9
@@ -57,15 +58,16 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True):
 
 def check_channel(channel: Channel) -> None:
     """Raise ConfigurationError for a channel that could never be read."""
+    half_width = channel.half_width or 0.0
     numbers = [
-        channel.half_width,
+        half_width,
         channel.rate,
         *channel.projection,
         *(x for c in channel.classes.values() for x in c),
     ]
     numbers += [bound for bound in (channel.low, channel.high) if bound is not None]
     why = ""
-    if not channel.name or not all(map(isfinite, numbers)) or min(channel.half_width, channel.rate) < 0:
+    if not channel.name or not all(map(isfinite, numbers)) or min(half_width, channel.rate) < 0:
         why = "its name is empty, or a number is below 0 or not finite"
     elif min(channel.age_us, channel.stuck_ticks) < 0 or not 0.5 < channel.level <= 1:
         why = "age_us or stuck_ticks is below 0, or level is not above 0.5 and at most 1"
@@ -83,12 +85,24 @@ def check_channel(channel: Channel) -> None:
         )
 
 
+def check_half_widths(channels: Iterable[Channel]) -> None:
+    """Raise ConfigurationError where several channels of numbers do not say their half-width: as points they would
+    agree only where they are equal to the last bit."""
+    points = [each.name for each in channels if each.half_width is None and each.kind in ("scalar", "vector")]
+    if len(points) > 1:
+        raise ConfigurationError(
+            f"channels {points[0][:40]!r} and {points[1][:40]!r} were given to a control loop without half_width, "
+            "but then 20.0 and 20.1 never agree. Give each the half_width within which it is right; 0 where values "
+            "are equal to the last bit."
+        )
+
+
 def interval_of(channel: Channel, value: Value) -> Interval | Refused:
     """The interval of the output that a reading stands for; refused where it is none of its kind."""
     match channel.kind:
         case "scalar":
             number = _number(value)
-            return number if isinstance(number, Refused) else _around(number, channel.half_width)
+            return number if isinstance(number, Refused) else _around(number, channel.half_width or 0.0)
         case "interval":
             return _interval(value)
         case "vector":
@@ -136,7 +150,7 @@ def _projected(channel: Channel, value: Value) -> Interval | Refused:
     middle = 0.0
     for factor, axis in zip(channel.projection, axes, strict=True):
         middle += factor * axis  # one by one: `sum` rounds differently from one Python to the next
-    return _around(middle, channel.half_width) if isfinite(middle) else Refused("it is no finite number")
+    return _around(middle, channel.half_width or 0.0) if isfinite(middle) else Refused("it is no finite number")
 
 
 def _likely(channel: Channel, value: Value) -> Interval | Refused:

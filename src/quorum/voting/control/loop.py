@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from quorum.errors import ConfigurationError
-from quorum.voting.control.channels import Channel, Interval, Reading, check_channel
+from quorum.voting.control.channels import Channel, Interval, Reading, check_channel, check_half_widths
 from quorum.voting.control.degradation import Degradation, Stage
 from quorum.voting.control.gate import Gate, GateState
 from quorum.voting.control.trust import Hysteresis, Trust, TrustState, check_hysteresis
@@ -59,7 +59,8 @@ class ControlLoop:
 
     I1  no average is formed before the bounded step.
     I2  a channel that is evicted decides nothing; it is compared with the output all the same.
-    Raises ConfigurationError for channels that are named twice or cannot be read.
+    Raises ConfigurationError for channels that are named twice or cannot be read, and for several channels of
+    numbers without a half-width.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class ControlLoop:
                 "a control loop was given two channels of one name, but each is counted once. Rename one."
             )
         self.degradation = Degradation(degradation, len(names))
+        check_half_widths(self.channels)
         self._hysteresis = hysteresis or Hysteresis()
         check_hysteresis(self._hysteresis)
         self._gates = [Gate(channel) for channel in self.channels]
