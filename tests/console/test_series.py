@@ -99,6 +99,26 @@ def test_weights_have_commas_between_them_in_brackets_or_not(file: Path):
     assert done.exit_code == 2 and "list of numbers" in done.stderr and "unit" not in done.stderr
 
 
+@pytest.mark.parametrize("name", ["Time", "tick", "t", ""])
+def test_a_column_that_says_when_is_taken_for_no_channel_unless_it_is_named(tmp_path: Path, name: str):
+    path = tmp_path / "given.csv"
+    path.write_text(f"{name},a,b\n0.1,20.0,20.1\n0.2,20.0,20.1\n0.3,20.1,20.1\n")
+    done = run("--input", path, "--algorithm", "median")
+    assert done.exit_code == 2 and f"the column {name!r}" in done.stderr and "--time" in done.stderr, done.output
+    report = json.loads(run("--input", path, "--algorithm", "median", "--time", name, "--json").stdout)
+    assert [each["name"] for each in report["channels"]] == ["a", "b"]
+    report = json.loads(
+        run("--input", path, "--algorithm", "median", "--channels", f"{name},a,b", "--json").stdout
+    )
+    assert len(report["channels"]) == 3
+
+
+def test_channels_that_rise_together_are_channels(tmp_path: Path):
+    path = tmp_path / "given.csv"
+    path.write_text("a,b,c\n1,1,1\n2,2,2.5\n3,3,3\n")
+    assert run("--input", path, "--algorithm", "median").exit_code == 0
+
+
 def test_names_that_are_numbers_are_taken_where_they_are_said_to_be_names(tmp_path: Path):
     path = tmp_path / "given.csv"
     path.write_text("1,2,3\n20.0,20.1,20.2\n")
@@ -175,7 +195,7 @@ def test_a_series_of_which_nothing_is_decided_is_an_answer_of_no(file: Path):
         (CSV, ("--algorithm", "median", "--channels", "a,x"), "no column 'x'"),
         (CSV, ("--algorithm", "median", "--channels", "a,a"), "one is twice"),
         (CSV, ("--algorithm", "median", "--time", "x"), "no column 'x'"),
-        (CSV, ("--algorithm", "marzullo"), "no half-width"),
+        (CSV, ("--algorithm", "marzullo", "--time", "when"), "no half-width"),
         (CSV, ("--algorithm", "marzullo", "--width-suffix", "_w"), "no column 'when_w'"),
         (CSV, ("--algorithm", "marzullo", "--width-suffix", ""), "empty suffix"),
         (CSV, ("--algorithm", "marzullo", "--half-width", "1", "--width-suffix", "_w"), "one of the two"),
@@ -188,6 +208,7 @@ def test_a_series_of_which_nothing_is_decided_is_an_answer_of_no(file: Path):
         ('t1,t2\n1,2\n"1",n/a\n', ("--algorithm", "median"), "Leave the cell empty"),
         ('t1,"t\n2"\n1,2\n1,n/a\n', ("--algorithm", "median"), "line 4, column"),
         ('t1,t2\n1,2\n1,"20,5"\n', ("--algorithm", "median"), "write a number as 20.5"),
+        ("t1,t2\n1,2\n1,é\n", ("--algorithm", "median"), "line 3, column 't2' holds"),
         ("day,t2\nmon,2\ntue,3\n", ("--algorithm", "median"), "Name it with --time"),
         ("a,b\n1,2\n1,2,3\n", ("--algorithm", "median"), "line 3 has 3 fields for 2 columns"),
         ("a,b,c\n1,2,3\n\n1,2\n", ("--algorithm", "median"), "line 4 has 2 fields for 3 columns"),
@@ -218,8 +239,12 @@ def test_files_that_are_not_there_or_no_such_files_are_refused(tmp_path: Path):
     assert done.exit_code == 2 and "Parquet" in done.stderr
     there = tmp_path / "given.csv"
     there.write_text(CSV)
-    done = run("--input", there, "--algorithm", "median", "--output", tmp_path / "no" / "fused.csv")
+    arguments = ("--input", there, "--time", "when", "--algorithm", "median")
+    done = run(*arguments, "--output", tmp_path / "no" / "fused.csv")
     assert done.exit_code == 2 and "failed" in done.stderr
+    there.write_bytes(b"a,b\n1,2\n1,x\xff\n")
+    done = run("--input", there, "--algorithm", "median")
+    assert done.exit_code == 2 and "line 3, column 'b' holds 'x\N{REPLACEMENT CHARACTER}'" in done.stderr
 
 
 def test_options_of_a_series_without_one_are_refused():

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from quorum.console.columns import are_values, is_number, is_time, separator_of
+from quorum.console.columns import ROWS_ASCENDING_MIN, TIME_NAMES, are_values, is_number, is_time, separator_of
 from quorum.console.command import plain
 from quorum.console.documents import write_whole
 from quorum.errors import ConfigurationError
@@ -37,8 +37,8 @@ def read_series(
     path: Path, channels: Sequence[str] = (), time: str | None = None, width_suffix: str | None = None
 ) -> Series:
     """Read a file with a column for each channel: those named, else all but the time's and, with a suffix, those
-    of half-widths. Raises ConfigurationError for a file that cannot be read, a column that is none, or a value
-    that is no number."""
+    of half-widths. Raises ConfigurationError for a file that cannot be read, a column that is none, a value that
+    is no number, and a column that can hardly be a channel's, unless `channels` names it."""
     table = _read(path, bool(channels))
     names = table.column_names
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -60,7 +60,10 @@ def read_series(
     widths = None
     if width_suffix is not None:
         widths = _floats(path, table, [name + width_suffix for name in chosen])
-    return Series(chosen, _floats(path, table, chosen), widths, None if time is None else table.column(time))
+    values = _floats(path, table, chosen)
+    if not channels:
+        _check_channels(path, chosen, values)
+    return Series(chosen, values, widths, None if time is None else table.column(time))
 
 
 def write_decisions(path: Path, series: Series, track: Track, time: str | None) -> None:
@@ -167,7 +170,7 @@ def _floats(path: Path, table: Any, names: Sequence[str]) -> Floats:
         column = table.column(name)
         is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
         if not is_number and not pa.types.is_null(column.type) and not pa.types.is_boolean(column.type):
-            raise _no_numbers(path, name, column, table.column_names)
+            raise _no_numbers(path, name, column)
         found[:, place] = (
             column.cast(pa.float64()).to_numpy()
             if not pa.types.is_boolean(column.type)
@@ -176,13 +179,14 @@ def _floats(path: Path, table: Any, names: Sequence[str]) -> Floats:
     return found
 
 
-def _no_numbers(path: Path, name: str, column: Any, names: Sequence[str]) -> ConfigurationError:
+def _no_numbers(path: Path, name: str, column: Any) -> ConfigurationError:
     """What to do about a column of other things: it is none of a channel, unless it has numbers, too."""
     import pyarrow as pa
 
     shown = plain(name, 60)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        cells = [(row, cell) for row, cell in enumerate(column.to_pylist()) if cell is not None]
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)
+    if any(is_kind(column.type) for is_kind in kinds):
+        cells = [(row, _text(cell)) for row, cell in enumerate(column.to_pylist()) if cell is not None]
         wrong = next(((row, cell) for row, cell in cells if not is_number(cell)), None)
         if wrong is not None and any(is_number(cell) for _, cell in cells):
             row, cell = wrong
@@ -197,6 +201,10 @@ def _no_numbers(path: Path, name: str, column: Any, names: Sequence[str]) -> Con
     return _wrong(path, f"column {shown!r} holds no numbers", remedy)
 
 
+def _text(cell: str | bytes) -> str:
+    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else cell
+
+
 def _check_names(path: Path, are_named: bool) -> None:
     """Raise ConfigurationError where the first line of a CSV file names no columns, though it is read so."""
     _, names = next(_lines_of(path), (0, []))
@@ -207,6 +215,27 @@ def _check_names(path: Path, are_named: bool) -> None:
     if are_values(names) and any(names) and not are_named:
         why = f"its first line, which names the columns, holds numbers or times: {plain(','.join(names), 60)!r}"
         raise _wrong(path, why, "Put a line of names before the rows; if these are names, say so with --channels")
+
+
+def _check_channels(path: Path, names: Sequence[str], values: Floats) -> None:
+    """Raise ConfigurationError where a column says when a row was: as a channel it would be one that is wrong."""
+    even = [name for place, name in enumerate(names) if _ticks_evenly(values[:, place])]
+    for name in names:
+        if not name.strip() or name.lower() in TIME_NAMES:
+            why = "is named as one that says when or which a row was"
+        elif even == [name] and len(names) > 1:
+            why = "counts upwards in even steps, and no other one does"
+        else:
+            continue
+        remedy = "If it says when, name it with --time; else name all channels with --channels"
+        raise _wrong(path, f"the column {plain(name, 60)!r} {why}, so it seems to be no channel", remedy)
+
+
+def _ticks_evenly(values: Floats) -> bool:
+    steps = np.diff(values)
+    if len(values) < ROWS_ASCENDING_MIN or not steps[0] > 0:
+        return False
+    return bool(np.allclose(steps, steps[0], rtol=1e-6, atol=0))
 
 
 def _odd_row(path: Path) -> str:

@@ -92,8 +92,8 @@ def check_half_widths(channels: Iterable[Channel]) -> None:
     if len(points) > 1:
         raise ConfigurationError(
             f"channels {points[0][:40]!r} and {points[1][:40]!r} were given to a control loop without half_width, "
-            "but then 20.0 and 20.1 never agree. Give each the half_width within which it is right; 0 where values "
-            "are equal to the last bit."
+            "but then 20.0 and 20.1 never agree. Give each the half_width within which it is right; 0 where right "
+            "values are equal to the last bit."
         )
 
 
