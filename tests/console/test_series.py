@@ -158,6 +158,8 @@ def test_a_series_of_which_some_ticks_are_decided_is_a_yes_and_the_rest_is_count
     report = json.loads(done.stdout)
     assert (done.exit_code, report["ticks"], report["decided"]) == (0, 2, 1)
     assert sum(report["refused"].values()) == 1
+    told = " ".join(run("--help").stdout.split())
+    assert "exits with 1 only where no row is decided" in told
 
 
 def test_parquet_is_read_and_written_alike(file: Path):
