@@ -53,7 +53,7 @@ LIES, REVEALED, EXPIRED, CLOSED = (
     "ballot closed",
 )
 TIMED_ROUND, LOCKED, FORGOTTEN = "ballot round timed out", "ballot option locked", "ballot forgotten"
-CHANGED, AMBIGUOUS = "ballot vote changed", "ballot round refused as ambiguous"
+CHANGED, UNFIT = "ballot vote changed", "ballot round refused for its participants"
 LATE, PROVEN, FORGED = "ballot vote too late", "ballot proven by signatures", "ballot forgery tried"
 OPENED, CARRIED, MEASURED_WON = "ballot opened", "ballot vote carried by another", "ballot of numbers won"
 

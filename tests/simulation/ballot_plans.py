@@ -24,7 +24,7 @@ EXPECTED = (
     seen.ROUNDS,
     seen.TIMED_ROUND,
     seen.LOCKED,
-    seen.AMBIGUOUS,
+    seen.UNFIT,
     seen.LIES,
     seen.REVEALED,
     seen.EXPIRED,

@@ -190,8 +190,8 @@ class Organiser(Citizen):
         if is_wrong and view.votes:
             evict = [self.random.choice(view.votes).voter]
         answer = yield Adapt(affair.terms.name, affair.id, len(view.rounds), tuple(evict), tuple(enlist))
-        if isinstance(answer, Refused) and answer.reason == "ambiguous":
-            self.observer.sometimes.reached(seen.AMBIGUOUS)
+        if isinstance(answer, Refused) and answer.reason == "participants":
+            self.observer.sometimes.reached(seen.UNFIT)
         if isinstance(answer, Adapted) and is_wrong and evict and evict[0] in voted:
             self.world.violation(f"{self.name} evicted {evict[0]}, who had voted")
 
