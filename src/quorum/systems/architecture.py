@@ -1,7 +1,8 @@
-"""What a quorum system runs on: capacities, latencies, zones and failures of its nodes, and the mix of requests."""
+"""What a quorum system runs on: capacities, latencies, zones and failures of nodes, and the mix of requests."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from types import MappingProxyType
@@ -103,7 +104,7 @@ _set = object.__setattr__
 
 
 def probability(given: Fraction | float | str, whose: str) -> Fraction:
-    """A probability without rounding: 0.01 and "1/100" are the same. Raises ConfigurationError for what is none."""
+    """A probability without rounding: 0.01 is "1/100". Raises ConfigurationError for what is none."""
     found: Fraction | None = None
     if isinstance(given, (int, float, Fraction)) and not isinstance(given, bool) and 0 <= given <= 1:
         found = Fraction(repr(given)) if isinstance(given, float) else Fraction(given)
@@ -111,7 +112,7 @@ def probability(given: Fraction | float | str, whose: str) -> Fraction:
         found = _fraction_of(given)
     if found is None or not 0 <= found <= 1:
         raise ConfigurationError(
-            f"{_shown(given)} was given as the failure probability of {whose}, but a probability lies from 0 to 1. "
+            f"{shown(given)} was given as the failure probability of {whose}, but it lies from 0 to 1. "
             'Write a number, as 0.01, or an exact fraction in quotes, as "1/100".'
         )
     return found
@@ -136,13 +137,13 @@ def mixes_of(read_fraction: float | Mapping[float, float]) -> tuple[Mix, ...]:
     for fraction, weight in given.items():
         if not _is_number(fraction) or not 0 <= fraction <= 1:
             raise ConfigurationError(
-                f"{_shown(fraction)} was given as a read fraction, but it is the share of reads among all requests. "
+                f"{shown(fraction)} was given as a read fraction, but it is the share of reads among requests. "
                 "Use a number from 0 (writes only) to 1 (reads only)."
             )
         if not _is_number(weight) or not 0 < weight <= 1e15:
             raise ConfigurationError(
-                f"the read fraction {fraction:g} was given the weight {_shown(weight)}, but it says how much of the "
-                "time that fraction holds. Use a number above 0, or leave the fraction out."
+                f"the read fraction {fraction:g} was given the weight {shown(weight)}, but it says how much "
+                "of the time that fraction holds. Use a number above 0, or leave the fraction out."
             )
     total = sum(given.values())
     mixes = tuple(Mix(float(fraction), weight / total) for fraction, weight in sorted(given.items()))
@@ -160,20 +161,20 @@ def _checked(node: NodeId, traits: NodeTraits) -> NodeTraits:
         value = getattr(traits, name)
         if not _is_number(value) or not CAPACITY_MIN <= value <= CAPACITY_MAX:
             raise ConfigurationError(
-                f"node {node} was given the {name} {_shown(value)}, but it counts operations per second. Use a "
+                f"node {node} was given the {name} {shown(value)}, but it counts operations per second. Use a "
                 f"number from {CAPACITY_MIN:g} to {CAPACITY_MAX:g}; leave a node that serves nothing out of the "
                 "expressions."
             )
     if not _is_number(traits.latency) or not 0 <= traits.latency <= LATENCY_MAX:
         raise ConfigurationError(
-            f"node {node} was given the latency {_shown(traits.latency)}, but it is in seconds. Use a number from 0 "
-            f"to {LATENCY_MAX:g}."
+            f"node {node} was given the latency {shown(traits.latency)}, but it is in seconds. Use a number "
+            f"from 0 to {LATENCY_MAX:g}."
         )
     weight = traits.weight
     if not isinstance(weight, int) or isinstance(weight, bool) or not 0 <= weight <= TOTAL_WEIGHT_MAX:
         raise ConfigurationError(
-            f"node {node} was given the weight {_shown(weight)}, but a weight counts votes. Use a whole number from "
-            f"0 to {TOTAL_WEIGHT_MAX:,}."
+            f"node {node} was given the weight {shown(weight)}, but a weight counts votes. Use a whole number "
+            f"from 0 to {TOTAL_WEIGHT_MAX:,}."
         )
     failing = traits.failure_probability
     exact = None if failing is None else probability(failing, f"node {node}")
@@ -187,7 +188,10 @@ def _checked(node: NodeId, traits: NodeTraits) -> NodeTraits:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
+    """An integer that no float holds is none."""
+    if isinstance(value, int) and abs(value) > 10**18:
+        return False
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and not math.isnan(value)
 
 
 def _check_count(what: str, count: int, most: int) -> None:
@@ -197,8 +201,10 @@ def _check_count(what: str, count: int, most: int) -> None:
         )
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A value as an error quotes it: on one line, escaped, not too long."""
     try:
-        return ascii(value)[:60]
+        text = ascii(value)
     except (ValueError, RecursionError):  # an integer of very many digits; tables nested very deeply
-        return f"a very large {type(value).__name__}"
+        text = f"a very large {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."

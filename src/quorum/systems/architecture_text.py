@@ -18,7 +18,7 @@ from fractions import Fraction
 from typing import Any, Literal, NoReturn
 
 from quorum.errors import ConfigurationError
-from quorum.systems.architecture import PLAIN, Architecture, NodeTraits, mixes_of, probability
+from quorum.systems.architecture import PLAIN, Architecture, NodeTraits, mixes_of, probability, shown
 from quorum.systems.classic import weighted
 from quorum.systems.system import QuorumSystem
 
@@ -49,8 +49,8 @@ def read_architecture(data: bytes | str, form: Format | None = None) -> Architec
 def _text_of(data: bytes | str) -> str:
     if len(data) > TEXT_BYTES_MAX:
         raise ConfigurationError(
-            f"a system of {len(data):,} bytes was given, but {TEXT_BYTES_MAX:,} is the limit. Use choose(k, ...) in "
-            "place of written-out lists."
+            f"a system of {len(data):,} bytes was given, but {TEXT_BYTES_MAX:,} is the limit. Use choose(k, ...) "
+            "in place of written-out lists."
         )
     if isinstance(data, str):
         return data
@@ -88,7 +88,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(key for place, (key, _) in enumerate(pairs) if key in dict(pairs[:place]))
-        raise ValueError(f"the key {_shown(twice)} is there twice")
+        raise ValueError(f"the key {shown(twice)} is there twice")
     return found
 
 
@@ -98,8 +98,8 @@ def _no_constant(name: str) -> NoReturn:
 
 def _unreadable(form: str, reason: str) -> NoReturn:
     raise ConfigurationError(
-        f"a system in {form} was to be read, but it cannot be: {reason[:200]}. Correct that place; a whole system is "
-        'the one line: reads = "a*b + c*d".'
+        f"a system in {form} was to be read, but it cannot be: {reason[:200]}. Correct that place; a whole system "
+        'is the one line: reads = "a*b + c*d".'
     )
 
 
@@ -119,7 +119,7 @@ def _expression(raw: Mapping[str, Any], side: str) -> str | None:
     text = raw.get(side)
     if text is not None and not isinstance(text, str):
         raise ConfigurationError(
-            f"{side} = {_shown(text)} was given, but {side} are an expression in quotes. Write it like "
+            f"{side} = {shown(text)} was given, but {side} are an expression in quotes. Write it like "
             f'{side} = "a*b + c*d".'
         )
     return text
@@ -129,18 +129,18 @@ def _tables(raw: Mapping[str, Any], key: str) -> Iterable[tuple[str, dict[str, A
     given = raw.get(key, {})
     if not isinstance(given, dict):
         raise ConfigurationError(
-            f"{key} = {_shown(given)} was given, but {key} is a table with one table for each name. Write "
+            f"{key} = {shown(given)} was given, but {key} is a table with one table for each name. Write "
             f"[{key}.NAME] and its keys below it."
         )
     for name, each in given.items():
         if not 0 < len(name) <= NAME_CHARACTERS_MAX or not name.isprintable():
             raise ConfigurationError(
-                f"{_shown(name)} was given as a name in {key}, but it could not be shown in a message. Use 1 to "
+                f"{shown(name)} was given as a name in {key}, but it could not be shown in a message. Use 1 to "
                 f"{NAME_CHARACTERS_MAX} printable characters."
             )
         if not isinstance(each, dict):
             raise ConfigurationError(
-                f"{key}.{_shown(name)} = {_shown(each)} was given, but it is a table of keys. Write "
+                f"{key}.{shown(name)} = {shown(each)} was given, but it is a table of keys. Write "
                 f"[{key}.{name[:60]}] and its keys below it."
             )
         yield name, each
@@ -151,23 +151,18 @@ def _node(name: str, raw: dict[str, Any]) -> NodeTraits:
     zone = raw.get("zone")
     if zone is not None and not isinstance(zone, str):
         raise ConfigurationError(
-            f"node {name} was given the zone {_shown(zone)}, but a zone is a name. Put it in quotes."
+            f"node {name} was given the zone {shown(zone)}, but a zone is a name. Put it in quotes."
         )
     failing = raw.get("failure_probability")
     both = raw.get("capacity", PLAIN.read_capacity)
     return NodeTraits(
-        read_capacity=_number(raw.get("read_capacity", both)),
-        write_capacity=_number(raw.get("write_capacity", both)),
-        latency=_number(raw.get("latency", PLAIN.latency)),
+        read_capacity=raw.get("read_capacity", both),
+        write_capacity=raw.get("write_capacity", both),
+        latency=raw.get("latency", PLAIN.latency),
         weight=raw.get("weight", PLAIN.weight),
         zone=zone,
         failure_probability=None if failing is None else probability(failing, f"node {name}"),
     )
-
-
-def _number(value: Any) -> Any:
-    """As it is: `Architecture` says what does not fit. An integer that no float holds would not survive that."""
-    return float("inf") if isinstance(value, int) and not -(10**18) < value < 10**18 else value
 
 
 def _zone(name: str, raw: dict[str, Any]) -> Fraction:
@@ -177,9 +172,12 @@ def _zone(name: str, raw: dict[str, Any]) -> Fraction:
 
 def _read_fraction(given: Any) -> float | dict[float, float]:
     if not isinstance(given, dict):
-        mixes_of(
-            {_number(given): 1.0} if isinstance(given, (int, float)) else {given if _hashable(given) else "": 1}
-        )
+        if not isinstance(given, (int, float)):
+            raise ConfigurationError(
+                f"read_fraction = {shown(given)} was given, but it is the share of reads among requests. Write "
+                "a number from 0 to 1, or a table of fractions and weights."
+            )
+        mixes_of(given)
         return float(given)
     found: dict[float, float] = {}
     for key, weight in given.items():
@@ -189,15 +187,11 @@ def _read_fraction(given: Any) -> float | dict[float, float]:
             fraction = float("nan")
         if not 0 <= fraction <= 1 or fraction in found:
             raise ConfigurationError(
-                f"read_fraction has the key {_shown(key)}, but its keys are different fractions from 0 to 1 in "
+                f"read_fraction has the key {shown(key)}, but its keys are different fractions from 0 to 1 in "
                 'quotes, each with its weight. Write it like "0.25" = 4.'
             )
-        found[fraction] = _number(weight)
+        found[fraction] = weight
     return found
-
-
-def _hashable(value: Any) -> bool:
-    return isinstance(value, (str, type(None)))
 
 
 def _check_keys(raw: dict[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -206,14 +200,6 @@ def _check_keys(raw: dict[str, Any], known: tuple[str, ...], where: str) -> None
             near = difflib.get_close_matches(key[:100], known, n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise ConfigurationError(
-                f"{where} has the key {_shown(key)}, but there is none of that name{hint}. The keys here are "
+                f"{where} has the key {shown(key)}, but there is none of that name{hint}. The keys here are "
                 f"{', '.join(known)}."
             )
-
-
-def _shown(value: object) -> str:
-    try:
-        text = ascii(value)
-    except (ValueError, RecursionError):  # an integer of very many digits; tables nested very deeply
-        text = f"a very large {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,121 @@
+"""The linear program of a strategy: both sides, the load of each node, the limits. Imported only when needed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from quorum.model import NodeId
+from quorum.systems.architecture import Architecture
+from quorum.systems.optimum import AIMS, Aim, Limits
+from quorum.systems.pricing import Contact
+from quorum.systems.program import Program, Vector
+from quorum.systems.sides import ColumnSide, TreeSide, side_of
+
+LIMIT_SLACK = 1e-9
+"""Limits hold up to this share of them: they are often copied from a figure that was rounded."""
+
+_Side = TreeSide | ColumnSide
+
+
+class StrategyModel:
+    """The program: strategies of both sides, the load of each node at each read fraction, and the limits."""
+
+    def __init__(
+        self, architecture: Architecture, failures: int, limits: Limits, must_time: bool, unit: float
+    ) -> None:
+        self.architecture, self.limits, self.unit = architecture, limits, unit
+        self.program = program = Program()
+        system, mixes = architecture.system, architecture.mixes
+        self.peaks = [program.column() for _ in mixes]
+        self.excess = {
+            name: program.column() for name, limit in zip(AIMS, limits, strict=True) if limit is not None
+        }
+        share = architecture.mean_read_fraction
+        self.sides: list[tuple[_Side, float]] = []
+        for name, expression, part in (("reads", system.reads, share), ("writes", system.writes, 1 - share)):
+            side = side_of(program, name, expression, failures, self._latency, must_time and part > 0)
+            self.sides.append((side, part))
+        self.is_timed = all(side.is_timed for side, part in self.sides if part)
+        self.longest = max(map(self._latency, system.nodes)) or 1.0
+        self.load_rows: dict[tuple[NodeId, int], int] = {}
+        self.terms: dict[Aim, list[tuple[int, float]]] = {"load": [], "network": [], "latency": []}
+        self._lay_loads()
+        self._lay_aims()
+        for side, _ in self.sides:
+            if isinstance(side, ColumnSide):
+                side.lay(program)
+                for contact in side.first:
+                    self.add(side, contact)
+
+    def _latency(self, node: NodeId) -> float:
+        return self.architecture.traits(node).latency
+
+    def _costs(self, node: NodeId, mix: int) -> tuple[float, float]:
+        """What a read and a write add to the load of a node, in units of the program."""
+        traits, fraction = self.architecture.traits(node), self.architecture.mixes[mix].fraction
+        return fraction * self.unit / traits.read_capacity, (1 - fraction) * self.unit / traits.write_capacity
+
+    def _lay_loads(self) -> None:
+        for node in self.architecture.system.nodes:
+            for mix, peak in enumerate(self.peaks):
+                terms = [(peak, -1.0)]
+                for (side, _), cost in zip(self.sides, self._costs(node, mix), strict=True):
+                    if cost:
+                        terms += [(column, cost * factor) for column, factor in side.shares.get(node, ())]
+                self.load_rows[node, mix] = self.program.row(terms, upper=0.0)
+
+    def _lay_aims(self) -> None:
+        """Each aim in units in which it is near 1."""
+        mixes = self.architecture.mixes
+        self.terms["load"] = [(peak, mix.weight) for peak, mix in zip(self.peaks, mixes, strict=True)]
+        for side, part in self.sides:
+            if part:
+                for node in sorted(side.shares):
+                    self.terms["network"] += [(column, part * factor) for column, factor in side.shares[node]]
+                self.terms["latency"] += [(column, part * wait / self.longest) for column, wait in side.waits]
+        self.limit_rows: dict[Aim, int] = {}
+        for name, column in self.excess.items():
+            scale = self.per_unit(name)
+            terms = [(place, value / scale) for place, value in self.terms[name]]
+            self.limit_rows[name] = self.program.row([*terms, (column, -1.0)], upper=1.0 + LIMIT_SLACK)
+
+    def per_unit(self, name: Aim) -> float:
+        """The limit of an aim in units of the program."""
+        limit = self.limits[AIMS.index(name)]
+        assert limit is not None, "only what is limited has a row"
+        return limit * {"load": self.unit, "network": 1.0, "latency": 1 / self.longest}[name]
+
+    def rows_of(self, node: NodeId, place: int) -> list[tuple[int, float]]:
+        """The rows of a node's load, and what one more set of a side with it adds there."""
+        return [(self.load_rows[node, mix], self._costs(node, mix)[place]) for mix in range(len(self.peaks))]
+
+    def add(self, side: ColumnSide, contact: Contact) -> None:
+        """A column for one contact of a side."""
+        place = [each for each, _ in self.sides].index(side)
+        part = self.sides[place][1]
+        terms = [(side.row, 1.0)]
+        for node in sorted(contact.nodes):
+            terms += self.rows_of(node, place)
+        network, wait = part * len(contact.nodes), part * contact.latency / self.longest
+        for name, value in (("network", network), ("latency", wait)):
+            if name in self.limit_rows:
+                terms.append((self.limit_rows[name], value / self.per_unit(name)))
+        column = self.program.column(terms=[(row, value) for row, value in terms if value])
+        side.contacts[column] = contact
+        for node in sorted(contact.nodes):
+            side.shares[node].append((column, 1.0))
+        if part:
+            side.waits.append((column, contact.latency))
+            self.terms["network"].append((column, network))
+            self.terms["latency"].append((column, wait))
+
+    def aim(self, name: Aim | Literal["excess"]) -> Vector:
+        """The costs of an aim, or of all limits that are not kept."""
+        if name == "excess":
+            return self.program.costs((column, 1.0) for column in self.excess.values())
+        return self.program.costs(self.terms[name])
+
+    def forbid_excess(self) -> None:
+        """From now on limits are kept."""
+        for column in self.excess.values():
+            self.program.bound(column, 0.0, 0.0)
