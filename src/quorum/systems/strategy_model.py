@@ -11,8 +11,8 @@ from quorum.systems.pricing import Contact
 from quorum.systems.program import Program, Vector
 from quorum.systems.sides import ColumnSide, TreeSide, side_of
 
-LIMIT_SLACK = 1e-9
-"""Limits hold up to this share of them: they are often copied from a figure that was rounded."""
+LIMIT_SLACK = 1e-11
+"""Limits hold up to this share of them, for rounding."""
 
 _Side = TreeSide | ColumnSide
 
