@@ -6,13 +6,13 @@ from itertools import combinations
 
 import numpy as np
 from hypothesis import strategies as st
-from systems.strategies import NAMES, expressions, subsets
 
 from quorum.systems.algebra import Expression
 from quorum.systems.architecture import Architecture, NodeTraits
 from quorum.systems.optimum import AIMS, Aim, Limits
 from quorum.systems.program import Face, Program
 from quorum.systems.system import QuorumSystem
+from systems.strategies import NAMES, expressions, subsets
 
 SIX = NAMES[:6]
 
@@ -36,7 +36,8 @@ def contacts(expression: Expression, failures: int) -> list[frozenset[str]]:
         nodes
         for nodes in subsets(expression.nodes)
         if all(
-            expression.contains(nodes - set(lost)) for lost in combinations(sorted(nodes), min(failures, len(nodes)))
+            expression.contains(nodes - set(lost))
+            for lost in combinations(sorted(nodes), min(failures, len(nodes)))
         )
     ]
 

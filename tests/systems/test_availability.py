@@ -9,7 +9,6 @@ from itertools import product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from systems.strategies import expressions, subsets, trees
 
 from quorum.errors import ConfigurationError
 from quorum.systems import classic
@@ -20,6 +19,7 @@ from quorum.systems.expression import Expression, parse
 from quorum.systems.resilience import fewest_to_stop, resilience_of
 from quorum.systems.state_tree import StateTree
 from quorum.systems.system import QuorumSystem
+from systems.strategies import expressions, subsets, trees
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 ZONES = ("x", "y", "z")
@@ -105,7 +105,9 @@ def test_a_diagram_says_which_sets_survive_failures(expression: Expression, fail
     root = diagram.surviving(diagram.of(expression), failures)
     for nodes in subsets(expression.nodes):
         prices = {node: 0.0 if node in nodes else math.inf for node in diagram.order}
-        survives = all(expression.contains(nodes - lost) for lost in subsets(tuple(nodes)) if len(lost) <= failures)
+        survives = all(
+            expression.contains(nodes - lost) for lost in subsets(tuple(nodes)) if len(lost) <= failures
+        )
         assert (diagram.cheapest(root, prices) is not None) == survives
 
 
@@ -151,7 +153,11 @@ def test_nested_and_gridded_systems_of_hundreds_of_nodes_are_exact():
 
 def test_zones_make_the_difference_between_nines_on_paper_and_in_fact():
     """Nine nodes in three zones: each zone's three go together, so no majority of nodes is safer than two zones."""
-    nodes = {f"{zone}{place}": NodeTraits(zone=zone, failure_probability=Fraction(1, 100)) for zone in "xyz" for place in "123"}
+    nodes = {
+        f"{zone}{place}": NodeTraits(zone=zone, failure_probability=Fraction(1, 100))
+        for zone in "xyz"
+        for place in "123"
+    }
     zones = {zone: Fraction(1, 100) for zone in "xyz"}
     system = classic.majority(sorted(nodes))
     apart = availability_of(Architecture(system, nodes))

@@ -87,12 +87,10 @@ class DiagramPricer:
             allowed = {
                 node: prices[node] if self._latency(node) <= wait else math.inf for node in self._diagram.order
             }
-            cheapest = self._diagram.cheapest(self._any, allowed)
+            cheapest = self._diagram.cheapest(self._any, allowed)  # minimal: what costs nothing is left out, too
         if cheapest is None:
             return None
         price, nodes = cheapest
-        if not self._failures:
-            nodes = shrunk(self._expression, nodes)
         taken = latency_of(self._expression, nodes, self._latency)
         return Offer(price + per_second * taken, Contact(nodes, taken))
 
@@ -131,9 +129,9 @@ class ProgramPricer:
             if missed is None:
                 break
             self._missed.append(missed)
-        if not self._failures:
-            nodes = shrunk(self._expression, nodes)
         taken = latency_of(self._expression, nodes, self._latency)
+        if not self._failures:
+            nodes = shrunk(self._expression, frozenset(node for node in nodes if self._latency(node) <= taken))
         price = sum(prices[node] for node in sorted(nodes)) + per_second * taken
         return [Offer(price, Contact(nodes, taken))]
 

@@ -77,7 +77,7 @@ class Program:
         return len(self._row_lower) - 1
 
     def arrays(self) -> Arrays:
-        """The program as arrays, to be solved or made smaller."""
+        """The program as arrays, row by row; what stands twice at one place is summed."""
         starts = np.array(self._starts, np.int64)
         counts = starts[1:] - starts[:-1]
         rows = np.repeat(np.arange(self.rows, dtype=np.int64), counts)
@@ -88,15 +88,12 @@ class Program:
             rows = np.concatenate([rows, more[:, 0].astype(np.int64)])
             indices = np.concatenate([indices, more[:, 1].astype(np.int64)])
             values = np.concatenate([values, more[:, 2]])
-        return Arrays(
-            np.array(self._lower),
-            np.array(self._upper),
-            np.array(self._row_lower),
-            np.array(self._row_upper),
-            rows,
-            indices,
-            values,
-        )
+        width = max(1, self.columns)
+        cells, where = np.unique(rows * width + indices, return_inverse=True)
+        summed = np.bincount(where.reshape(-1), values, minlength=len(cells)).astype(np.float64)
+        bounds = (self._lower, self._upper, self._row_lower, self._row_upper)
+        lower, upper, row_lower, row_upper = (np.array(each, np.float64) for each in bounds)
+        return Arrays(lower, upper, row_lower, row_upper, cells // width, cells % width, summed)
 
     def costs(self, terms: Terms) -> Vector:
         """An aim as a vector: factor times column, summed."""
@@ -107,7 +104,7 @@ class Program:
 
 
 class Arrays(NamedTuple):
-    """A program: bounds of columns and rows, and its factors, one entry for each."""
+    """A program: bounds of columns and rows, and its factors, one entry for each, row by row."""
 
     lower: Vector
     upper: Vector
@@ -166,7 +163,6 @@ class _Quiet(highspy.Highs):
 
 def solver_of(arrays: Arrays, integral: Sequence[int] = ()) -> Any:
     """HiGHS with the program in it, quiet and exact. The columns in `integral` take whole numbers only."""
-    order = np.lexsort((arrays.indices, arrays.rows))
     counts = np.bincount(arrays.rows, minlength=len(arrays.row_lower))
     lp = highspy.HighsLp()
     lp.num_col_, lp.num_row_ = len(arrays.lower), len(arrays.row_lower)
@@ -175,8 +171,8 @@ def solver_of(arrays: Arrays, integral: Sequence[int] = ()) -> Any:
     lp.row_lower_, lp.row_upper_ = arrays.row_lower, arrays.row_upper
     lp.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
     lp.a_matrix_.start_ = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    lp.a_matrix_.index_ = arrays.indices[order].astype(np.int32)
-    lp.a_matrix_.value_ = arrays.values[order]
+    lp.a_matrix_.index_ = arrays.indices.astype(np.int32)
+    lp.a_matrix_.value_ = arrays.values
     if integral:
         whole = set(integral)
         kinds = highspy.HighsVarType
