@@ -13,7 +13,7 @@ from quorum.model import NodeId
 from quorum.systems.algebra import Expression, Gate, Node, Threshold
 from quorum.systems.check import shrunk
 from quorum.systems.diagram import FALSE, Diagram, TooTangled, order_of
-from quorum.systems.program import Face, Program
+from quorum.systems.program import Budget, Face, Program
 
 Latency = Callable[[NodeId], float]
 
@@ -53,12 +53,12 @@ def latency_of(expression: Expression, nodes: frozenset[NodeId], latency: Latenc
     return waits[low]
 
 
-def pricer_of(expression: Expression, failures: int, latency: Latency) -> Pricer:
+def pricer_of(expression: Expression, failures: int, latency: Latency, budget: Budget) -> Pricer:
     """The pricer that suits an expression; contacts hold a quorum after any `failures` of them are lost."""
     try:
         return DiagramPricer(expression, failures, latency)
     except TooTangled:
-        return ProgramPricer(expression, failures, latency)
+        return ProgramPricer(expression, failures, latency, budget)
 
 
 class DiagramPricer:
@@ -114,7 +114,8 @@ class ProgramPricer:
     found one by one, as they are missed.
     """
 
-    def __init__(self, expression: Expression, failures: int, latency: Latency) -> None:
+    def __init__(self, expression: Expression, failures: int, latency: Latency, budget: Budget) -> None:
+        self._budget = budget
         self._expression, self._failures, self._latency = expression, failures, latency
         self._dual = expression.dual()
         self._waits = sorted({latency(node) for node in expression.nodes})
@@ -159,25 +160,24 @@ class ProgramPricer:
         whole += require(program, self._expression, fast)
         for missed in self._missed:
             program.row([(chosen[node], 1.0) for node in sorted(missed)], lower=self._failures + 1.0)
-        return _solved(program, chosen, aim, whole)
+        return self._solved(program, chosen, aim, whole)
 
     def _stopped_by(self, nodes: frozenset[NodeId]) -> frozenset[NodeId] | None:
         """A set that stops all quorums and has too few of these nodes; None where there is none."""
         program = Program()
         stopping = {node: program.column(0.0, 1.0) for node in self._dual.nodes}
         whole = [*stopping.values(), *require(program, self._dual, stopping)]
-        found = _solved(program, stopping, [(stopping[node], 1.0) for node in sorted(nodes)], whole)
+        found = self._solved(program, stopping, [(stopping[node], 1.0) for node in sorted(nodes)], whole)
         assert found is not None, "all nodes together stop every quorum"
         return shrunk(self._dual, found) if len(found & nodes) <= self._failures else None
 
-
-def _solved(
-    program: Program, chosen: Mapping[NodeId, int], aim: list[tuple[int, float]], whole: list[int]
-) -> frozenset[NodeId] | None:
-    solution = Face(program.arrays(), whole).minimise(program.costs(aim))
-    if solution is None:
-        return None
-    return frozenset(node for node, column in chosen.items() if solution.columns[column] > 0.5)
+    def _solved(
+        self, program: Program, chosen: Mapping[NodeId, int], aim: list[tuple[int, float]], whole: list[int]
+    ) -> frozenset[NodeId] | None:
+        solution = Face(program.arrays(), self._budget, whole).minimise(program.costs(aim))
+        if solution is None:
+            return None
+        return frozenset(node for node, column in chosen.items() if solution.columns[column] > 0.5)
 
 
 def require(program: Program, expression: Expression, nodes: Mapping[NodeId, int]) -> list[int]:

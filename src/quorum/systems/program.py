@@ -9,7 +9,7 @@ import highspy
 import numpy as np
 from numpy.typing import NDArray
 
-from quorum.errors import LocalProtocolError
+from quorum.errors import ConfigurationError
 
 INFINITY = float("inf")
 TOLERANCE = 1e-10
@@ -115,18 +115,39 @@ class Arrays(NamedTuple):
     values: Vector
 
 
+class Budget:
+    """Seconds that the solver may still take, over all programs of one question."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = self.left = seconds
+
+    def spend(self, solver: Any) -> None:
+        """Solve what is in the solver. Raises ConfigurationError where the time is over before it is done."""
+        if self.left > 0:
+            solver.setOptionValue("time_limit", solver.getRunTime() + self.left)
+            before = solver.getRunTime()
+            solver.run()
+            self.left -= solver.getRunTime() - before
+        statuses = highspy.HighsModelStatus
+        if self.left <= 0 or solver.getModelStatus() == statuses.kTimeLimit:
+            raise ConfigurationError(
+                f"an optimum was to be found within {self.seconds:g} s, but the solver is not done by then. Write the "
+                "expressions with fewer repeated nodes, ask for fewer failures, or give it more time."
+            )
+
+
 class Face:
     """What is left of a program after some aims were met: each later aim keeps all earlier ones as good."""
 
-    def __init__(self, arrays: Arrays, integral: Sequence[int] = ()) -> None:
-        self._arrays = arrays
+    def __init__(self, arrays: Arrays, budget: Budget, integral: Sequence[int] = ()) -> None:
+        self._arrays, self._budget = arrays, budget
         self._solver = solver_of(arrays, integral)
 
     def minimise(self, costs: Vector) -> Solution | None:
         """The least that `costs` can come to; None where no values fit at all."""
         places = np.arange(len(costs), dtype=np.int32)
         self._solver.changeColsCost(len(costs), places, costs)
-        return run(self._solver)
+        return run(self._solver, self._budget)
 
     def keep(self, solution: Solution) -> None:
         """From now on only what is as good as this solution, which `minimise` returned last.
@@ -193,15 +214,15 @@ def solver_of(arrays: Arrays, integral: Sequence[int] = ()) -> Any:
     return solver
 
 
-def run(solver: Any) -> Solution | None:
-    """Solve what is in the solver; None where nothing fits. Raises LocalProtocolError where it gives up."""
-    solver.run()
+def run(solver: Any, budget: Budget) -> Solution | None:
+    """Solve what is in the solver; None where nothing fits. Raises ConfigurationError where it gives up."""
+    budget.spend(solver)
     status = solver.getModelStatus()
     statuses = highspy.HighsModelStatus
     if status in (statuses.kInfeasible, statuses.kUnboundedOrInfeasible):
         return None
     if status != statuses.kOptimal:
-        raise LocalProtocolError(
+        raise ConfigurationError(
             f"a program of {solver.getNumCol():,} columns was to be solved, but the solver ended with "
             f"{solver.modelStatusToString(status)!r}. Bring capacities and latencies nearer to each other."
         )

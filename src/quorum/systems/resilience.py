@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from quorum.systems.algebra import Expression, Gate, Threshold
 from quorum.systems.diagram import Diagram, TooTangled, order_of
+from quorum.systems.optimum import SECONDS_MAX
 from quorum.systems.system import QuorumSystem
 
 
 class Resilience(NamedTuple):
-    """Losses that leave a read quorum, a write quorum, and both: the smallest set of nodes that meets every quorum has
-    one node more. Source: Naor and Wool, "The Load, Capacity, and Availability of Quorum Systems" (1998)."""
+    """Losses that leave a read quorum, a write quorum, and both: the smallest set of nodes that meets every
+    quorum has one node more. Source: Naor and Wool, "The Load, Capacity, and Availability of Quorum Systems" (1998)."""
 
     reads: int
     writes: int
@@ -19,7 +20,7 @@ class Resilience(NamedTuple):
 
 
 def resilience_of(system: QuorumSystem) -> Resilience:
-    """Exact for every expression. Raises LocalProtocolError where a solver gives up on a tangled one."""
+    """Exact for every expression. Raises ConfigurationError where a solver gives up on a tangled one."""
     reads = fewest_to_stop(system.reads) - 1
     writes = reads if system.reads == system.writes else fewest_to_stop(system.writes) - 1
     return Resilience(reads, writes, min(reads, writes))
@@ -53,6 +54,7 @@ def _of_tree(expression: Expression) -> int:
 
 def _by_program(dual: Expression) -> int:
     from quorum.systems.pricing import ProgramPricer
+    from quorum.systems.program import Budget
 
-    prices = dict.fromkeys(dual.nodes, 1.0)
-    return round(min(offer.price for offer in ProgramPricer(dual, 0, lambda node: 1.0).offers(prices, 0.0)))
+    pricer = ProgramPricer(dual, 0, lambda node: 1.0, Budget(SECONDS_MAX))
+    return round(min(offer.price for offer in pricer.offers(dict.fromkeys(dual.nodes, 1.0), 0.0)))

@@ -7,14 +7,14 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from quorum.errors import LocalProtocolError, NoStrategy
+from quorum.errors import ConfigurationError, NoStrategy
 from quorum.model import NodeId
 from quorum.systems.algebra import Expression
 from quorum.systems.architecture import Architecture
 from quorum.systems.mixture import Mixture
 from quorum.systems.optimum import Aim, Limits, Optimum
 from quorum.systems.pricing import Pricer, latency_of
-from quorum.systems.program import TIED, Arrays, Face, Solution, Vector
+from quorum.systems.program import TIED, Arrays, Budget, Face, Solution, Vector
 from quorum.systems.sides import ColumnSide
 from quorum.systems.strategy_model import StrategyModel
 from quorum.systems.symmetry import Reduced, reduced
@@ -34,13 +34,13 @@ THEN: dict[Aim, tuple[Aim, ...]] = {
 }
 
 
-def solve(architecture: Architecture, aim: Aim, failures: int, limits: Limits) -> Optimum:
-    """As `optimum.optimise`, for a question that was checked. Raises NoStrategy that names the limits which bind."""
+def solve(architecture: Architecture, aim: Aim, failures: int, limits: Limits, budget: Budget) -> Optimum:
+    """As `optimum.optimise`, for a question that was checked. Raises NoStrategy that names the limits."""
     traits = [architecture.traits(node) for node in architecture.system.nodes]
     unit = median([cost for each in traits for cost in (each.read_capacity, each.write_capacity)])
     must_time = aim == "latency" or limits.latency is not None
     while True:
-        model = StrategyModel(architecture, failures, limits, must_time, unit)
+        model = StrategyModel(architecture, failures, limits, budget, must_time, unit)
         found = _stages(model, aim)
         peak = found.load
         if COMFORTABLE[0] <= peak <= COMFORTABLE[1]:
@@ -49,8 +49,8 @@ def solve(architecture: Architecture, aim: Aim, failures: int, limits: Limits) -
 
 
 class _Found(NamedTuple):
-    """The last solution, the value and the bound of the aim, the prices of its rows, and the rows of nodes that are
-    busiest in every optimum. `load` is in units of the program."""
+    """The last solution, the value and the bound of the aim, the prices of its rows, and the rows of nodes that
+    are busiest in every optimum. `load` is in units of the program."""
 
     last: Solution
     load: float
@@ -72,7 +72,7 @@ def _stages(model: StrategyModel, aim: Aim) -> _Found:
     names = [each for each in THEN[aim] if each != "latency" or model.is_timed]
     aims = [model.aim(name) for name in names]
     smaller = reduced(arrays, aims)
-    face = Face(smaller.arrays)
+    face = Face(smaller.arrays, model.budget)
     first = last = load = busiest = None
     for name, costs in zip(names, aims, strict=True):
         solution = face.minimise(smaller.costs(costs))
@@ -93,7 +93,7 @@ def _check_limits(model: StrategyModel) -> None:
     arrays = model.program.arrays()
     costs = model.aim("excess")
     smaller = reduced(arrays, [costs])
-    found = Face(smaller.arrays).minimise(smaller.costs(costs))
+    found = Face(smaller.arrays, model.budget).minimise(smaller.costs(costs))
     assert found is not None, "limits may be exceeded, so something fits"
     if found.value > KEPT_MAX:
         prices = smaller.lifted(found).prices
@@ -113,7 +113,7 @@ def _generate(model: StrategyModel, aim: Aim | Literal["excess"]) -> float | Non
     best = -np.inf
     for _ in range(ROUNDS_MAX):
         arrays = model.program.arrays()
-        solution = Face(arrays).minimise(model.aim(aim))
+        solution = Face(arrays, model.budget).minimise(model.aim(aim))
         assert solution is not None, "each side has a column, and limits may be exceeded"
         bound, added = dual_value(arrays, solution), False
         for side, pricer, part, place in sides:
@@ -123,7 +123,7 @@ def _generate(model: StrategyModel, aim: Aim | Literal["excess"]) -> float | Non
         best = max(best, bound)
         if not added or solution.value - best <= GAP_MAX * max(1.0, abs(solution.value)):
             return float(min(best, solution.value))
-    raise LocalProtocolError(
+    raise ConfigurationError(
         f"an expression with many repeated nodes was to be planned, but {ROUNDS_MAX:,} rounds did not settle it. "
         "Write it with fewer repeated nodes."
     )
@@ -174,7 +174,7 @@ def dual_value(arrays: Arrays, solution: Solution) -> float:
 
 
 def _busiest(model: StrategyModel, smaller: Reduced, face: Face, solution: Solution) -> frozenset[int]:
-    """Rows of nodes whose load is the peak in every strategy of the face: as often as some of them can be less busy,
+    """Rows of nodes whose load is the peak in every strategy of the face: as long as some can be less busy,
     such are left out."""
     arrays = smaller.arrays
     rows = {int(smaller.rows[row]) for row in model.load_rows.values()}
@@ -268,9 +268,9 @@ def _latency(model: StrategyModel, mixtures: list[Mixture], values: Vector) -> f
 def _mean_latency(architecture: Architecture, expression: Expression, mixture: Mixture) -> float:
     sets = mixture.listed(PIECES_MAX)
     if sets is None:
-        raise LocalProtocolError(
-            f"the latency of a strategy with more than {PIECES_MAX:,} quorums was asked for, but each would have to "
-            "be looked at. Give nodes that are alike one latency."
+        raise ConfigurationError(
+            f"the latency of a strategy with more than {PIECES_MAX:,} quorums was asked for, but each would "
+            "have to be looked at. Give nodes that are alike one latency."
         )
     return sum(
         each.probability * latency_of(expression, each.quorum, lambda node: architecture.traits(node).latency)

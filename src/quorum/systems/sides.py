@@ -1,4 +1,4 @@
-"""One side of a quorum system, reads or writes, as columns of a linear program: as masses of trees, or set by set."""
+"""One side of a quorum system, reads or writes, in a linear program: as masses of trees, or set by set."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from quorum.systems.flow import Flow, Shares, Walk, lay, new_shares
 from quorum.systems.mass_tree import Choice, Tangled, Tree, edges_of, leaves_of, surviving, tree_of, within
 from quorum.systems.mixture import Listed, Mixture, Walked, Weighted
 from quorum.systems.pricing import Contact, Latency, Pricer, latency_of, pricer_of
-from quorum.systems.program import Program, Vector
+from quorum.systems.program import Budget, Program, Vector
 
 TIMED_EDGES_MAX = 20_000
-"""A tree is repeated for each latency where that is asked for, and else as long as it has so many masses in all."""
+"""A tree is repeated for each latency where that is asked for, and else where it has no more masses in all."""
 CANDIDATES_MAX = 3_000
 LISTED_MAX = 300
 """Of a tangled expression with so many quorums each gets its column; else they are found as they are needed."""
@@ -90,7 +90,7 @@ class TreeSide:
 class ColumnSide:
     """One column for each contact, as they are found. `pricer` is None where all are there."""
 
-    def __init__(self, name: str, expression: Expression, failures: int, latency: Latency) -> None:
+    def __init__(self, name: str, expression: Expression, failures: int, latency: Latency, budget: Budget) -> None:
         self.name = name
         self.shares = new_shares()
         self.waits: list[tuple[int, float]] = []
@@ -101,7 +101,7 @@ class ColumnSide:
         quorums = _few_quorums(expression) if not failures else None
         self.pricer: Pricer | None = None
         if quorums is None:
-            self.pricer = pricer_of(expression, failures, latency)
+            self.pricer = pricer_of(expression, failures, latency, budget)
             offers = self.pricer.offers(dict.fromkeys(expression.nodes, 1.0), 0.0)
             self.first = [offer.contact for offer in offers]
         else:
@@ -128,13 +128,19 @@ class ColumnSide:
 
 
 def side_of(
-    program: Program, name: str, expression: Expression, failures: int, latency: Latency, must_time: bool
+    program: Program,
+    budget: Budget,
+    name: str,
+    expression: Expression,
+    failures: int,
+    latency: Latency,
+    must_time: bool,
 ) -> TreeSide | ColumnSide:
     """Lay one side into the program, by trees where that is exact. Raises NoStrategy where no set of nodes holds a
     quorum after so many failures."""
     tree = tree_of(expression)
     if tree is None:
-        return ColumnSide(name, expression, failures, latency)
+        return ColumnSide(name, expression, failures, latency, budget)
     nodes = list(leaves_of(tree))
     is_flat = isinstance(tree, Choice) and all(isinstance(part, str) for part in tree.parts)
     waits = len(set(map(latency, nodes)))
@@ -142,11 +148,11 @@ def side_of(
     left: Tree | None = tree
     if failures:
         if len(set(nodes)) < len(nodes) or (must_time and not can_time):
-            return ColumnSide(name, expression, failures, latency)
+            return ColumnSide(name, expression, failures, latency, budget)
         try:
             left = surviving(tree, failures + 1)
         except Tangled:
-            return ColumnSide(name, expression, failures, latency)
+            return ColumnSide(name, expression, failures, latency, budget)
     if left is None:
         raise no_resilient(name, failures)
     side = TreeSide(name, expression, failures)
@@ -164,8 +170,8 @@ def side_of(
 def no_resilient(side: str, failures: int) -> NoStrategy:
     """The refusal of a side that has no set of nodes which survives so many failures."""
     return NoStrategy(
-        f"{side} were asked for that survive any {failures} failures of the nodes asked, but even all nodes together "
-        f"hold no quorum then. Ask for fewer with --f, or let the {side} need fewer nodes.",
+        f"{side} were asked for that survive any {failures} failures of the nodes asked, but even all nodes "
+        f"together hold no quorum then. Ask for fewer with --f, or let the {side} need fewer nodes.",
         ("f",),
         side,
     )

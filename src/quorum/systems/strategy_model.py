@@ -8,7 +8,7 @@ from quorum.model import NodeId
 from quorum.systems.architecture import Architecture
 from quorum.systems.optimum import AIMS, Aim, Limits
 from quorum.systems.pricing import Contact
-from quorum.systems.program import Program, Vector
+from quorum.systems.program import Budget, Program, Vector
 from quorum.systems.sides import ColumnSide, TreeSide, side_of
 
 LIMIT_SLACK = 1e-11
@@ -21,9 +21,15 @@ class StrategyModel:
     """The program: strategies of both sides, the load of each node at each read fraction, and the limits."""
 
     def __init__(
-        self, architecture: Architecture, failures: int, limits: Limits, must_time: bool, unit: float
+        self,
+        architecture: Architecture,
+        failures: int,
+        limits: Limits,
+        budget: Budget,
+        must_time: bool,
+        unit: float,
     ) -> None:
-        self.architecture, self.limits, self.unit = architecture, limits, unit
+        self.architecture, self.limits, self.budget, self.unit = architecture, limits, budget, unit
         self.program = program = Program()
         system, mixes = architecture.system, architecture.mixes
         self.peaks = [program.column() for _ in mixes]
@@ -33,7 +39,7 @@ class StrategyModel:
         share = architecture.mean_read_fraction
         self.sides: list[tuple[_Side, float]] = []
         for name, expression, part in (("reads", system.reads, share), ("writes", system.writes, 1 - share)):
-            side = side_of(program, name, expression, failures, self._latency, must_time and part > 0)
+            side = side_of(program, budget, name, expression, failures, self._latency, must_time and part > 0)
             self.sides.append((side, part))
         self.is_timed = all(side.is_timed for side, part in self.sides if part)
         self.longest = max(map(self._latency, system.nodes)) or 1.0
