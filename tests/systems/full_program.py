@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from quorum.systems.algebra import Expression
 from quorum.systems.architecture import Architecture, NodeTraits
 from quorum.systems.optimum import AIMS, Aim, Limits
-from quorum.systems.program import Face, Program
+from quorum.systems.program import Budget, Face, Program
 from quorum.systems.system import QuorumSystem
 from systems.strategies import NAMES, expressions, subsets
 
@@ -35,10 +35,7 @@ def contacts(expression: Expression, failures: int) -> list[frozenset[str]]:
     return [
         nodes
         for nodes in subsets(expression.nodes)
-        if all(
-            expression.contains(nodes - set(lost))
-            for lost in combinations(sorted(nodes), min(failures, len(nodes)))
-        )
+        if all(expression.contains(nodes - set(lost)) for lost in combinations(nodes, min(failures, len(nodes))))
     ]
 
 
@@ -78,5 +75,5 @@ def best(architecture: Architecture, aim: Aim, failures: int = 0, limits: Limits
     for name, limit in zip(AIMS, limits or Limits(), strict=True):
         if limit is not None:
             program.row(terms[name], upper=limit)
-    found = Face(program.arrays()).minimise(np.asarray(program.costs(terms[aim])))
+    found = Face(program.arrays(), Budget(10)).minimise(np.asarray(program.costs(terms[aim])))
     return None if found is None else found.value

@@ -152,7 +152,7 @@ def test_nested_and_gridded_systems_of_hundreds_of_nodes_are_exact():
 
 
 def test_zones_make_the_difference_between_nines_on_paper_and_in_fact():
-    """Nine nodes in three zones: each zone's three go together, so no majority of nodes is safer than two zones."""
+    """Nine nodes in three zones, of which each may go as a whole: no majority is safer than two of the zones."""
     nodes = {
         f"{zone}{place}": NodeTraits(zone=zone, failure_probability=Fraction(1, 100))
         for zone in "xyz"

@@ -1,8 +1,8 @@
 """How likely a live quorum is: exact, for failures that are independent or that take whole zones.
 
 Trees are worked out by convolution of how many parts of a gate are up; where nodes repeat, a decision diagram does
-it. Both chances, of being up and of being down, are sums of positive terms in logarithms: an unavailability of 1e-39
-is as exact as one of 0.1. Source: Barlow and Heidtmann, "Computing k-out-of-n System Reliability" (1984).
+it. Both chances, of being up and of being down, are sums of positive terms in logarithms: an unavailability of
+1e-39 is as exact as one of 0.1. Source: Barlow and Heidtmann, "Computing k-out-of-n System Reliability" (1984).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from quorum.systems.state_tree import CERTAIN, NEVER_UP, StateTree, all_of
 
 
 class Availability(NamedTuple):
-    """The chance of a live read quorum, of a live write quorum, and of both at once. `Chance.fails` is the logarithm
-    of the unavailability."""
+    """The chance of a live read quorum, of a live write quorum, and of both at once. `Chance.fails` is the
+    logarithm of the unavailability."""
 
     reads: Chance
     writes: Chance
@@ -31,8 +31,8 @@ class Availability(NamedTuple):
 def availability_of(architecture: Architecture) -> Availability:
     """How likely quorums are alive, given the failure probabilities of nodes and zones; who has none never fails.
 
-    Raises ConfigurationError where an expression with repeated nodes, or with zones across its gates, is too tangled
-    for an exact answer.
+    Raises ConfigurationError where an expression with repeated nodes, or with zones across its gates, is too
+    tangled for an exact answer.
     """
     failures = Failures(architecture)
     reads, writes = architecture.system.reads, architecture.system.writes
@@ -76,8 +76,8 @@ class Failures:
         except TooTangled:
             raise ConfigurationError(
                 f"the availability of an expression that names {len(expressions[0].nodes)} nodes "
-                f"{sum(each.leaves for each in expressions)} times was asked for, but an exact answer would take too "
-                "long. Name each node once, or let zones fit the gates."
+                f"{sum(each.leaves for each in expressions)} times was asked for, but an exact answer would take "
+                "too long. Name each node once, or let zones fit the gates."
             ) from None
 
     def _by_diagram(self, expressions: tuple[Expression, ...]) -> Chance:

@@ -37,8 +37,8 @@ class Optimum(NamedTuple):
     """The best strategy, its figures, and what stands in the way of a better one.
 
     `load` is the mean over the read fractions of the busiest node's, `capacity` the mean of 1/load in operations
-    per second, `network_load` nodes asked for a request, `latency` seconds. `bound` is what no strategy can beat, by
-    linear programming duality; it is `value` but for rounding.
+    per second, `network_load` nodes asked for a request, `latency` seconds. `bound` is what no strategy can beat,
+    by linear programming duality; it is `value` but for rounding.
     `binding_nodes` are the busiest in every best strategy. `shadow_prices`: by how many percent the aim gets
     better for each percent of capacity that a node gains; `limit_prices` the same for each limit that is lifted.
     """
@@ -71,8 +71,8 @@ def optimise(
     (with `failures` on a tangled expression, or with very many latencies, of those that were looked at).
 
     With `failures` every set that is asked holds a quorum after any so many of its nodes are lost. Raises
-    NoStrategy where no strategy keeps to the limits, and ConfigurationError for a question that makes no sense, or that the
-    solver cannot answer within `seconds_max` of its own time.
+    NoStrategy where no strategy keeps to the limits, and ConfigurationError for a question that makes no sense, or
+    that the solver cannot answer within `seconds_max` of its own time.
     """
     limits = limits or Limits()
     if aim not in AIMS:

@@ -131,8 +131,8 @@ class Budget:
         statuses = highspy.HighsModelStatus
         if self.left <= 0 or solver.getModelStatus() == statuses.kTimeLimit:
             raise ConfigurationError(
-                f"an optimum was to be found within {self.seconds:g} s, but the solver is not done by then. Write the "
-                "expressions with fewer repeated nodes, ask for fewer failures, or give it more time."
+                f"an optimum was to be found within {self.seconds:g} s, but the solver is not done by then. Write "
+                "the expressions with fewer repeated nodes, ask for fewer failures, or give it more time."
             )
 
 

@@ -12,7 +12,8 @@ from quorum.systems.system import QuorumSystem
 
 class Resilience(NamedTuple):
     """Losses that leave a read quorum, a write quorum, and both: the smallest set of nodes that meets every
-    quorum has one node more. Source: Naor and Wool, "The Load, Capacity, and Availability of Quorum Systems" (1998)."""
+    quorum has one node more. Source: Naor and Wool, "The Load, Capacity, and Availability of Quorum Systems",
+    1998."""
 
     reads: int
     writes: int
