@@ -14,10 +14,13 @@ from hypothesis import strategies as st
 
 from quorum.errors import ConfigurationError, NoStrategy
 from quorum.systems import classic, diagram, sides
+from quorum.systems.algebra import Threshold
 from quorum.systems.architecture import Architecture, NodeTraits
 from quorum.systems.optimum import AIMS, Aim, Limits, Optimum, optimise
 from quorum.systems.system import QuorumSystem
+from quorum.systems.votes_pricing import cheapest_votes
 from systems.full_program import architectures, best, contacts, latency
+from systems.strategies import NAMES, thresholds
 
 aims = st.sampled_from(AIMS)
 
@@ -377,3 +380,25 @@ def test_the_solver_is_loaded_only_when_a_strategy_is_asked_for():
     )
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+@given(votes=thresholds(NAMES[:6], 9), failures=st.integers(0, 2), data=st.data())
+def test_votes_are_bought_at_the_lowest_price(votes: Threshold, failures: int, data: st.DataObject):
+    prices = {node: data.draw(st.sampled_from((0.0, 0.5, 1.0, 3.0)), node) for node in votes.nodes}
+    sets = contacts(votes, failures)
+    found = cheapest_votes(votes, failures, prices)
+    if not sets:
+        assert found is None
+        return
+    assert found is not None
+    assert found[1] in sets
+    assert found[0] == sum(prices[node] for node in found[1]) == min(sum(prices[n] for n in each) for each in sets)
+
+
+def test_weights_of_any_size_are_planned_exactly():
+    """Twenty nodes with odd weights: hundreds of thousands of minimal quorums, of which few are looked at."""
+    weights = {f"n{place}": 7919 * (place + 3) ** 2 % 9973 for place in range(20)}
+    system = classic.weighted(weights)
+    found = optimise(Architecture(system))
+    assert found.bound == pytest.approx(found.load, rel=1e-9)
+    assert 0.5 <= found.load < 0.51

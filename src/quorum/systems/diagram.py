@@ -114,20 +114,25 @@ class Diagram:
         return self._at_least(votes, expression.k)
 
     def _at_least(self, votes: list[tuple[int, int]], k: int) -> int:
-        """Where the weights of those that are true sum to `k`. The lowest variables come last, as below them."""
-        votes = sorted(votes, key=lambda vote: -self._levels[vote[0]])
-        sums: dict[int, int] = {0: TRUE}  # votes still wanted: where the votes seen so far give them
-        total = 0
-        for place, weight in votes:
-            total += weight
-            wanted = range(1, min(k, total) + 1)
-            sums = {
-                lacking: self.either(
-                    sums.get(lacking, FALSE), self.both(place, sums.get(max(0, lacking - weight), FALSE))
-                )
-                for lacking in wanted
-            } | {0: TRUE}
-        return sums.get(k, FALSE)
+        """Where the weights of those that are true sum to `k`. Only sums that can be reached are looked at, those
+        of the lowest variables last, as they are above all others."""
+        votes = sorted(votes, key=lambda vote: self._levels[vote[0]])
+        left = [0] * (len(votes) + 1)
+        for place in range(len(votes) - 1, -1, -1):
+            left[place] = left[place + 1] + votes[place][1]
+        reached: list[set[int]] = [{k}]  # votes still wanted before each place
+        for place, (_, weight) in enumerate(votes):
+            after = reached[-1] | {lacking - weight for lacking in reached[-1]}
+            reached.append({lacking for lacking in after if 0 < lacking <= left[place + 1]})
+        sums: dict[int, int] = {}
+        for place in range(len(votes) - 1, -1, -1):
+            child, weight = votes[place]
+            below, sums = sums, {}
+            for lacking in reached[place]:
+                low = below.get(lacking, FALSE)
+                high = TRUE if lacking <= weight else below.get(lacking - weight, FALSE)
+                sums[lacking] = self.either(low, self.both(child, high))
+        return sums.get(k, TRUE if k <= 0 else FALSE)
 
     def surviving(self, root: int, failures: int) -> int:
         """Sets for which `root`, monotone, is true still after any `failures` of their members are lost."""
@@ -203,7 +208,8 @@ def order_of(*expressions: Expression) -> list[NodeId]:
             case Node():
                 found[expression.id] = None
             case Threshold():
-                found.update(dict.fromkeys(node for node, weight in expression.weights if weight))
+                heaviest = sorted(expression.weights, key=lambda vote: -vote[1])  # they decide most
+                found.update(dict.fromkeys(node for node, weight in heaviest if weight))
             case Gate():
                 waiting += reversed(expression.children)
     return list(found)

@@ -1,6 +1,6 @@
 """The cheapest quorum at given prices of its nodes, exactly: how columns of a linear program are found.
 
-By a decision diagram where that stays small, else by a program in whole numbers over the gates.
+Votes are counted; else a decision diagram is walked, where it stays small, or a program in whole numbers solved.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from quorum.systems.algebra import Expression, Gate, Node, Threshold
 from quorum.systems.check import shrunk
 from quorum.systems.diagram import FALSE, Diagram, TooTangled, order_of
 from quorum.systems.program import Budget, Face, Program
+from quorum.systems.votes_pricing import cheapest_votes, fits
 
 Latency = Callable[[NodeId], float]
 
@@ -55,10 +56,35 @@ def latency_of(expression: Expression, nodes: frozenset[NodeId], latency: Latenc
 
 def pricer_of(expression: Expression, failures: int, latency: Latency, budget: Budget) -> Pricer:
     """The pricer that suits an expression; contacts hold a quorum after any `failures` of them are lost."""
+    votes = expression.as_threshold()
+    alike = not failures or len(set(map(latency, expression.nodes))) == 1
+    if votes is not None and alike and fits(votes, failures):
+        return VotesPricer(votes, failures, latency)
     try:
         return DiagramPricer(expression, failures, latency)
     except TooTangled:
         return ProgramPricer(expression, failures, latency, budget)
+
+
+class VotesPricer:
+    """By the votes that are lacking. With failures only where all nodes answer at the same time."""
+
+    def __init__(self, votes: Threshold, failures: int, latency: Latency) -> None:
+        self._votes, self._failures, self._latency = votes, failures, latency
+        self._waits = sorted({latency(node) for node in votes.nodes})
+
+    def offers(self, prices: Mapping[NodeId, float], per_second: float) -> list[Offer]:
+        found = []
+        for wait in self._waits if per_second > 0 else self._waits[-1:]:
+            allowed = {node: price if self._latency(node) <= wait else math.inf for node, price in prices.items()}
+            cheapest = cheapest_votes(self._votes, self._failures, allowed)
+            if cheapest is not None:
+                price, nodes = cheapest
+                taken = latency_of(self._votes, nodes, self._latency)
+                if not self._failures:
+                    nodes = shrunk(self._votes, nodes)
+                found.append(Offer(price + per_second * taken, Contact(nodes, taken)))
+        return found
 
 
 class DiagramPricer:
