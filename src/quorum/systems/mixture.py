@@ -28,7 +28,8 @@ class Mixture(Protocol):
         """A set of nodes to ask; over many draws each is chosen as often as the strategy says."""
 
     def listed(self, quorums_max: int) -> list[Weighted] | None:
-        """All sets with their probabilities, likeliest first; None for more than `quorums_max`."""
+        """All sets with their probabilities, likeliest first; None for more than `quorums_max`, or for so many
+        pieces, of which two are seldom equal."""
 
 
 class Listed:
@@ -71,7 +72,7 @@ class Walked:
         found: list[Weighted] = []
         for walk in self._walks:
             cuts = walk.cuts(quorums_max)
-            if cuts is None or len(found) + len(cuts) > 4 * quorums_max:
+            if cuts is None or len(found) + len(cuts) - 1 > quorums_max:
                 return None
             pieces = [Weighted(walk.at((start + end) / 2), end - start) for start, end in pairwise(cuts)]
             found += [piece for piece in pieces if self._holds(piece.quorum)]

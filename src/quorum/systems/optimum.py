@@ -66,9 +66,11 @@ def optimise(
     limits: Limits | None = None,
     seconds_max: float = SECONDS_MAX,
 ) -> Optimum:
-    """The strategy with the least load, network load or latency. Of several the one that is best in the other
-    measures, too: latency then network for load, load then latency for network, load then network for latency
-    (with `failures` on a tangled expression, or with very many latencies, of those that were looked at).
+    """The strategy with the least load, network load or latency.
+
+    Of several such the best by a second measure is taken, and of those by the third: latency then network load for
+    load, load then latency for network load, load then network load for latency. (By the third of those strategies
+    that were looked at, where an expression is tangled; and not by latency, where trees have very many of them.)
 
     With `failures` every set that is asked holds a quorum after any so many of its nodes are lost. Raises
     NoStrategy where no strategy keeps to the limits, and ConfigurationError for a question that makes no sense, or

@@ -68,6 +68,9 @@ def _stages(model: StrategyModel, aim: Aim) -> _Found:
         _check_limits(model)
         model.forbid_excess()
     bound = _generate(model, aim)
+    if bound is not None:  # columns for what decides among the best, too
+        model.keep(aim, bound)
+        _generate(model, THEN[aim][1])
     arrays = model.program.arrays()
     names = [each for each in THEN[aim] if each != "latency" or model.is_timed]
     aims = [model.aim(name) for name in names]
@@ -141,11 +144,11 @@ def _price(
     prices = solution.prices
     each = part * (aim == "network")
     per_second = part * (aim == "latency") / model.longest
-    for name, row in model.limit_rows.items():
+    for name, row, scale in model.caps:
         if name == "network":
-            each -= prices[row] * part / model.per_unit(name)
+            each -= prices[row] * part / scale
         elif name == "latency":
-            per_second -= prices[row] * part / model.longest / model.per_unit(name)
+            per_second -= prices[row] * part / model.longest / scale
     nodes = {
         node: max(0.0, float(each - sum(prices[row] * cost for row, cost in model.rows_of(node, place))))
         for node in (side.expression.nodes)

@@ -11,6 +11,7 @@ from quorum.systems.pricing import Contact
 from quorum.systems.program import Budget, Program, Vector
 from quorum.systems.sides import ColumnSide, TreeSide, side_of
 
+KEPT_SLACK = 1e-9
 LIMIT_SLACK = 1e-11
 """Limits hold up to this share of them, for rounding."""
 
@@ -79,13 +80,25 @@ class StrategyModel:
                 for node in sorted(side.shares):
                     self.terms["network"] += [(column, part * factor) for column, factor in side.shares[node]]
                 self.terms["latency"] += [(column, part * wait / self.longest) for column, wait in side.waits]
-        self.limit_rows: dict[Aim, int] = {}
-        for name, column in self.excess.items():
-            scale = self.per_unit(name)
-            terms = [(place, value / scale) for place, value in self.terms[name]]
-            self.limit_rows[name] = self.program.row([*terms, (column, -1.0)], upper=1.0 + LIMIT_SLACK)
+        self.caps: list[tuple[Aim, int, float]] = []
+        self.limit_rows = {
+            name: self._cap(name, self._per_unit(name), LIMIT_SLACK, [(column, -1.0)])
+            for name, column in self.excess.items()
+        }
 
-    def per_unit(self, name: Aim) -> float:
+    def _cap(self, name: Aim, most: float, slack: float, excess: list[tuple[int, float]]) -> int:
+        """A row by which an aim comes to no more than `most`, in units of the program."""
+        terms = [(place, value / most) for place, value in self.terms[name]]
+        row = self.program.row([*terms, *excess], upper=1.0 + slack)
+        self.caps.append((name, row, most))
+        return row
+
+    def keep(self, name: Aim, value: float) -> None:
+        """From now on an aim comes to no more than this value, which it can have."""
+        if value > 0:
+            self._cap(name, value, KEPT_SLACK, [])
+
+    def _per_unit(self, name: Aim) -> float:
         """The limit of an aim in units of the program."""
         limit = self.limits[AIMS.index(name)]
         assert limit is not None, "only what is limited has a row"
@@ -103,9 +116,10 @@ class StrategyModel:
         for node in sorted(contact.nodes):
             terms += self.rows_of(node, place)
         network, wait = part * len(contact.nodes), part * contact.latency / self.longest
-        for name, value in (("network", network), ("latency", wait)):
-            if name in self.limit_rows:
-                terms.append((self.limit_rows[name], value / self.per_unit(name)))
+        terms += [
+            (row, {"load": 0.0, "network": network, "latency": wait}[name] / scale)
+            for name, row, scale in self.caps
+        ]
         column = self.program.column(terms=[(row, value) for row, value in terms if value])
         side.contacts[column] = contact
         for node in sorted(contact.nodes):

@@ -26,7 +26,8 @@ def cheapest_votes(
     for none of a finite price.
 
     Heaviest first, the first `failures` nodes that are taken count for nothing. `least[free, lacking]` is the
-    least price at which the nodes looked at so far, lightest first, give what is lacking, `free` of them not counting.
+    least price at which the nodes looked at so far, lightest first, give what is lacking, `free` of them not
+    counting.
     """
     heaviest = sorted((vote for vote in votes.weights if vote[1]), key=lambda vote: (-vote[1], vote[0]))
     least = np.full((failures + 1, votes.k + 1), np.inf)
