@@ -46,13 +46,13 @@ class Failures:
     """The failure probabilities of an architecture, ready to be asked."""
 
     def __init__(self, architecture: Architecture) -> None:
-        self._zones = {zone: _log_chance(failed) for zone, failed in architecture.zones.items()}
+        self._zones = {zone: log_chance(failed) for zone, failed in architecture.zones.items()}
         self._nodes: dict[NodeId, Chance] = {}
         self._zone_of: dict[NodeId, str] = {}
         for node in architecture.system.nodes:
             traits = architecture.traits(node)
             failed = traits.failure_probability
-            self._nodes[node] = CERTAIN if failed is None else _log_chance(failed)
+            self._nodes[node] = CERTAIN if failed is None else log_chance(failed)
             if traits.zone in self._zones and architecture.zones[traits.zone]:
                 self._zone_of[node] = traits.zone
 
@@ -70,7 +70,7 @@ class Failures:
         if all(each.read_once for each in expressions):
             states = tree.states(expressions, {})
             if states is not None:
-                return _settled(all_of(states))
+                return settled(all_of(states))
         try:
             return self._by_diagram(expressions)
         except TooTangled:
@@ -99,11 +99,11 @@ class Failures:
             root = diagram.both(root, diagram.of(expression, leaf))
         chances = {f"node {node}": chance for node, chance in self._nodes.items()}
         chances |= {f"zone {zone}": chance for zone, chance in self._zones.items()}
-        return _settled(diagram.chance(root, chances))
+        return settled(diagram.chance(root, chances))
 
 
-def _log_chance(failed: Fraction) -> Chance:
-    """From an exact fraction: neither chance is rounded before its logarithm is taken."""
+def log_chance(failed: Fraction) -> Chance:
+    """Of what fails with this probability: neither chance is rounded before its logarithm is taken."""
     if failed in (0, 1):
         return NEVER_UP if failed else CERTAIN
     up, down = failed.denominator - failed.numerator, failed.numerator
@@ -120,7 +120,7 @@ def _as_one_threshold(first: Expression, second: Expression) -> Expression | Non
     return first if mine.k >= theirs.k else second
 
 
-def _settled(chance: Chance) -> Chance:
+def settled(chance: Chance) -> Chance:
     """The two chances sum to 1: the larger follows from the smaller, which has all its digits."""
     if chance.fails <= chance.holds:
         return Chance(math.log1p(-math.exp(chance.fails)), chance.fails)

@@ -7,7 +7,7 @@ walks are in no library: exact chances in logarithms, the cheapest quorum, and s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from quorum.model import NodeId
@@ -63,6 +63,39 @@ class Diagram:
     def variable(self, name: str) -> int:
         """True where the one variable is."""
         return self._place(self._level[name], FALSE, TRUE)
+
+    def opposite(self, name: str) -> int:
+        """True where the one variable is not."""
+        return self._place(self._level[name], TRUE, FALSE)
+
+    def some(self, root: int, names: Iterable[str]) -> int:
+        """Where some values of these variables make `root` true."""
+        levels = {self._level[name] for name in names}
+        known: dict[int, int] = {}
+
+        def without(place: int) -> int:
+            if place in (FALSE, TRUE):
+                return place
+            found = known.get(place)
+            if found is None:
+                level, low, high = self._levels[place], without(self._low[place]), without(self._high[place])
+                found = known[place] = self.either(low, high) if level in levels else self._place(level, low, high)
+            return found
+
+        return without(root)
+
+    def negated(self, root: int) -> int:
+        """Where `root` is false."""
+        known = {FALSE: TRUE, TRUE: FALSE}
+
+        def other(place: int) -> int:
+            found = known.get(place)
+            if found is None:
+                low, high = other(self._low[place]), other(self._high[place])
+                found = known[place] = self._place(self._levels[place], low, high)
+            return found
+
+        return other(root)
 
     def both(self, one: int, other: int) -> int:
         """Where both are true."""

@@ -1,4 +1,4 @@
-"""How likely the parts of a tree are up, from the leaves to the root, for one expression or two at once."""
+"""How likely the parts of a tree are up, from the leaves to the root, for one expression or several at once."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 ZONE_STATES_MAX = 4_096
 """Zones that cut across the parts of a gate are gone through, up and down, as long as there are so few ways."""
-WORK_MAX = 100_000_000
+WORK_MAX = 300_000_000
 """Sums for one gate; where more would be, its parts are not counted."""
 CERTAIN, NEVER_UP = Chance(0.0, -math.inf), Chance(-math.inf, 0.0)
 
 States = dict[tuple[bool, ...], float]
-"""Of one or two expressions at once: which of them hold, and the logarithm of how likely that is."""
+"""Of several expressions at once: which of them hold, and the logarithm of how likely that is."""
 
 
 def all_of(states: States) -> Chance:
@@ -51,7 +51,7 @@ class StateTree:
         """None where the parts of the expressions do not match, or zones leave too many ways. `zones_up` are the
         zones that are settled already."""
         if all(isinstance(each, Node) for each in expressions) and len(set(expressions)) == 1:
-            return self._of_node(expressions[0].nodes[0], len(expressions), zones_up)
+            return self.of_node(expressions[0].nodes[0], len(expressions), zones_up)
         parts = _matched(expressions)
         if parts is None:
             return None
@@ -91,7 +91,8 @@ class StateTree:
             counts = tally.counted(counts, below, part.weights)
         return counts
 
-    def _of_node(self, node: NodeId, sides: int, zones_up: Mapping[str, bool]) -> States:
+    def of_node(self, node: NodeId, sides: int, zones_up: Mapping[str, bool]) -> States:
+        """The states of one node, in so many expressions."""
         chance = self._nodes[node]
         zone = self._zone_of.get(node)
         if zone is not None:
@@ -162,10 +163,11 @@ def _matched(expressions: tuple[Expression, ...]) -> list[_Part] | None:
     """The parts of all expressions, matched by their nodes; None where they do not match."""
     if len(expressions) == 1:
         return [_Part((part,), (weight,)) for part, weight in _parts(expressions[0])]
-    first, second = ({part.nodes: (part, weight) for part, weight in _parts(each)} for each in expressions)
-    if first.keys() != second.keys():
+    sides = [{part.nodes: (part, weight) for part, weight in _parts(each)} for each in expressions]
+    if any(side.keys() != sides[0].keys() for side in sides):
         return None
-    return [_Part((part, second[nodes][0]), (weight, second[nodes][1])) for nodes, (part, weight) in first.items()]
+    at = [[side[nodes] for side in sides] for nodes in sides[0]]
+    return [_Part(tuple(part for part, _ in each), tuple(weight for _, weight in each)) for each in at]
 
 
 class _Tally:
