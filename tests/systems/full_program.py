@@ -14,11 +14,9 @@ from quorum.systems.program import Budget, Face, Program
 from quorum.systems.system import QuorumSystem
 from systems.strategies import NAMES, expressions, subsets
 
-SIX = NAMES[:6]
-
 
 @st.composite
-def architectures(draw: st.DrawFn, names: tuple[str, ...] = SIX, leaves_max: int = 7) -> Architecture:
+def architectures(draw: st.DrawFn, names: tuple[str, ...] = NAMES[:5], leaves_max: int = 7) -> Architecture:
     """Any system over a few nodes, with traits that are often alike and often not."""
     reads = draw(expressions(names, leaves_max))
     writes = draw(st.one_of(st.none(), expressions(names, leaves_max)))

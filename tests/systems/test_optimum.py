@@ -289,6 +289,9 @@ def test_large_grids_and_nested_majorities_have_the_load_of_their_papers():
     rows = [[f"r{r}c{c}" for c in range(30)] for r in range(30)]
     grid = optimise(Architecture(classic.read_write_grid(rows)))
     assert grid.load == pytest.approx(1 / 30, rel=1e-9)
+    whole = optimise(Architecture(classic.grid(rows)))
+    assert whole.load == pytest.approx(59 / 900, rel=1e-9)
+    assert len(whole.reads.draw(Random(3))) == 59
     groups: list[object] = [f"n{place}" for place in range(729)]
     while len(groups) > 1:
         groups = [groups[place : place + 3] for place in range(0, len(groups), 3)]

@@ -189,7 +189,7 @@ def analyse(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Say what a quorum system can do, or how much of the time a committee has no quorum; exactly.
+    """Say what a quorum system can do, or how often a committee is without a quorum. All figures are exact.
 
     SYSTEM is a TOML or JSON file: reads and writes as expressions, capacity, latency and failures of each node.
     Shown are its best strategy, capacity, load, latency, resilience and availability.

@@ -49,7 +49,10 @@ _COMMANDS = {
     "restore": ("backup:restore", "Set up in FOLDER a new cluster that begins with the state of the backup FILE."),
     "objects": ("objects:objects", "Show the replicated objects of a cluster, and raise their versions."),
     "verify-data": ("verify_data:verify_data", "Check the data folder of a node that does not run."),
-    "analyse": ("analyse:analyse", "Say what a quorum system can do, or how often a committee has no quorum."),
+    "analyse": (
+        "analyse:analyse",
+        "Say what a quorum system can do, or how often a committee is without a quorum.",
+    ),
     "fuse": ("fuse:fuse", "Make one value out of many, of which some may be wrong, or refuse to."),
     "vote": ("vote:vote", "Tally votes on options: won, lost, or pending while votes to come decide."),
     "simulate": ("simulate:simulate", "Run seeded fault campaigns on a simulated cluster."),

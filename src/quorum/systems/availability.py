@@ -13,10 +13,13 @@ from typing import NamedTuple
 
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
-from quorum.systems.algebra import Expression
+from quorum.systems.algebra import Expression, Gate, both
 from quorum.systems.architecture import Architecture
 from quorum.systems.diagram import Chance, Diagram, TooTangled, order_of
 from quorum.systems.state_tree import CERTAIN, NEVER_UP, StateTree, all_of
+
+SIDES_MAX = 4
+"""Expressions that are worked out at once; each doubles the states of every part."""
 
 
 class Availability(NamedTuple):
@@ -67,8 +70,9 @@ class Failures:
 
     def _answer(self, expressions: tuple[Expression, ...]) -> Chance:
         tree = StateTree(self._nodes, self._zone_of, self._zones)
-        if all(each.read_once for each in expressions):
-            states = tree.states(expressions, {})
+        products = [product for each in expressions for product in _products(each)]
+        if len(products) <= SIDES_MAX and all(each.read_once for each in products):
+            states = tree.states(tuple(products), {})
             if states is not None:
                 return settled(all_of(states))
         try:
@@ -110,6 +114,22 @@ def log_chance(failed: Fraction) -> Chance:
     if failed < Fraction(1, 2):
         return Chance(math.log1p(-down / failed.denominator), math.log(down) - math.log(failed.denominator))
     return Chance(math.log(up) - math.log(failed.denominator), math.log1p(-up / failed.denominator))
+
+
+def _products(expression: Expression) -> list[Expression]:
+    """Expressions that all must hold, so that no node repeats in one: for a grid, a row and a node of each."""
+    if expression.read_once or not isinstance(expression, Gate) or expression.k < len(expression.children):
+        return [expression]
+    groups: list[tuple[set[NodeId], list[Expression]]] = []
+    for factor in expression.children:
+        nodes = set(factor.nodes)
+        home = next((group for group in groups if group[0].isdisjoint(nodes)), None)
+        if home is None:
+            groups.append((nodes, [factor]))
+        else:
+            home[0].update(nodes)
+            home[1].append(factor)
+    return [both(*factors) for _, factors in groups]
 
 
 def _as_one_threshold(first: Expression, second: Expression) -> Expression | None:

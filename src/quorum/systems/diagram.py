@@ -16,7 +16,7 @@ from quorum.systems.algebra import Expression, Gate, Node, Threshold
 FALSE, TRUE = 0, 1
 PLACES_MAX = 200_000
 """Places of one diagram; what needs more is too tangled for it."""
-VARIABLES_MAX = 400
+VARIABLES_MAX = 300
 """Walks that build a diagram are recursive, one level for each variable."""
 
 

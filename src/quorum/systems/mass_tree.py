@@ -8,11 +8,15 @@ parts without a common node are chosen apart.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from quorum.model import NodeId
 from quorum.systems.algebra import Expression, Gate, Node, Threshold
+
+EDGES_MAX = 60_000
+"""What is multiplied out may have so many edges."""
 
 
 class Choice(NamedTuple):
@@ -25,11 +29,21 @@ class Choice(NamedTuple):
 Tree = NodeId | Choice
 
 
+class Tangled(Exception):
+    """No tree of choices says it: parts that are chosen together share nodes, or one gate needs parts of several
+    kinds at once."""
+
+
 def tree_of(expression: Expression) -> Tree | None:
     """The expression as choices; None where a node repeats below parts that are chosen together, or where votes
     of different weights are summed."""
     tree = _converted(expression)
-    return tree if tree is not None and (expression.read_once or _is_apart(tree)) else None
+    if tree is None or expression.read_once or _is_apart(tree):
+        return tree
+    try:
+        return _untangled(tree, [EDGES_MAX])
+    except Tangled:
+        return None
 
 
 def _converted(expression: Expression) -> Tree | None:
@@ -66,6 +80,56 @@ def _is_apart(tree: Tree) -> bool:
     return all(map(_is_apart, tree.parts))
 
 
+def _untangled(tree: Tree, edges_left: list[int]) -> Tree:
+    """The same choices, multiplied out where parts that are chosen together share nodes: as a row of a grid, and
+    one node of every other row. Raises Tangled where that does not set them apart, or takes too many edges."""
+    if isinstance(tree, str) or _is_apart(tree):
+        return tree
+    if tree.k == 1:
+        return Choice(1, tuple(_untangled(part, edges_left) for part in tree.parts))
+    if tree.k < len(tree.parts):
+        raise Tangled
+    shared = _shared(tree.parts)
+    at = next(
+        (place for place, part in enumerate(tree.parts) if _alternatives(part) and shared & set(leaves_of(part))),
+        None,
+    )
+    if at is None:
+        raise Tangled
+    others = [part for place, part in enumerate(tree.parts) if place != at]
+    terms = []
+    for alternative in _alternatives(tree.parts[at]):
+        chosen = _factors(alternative)
+        sure: set[Tree] = {part for part in chosen if isinstance(part, str)}
+        left = [part for part in others if not _holds(part, sure)]
+        term = _choice(len(chosen) + len(left), [*chosen, *left])
+        edges_left[0] -= edges_of(term)
+        if edges_left[0] < 0:
+            raise Tangled
+        terms.append(_untangled(term, edges_left))
+    return Choice(1, tuple(terms))
+
+
+def _shared(parts: tuple[Tree, ...]) -> set[NodeId]:
+    counts = Counter(node for part in parts for node in set(leaves_of(part)))
+    return {node for node, count in counts.items() if count > 1}
+
+
+def _alternatives(tree: Tree) -> tuple[Tree, ...]:
+    return tree.parts if isinstance(tree, Choice) and tree.k == 1 else ()
+
+
+def _factors(tree: Tree) -> list[Tree]:
+    return list(tree.parts) if isinstance(tree, Choice) and tree.k == len(tree.parts) else [tree]
+
+
+def _holds(tree: Tree, nodes: set[Tree]) -> bool:
+    """Whether these nodes hold a quorum of the tree."""
+    if isinstance(tree, str):
+        return tree in nodes
+    return sum(_holds(part, nodes) for part in tree.parts) >= tree.k
+
+
 def leaves_of(tree: Tree) -> Iterator[NodeId]:
     """Every place of a node, from left to right."""
     if isinstance(tree, str):
@@ -94,10 +158,6 @@ def levels_of(tree: Tree) -> int:
         return 1
     levels = sorted(map(levels_of, tree.parts))
     return sum(levels[: len(levels) - tree.k + 1])
-
-
-class Tangled(Exception):
-    """Choices of one gate would need parts of several kinds at once: no tree of choices says that."""
 
 
 def surviving(tree: Tree, level: int) -> Tree | None:

@@ -31,6 +31,8 @@ def fewest_to_stop(expression: Expression) -> int:
     """How many nodes the smallest set has without which there is no quorum."""
     if expression.read_once:
         return _of_tree(expression)
+    if isinstance(expression, Gate) and expression.k == len(expression.children):  # whoever stops one, stops all
+        return min(map(fewest_to_stop, expression.children))
     try:
         diagram = Diagram(order_of(expression))
         return diagram.fewest_false(diagram.of(expression))
