@@ -113,7 +113,7 @@ def test_a_limit_that_binds_is_named_and_the_answer_is_no(run_json, run, written
     assert found["error"]["binding"] == ["load"]
     assert "no strategy of this system has less than 0.005" in found["error"]["text"]
     result = run("analyse", file, "--f", 2)
-    assert result.exit_code == 1 and "survive any 2 failures" in result.stderr and not result.stdout
+    assert result.exit_code == 1 and "survive the loss of any 2" in result.stderr and not result.stdout
 
 
 def test_the_write_side_alone_can_make_failures_impossible(run_json, written):

@@ -66,7 +66,7 @@ def check_figures(architecture: Architecture, found: Optimum, failures: int) -> 
 def test_every_optimum_is_that_of_the_program_over_all_sets(architecture: Architecture, aim: Aim, failures: int):
     wanted = best(architecture, aim, failures)
     if wanted is None:
-        with pytest.raises(NoStrategy, match="survive any"):
+        with pytest.raises(NoStrategy, match="survive the loss of any"):
             optimise(architecture, aim, failures)
         return
     found = optimise(architecture, aim, failures)

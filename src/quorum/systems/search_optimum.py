@@ -24,6 +24,7 @@ GAP_MAX = 1e-11
 ROUNDS_MAX = 5_000
 COMFORTABLE = (0.1, 10.0)
 """A load in units of the program; with others it is solved again, in better units."""
+UNITS_TRIED_MAX = 4
 KEPT_MAX = 1e-9
 """What is missing to a limit may be so much of it, for rounding."""
 PIECES_MAX = 50_000
@@ -39,13 +40,13 @@ def solve(architecture: Architecture, aim: Aim, failures: int, limits: Limits, b
     traits = [architecture.traits(node) for node in architecture.system.nodes]
     unit = median([cost for each in traits for cost in (each.read_capacity, each.write_capacity)])
     must_time = aim == "latency" or limits.latency is not None
-    while True:
+    for _ in range(UNITS_TRIED_MAX):
         model = StrategyModel(architecture, failures, limits, budget, must_time, unit)
         found = _stages(model, aim)
-        peak = found.load
-        if COMFORTABLE[0] <= peak <= COMFORTABLE[1]:
-            return _optimum(model, aim, found)
-        unit /= peak
+        if COMFORTABLE[0] <= found.load <= COMFORTABLE[1]:
+            break
+        unit /= found.load
+    return _optimum(model, aim, found)
 
 
 class _Found(NamedTuple):
@@ -76,18 +77,21 @@ def _stages(model: StrategyModel, aim: Aim) -> _Found:
     aims = [model.aim(name) for name in names]
     smaller = reduced(arrays, aims)
     face = Face(smaller.arrays, model.budget)
-    first = last = load = busiest = None
+    first = last = None
+    busiest: frozenset[int] = frozenset()
     for name, costs in zip(names, aims, strict=True):
         solution = face.minimise(smaller.costs(costs))
-        assert solution is not None, "an optimum keeps to what it is an optimum of"
+        if solution is None and last is not None:
+            break  # capacities so far apart that rounding has closed the face: what was found is an optimum
+        assert solution is not None, "limits that cannot be kept were refused before"
         face.keep(solution)
         last = smaller.lifted(solution)
         first = first or last
         if name == "load":
-            load = solution.value
             busiest = _busiest(model, smaller, face, solution)
-    assert first is not None and last is not None and load is not None and busiest is not None, "load is an aim"
+    assert first is not None and last is not None, "there is an aim"
     bound = dual_value(arrays, first) if bound is None else bound
+    load = float(np.dot(model.aim("load"), last.columns))
     return _Found(last, load, first.value, bound, first.prices, busiest)
 
 
@@ -187,7 +191,8 @@ def _busiest(model: StrategyModel, smaller: Reduced, face: Face, solution: Solut
         chosen = np.isin(arrays.rows, sorted(tight))
         costs = np.bincount(arrays.indices[chosen], arrays.values[chosen], minlength=len(arrays.lower))
         found = face.minimise(costs.astype(np.float64))
-        assert found is not None, "the face is not empty"
+        if found is None:  # rounding has closed it
+            break
         sums = face.sums(found)
         loose = {row for row in tight if sums[row] < -KEPT_MAX}
         if not loose:

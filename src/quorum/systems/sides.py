@@ -170,8 +170,8 @@ def side_of(
 def no_resilient(side: str, failures: int) -> NoStrategy:
     """The refusal of a side that has no set of nodes which survives so many failures."""
     return NoStrategy(
-        f"{side} were asked for that survive any {failures} failures of the nodes asked, but even all nodes "
-        f"together hold no quorum then. Ask for fewer with --f, or let the {side} need fewer nodes.",
+        f"{side} were asked for that survive the loss of any {failures} of the nodes asked, but even all "
+        f"nodes together hold no quorum then. Ask for fewer with --f, or let the {side} need fewer nodes.",
         ("f",),
         side,
     )
