@@ -420,3 +420,25 @@ def test_weights_of_any_size_are_planned_exactly():
     found = optimise(Architecture(system))
     assert found.bound == pytest.approx(found.load, rel=1e-9)
     assert 0.5 <= found.load < 0.51
+
+
+def test_capacities_too_far_apart_for_exact_figures_are_refused():
+    nodes = {"a": NodeTraits(1e-9, 1), "b": NodeTraits(1e15, 1)}
+    with pytest.raises(ConfigurationError, match="capacities from 1e-09 to 1e\\+15"):
+        optimise(Architecture(QuorumSystem("a + b"), nodes))
+    with pytest.raises(ConfigurationError, match="latencies from"):
+        optimise(Architecture(QuorumSystem("a + b"), {"a": NodeTraits(latency=1e-12)}))
+
+
+@settings(max_examples=60, deadline=None)
+@given(architecture=architectures(), aim=aims, data=st.data())
+def test_figures_are_exact_over_nine_orders_of_magnitude(
+    architecture: Architecture, aim: Aim, data: st.DataObject
+):
+    """The bound and the figure of the strategy itself are worked out apart from each other."""
+    capacity, wait = st.sampled_from((1e-3, 1e-1, 1.0, 1e6)), st.sampled_from((0.0, 1e-5, 1.0, 1e4))
+    nodes = {node: NodeTraits(*map(data.draw, (capacity, capacity, wait))) for node in architecture.system.nodes}
+    mixes = {mix.fraction: mix.weight for mix in architecture.mixes}
+    found = optimise(Architecture(architecture.system, nodes, {}, mixes), aim)
+    assert found.bound == pytest.approx(found.value, rel=1e-6)
+    assert figure(found, aim) == pytest.approx(found.value, rel=1e-6)

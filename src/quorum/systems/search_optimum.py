@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import median
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from quorum.systems.optimum import Aim, Limits, Optimum
 from quorum.systems.pricing import Pricer, latency_of
 from quorum.systems.program import TIED, Arrays, Budget, Face, Solution, Vector
 from quorum.systems.sides import ColumnSide
-from quorum.systems.strategy_model import StrategyModel
+from quorum.systems.strategy_model import StrategyModel, unit_of
 from quorum.systems.symmetry import Reduced, reduced
 
 GAP_MAX = 1e-11
@@ -37,8 +36,7 @@ THEN: dict[Aim, tuple[Aim, ...]] = {
 
 def solve(architecture: Architecture, aim: Aim, failures: int, limits: Limits, budget: Budget) -> Optimum:
     """As `optimum.optimise`, for a question that was checked. Raises NoStrategy that names the limits."""
-    traits = [architecture.traits(node) for node in architecture.system.nodes]
-    unit = median([cost for each in traits for cost in (each.read_capacity, each.write_capacity)])
+    unit = unit_of(architecture)
     must_time = aim == "latency" or limits.latency is not None
     for _ in range(UNITS_TRIED_MAX):
         model = StrategyModel(architecture, failures, limits, budget, must_time, unit)
@@ -147,12 +145,12 @@ def _price(
     aim, part, place = asked
     prices = solution.prices
     each = part * (aim == "network")
-    per_second = part * (aim == "latency") / model.longest
+    per_second = part * (aim == "latency") / model.wait_unit
     for name, row, scale in model.caps:
         if name == "network":
             each -= prices[row] * part / scale
         elif name == "latency":
-            per_second -= prices[row] * part / model.longest / scale
+            per_second -= prices[row] * part / model.wait_unit / scale
     nodes = {
         node: max(0.0, float(each - sum(prices[row] * cost for row, cost in model.rows_of(node, place))))
         for node in (side.expression.nodes)
@@ -219,7 +217,7 @@ def _optimum(model: StrategyModel, aim: Aim, found: _Found) -> Optimum:
     ]
     weights = [mix.weight for mix in architecture.mixes]
     mixtures = [side.mixture(values) for side, _ in model.sides]
-    scale = {"load": 1 / model.unit, "network": 1.0, "latency": model.longest}[aim]
+    scale = {"load": 1 / model.unit, "network": 1.0, "latency": model.wait_unit}[aim]
     names = {row: node for (node, _), row in model.load_rows.items()}
     shadow: dict[NodeId, float] = {}
     for (node, mix), row in model.load_rows.items():

@@ -2,20 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
+from quorum.errors import ConfigurationError
 from quorum.model import NodeId
+from quorum.systems.algebra import Expression
 from quorum.systems.architecture import Architecture
 from quorum.systems.optimum import AIMS, Aim, Limits
 from quorum.systems.pricing import Contact
 from quorum.systems.program import Budget, Program, Vector
 from quorum.systems.sides import ColumnSide, TreeSide, side_of
 
+SPREAD_MAX = 1e9
 KEPT_SLACK = 1e-9
 LIMIT_SLACK = 1e-11
 """Limits hold up to this share of them, for rounding."""
 
 _Side = TreeSide | ColumnSide
+
+
+def unit_of(architecture: Architecture) -> float:
+    """Operations per second for which loads are near 1: of a quorum that is the least busy if asked alone.
+
+    Raises ConfigurationError for capacities or latencies so far apart that a program would lose their digits.
+    """
+    traits = [architecture.traits(node) for node in architecture.system.nodes]
+    for name, values in (
+        ("capacities", [each for one in traits for each in (one.read_capacity, one.write_capacity)]),
+        ("latencies", [each.latency for each in traits if each.latency]),
+    ):
+        if values and max(values) > SPREAD_MAX * min(values):
+            raise ConfigurationError(
+                f"nodes with {name} from {min(values):g} to {max(values):g} were given, but figures are exact up "
+                f"to {SPREAD_MAX:g} times as much only. Leave nodes that play no part out of the expressions."
+            )
+    share, system = architecture.mean_read_fraction, architecture.system
+    costs = (
+        share * least_of(system.reads, lambda node: 1 / architecture.traits(node).read_capacity),
+        (1 - share) * least_of(system.writes, lambda node: 1 / architecture.traits(node).write_capacity),
+    )
+    return 1 / max(costs)
+
+
+def least_of(expression: Expression, cost: Callable[[NodeId], float]) -> float:
+    """The least cost such that the nodes which cost no more hold a quorum."""
+    ordered = sorted((cost(node), node) for node in expression.nodes)
+    low, high = 1, len(ordered)
+    while low < high:
+        middle = (low + high) // 2
+        if expression.contains({node for _, node in ordered[:middle]}):
+            high = middle
+        else:
+            low = middle + 1
+    return ordered[low - 1][0]
 
 
 class StrategyModel:
@@ -43,7 +83,9 @@ class StrategyModel:
             side = side_of(program, budget, name, expression, failures, self._latency, must_time and part > 0)
             self.sides.append((side, part))
         self.is_timed = all(side.is_timed for side, part in self.sides if part)
-        self.longest = max(map(self._latency, system.nodes)) or 1.0
+        parts = ((system.reads, share), (system.writes, 1 - share))
+        typical = [least_of(expression, self._latency) for expression, part in parts if part]
+        self.wait_unit = max(typical) or max(map(self._latency, system.nodes)) or 1.0
         self.load_rows: dict[tuple[NodeId, int], int] = {}
         self.terms: dict[Aim, list[tuple[int, float]]] = {"load": [], "network": [], "latency": []}
         self._lay_loads()
@@ -79,7 +121,7 @@ class StrategyModel:
             if part:
                 for node in sorted(side.shares):
                     self.terms["network"] += [(column, part * factor) for column, factor in side.shares[node]]
-                self.terms["latency"] += [(column, part * wait / self.longest) for column, wait in side.waits]
+                self.terms["latency"] += [(column, part * wait / self.wait_unit) for column, wait in side.waits]
         self.caps: list[tuple[Aim, int, float]] = []
         self.limit_rows = {
             name: self._cap(name, self._per_unit(name), LIMIT_SLACK, [(column, -1.0)])
@@ -102,7 +144,7 @@ class StrategyModel:
         """The limit of an aim in units of the program."""
         limit = self.limits[AIMS.index(name)]
         assert limit is not None, "only what is limited has a row"
-        return limit * {"load": self.unit, "network": 1.0, "latency": 1 / self.longest}[name]
+        return limit * {"load": self.unit, "network": 1.0, "latency": 1 / self.wait_unit}[name]
 
     def rows_of(self, node: NodeId, place: int) -> list[tuple[int, float]]:
         """The rows of a node's load, and what one more set of a side with it adds there."""
@@ -115,7 +157,7 @@ class StrategyModel:
         terms = [(side.row, 1.0)]
         for node in sorted(contact.nodes):
             terms += self.rows_of(node, place)
-        network, wait = part * len(contact.nodes), part * contact.latency / self.longest
+        network, wait = part * len(contact.nodes), part * contact.latency / self.wait_unit
         terms += [
             (row, {"load": 0.0, "network": network, "latency": wait}[name] / scale)
             for name, row, scale in self.caps
