@@ -16,6 +16,8 @@ from quorum.errors import ConfigurationError, NoStrategy
 from quorum.systems import classic, diagram, sides
 from quorum.systems.algebra import Threshold
 from quorum.systems.architecture import Architecture, NodeTraits
+from quorum.systems.expression import parse
+from quorum.systems.figures import figures_of, uniform
 from quorum.systems.optimum import AIMS, Aim, Limits, Optimum, optimise
 from quorum.systems.system import QuorumSystem
 from quorum.systems.votes_pricing import cheapest_votes
@@ -442,3 +444,41 @@ def test_figures_are_exact_over_nine_orders_of_magnitude(
     found = optimise(Architecture(architecture.system, nodes, {}, mixes), aim)
     assert found.bound == pytest.approx(found.value, rel=1e-6)
     assert figure(found, aim) == pytest.approx(found.value, rel=1e-6)
+
+
+def test_a_strategy_that_is_written_down_has_its_published_figures():
+    """Whittaker and others 2021, section 6: every majority of the case study as often as every other."""
+    architecture = Architecture(QuorumSystem(MAJORITY), CASE, {}, CASE_MIX)
+    found = figures_of(architecture, uniform(parse(MAJORITY)), uniform(parse(MAJORITY)))
+    assert found.capacity == pytest.approx(2291.60, abs=0.005)
+    assert (found.latency, found.network_load) == (pytest.approx(4.5), pytest.approx(3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(architecture=architectures(), aim=aims)
+def test_no_strategy_that_is_written_down_beats_the_optimum(architecture: Architecture, aim: Aim):
+    system = architecture.system
+    plain = figures_of(architecture, uniform(system.reads), uniform(system.writes))
+    written = {"load": plain.load, "network": plain.network_load, "latency": plain.latency}[aim]
+    found = optimise(architecture, aim)
+    assert found.value <= written * (1 + 1e-9)
+    sides = [
+        {each.quorum: each.probability for each in side.listed(10_000) or ()}
+        for side in (found.reads, found.writes)
+    ]
+    again = figures_of(architecture, sides[0], sides[1])
+    figures = (found.load, found.capacity, found.network_load, found.latency)
+    assert again == tuple(pytest.approx(each, rel=1e-7) for each in figures)
+
+
+def test_sets_without_a_quorum_and_chances_that_do_not_sum_to_one_are_refused():
+    architecture = Architecture(QuorumSystem("a*b", "a + b"))
+    whole, half = {frozenset("ab"): 1.0}, {frozenset("a"): 0.5}
+    with pytest.raises(ConfigurationError, match="holds no quorum"):
+        figures_of(architecture, {frozenset("a"): 1.0}, whole)
+    with pytest.raises(ConfigurationError, match=r"sum to 0\.5"):
+        figures_of(architecture, whole, half)
+    with pytest.raises(ConfigurationError, match="cannot be asked with"):
+        figures_of(architecture, whole, {frozenset("a"): 1.5, frozenset("b"): -0.5})
+    with pytest.raises(ConfigurationError, match="more than 10,000"):
+        uniform(classic.majority([f"n{place}" for place in range(40)]).reads)

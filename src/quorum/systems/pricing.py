@@ -6,17 +6,16 @@ Votes are counted; else a decision diagram is walked, where it stays small, or a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 from quorum.model import NodeId
 from quorum.systems.algebra import Expression, Gate, Node, Threshold
 from quorum.systems.check import shrunk
 from quorum.systems.diagram import FALSE, Diagram, TooTangled, order_of
+from quorum.systems.figures import Latency, latency_of
 from quorum.systems.program import Budget, Face, Program
 from quorum.systems.votes_pricing import cheapest_votes, fits
-
-Latency = Callable[[NodeId], float]
 
 
 class Contact(NamedTuple):
@@ -39,19 +38,6 @@ class Pricer(Protocol):
     def offers(self, prices: Mapping[NodeId, float], per_second: float) -> list[Offer]:
         """Contacts of low price, among them the lowest of all: of nodes, each by its price, and of each second
         that they take. Empty where no contact survives the failures. Prices are 0 or above."""
-
-
-def latency_of(expression: Expression, nodes: frozenset[NodeId], latency: Latency) -> float:
-    """Seconds until the answers of these nodes, fastest first, hold a quorum."""
-    waits = sorted({latency(node) for node in nodes})
-    low, high = 0, len(waits) - 1
-    while low < high:
-        middle = (low + high) // 2
-        if expression.contains({node for node in nodes if latency(node) <= waits[middle]}):
-            high = middle
-        else:
-            low = middle + 1
-    return waits[low]
 
 
 def pricer_of(expression: Expression, failures: int, latency: Latency, budget: Budget) -> Pricer:

@@ -10,9 +10,10 @@ from quorum.errors import ConfigurationError, NoStrategy
 from quorum.model import NodeId
 from quorum.systems.algebra import Expression
 from quorum.systems.architecture import Architecture
+from quorum.systems.figures import latency_of, load_of
 from quorum.systems.mixture import Mixture
 from quorum.systems.optimum import Aim, Limits, Optimum
-from quorum.systems.pricing import Pricer, latency_of
+from quorum.systems.pricing import Pricer
 from quorum.systems.program import TIED, Arrays, Budget, Face, Solution, Vector
 from quorum.systems.sides import ColumnSide
 from quorum.systems.strategy_model import StrategyModel, unit_of
@@ -212,7 +213,7 @@ def _optimum(model: StrategyModel, aim: Aim, found: _Found) -> Optimum:
         )
     ]
     peaks = [
-        max(_load(architecture, node, mix.fraction, chances) for node in architecture.system.nodes)
+        max(load_of(architecture, node, mix.fraction, *chances) for node in architecture.system.nodes)
         for mix in architecture.mixes
     ]
     weights = [mix.weight for mix in architecture.mixes]
@@ -251,12 +252,6 @@ def _optimum(model: StrategyModel, aim: Aim, found: _Found) -> Optimum:
 
 def _clipped(chance: float) -> float:
     return min(1.0, max(0.0, float(chance)))
-
-
-def _load(architecture: Architecture, node: NodeId, fraction: float, chances: list[dict[NodeId, float]]) -> float:
-    traits = architecture.traits(node)
-    reads, writes = (side.get(node, 0.0) for side in chances)
-    return fraction * reads / traits.read_capacity + (1 - fraction) * writes / traits.write_capacity
 
 
 def _latency(model: StrategyModel, mixtures: list[Mixture], values: Vector) -> float:

@@ -8,10 +8,11 @@ from typing import Protocol
 from quorum.errors import NoStrategy
 from quorum.model import NodeId
 from quorum.systems.algebra import Expression
+from quorum.systems.figures import Latency, latency_of
 from quorum.systems.flow import Flow, Shares, Walk, lay, new_shares
 from quorum.systems.mass_tree import Choice, Tangled, Tree, edges_of, leaves_of, surviving, tree_of, within
 from quorum.systems.mixture import Listed, Mixture, Walked, Weighted
-from quorum.systems.pricing import Contact, Latency, Pricer, latency_of, pricer_of
+from quorum.systems.pricing import Contact, Pricer, pricer_of
 from quorum.systems.program import Budget, Program, Vector
 
 TIMED_EDGES_MAX = 20_000
