@@ -15,7 +15,9 @@ INFINITY = float("inf")
 TOLERANCE = 1e-10
 """What HiGHS may take for zero, the least that it accepts; programs are scaled so that answers are near 1."""
 TIED = 1e-7
-"""A price below this is none: prices are near 1, or 0."""
+"""A price below this is none, where people are told: prices are near 1, or 0."""
+PRICED, ROUNDING = 1e-9, 1e-13
+"""What has a smaller price may move, as long as nothing gets worse: so much, and so much of the largest price."""
 
 Vector = NDArray[np.float64]
 Terms = Iterable[tuple[int, float]]
@@ -144,7 +146,7 @@ class Face:
         self._solver = solver_of(arrays, integral)
 
     def minimise(self, costs: Vector) -> Solution | None:
-        """The least that `costs` can come to; None where no values fit at all."""
+        """The least that `costs` can come to; None where no values fit, or there is no least."""
         places = np.arange(len(costs), dtype=np.int32)
         self._solver.changeColsCost(len(costs), places, costs)
         return run(self._solver, self._budget)
@@ -156,12 +158,12 @@ class Face:
         no tolerance is given away.
         """
         solver, arrays = self._solver, self._arrays
-        scale = max(1.0, float(np.abs(solution.prices).max(initial=0)))
-        for place in np.flatnonzero(np.abs(solution.reduced) > TIED * scale):
+        priced = PRICED + ROUNDING * float(np.abs(solution.prices).max(initial=0))
+        for place in np.flatnonzero(np.abs(solution.reduced) > priced):
             value = _nearest(solution.columns[place], arrays.lower[place], arrays.upper[place])
             solver.changeColBounds(int(place), value, value)
         sums = self.sums(solution)
-        for place in np.flatnonzero(np.abs(solution.prices) > TIED * scale):
+        for place in np.flatnonzero(np.abs(solution.prices) > priced):
             value = _nearest(sums[place], arrays.row_lower[place], arrays.row_upper[place])
             solver.changeRowBounds(int(place), value, value)
 
@@ -215,11 +217,12 @@ def solver_of(arrays: Arrays, integral: Sequence[int] = ()) -> Any:
 
 
 def run(solver: Any, budget: Budget) -> Solution | None:
-    """Solve what is in the solver; None where nothing fits. Raises ConfigurationError where it gives up."""
+    """Solve what is in the solver; None where nothing fits, or there is no least. Raises
+    ConfigurationError where it gives up."""
     budget.spend(solver)
     status = solver.getModelStatus()
     statuses = highspy.HighsModelStatus
-    if status in (statuses.kInfeasible, statuses.kUnboundedOrInfeasible):
+    if status in (statuses.kInfeasible, statuses.kUnboundedOrInfeasible, statuses.kUnbounded):
         return None
     if status != statuses.kOptimal:
         raise ConfigurationError(

@@ -190,7 +190,7 @@ def _busiest(model: StrategyModel, smaller: Reduced, face: Face, solution: Solut
         chosen = np.isin(arrays.rows, sorted(tight))
         costs = np.bincount(arrays.indices[chosen], arrays.values[chosen], minlength=len(arrays.lower))
         found = face.minimise(costs.astype(np.float64))
-        if found is None:  # rounding has closed it
+        if found is None:  # rounding has closed or opened it
             break
         sums = face.sums(found)
         loose = {row for row in tight if sums[row] < -KEPT_MAX}

@@ -85,7 +85,8 @@ class StrategyModel:
         self.is_timed = all(side.is_timed for side, part in self.sides if part)
         parts = ((system.reads, share), (system.writes, 1 - share))
         typical = [least_of(expression, self._latency) for expression, part in parts if part]
-        self.wait_unit = max(typical) or max(map(self._latency, system.nodes)) or 1.0
+        some = [wait for node in system.nodes if (wait := self._latency(node))]
+        self.wait_unit = max(typical) or min(some, default=1.0)
         self.load_rows: dict[tuple[NodeId, int], int] = {}
         self.terms: dict[Aim, list[tuple[int, float]]] = {"load": [], "network": [], "latency": []}
         self._lay_loads()
