@@ -434,11 +434,11 @@ def test_capacities_too_far_apart_for_exact_figures_are_refused():
 
 @settings(max_examples=60, deadline=None)
 @given(architecture=architectures(), aim=aims, data=st.data())
-def test_figures_are_exact_over_nine_orders_of_magnitude(
+def test_figures_are_exact_over_seven_orders_of_magnitude(
     architecture: Architecture, aim: Aim, data: st.DataObject
 ):
     """The bound and the figure of the strategy itself are worked out apart from each other."""
-    capacity, wait = st.sampled_from((1e-3, 1e-1, 1.0, 1e6)), st.sampled_from((0.0, 1e-5, 1.0, 1e4))
+    capacity, wait = st.sampled_from((1e-3, 1e-1, 1.0, 1e4)), st.sampled_from((0.0, 1e-4, 1.0, 1e3))
     nodes = {node: NodeTraits(*map(data.draw, (capacity, capacity, wait))) for node in architecture.system.nodes}
     mixes = {mix.fraction: mix.weight for mix in architecture.mixes}
     found = optimise(Architecture(architecture.system, nodes, {}, mixes), aim)

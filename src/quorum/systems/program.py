@@ -19,6 +19,9 @@ TIED = 1e-7
 PRICED, ROUNDING = 1e-9, 1e-13
 """What has a smaller price may move, as long as nothing gets worse: so much, and so much of the largest price."""
 
+RETRIES = (("presolve", "off"), ("simplex_strategy", 4), ("primal_feasibility_tolerance", 1e-8))
+"""Where factors lie far apart, one way to solve may fail; that nothing fits is believed when all say so."""
+
 Vector = NDArray[np.float64]
 Terms = Iterable[tuple[int, float]]
 
@@ -219,9 +222,17 @@ def solver_of(arrays: Arrays, integral: Sequence[int] = ()) -> Any:
 def run(solver: Any, budget: Budget) -> Solution | None:
     """Solve what is in the solver; None where nothing fits, or there is no least. Raises
     ConfigurationError where it gives up."""
-    budget.spend(solver)
-    status = solver.getModelStatus()
     statuses = highspy.HighsModelStatus
+    budget.spend(solver)
+    for option, value in RETRIES:
+        if solver.getModelStatus() == statuses.kOptimal:
+            break
+        solver.clearSolver()
+        before = solver.getOptionValue(option)[1]
+        solver.setOptionValue(option, value)
+        budget.spend(solver)
+        solver.setOptionValue(option, before)
+    status = solver.getModelStatus()
     if status in (statuses.kInfeasible, statuses.kUnboundedOrInfeasible, statuses.kUnbounded):
         return None
     if status != statuses.kOptimal:
