@@ -9,6 +9,7 @@ import pytest
 from ballot_log import BallotLog, unkeyed
 from quorum.apps.ballot import BallotLine, LookBallot
 from quorum.errors import ApplicationError, ConfigurationError, QuorumError, WrongType
+from quorum.runtime import ballot_voter
 from quorum.runtime.ballot_client import BallotClient, _checked_opinion
 from quorum.runtime.ballot_voter import Voted, callable_named, said_by, vote_always
 from quorum.runtime.webhook import ANSWER_BYTES_MAX, Webhook
@@ -145,3 +146,45 @@ def test_an_empty_answer_is_no_vote():
     assert asyncio.run(answered([b"HTTP/1.1 204 No Content\r\n\r\n"])) is None
     assert asyncio.run(answered([HEAD, b" "])) is None
     assert asyncio.run(answered([HEAD, b'{"opinion": [1, 2]}'])) == (1, 2)
+
+
+def test_who_failed_to_answer_is_asked_again(monkeypatch):
+    """Nothing else happens meanwhile: no notice wakes the voter."""
+    monkeypatch.setattr(ballot_voter, "AGAIN_S", 0.02)
+    answers = iter([OSError("down"), OSError("down"), 21.5])
+    ballots, told, pauses = OneBallot(), [], []
+
+    async def stirrings(topic: bytes):
+        yield
+        await asyncio.Event().wait()
+
+    async def vote(name: str, opinion: object, voter: str) -> None:
+        done.set()
+
+    def decide(view: object) -> float:
+        pauses.append(asyncio.get_running_loop().time())
+        said = next(answers)
+        if isinstance(said, OSError):
+            raise said
+        return said
+
+    async def main() -> None:
+        nonlocal done
+        done = asyncio.Event()
+        voting = asyncio.create_task(vote_always(ballots, "ann", decide, told.append))
+        await asyncio.wait_for(done.wait(), 10)
+        await asyncio.sleep(0)
+        voting.cancel()
+
+    done = asyncio.Event()
+    ballots.stirrings, ballots.vote = stirrings, vote
+    asyncio.run(main())
+    assert [each.opinion for each in told] == [None, None, 21.5]
+    assert pauses[2] - pauses[1] > pauses[1] - pauses[0]
+
+
+def test_who_has_nothing_to_say_is_not_asked_again_in_this_round():
+    asked = []
+    ballots = OneBallot()
+    asyncio.run(vote_always(ballots, "ann", asked.append))
+    assert len(asked) == 1 and ballots.looked == 2

@@ -40,6 +40,7 @@ class Tally:
     command = "tests.simulation.campaign"
     shard = "shard"
     expected = EXPECTED
+    branches_from = BRANCHES_FROM
 
     def __init__(self, nodes: tuple[int, ...]) -> None:
         self.nodes = nodes
@@ -155,7 +156,7 @@ def _show_progress(tally: Tally, done: int, total: int, seconds: float) -> None:
 
 def report(tally: Tally, seeds: range, seconds: float) -> dict[str, object]:
     """The result for programs; `passed` says whether everything held."""
-    unmet = list(tally.sometimes.missing(tally.expected)) if len(seeds) >= BRANCHES_FROM else []
+    unmet = list(tally.sometimes.missing(tally.expected)) if len(seeds) >= tally.branches_from else []
     failed = [
         {"seed": seed, "failure": why, "replay": tally.replay(seed)}
         for seed, why in sorted(tally.failures.items())

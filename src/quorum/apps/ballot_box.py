@@ -351,5 +351,5 @@ def _work_of_round(ballot: BallotState) -> int:
 
 def _no_ballot(name: str) -> Refused:
     return Refused(
-        "ballot", f"there is no ballot {name[:80]!r}, or it is another one than it was. Look at it again."
+        "ballot", f"there is no ballot {name[:80]!r}, or it is another one than it was. Look which there are."
     )

@@ -119,7 +119,8 @@ class BallotCourse:
         strange += [name for name in command.enlist if name in present]
         if strange or not (command.evict or command.enlist):
             named = repr(strange[0][:60]) if strange else "nobody"
-            return self._no("names", f"{named} is where it was to be brought. Evict participants, enlist standbys")
+            why = f"{named} is no participant to evict, or no standby to enlist" if strange else "nobody was named"
+            return self._no("names", f"{why}. Evict participants, enlist standbys")
         coming, leaving = iter(command.enlist), set(command.evict)
         after = [next(coming, None) if name in leaving else name for name in ballot.participants]
         return self._begin_round([name for name in (*after, *coming) if name is not None], ballot.silent)

@@ -5,7 +5,7 @@ A document says by its `format` what it is. Nothing here reads a file or a clock
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -25,6 +25,7 @@ from quorum.entry import Buffer
 from quorum.errors import ConfigurationError
 from quorum.model import Configuration, NodeId
 from quorum.systems.build import build
+from quorum.voting.ballot.terms import Voter
 
 DOCUMENT_BYTES_MAX: Final = max(
     ballot_forms.BALLOT_BYTES_MAX,
@@ -49,9 +50,9 @@ class Audit(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer. `reasons` says everything that is wrong; there is none exactly if `valid`.
 
     `kind`: block, decision, ballot or evidence. `signed`: every signature given was checked and is right; of a
-    ballot, that they alone prove it. `signers` are those that the document names, of a ballot its voters. Of a
-    decision `index` and `term` say where, of a block `sequence` and `view`. Of a ballot `epoch` is its last round,
-    `topic` its name, and `outcome` and `opinion` say how it ended.
+    ballot, that they alone prove it to whoever knows the keys. `signers` are those that the document names, of a
+    ballot its voters. Of a decision `index` and `term` say where, of a block `sequence` and `view`. Of a ballot
+    `epoch` is its last round, `topic` its name, and `outcome` and `opinion` say how it ended.
     """
 
     kind: str
@@ -186,18 +187,26 @@ def judge_decision(
     )
 
 
-def judge_ballot(certificate: BallotCertificate) -> Audit:
-    """Judge the certificate of a ballot, by itself: its terms name the electorate and the keys."""
+def judge_ballot(certificate: BallotCertificate, electorate: Sequence[Voter] | None = None) -> Audit:
+    """Judge the certificate of a ballot. Its terms name the electorate and the keys: whoever made up both made up
+    the vote, so `electorate` is the one that the caller knows (None: it is not demanded)."""
     verdict = verify_ballot(certificate)
     outcome = certificate.outcome
+    reasons = list(verdict.reasons)
+    if electorate is not None:
+        known = {(voter.name, voter.weight, voter.key) for voter in electorate}
+        told = {(voter.name, voter.weight, voter.key) for voter in certificate.opening.terms.electorate}
+        reasons += [f"{name[:60]!r} votes in it otherwise than you know." for name, _, _ in sorted(told ^ known)][
+            :10
+        ]
     return Audit(
         "ballot",
-        verdict.valid,
-        verdict.signed,
-        verdict.reasons,
+        not reasons,
+        verdict.signed and not reasons,
+        tuple(reasons),
         certificate.cluster,
         len(certificate.rounds),
-        tuple(vote.voter for vote in certificate.votes),
+        tuple(vote.voter for vote in certificate.votes if vote.opinion is not None),
         index=outcome.index,
         topic=certificate.opening.terms.name,
         outcome=outcome.standing.state,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from quorum.certificate.ballot_forms import shown_ballot
+from quorum.console.ballot_identity import identity_of
 from quorum.console.ballot_read import electorate_in, opinion_of, voter_of
 from quorum.console.ballot_shown import line_text, standing_text, view_fields, view_lines
 from quorum.console.command import AnswerNo, Group, command, print_json, with_cluster
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from quorum.voting.ballot.standing import Standing
 
 KINDS = click.Choice(["approval", "choice", "value", "interval", "vector"])
-VOTER = click.option("--as", "voter", help="As whom to vote.  [default: whoever this client is]")
+VOTER = click.option("--as", "voter", help="As whom; its keys are used, if here.  [default: who this client is]")
 
 
-@click.group(cls=Group, epilog="Example: quorum ballot open release --question 'Ship it?' --voter ann --voter bob")
+@click.group(cls=Group, epilog="Example: quorum ballot open release --question 'Ship it?' --voter client.admin")
 def ballot() -> None:
     """Ask voters, and decide by what they say: opinions with weights, numbers, secrets, certificates.
 
@@ -33,11 +34,15 @@ def ballot() -> None:
     """
 
 
-@command("open", "quorum ballot open release --question 'Ship 7.0?' --voter ann --voter bob --voter cat")
+@command("open", "quorum ballot open release --question 'Ship 7.0?' --voter client.admin --voter client.ann")
 @click.argument("name")
 @click.option("--question", required=True, help="What is asked.")
-@click.option("--voter", "voters", multiple=True, help="NAME, NAME=WEIGHT, NAME:KEY; again for each voter.")
-@click.option("--electorate", type=click.Path(path_type=Path), help="A JSON file with the voters.")
+@click.option("--voter", "voters", multiple=True, help="NAME[=WEIGHT][:KEY]; again for each voter.")
+@click.option(
+    "--electorate",
+    type=click.Path(path_type=Path),
+    help='A JSON file: [{"name": ..., "weight": 2, "key": ...}, ...].',
+)
 @click.option("--kind", type=KINDS, default="approval", help="What an opinion is.")
 @click.option("--option", "options", multiple=True, help="An option of a choice; again for each.")
 @click.option("--axes", type=int, default=0, help="How many numbers a vector has.")
@@ -76,8 +81,8 @@ def open_(
 ) -> None:
     """Open the ballot NAME. The same terms again change nothing.
 
-    With TLS a voter's name is the name of its certificate, such as client.ann. Where members may lie, and wherever
-    votes are to be signed, give its key: NAME:KEY, as `quorum ballot key` prints it.
+    With TLS a voter's name is the name of its certificate, such as client.ann: `quorum keys issue ann`. Where
+    members may lie, and wherever votes are to be signed, give its key: NAME:KEY, as `quorum ballot key` prints it.
     """
     decided_by = rule_in(rule, faults if rule == "byzantine" else None)
 
@@ -112,7 +117,7 @@ def open_(
     _show(run_client(config, timeout, act), as_json)
 
 
-@command("vote", "quorum ballot vote release approve --as ann")
+@command("vote", "quorum ballot vote release approve --as client.ann")
 @click.argument("name")
 @click.argument("opinion")
 @VOTER
@@ -127,16 +132,17 @@ def vote(name: str, opinion: str, voter: str | None, config: Path | None, timeou
         view = await client.ballot.look(name)
         return await client.ballot.vote(name, opinion_of(view.opening.terms.kind, opinion), voter)
 
-    receipt: Receipt = run_client(config, timeout, act)
+    receipt: Receipt = run_client(config, timeout, act, identity_of(voter, config))
     if as_json:
         print_json(shown_ballot(receipt))
         return
-    click.echo(f"{receipt.voter} voted; {standing_text(receipt.standing)}")
+    click.echo(f"{receipt.voter} voted; {standing_text(receipt.standing, receipt.phase)}")
     if receipt.nonce:
-        click.echo(f"nonce {receipt.nonce.hex()}")
+        again = f"quorum ballot reveal {name} {opinion} --as {receipt.voter} --nonce {receipt.nonce.hex()}"
+        click.echo(f"keep this, for when all have voted: {again}")
 
 
-@command("reveal", "quorum ballot reveal budget approve --as ann --nonce 5e1f...")
+@command("reveal", "quorum ballot reveal budget approve --as client.ann --nonce 5e1f...")
 @click.argument("name")
 @click.argument("opinion", required=False)
 @VOTER
@@ -164,7 +170,7 @@ def reveal(
             said = opinion_of(view.opening.terms.kind, opinion)
         return await client.ballot.reveal(name, said, voter, known)
 
-    standing: Standing = run_client(config, timeout, act)
+    standing: Standing = run_client(config, timeout, act, identity_of(voter, config))
     if as_json:
         print_json(shown_ballot(standing))
     else:
@@ -182,7 +188,7 @@ def show(name: str, config: Path | None, timeout: float, as_json: bool) -> None:
         raise AnswerNo
 
 
-@command("list", "quorum ballot list --voter ann")
+@command("list", "quorum ballot list --voter client.ann")
 @click.option("--voter", default="", help="Those alone in which this voter has still to vote.")
 @with_cluster
 def list_(voter: str, config: Path | None, timeout: float, as_json: bool) -> None:
@@ -197,6 +203,8 @@ def list_(voter: str, config: Path | None, timeout: float, as_json: bool) -> Non
         return
     for line in lines:
         click.echo(line_text(line))
+    if not lines:
+        click.echo("no ballots", err=True)
 
 
 def _show(view: BallotView, as_json: bool) -> None:

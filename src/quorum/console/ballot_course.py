@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from quorum.apps.ballot_state import VOTING
 from quorum.certificate.ballot_audit import verify_ballot
 from quorum.certificate.ballot_forms import encode_ballot, shown_ballot
+from quorum.console.ballot_identity import check_identity, identity_of
 from quorum.console.ballot_shown import (
     certificate_line,
     opinion_text,
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from quorum.runtime.client import Client
 
 
-@command("adapt", "quorum ballot adapt release --evict bob --enlist dan")
+@command("adapt", "quorum ballot adapt release --evict client.bob --enlist client.dan")
 @click.argument("name")
 @click.option("--evict", multiple=True, help="A silent participant; again for each.")
 @click.option("--enlist", multiple=True, help="A standby; again for each.")
@@ -54,7 +56,7 @@ def adapt(
     click.echo(f"round {adapted.number}: {', '.join(map(plain, adapted.round.participants))}")
     if adapted.round.locked is not None:
         click.echo(f"locked: only {plain(adapted.round.locked)!r} can win")
-    click.echo(standing_text(adapted.standing))
+    click.echo(standing_text(adapted.standing, VOTING))
 
 
 @command("close", "quorum ballot close release --certificate release.json")
@@ -74,7 +76,7 @@ def close(name: str, file: Path | None, config: Path | None, timeout: float, as_
     if as_json:
         print_json(view_fields(view))
     else:
-        click.echo(standing_text(view.standing))
+        click.echo(standing_text(view.standing, view.phase))
     if file is not None and view.outcome is None:
         again = f"quorum ballot certificate {name} -o {file}"
         click.echo(f"opinions are being revealed first; write the certificate after that: {again}", err=True)
@@ -95,7 +97,9 @@ def watch(name: str, config: Path | None, timeout: float, as_json: bool) -> None
             if as_json:
                 print_json(view_fields(view))
             else:
-                click.echo(f"{phase_text(view.phase, len(view.rounds))}; {standing_text(view.standing)}")
+                click.echo(
+                    f"{phase_text(view.phase, len(view.rounds))}; {standing_text(view.standing, view.phase)}"
+                )
         assert shown is not None, "a watch shows how it ended"
         return shown
 
@@ -122,7 +126,7 @@ def certificate(name: str, output: Path | None, config: Path | None, timeout: fl
         click.echo(f"{certificate_line(found)}; written to {output}")
 
 
-@command("attend", "quorum ballot attend --as ann --webhook http://127.0.0.1:8080/vote")
+@command("attend", "quorum ballot attend --as client.ann --webhook http://127.0.0.1:8080/vote")
 @click.option("--as", "voter", required=True, help="As whom to vote.")
 @click.option("--webhook", help="Ask this URL: it answers a ballot with an opinion.")
 @click.option("--call", help="Ask this Python callable: MODULE:FUNCTION.")
@@ -141,8 +145,9 @@ def attend(
 ) -> None:
     """Vote in every ballot in which a voter is asked, until SIGINT or SIGTERM. Run one beside each node.
 
-    A webhook gets the ballot as JSON by POST, and answers {"opinion": ...}; null, or status 204, gives no vote. A
-    callable gets it as an object, and returns an opinion or None; it may be a coroutine function.
+    A webhook gets the ballot as JSON by POST, and answers {"opinion": ...}; null, or status 204, gives no vote.
+    One that fails is asked again. A callable gets the ballot as an object, and returns an opinion or None; it may
+    be a coroutine function.
     """
     from quorum.runtime.ballot_voter import always_say, callable_named, said_by, vote_always
     from quorum.runtime.webhook import Webhook
@@ -165,7 +170,9 @@ def attend(
     async def act(client: Client) -> None:
         await vote_always(client.ballot, voter, decide, told)
 
-    hold_client(config, timeout, act)
+    check_identity(voter, config)
+    click.echo(f"{plain(voter)} votes by {plain(webhook or call or repr(always))}; SIGINT ends it", err=True)
+    hold_client(config, timeout, act, identity=identity_of(voter, config))
 
 
 @command("forget", "quorum ballot forget release")
@@ -176,8 +183,8 @@ def forget(name: str, config: Path | None, timeout: float, as_json: bool) -> Non
     existed: bool = run_client(config, timeout, lambda client: client.ballot.forget(name))
     if as_json:
         print_json({"name": name, "existed": existed})
-    elif not existed:
-        click.echo(f"there was no ballot {name!r}", err=True)
+    else:
+        click.echo(f"{name} is forgotten" if existed else f"there was no ballot {name!r}", err=True)
     if not existed:
         raise AnswerNo
 

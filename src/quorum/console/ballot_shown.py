@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from quorum.apps.ballot import BallotLine, BallotView
+from quorum.apps.ballot_state import ENDED, VOTING
 from quorum.certificate.ballot import BallotCertificate, ballot_id
 from quorum.certificate.ballot_forms import shown_ballot
 from quorum.console.command import plain
@@ -24,16 +25,19 @@ def opinion_text(opinion: Opinion | None) -> str:
     return plain(opinion) if isinstance(opinion, str) else f"{opinion:g}"
 
 
-def standing_text(standing: Standing) -> str:
-    """How it stands, in one line."""
-    cast = f"{standing.cast} of {standing.total}"
+def standing_text(standing: Standing, phase: str = ENDED) -> str:
+    """How it stands, in one line. Votes count by their weight."""
+    cast = f"{standing.cast} of {standing.total} cast"
+    needed = "" if standing.needed is None else f", {standing.needed} decide"
     match standing.state:
         case "won":
-            return f"won: {opinion_text(standing.opinion)} ({cast} voted{_sure(standing.withstands)})"
+            verb = "won" if phase == ENDED else "leads"
+            return f"{verb}: {opinion_text(standing.opinion)} ({cast}{_sure(standing.withstands)})"
         case "lost":
-            return f"lost: {cast} voted, and nothing can win any more"
-    needed = "" if standing.needed is None else f", {standing.needed} decide"
-    return f"pending: {cast} voted{needed}"
+            return (
+                f"lost: {cast}{needed}, and nothing wins" if phase == ENDED else f"nothing leads: {cast}{needed}"
+            )
+    return f"pending: {cast}{needed}"
 
 
 def _sure(withstands: int) -> str:
@@ -43,7 +47,7 @@ def _sure(withstands: int) -> str:
 def line_text(line: BallotLine) -> str:
     """A ballot in a list."""
     return f"{plain(line.name)}: {plain(line.question, 60)}  {phase_text(line.phase, line.round)}  " + (
-        standing_text(line.standing)
+        standing_text(line.standing, line.phase)
     )
 
 
@@ -57,18 +61,24 @@ def view_lines(view: BallotView) -> list[str]:
     terms, last = view.opening.terms, view.rounds[-1]
     lines = [
         f"{plain(terms.name)}: {plain(terms.question)}",
-        f"  {phase_text(view.phase, len(view.rounds))}; {standing_text(view.standing)}",
+        f"  {phase_text(view.phase, len(view.rounds))}; {standing_text(view.standing, view.phase)}",
         f"  rule: {decided_by(view)}",
     ]
     lines += [f"  {text}" for text in _bars(view.standing)]
     if last.locked is not None:
         lines.append(f"  locked since an earlier round: only {plain(last.locked)!r} can win")
     voted = [vote.voter for vote in view.votes]
+    revealed = [vote.voter for vote in view.votes if vote.opinion is not None and vote.nonce]
     silent = [name for name in last.participants if name not in set(voted)]
     standbys = [voter.name for voter in terms.electorate if voter.name not in set(last.participants)]
     gone = {name for each in view.rounds for name in each.participants} - set(last.participants)
     for label, names in (
         ("voted", voted),
+        ("revealed", revealed),
+        (
+            "not revealed",
+            [name for name in voted if terms.secret and view.phase != VOTING and name not in revealed],
+        ),
         ("silent", silent),
         ("put out", sorted(gone | {lie.voter for lie in view.lies})),
         ("stand by", [name for name in standbys if name not in gone]),
@@ -90,7 +100,9 @@ def decided_by(view: BallotView) -> str:
     }
     rule = terms.rule
     text = joined.get(terms.kind) or (rule.kind if rule.kind == "byzantine" else rule_text(rule))
+    weight = sum(voter.weight for voter in terms.electorate)
     words = [text, f"N={len(terms.electorate)}"]
+    words += [f"of weight {weight}"] if weight != len(terms.electorate) else []
     words += [f"T={terms.faults}"] if terms.faults else []
     flags = ("secret", "changeable", "transferable")
     return ", ".join(words + [flag for flag in flags if getattr(terms, flag)])

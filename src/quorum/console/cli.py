@@ -49,6 +49,7 @@ _COMMANDS = {
     "restore": ("backup:restore", "Set up in FOLDER a new cluster that begins with the state of the backup FILE."),
     "objects": ("objects:objects", "Show the replicated objects of a cluster, and raise their versions."),
     "verify-data": ("verify_data:verify_data", "Check the data folder of a node that does not run."),
+    "check": ("check:check", "Say whether every two quorums meet, or show two that do not."),
     "analyse": (
         "analyse:analyse",
         "Say what a quorum system can do, or how often a committee is without a quorum.",

@@ -94,12 +94,18 @@ def leader_of(answers: Answers, place: Place | None = None) -> NodeStatus | None
     return max(leaders, key=lambda status: status.term, default=None)
 
 
-def run_client(config: Path | None, timeout: float, act: Callable[[Client], Coroutine[Any, Any, R]]) -> R:
-    """Open a session with the cluster of `config`, and run `act` in it.
+def run_client(
+    config: Path | None,
+    timeout: float,
+    act: Callable[[Client], Coroutine[Any, Any, R]],
+    identity: str | None = None,
+) -> R:
+    """Open a session with the cluster of `config`, as the client `identity` (None: as always), and run `act` in
+    it.
 
     Raises NoQuorum, naming who does not answer, where no leader was found within `timeout` seconds.
     """
-    place = at_config(find_config(config))
+    place = at_config(find_config(config), identity=identity)
     return asyncio.run(_act(place, timeout, act))
 
 
@@ -108,11 +114,12 @@ def hold_client(
     timeout: float,
     act: Callable[[Client], Coroutine[Any, Any, R]],
     waits: Callable[[], bool] | None = None,
+    identity: str | None = None,
 ) -> R | None:
     """As `run_client`, until it ends or SIGINT or SIGTERM ask for that, which gives None: `act` is cancelled and
     cleans up first. Whenever no leader can be reached, that is said, and when one can again. `waits` tells whether
     something else than a request is given up `timeout` seconds after it was asked for."""
-    place = at_config(find_config(config))
+    place = at_config(find_config(config), identity=identity)
     try:
         return run_interruptibly(_act(place, timeout, act, waits or (lambda: False)))
     except KeyboardInterrupt:

@@ -28,6 +28,7 @@ from quorum.certificate.inclusion import INCLUSION_BYTES_MAX, decode_inclusion
 from quorum.certificate.ledger_audit import LedgerAudit, judge_ledger
 from quorum.certificate.ledger_block import HASH_BYTES
 from quorum.certificate.ledger_proof import LedgerProof, ValueProof
+from quorum.console.ballot_read import electorate_in
 from quorum.console.ballot_shown import opinion_text
 from quorum.console.command import AnswerNo, bytes_of, command, plain, print_json
 from quorum.console.documents import read_bounded
@@ -48,6 +49,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--key", help="For a ledger's proof of a value: the key that it must be about, in hexadecimal.")
 @click.option("--request", type=_PATH, help="A request with its path: is it in the block?")
 @click.option("--config", type=_PATH, help="For a crash-mode decision: the cluster.toml with its quorums.")
+@click.option("--electorate", type=_PATH, help="For a ballot: the voters and keys that you know, as JSON.")
 @click.option("--value", help="For a crash-mode decision: the value that it should be about.")
 def verify(
     file: Path,
@@ -56,6 +58,7 @@ def verify(
     key: str | None,
     request: Path | None,
     config: Path | None,
+    electorate: Path | None,
     value: str | None,
     as_json: bool,
 ) -> None:
@@ -63,9 +66,10 @@ def verify(
 
     CERT.json is a block's certificate, in JSON or binary form, or with the changes of epoch since the genesis; a
     ledger's proof of a transaction or a value; the certificate of a crash-mode decision, or of a ballot, whose
-    electorate you should know; or evidence. Of a value the key is proven, not which question it answers: demand
-    the key with --key. Exit 0 if it holds; 1 if not, with every reason; 2 if it could not be judged."""
-    audit = audit_of(file, genesis, request, config, value, root, key)
+    electorate and keys you should know: give them with --electorate; or evidence. Of a value the key is proven,
+    not which question it answers: demand the key with --key. Exit 0 if it holds; 1 if not, with every reason; 2 if
+    it could not be judged."""
+    audit = audit_of(file, genesis, request, config, value, root, key, electorate)
     if as_json:
         print_json(audit)
     elif isinstance(audit, LedgerAudit):
@@ -85,6 +89,7 @@ def audit_of(
     value: str | None = None,
     root: str | None = None,
     key: str | None = None,
+    electorate: Path | None = None,
 ) -> Audit | LedgerAudit:
     """Read the files and judge. Raises ConfigurationError for what cannot be read, or for an option too many."""
     data = read_bounded(file, DOCUMENT_BYTES_MAX, "a certificate or evidence")
@@ -93,11 +98,17 @@ def audit_of(
         document = decode_binary(data, _committee(file, genesis))
     else:
         document = read_document(data)
-    options = {"--genesis": genesis, "--request": request, "--config": config, "--value": value}
+    options = {
+        "--genesis": genesis,
+        "--request": request,
+        "--config": config,
+        "--value": value,
+        "--electorate": electorate,
+    }
     _check_options(file, document, {**options, "--root": root, "--key": key})
     match document:
         case BallotCertificate():
-            return judge_ballot(document)
+            return judge_ballot(document, None if electorate is None else electorate_in(electorate))
         case DecisionCertificate():
             return _judge_decision(document, config, value)
         case LedgerProof():
@@ -109,7 +120,7 @@ def audit_of(
 
 _BLOCK = "a block's certificate", ("--genesis", "--request")
 _KINDS: dict[type, tuple[str, tuple[str, ...]]] = {
-    BallotCertificate: ("a ballot's certificate", ()),
+    BallotCertificate: ("a ballot's certificate", ("--electorate",)),
     BlockCertificate: _BLOCK,
     ChainedCertificate: _BLOCK,
     DecisionCertificate: ("the certificate of a crash-mode decision", ("--config", "--value")),
@@ -199,7 +210,9 @@ def _show(audit: Audit) -> None:
         signed = f"two votes of {audit.accused}"
     elif audit.kind == "ballot":
         signed = f"counted: votes of {signers_text(audit.signers) if audit.signers else 'nobody'}; " + (
-            "their signatures alone prove it" if audit.signed else "it holds for who trusts the node that gave it"
+            "their signatures prove it to whoever knows their keys"
+            if audit.signed
+            else "it holds for who trusts the node that gave it"
         )
     else:
         signed = signers_text(audit.signers)

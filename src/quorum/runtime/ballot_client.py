@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, get_args
 
 import msgspec
 
@@ -51,7 +51,7 @@ from quorum.errors import (
     WrongType,
 )
 from quorum.runtime.kept import RETRY_S
-from quorum.runtime.keyring import Signer
+from quorum.runtime.keyring import CLIENT_PREFIX, Signer
 from quorum.runtime.subscription import TopicWatch
 from quorum.voting.ballot.standing import Opinion, Standing, canonical, opinion_problem
 from quorum.voting.ballot.terms import DURATION_US_MAX, MEASURED, Kind, Terms, Voter, check_terms
@@ -132,16 +132,21 @@ class BallotClient:
 
         `electorate`: names, names with weights, or `Voter`s with identities and keys. With TLS a bare name is the
         identity as well (`client.ann`); where members may lie a voter has to have a key. Times are seconds, 0:
-        none. `rule`: a `voting.tally.Rule`, or its kind. All else: see voting.ballot.terms.
+        none. `rule`: a `voting.tally.Rule`, or its text: "majority", "share:2/3", "unanimous", "byzantine",
+        "plurality". All else: see voting.ballot.terms.
 
         Raises ConfigurationError for terms by which nobody could decide.
         """
+        if kind not in get_args(Kind):
+            raise WrongType(
+                f"a ballot of kind {kind!r:.40} was to be opened. Give one of {', '.join(get_args(Kind))}."
+            )
         terms = Terms(
             name=name,
             question=question,
             electorate=self._voters(electorate),
             kind=kind,
-            options=tuple(options),
+            options=_names(options, "options"),
             axes=axes,
             rule=rule if isinstance(rule, Rule) else _rule(rule, faults),
             faults=faults,
@@ -152,7 +157,7 @@ class BallotClient:
             changeable=changeable,
             secret=secret,
             transferable=transferable,
-            operators=tuple(operators),
+            operators=_names(operators, "operators"),
         )
         return await self.open_terms(terms)
 
@@ -216,7 +221,7 @@ class BallotClient:
         vote = _signed(ballot, vote, key)
         cast = Cast(name, ballot, me.name, vote.opinion, turn, vote.signature, vote.commitment)
         counted = await self._do(cast, Counted)
-        return Receipt(me.name, counted.phase, counted.standing, said, nonce)
+        return Receipt(me.name, counted.phase, counted.standing, said, nonce if key is None else b"")
 
     async def reveal(
         self,
@@ -255,7 +260,8 @@ class BallotClient:
         the round that is meant to end; not given, the present one."""
         view = await self.look(name)
         number = len(view.rounds) if number is None else number
-        return await self._do(Adapt(name, ballot_id(view.opening), number, tuple(evict), tuple(enlist)), Adapted)
+        command = Adapt(name, ballot_id(view.opening), number, _names(evict, "evict"), _names(enlist, "enlist"))
+        return await self._do(command, Adapted)
 
     async def accuse(self, name: str, first: CastVote, second: CastVote) -> Adapted:
         """Show two different votes that one voter signed in one turn: it loses its vote and its place."""
@@ -297,14 +303,16 @@ class BallotClient:
             if view.phase == ENDED:
                 return
 
-    async def outcome(self, name: str) -> Outcome:
-        """Wait until it has ended."""
-        async for view in self.watch(name):
-            if view.outcome is not None:
-                return view.outcome
+    async def outcome(self, name: str, timeout: float | None = None) -> Outcome:
+        """Wait until it has ended. Raises TimeoutError where it has not within `timeout` seconds (None: no
+        bound)."""
+        async with asyncio.timeout(timeout):
+            async for view in self.watch(name):
+                if view.outcome is not None:
+                    return view.outcome
         raise AssertionError("a watch goes on until the end")
 
-    async def stirrings(self, topic: bytes) -> AsyncIterator[None]:
+    async def stirrings(self, topic: bytes) -> AsyncGenerator[None, None]:
         """Now, and whenever something may have happened to a topic (apps.ballot.ALL, or a name). Where members may
         lie none of them is believed alone: then it is a matter of time."""
         while True:
@@ -340,6 +348,8 @@ class BallotClient:
     # Who votes.
 
     def _voters(self, electorate: Electorate) -> tuple[Voter, ...]:
+        if isinstance(electorate, str | bytes) or not isinstance(electorate, Iterable):
+            raise _no_list(electorate, "the electorate")
         weights = electorate if isinstance(electorate, Mapping) else dict.fromkeys(electorate, 1)
         voters = []
         for given, weight in weights.items():
@@ -354,6 +364,12 @@ class BallotClient:
                 )
             else:
                 voters.append(Voter(given, weight, given if self._client.identity else ""))
+        for each in voters:
+            if self._client.identity and each.identity and not each.identity.startswith(CLIENT_PREFIX):
+                raise LocalProtocolError(
+                    f"{each.identity[:60]!r} was to vote, but clients have certificates in other names. Write "
+                    f"{CLIENT_PREFIX + each.identity[:60]!r}, for whom `quorum keys issue` makes one."
+                )
         return tuple(voters)
 
     def _me(self, terms: Terms, voter: str | None) -> Voter:
@@ -420,7 +436,7 @@ def _nonce_by(signer: Signer, ballot: bytes) -> bytes:
 
 
 def _checked_opinion(terms: Terms, opinion: object) -> Opinion:
-    said = tuple(opinion) if isinstance(opinion, list) else opinion
+    said = _plain_numbers(opinion)
     problem = opinion_problem(terms, said)
     if problem is not None:
         raise LocalProtocolError(
@@ -430,18 +446,54 @@ def _checked_opinion(terms: Terms, opinion: object) -> Opinion:
     return canonical(said)  # type: ignore[arg-type]
 
 
+def _plain_numbers(opinion: object) -> object:
+    """Numbers of other libraries as floats, and rows of them as tuples."""
+    if isinstance(opinion, str | bytes | bool | int | float):
+        return opinion
+    try:
+        if hasattr(opinion, "tolist"):  # an array of numpy, or one number of it
+            opinion = opinion.tolist()
+        if isinstance(opinion, list | tuple):
+            return tuple(map(_plain_numbers, opinion))
+        return float(opinion) if hasattr(opinion, "__float__") else opinion
+    except (TypeError, ValueError, OverflowError):
+        return opinion
+
+
 def _news(view: BallotView) -> tuple[object, ...]:
     return view.phase, view.rounds, view.votes, view.lies
 
 
-def _rule(kind: str, faults: int) -> Rule:
+def _rule(text: object, faults: int) -> Rule:
+    kind, _, more = text.partition(":") if isinstance(text, str) else ("", "", "")
+    numerator, slash, denominator = more.partition("/")
     try:
-        return msgspec.convert({"kind": kind, "faults": faults if kind == "byzantine" else 0}, Rule)
-    except msgspec.ValidationError:
-        raise LocalProtocolError(
-            f"a ballot was to be decided by {kind!r:.40}, but there is no such rule. Give majority, share, "
-            "unanimous, byzantine or plurality, or a voting.tally.Rule."
-        ) from None
+        if kind == "share" and slash:
+            return Rule("share", int(numerator), int(denominator))
+        if kind == "plurality" and more:
+            return Rule("plurality", least=int(more))
+        if kind != "share" and not more:
+            return msgspec.convert({"kind": kind, "faults": faults if kind == "byzantine" else 0}, Rule)
+    except (ValueError, msgspec.ValidationError):
+        pass
+    raise LocalProtocolError(
+        f"a ballot was to be decided by {text!r:.40}, but there is no such rule. Give majority, share:2/3, "
+        "unanimous, byzantine, plurality or plurality:3, or a voting.tally.Rule."
+    )
+
+
+def _names(given: object, what: str) -> tuple[str, ...]:
+    """Names in a list. A text alone would be taken for its letters."""
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        raise _no_list(given, what)
+    names = tuple(given)
+    if not all(isinstance(name, str) for name in names):
+        raise _no_list(given, what)
+    return names
+
+
+def _no_list(given: object, what: str) -> WrongType:
+    return WrongType(f"{given!r:.60} was given as {what}, but that is a list of names. Write it like ['a', 'b'].")
 
 
 def _us(seconds: object) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from importlib import import_module
 from typing import Any, TypeAlias, cast
 
@@ -22,6 +23,9 @@ from quorum.voting.ballot.terms import MEASURED
 
 Decide: TypeAlias = Callable[[BallotView], "Awaitable[Opinion | None] | Opinion | None"]
 """What a voter says to a ballot. None: nothing, and it is not asked again in this round."""
+AGAIN_S = 1.0
+AGAIN_S_MAX = 60.0
+"""After such a pause, twice as long each time, whoever failed to answer is asked again."""
 
 
 class Voted(msgspec.Struct, frozen=True):
@@ -39,43 +43,76 @@ async def vote_always(
     told: Callable[[Voted], None] | None = None,
 ) -> None:
     """Vote as `voter` in every ballot that asks for it, until it is cancelled. Ballots are asked one after the
-    other; what `decide` raises is told, and costs this one vote in this round."""
-    asked: dict[bytes, int] = {}
-    async for _ in ballots.stirrings(ALL):
+    other. Where `decide` raises, that is told, and it is asked again after a while."""
+    attendant = _Attendant(ballots, voter, decide, told or _nobody)
+    async with aclosing(ballots.stirrings(ALL)) as stirrings:
+        stirred = asyncio.ensure_future(anext(stirrings, False))
         try:
-            names = [line.name async for line in ballots.list(voter=voter)]
+            while True:
+                done, _ = await asyncio.wait((stirred,), timeout=attendant.next_try_s())
+                if done:
+                    if stirred.result() is False:
+                        return
+                    stirred = asyncio.ensure_future(anext(stirrings, False))
+                await attendant.look_round()
+        finally:
+            stirred.cancel()
+            await asyncio.gather(stirred, return_exceptions=True)
+
+
+class _Attendant:
+    """What one voter was asked. `_asked`: the round of each ballot in which it has said all that it will;
+    `_again`: when a ballot is asked again whose answer failed, and after what pause."""
+
+    def __init__(self, ballots: BallotClient, voter: str, decide: Decide, told: Callable[[Voted], None]) -> None:
+        self._ballots, self._voter, self._decide, self._told = ballots, voter, decide, told
+        self._asked: dict[bytes, int] = {}
+        self._again: dict[bytes, tuple[float, float]] = {}
+        self._failed: dict[bytes, tuple[float, float]] = {}
+
+    def next_try_s(self) -> float | None:
+        """Seconds until a ballot is to be asked again; None: none is."""
+        now_s = asyncio.get_running_loop().time()
+        return min((max(0.0, at_s - now_s) for at_s, _ in self._again.values()), default=None)
+
+    async def look_round(self) -> None:
+        """Ask whatever wants a vote now."""
+        self._failed, self._again = self._again, {}  # what wants no vote any more is not asked again
+        try:
+            names = [line.name async for line in self._ballots.list(voter=self._voter)]
             for name in names:
-                await _attend(ballots, voter, decide, told or _nobody, asked, name)
+                await self._attend(name)
         except (ConfigurationError, LocalProtocolError):
             raise
         except QuorumError:
-            continue  # the next stir, or the reconnection, tries again
+            soon_s = asyncio.get_running_loop().time() + AGAIN_S
+            self._again = {each: (max(at_s, soon_s), pause_s) for each, (at_s, pause_s) in self._failed.items()}
 
-
-async def _attend(
-    ballots: BallotClient,
-    voter: str,
-    decide: Decide,
-    told: Callable[[Voted], None],
-    asked: dict[bytes, int],
-    name: str,
-) -> None:
-    try:
-        view = await ballots.look(name)
-    except ApplicationError:
-        return  # it was forgotten meanwhile
-    ballot, number = ballot_id(view.opening), len(view.rounds)
-    if view.phase != VOTING or asked.get(ballot) == number:
-        return
-    opinion, problem = await _opinion(decide, view)
-    try:
-        if opinion is not None:
-            await ballots.vote(name, opinion, voter)
-    except (ApplicationError, LocalProtocolError) as error:
-        opinion, problem = None, str(error)  # it ended meanwhile, or what was said is no opinion
-    asked[ballot] = number
-    if opinion is not None or problem:
-        told(Voted(name, opinion, problem))
+    async def _attend(self, name: str) -> None:
+        try:
+            view = await self._ballots.look(name)
+        except ApplicationError:
+            return  # it was forgotten meanwhile
+        ballot, number = ballot_id(view.opening), len(view.rounds)
+        if view.phase != VOTING or self._asked.get(ballot) == number:
+            return
+        at_s, pause_s = self._failed.get(ballot, (0.0, AGAIN_S / 2))
+        if asyncio.get_running_loop().time() < at_s:
+            self._again[ballot] = at_s, pause_s
+            return
+        opinion, problem = await _opinion(self._decide, view)
+        if problem:
+            pause_s = min(2 * pause_s, AGAIN_S_MAX)
+            self._again[ballot] = (asyncio.get_running_loop().time() + pause_s, pause_s)
+        else:
+            self._asked[ballot] = number
+        try:
+            if opinion is not None:
+                await self._ballots.vote(name, opinion, self._voter)
+        except (ApplicationError, LocalProtocolError) as error:
+            opinion, problem = None, str(error)  # it ended meanwhile, or what was said is no opinion
+        if opinion is not None or problem:
+            self._told(Voted(name, opinion, problem))
 
 
 async def _opinion(decide: Decide, view: BallotView) -> tuple[Opinion | None, str]:
@@ -105,6 +142,7 @@ def said_by(webhook: Webhook) -> Decide:
             "options": list(terms.choices),
             "axes": terms.axes,
             "round": len(view.rounds),
+            "remaining_s": None if view.remaining_us is None else view.remaining_us / 1e6,
             "standing": shown_ballot(view.standing),
         }
         answer = await webhook.ask(question)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pysat.solvers import Solver
 
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
-from quorum.systems.algebra import ALWAYS, NEVER, Expression, Gate
+from quorum.systems.algebra import NEVER, Expression
+from quorum.systems.circuit import Circuit
 from quorum.systems.structure import Witness
 
 CONFLICTS_MAX = 2_000_000
 """Dead ends after which the solver gives up: minutes of work, but counted, so that every run agrees."""
-
-_Clause = list[int]
 
 
 def deal_by_solver(
@@ -26,7 +23,7 @@ def deal_by_solver(
     """
     if NEVER in (first, second):
         return None
-    circuit = _Circuit()
+    circuit = Circuit()
     mine = {node: circuit.variable() for node in first.nodes}
     theirs = {node: circuit.variable() for node in second.nodes}
     circuit.require(first, mine)
@@ -48,83 +45,3 @@ def deal_by_solver(
 
 def _held(variables: dict[NodeId, int], true: set[int]) -> frozenset[NodeId]:
     return frozenset(node for node, variable in variables.items() if variable in true)
-
-
-class _Circuit:
-    """Clauses by which a true gate forces enough of its inputs. The converse is not needed: all is monotone.
-
-    Source: Plaisted and Greenbaum, "A Structure-Preserving Clause Form Translation" (1986).
-    """
-
-    def __init__(self) -> None:
-        self.clauses: list[_Clause] = []
-        self._variables = 0
-
-    def variable(self) -> int:
-        """A fresh variable."""
-        self._variables += 1
-        return self._variables
-
-    def require(self, expression: Expression, nodes: dict[NodeId, int]) -> None:
-        """The nodes that are true shall hold a quorum."""
-        if expression != ALWAYS:
-            self.clauses.append([self._gate(expression, nodes)])
-
-    def keep_apart(self, pairs: list[tuple[int, int]], sharing: int) -> None:
-        """Of these pairs of variables at most `sharing` shall be true both."""
-        if sharing >= len(pairs):
-            return
-        if sharing == 0:
-            self.clauses += [[-one, -other] for one, other in pairs]
-            return
-        apart = [(self.variable(), 1) for _ in pairs]
-        self.clauses += [[-literal, -one, -other] for (literal, _), (one, other) in zip(apart, pairs, strict=True)]
-        self.clauses.append([self._at_least(len(pairs) - sharing, apart)])
-
-    def _gate(self, expression: Expression, nodes: dict[NodeId, int]) -> int:
-        votes = expression.as_threshold()
-        if votes is not None:
-            inputs = [(nodes[node], weight) for node, weight in votes.weights if weight]
-            return self._at_least(votes.k, inputs)
-        assert isinstance(expression, Gate), "everything but a gate is a threshold"
-        return self._at_least(expression.k, [(self._gate(child, nodes), 1) for child in expression.children])
-
-    def _at_least(self, k: int, inputs: list[tuple[int, int]]) -> int:
-        """A variable that is true only where the weights of true inputs sum to `k` or more.
-
-        State (place, lacking): the inputs from `place` on are worth `lacking` or more. If it holds, they are
-        worth `lacking` less this weight without this input; and without its help, `lacking`.
-        """
-        left = [weight for _, weight in inputs]
-        for place in range(len(left) - 2, -1, -1):
-            left[place] += left[place + 1]
-        left.append(0)
-        states: dict[tuple[int, int], int] = {}
-        waiting: list[tuple[int, int]] = []
-
-        def state(place: int, lacking: int) -> int:
-            if (place, lacking) not in states:
-                states[place, lacking] = self.variable()
-                waiting.append((place, lacking))
-            return states[place, lacking]
-
-        root = state(0, k)
-        while waiting:
-            place, lacking = waiting.pop()
-            self._step(states[place, lacking], place, lacking, inputs, left, state)
-        return root
-
-    def _step(
-        self,
-        here: int,
-        place: int,
-        lacking: int,
-        inputs: list[tuple[int, int]],
-        left: list[int],
-        state: Callable[[int, int], int],
-    ) -> None:
-        literal, weight = inputs[place]
-        without = [state(place + 1, lacking)] if left[place + 1] >= lacking else []
-        self.clauses.append([-here, literal, *without])
-        if lacking > weight:
-            self.clauses.append([-here, state(place + 1, lacking - weight)])

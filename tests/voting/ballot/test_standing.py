@@ -86,7 +86,8 @@ def test_t_liars_never_move_a_vector_out_of_the_honest_numbers_of_any_axis(data)
 @given(opinion=st.one_of(ANY_NUMBERS, st.integers(-5, 5), st.tuples(ANY_NUMBERS, st.integers(-5, 5))))
 def test_an_opinion_has_one_spelling(opinion):
     spelled = canonical(opinion)
-    assert spelled == opinion and repr(canonical(spelled)) == repr(spelled) and "-0.0" not in repr(spelled)
+    numbers = spelled if isinstance(spelled, tuple) else (spelled,)
+    assert spelled == opinion and repr(canonical(spelled)) == repr(spelled) and "-0.0" not in map(repr, numbers)
 
 
 # Rounds.

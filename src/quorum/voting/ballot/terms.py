@@ -139,7 +139,7 @@ def _wrong_texts(terms: Terms) -> Problem:
     if len(terms.operators) > OPERATORS_MAX:
         return f"it has more than {OPERATORS_MAX} operators", "Name fewer"
     if (terms.kind == "choice") != bool(terms.options):
-        return "options are for the kind choice, and for no other", "Give options, or another kind"
+        return ("a choice needs options, and no other kind has any"), "Give options, or another kind"
     if len(terms.options) > OPTIONS_MAX or not all(map(_is_name, terms.options)):
         return f"options are 1 to {OPTIONS_MAX} of 1 to {NAME_BYTES_MAX} bytes", "Give fewer, or shorter ones"
     if not (1 <= terms.axes <= AXES_MAX if terms.kind == "vector" else terms.axes == 0):

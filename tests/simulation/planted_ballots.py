@@ -1,0 +1,250 @@
+"""Negative controls for ballots: small mistakes, planted in the running code, that the campaign's observer sees.
+
+As for tests.simulation.planted, `python -m tests.simulation.planted_ballots` looks for seeds anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from msgspec.structs import replace
+
+from quorum.apps import ballot_course
+from quorum.apps import ballot_rows as rows_of
+from quorum.apps.ballot import Cast
+from quorum.apps.ballot_course import BallotCourse
+from quorum.apps.ballot_state import ENDED, REVEALING, VOTING, BallotState
+from quorum.apps.batch import Refused
+from quorum.certificate import ballot_audit
+from quorum.certificate.ballot import BallotCertificate
+from quorum.sim.campaign import Outcome
+from quorum.voting.ballot import rounds
+from quorum.voting.ballot import standing as standing_module
+from quorum.voting.ballot.standing import Opinion, Standing, possible_options, standing
+from quorum.voting.ballot.terms import Terms
+
+from .ballot_observer import COUNT, FORGERY, HULL, KEPT, LOCK, ONCE, ONE_END, PROOF
+from .ballot_scene import BallotPlan, run_ballots
+
+USUAL, DIVIDED = BallotPlan(0), BallotPlan(0, divided=True)
+
+
+class Bug(NamedTuple):
+    """One planted mistake. `patches` are (owner, attribute, replacement); `claims` are those it may break.
+
+    `seed` is pinned: its run, or one of the next `tries`, shows the bug.
+    """
+
+    name: str
+    seed: int
+    claims: tuple[str, ...]
+    patches: tuple[tuple[Any, str, Any], ...]
+    plan: BallotPlan = USUAL
+    tries: int = 20
+
+
+@contextmanager
+def planted(bug: Bug) -> Iterator[None]:
+    """While inside, the bug is in the code."""
+    with ExitStack() as stack:
+        for owner, name, replacement in bug.patches:
+            stack.enter_context(patch.object(owner, name, replacement))
+        yield
+
+
+def run_with(bug: Bug, seed: int) -> Outcome:
+    """One seed with the bug."""
+    with planted(bug):
+        return run_without(bug, seed)
+
+
+def run_without(bug: Bug, seed: int) -> Outcome:
+    """The same seed in the code as it is."""
+    return run_ballots(replace(bug.plan, seed=seed))[0]
+
+
+# The bugs.
+
+_begin_round = BallotCourse._begin_round
+
+
+def begin_blank(self: BallotCourse, after: Sequence[str], removable: Sequence[str]) -> Refused | None:
+    """A retry that begins anew: votes and lock of the round before are forgotten."""
+    refused, ballot = _begin_round(self, after, removable), self._ballot
+    if refused is None and ballot.head.phase == VOTING:
+        for name in list(ballot.votes):
+            del ballot.votes[name]
+            rows_of.write_vote(self._rows, ballot, name)
+        last = replace(ballot.head.rounds[-1], locked=None)
+        self._take(replace(ballot.head, rounds=(*ballot.head.rounds[:-1], last)))
+    return refused
+
+
+_cast = BallotCourse.cast
+
+
+def count_replies(self: BallotCourse, command: Cast, caller: str) -> Refused | None:
+    """What comes twice counts twice: for whoever has not voted yet."""
+    ballot = self._ballot
+    known, silent = ballot.votes.get(command.voter), ballot.silent
+    refused = _cast(self, command, caller)
+    if refused is None and known is not None and silent and ballot.head.phase == VOTING:
+        ballot.votes[silent[0]] = replace(known, voter=silent[0], at=ballot.next_place())
+        rows_of.write_vote(self._rows, ballot, silent[0])
+        self._settle()
+    return refused
+
+
+_refusal_of_voter = BallotCourse._refusal_of_voter
+
+
+def anybody_votes(self: BallotCourse, name: str, caller: str) -> Refused | None:
+    """Who was put out may vote on."""
+    refused = _refusal_of_voter(self, name, caller)
+    return None if refused is not None and refused.reason == "gone" else refused
+
+
+def standing_of_all(self: BallotState, closed: bool = False) -> Standing:
+    """Whoever voted counts, among the participants or not."""
+    last = self.head.rounds[-1]
+    everybody = (*last.participants, *sorted(set(self.votes) - set(last.participants)))
+    return standing(self.opening.terms, everybody, self.opinions, closed, last.locked)
+
+
+def cast_after_the_end(self: BallotCourse, command: Cast, caller: str) -> Refused | None:
+    """A late vote counts, and the ballot ends once more."""
+    ballot, before = self._ballot, self._ballot.head
+    if before.phase == ENDED and not self._terms.secret:
+        ballot.take(replace(before, phase=VOTING, outcome=None))
+        refused = _cast(self, command, caller)
+        if refused is not None:
+            ballot.take(before)
+        elif ballot.head.phase == VOTING:
+            self._end()
+        return refused
+    return _cast(self, command, caller)
+
+
+def close_again(self: BallotCourse) -> Refused | None:
+    """Closing what has ended ends it once more, at another entry."""
+    if self._ballot.head.phase != REVEALING:
+        self._close()
+    return None
+
+
+def silence_rejects(self: BallotState, closed: bool = False) -> Standing:
+    """At the end a vote that did not come counts as a rejection."""
+    terms, last, opinions = self.opening.terms, self.head.rounds[-1], dict(self.opinions)
+    if closed and terms.choices:
+        opinions |= dict.fromkeys((name for name in last.participants if name not in opinions), terms.choices[-1])
+    return standing(terms, last.participants, opinions, closed, last.locked)
+
+
+def majority_of_those_who_came(self: BallotState, closed: bool = False) -> Standing:
+    """At the end only those who voted are counted as the whole."""
+    last = self.head.rounds[-1]
+    came = [name for name in last.participants if name in self.opinions]
+    whole = came if closed and came else last.participants
+    return standing(self.opening.terms, whole, self.opinions, closed, last.locked)
+
+
+def no_lock(*_: object) -> None:
+    """A round follows another as if nothing could have been decided."""
+    return None
+
+
+def lock_by_the_votes_here(
+    terms: Terms, participants: Sequence[str], opinions: Mapping[str, Opinion]
+) -> tuple[str, ...]:
+    """Those who are silent are taken for voters who said nothing, though their votes may only be late."""
+    found = possible_options(terms, participants, opinions)
+    best = [option for option in found if option in opinions.values()]
+    return tuple(best[:1]) or found
+
+
+def nobody_lies(terms: Terms, participants: Sequence[str], opinions: Mapping[str, Opinion]) -> tuple[str, ...]:
+    """T voters may have signed something else than what came here."""
+    return possible_options(replace(terms, faults=0), participants, opinions)
+
+
+def mean(numbers: Sequence[float]) -> float:
+    """One liar moves it as far as it likes."""
+    return sum(number / len(numbers) for number in numbers)
+
+
+def believe_rounds(certificate: BallotCertificate) -> bool:
+    """The rounds are the nodes' word."""
+    return certificate.opening.terms.transferable and certificate.outcome.standing.state == "won"
+
+
+BUGS = (
+    Bug("blank retry", 1, (KEPT, LOCK, COUNT, PROOF, ONCE), ((BallotCourse, "_begin_round", begin_blank),)),
+    Bug("replies counted instead of voters", 0, (ONCE, PROOF), ((BallotCourse, "cast", count_replies),)),
+    Bug(
+        "an evicted member's vote counted",
+        0,
+        (ONCE, COUNT, PROOF),
+        ((BallotCourse, "_refusal_of_voter", anybody_votes), (BallotState, "standing", standing_of_all)),
+    ),
+    Bug("a vote after the end turns it round", 0, (ONE_END,), ((BallotCourse, "cast", cast_after_the_end),)),
+    Bug("closed twice", 0, (ONE_END,), ((BallotCourse, "close", close_again),)),
+    Bug("a lost vote counted as rejection", 0, (COUNT,), ((BallotState, "standing", silence_rejects),)),
+    Bug("a majority of those who came", 0, (COUNT,), ((BallotState, "standing", majority_of_those_who_came),)),
+    Bug(
+        "no lock, and no auditor who asks for one",
+        1,
+        (FORGERY,),
+        ((ballot_course, "next_lock", no_lock), (ballot_audit, "next_lock", no_lock)),
+        DIVIDED,
+    ),
+    Bug(
+        "the silent cannot have voted",
+        4,
+        (FORGERY,),
+        ((rounds, "possible_options", lock_by_the_votes_here),),
+        DIVIDED,
+    ),
+    Bug("nobody lies", 119, (FORGERY,), ((rounds, "possible_options", nobody_lies),), DIVIDED),
+    Bug("numbers joined by their mean", 0, (HULL,), ((standing_module, "_median", mean),)),
+    Bug("the nodes' word for rounds", 4, (FORGERY,), ((ballot_audit, "_is_proven", believe_rounds),), DIVIDED),
+)
+
+
+def search(bug: Bug, seeds: Sequence[int], enough: int = 1) -> list[tuple[int, Outcome]]:
+    """The first `enough` of `seeds` whose run breaks a claim with the bug."""
+    hits: list[tuple[int, Outcome]] = []
+    for seed in seeds:
+        outcome = run_with(bug, seed)
+        if outcome.failure:
+            hits.append((seed, outcome))
+            if len(hits) >= enough:
+                break
+    return hits
+
+
+def main(arguments: list[str] | None = None, say: Callable[[str], None] = print) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.planted_ballots", description=__doc__)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=100, help="how many seeds to try at most (100)")
+    parser.add_argument("--hits", type=int, default=3, help="stop after so many (3)")
+    parser.add_argument("names", nargs="*", help="bugs, by a part of their names; all without")
+    given = parser.parse_args(arguments)
+    for bug in BUGS:
+        if given.names and not any(name in bug.name for name in given.names):
+            continue
+        began = time.process_time()
+        hits = search(bug, range(given.first, given.first + given.seeds), given.hits)
+        say(f"{bug.name}: {time.process_time() - began:.1f} s CPU, {'seeds' if hits else 'not found'}")
+        for seed, outcome in hits:
+            healthy = run_without(bug, seed).failure or "passes"
+            say(f"  {seed}: {outcome.failure[:150]} | without it: {healthy[:100]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
