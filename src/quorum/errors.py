@@ -58,6 +58,16 @@ class NoQuorum(QuorumError):
         self.missing = missing
 
 
+class NoStrategy(QuorumError):
+    """No strategy of a quorum system keeps to what was asked. `binding` names the limits that stand in the way:
+    "load", "network", "latency" or "f"; `side` is "reads" or "writes" where it is one of them."""
+
+    def __init__(self, message: str, binding: tuple[str, ...] = (), side: str | None = None) -> None:
+        super().__init__(message)
+        self.binding = binding
+        self.side = side
+
+
 class NodeFailed(QuorumError):
     """The node that was asked has crashed."""
 

@@ -89,8 +89,9 @@ def test_where_adapting_gains_nothing_is_not_said_where_it_gains(run):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("analyse",), "an analysis was asked for, but quorum systems are not analysed by this version"),
-        (("analyse", "system.toml"), "SYSTEM 'system.toml' was asked for"),
+        (("analyse",), "an analysis was asked for, but of nothing. Name a file"),
+        (("analyse", "system.toml", "--nodes", 5), "goes with --markov only"),
+        ((*ASKED, "--nodes", 5, "--f", 1), "goes with a SYSTEM only"),
         (("analyse", "--markov", "--repair-ratio", 20), "without --nodes"),
         (("analyse", "--markov", "--nodes", 5), "without --repair-ratio"),
         (("analyse", "--markov", "--nodes", 5, "--repair-ratio", 0), "Give a number from 1e-06 to 1e+09"),

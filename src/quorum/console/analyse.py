@@ -1,4 +1,4 @@
-"""`quorum analyse --markov`: how much of the time a committee has no quorum, exactly, adapting or fixed."""
+"""`quorum analyse`: a quorum system, or how much of the time a committee has no quorum, adapting or fixed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from quorum.console.command import command, print_json
 from quorum.errors import ConfigurationError
 from quorum.model import FaultModel
+from quorum.systems.optimum import AIMS, Aim, Limits
 from quorum.systems.participation import (
     CRASH_FLOOR,
     POLICIES,
@@ -148,10 +149,16 @@ def policies_of(policy: Policy | None, model: FaultModel) -> tuple[Policy, ...]:
     return POLICIES if model == "crash" else ("majority", "adaptive")
 
 
-@command(
-    "analyse", "quorum analyse --markov --nodes 5 --repair-ratio 20 --reconfiguration-ratio 100 --policy adaptive"
+@command("analyse", "quorum analyse system.toml --optimise latency --load-limit 0.0005")
+@click.argument("system", required=False, type=click.Path(path_type=Path))
+@click.option("--optimise", type=click.Choice(AIMS), help="What is to be as small as possible. Else the load.")
+@click.option("--f", "losses", type=click.IntRange(0), help="Sets that are asked survive the loss of any so many.")
+@click.option("--load-limit", type=float, help="At most this load: 1/load operations per second are served.")
+@click.option("--network-limit", type=float, help="At most so many nodes are asked for an operation, on average.")
+@click.option("--latency-limit", type=float, help="At most so many seconds for an operation, on average.")
+@click.option(
+    "--explain", is_flag=True, help="With --json: also the proven bound, and the prices of nodes and limits."
 )
-@click.argument("system", required=False)
 @click.option("--markov", is_flag=True, help="Exact figures of a committee that adapts, or does not.")
 @click.option("--nodes", type=int, help="N: how many nodes there are.")
 @click.option("--repair-ratio", type=float, help="Rate of repair over rate of failure of one node.")
@@ -161,32 +168,50 @@ def policies_of(policy: Policy | None, model: FaultModel) -> tuple[Policy, ...]:
     help="Rate at which a committee is changed over rate of repair. Else it is changed at once.",
 )
 @click.option("--policy", type=click.Choice(POLICIES), help="One of them. Else all, beside each other.")
-@click.option("--model", type=click.Choice(("crash", "byzantine")), default="crash", help="What nodes may do.")
+@click.option("--model", type=click.Choice(("crash", "byzantine")), help="What nodes may do. Else crash.")
 @click.option("--faults", type=int, help="T: how many nodes may fail. Else as many as N allows.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw it by repair ratio: a .svg, .png or .pdf.")
 def analyse(
-    system: str | None,
+    system: Path | None,
+    optimise: Aim | None,
+    losses: int | None,
+    load_limit: float | None,
+    network_limit: float | None,
+    latency_limit: float | None,
+    explain: bool,
     markov: bool,
     nodes: int | None,
     repair_ratio: float | None,
     reconfiguration_ratio: float | None,
     policy: Policy | None,
-    model: FaultModel,
+    model: FaultModel | None,
     faults: int | None,
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Say how much of the time a committee has no quorum, exactly.
+    """Say what a quorum system can do, or how often a committee is without a quorum. All figures are exact.
 
-    `majority` never changes. `dynamic` and `dynamic-linear` follow who is up, to the last node. `adaptive` follows
-    in odd steps and keeps three at least, or 3T+1 where nodes may lie.
+    SYSTEM is a TOML or JSON file: reads and writes as expressions, capacity, latency and failures of each node.
+    Shown are its best strategy, capacity, load, latency, resilience and availability.
+
+    With --markov: `majority` never changes. `dynamic` and `dynamic-linear` follow who is up, to the last node.
+    `adaptive` follows in odd steps and keeps three at least, or 3T+1 where nodes may lie:
+    quorum analyse --markov --nodes 5 --repair-ratio 20
     """
-    if not markov or system is not None:
-        what = f"SYSTEM {system[:60]!r}" if system is not None else "an analysis"
+    of_systems = (optimise, losses, load_limit, network_limit, latency_limit, explain or None)
+    of_committees = (nodes, repair_ratio, reconfiguration_ratio, policy, model, faults, plot, markov or None)
+    if system is not None:
+        _refuse_others(of_committees, "a system", "--markov")
+        limits = Limits(load_limit, network_limit, latency_limit)
+        _show_system(system, optimise or "load", losses or 0, limits, explain, as_json)
+        return
+    if not markov:
         raise ConfigurationError(
-            f"{what} was asked for, but quorum systems are not analysed by this version; committees that adapt "
-            "are. Write `quorum analyse --markov --nodes 5 --repair-ratio 20`."
+            "an analysis was asked for, but of nothing. Name a file: `quorum analyse system.toml`; or ask for a "
+            "committee that adapts: `quorum analyse --markov --nodes 5 --repair-ratio 20`."
         )
+    _refuse_others(of_systems, "a committee", "a SYSTEM")
+    model = model or "crash"
     asked = asked_of(nodes, repair_ratio, reconfiguration_ratio, model, faults)
     rows = rows_of(asked, policies_of(policy, model))
     if plot is not None:
@@ -203,3 +228,26 @@ def analyse(
         click.echo(line)
     if plot is not None:
         click.echo(f"drawn: {plot}")
+
+
+def _refuse_others(options: tuple[object, ...], what: str, other: str) -> None:
+    if any(each is not None for each in options):
+        raise ConfigurationError(
+            f"{what} was to be analysed, but an option was given that goes with {other} only, and would count for "
+            "nothing. Leave it out; `quorum analyse --help` lists them."
+        )
+
+
+def _show_system(path: Path, aim: Aim, losses: int, limits: Limits, explain: bool, as_json: bool) -> None:
+    from quorum.console.analyse_system import analysis_of, facts_of, lines_of, note_of, read_system
+
+    architecture = read_system(path)
+    found = analysis_of(architecture, aim, losses, limits)
+    note = note_of(architecture)
+    if note is not None:
+        click.echo(f"note: {note}", err=True)
+    if as_json:
+        print_json(facts_of(found, explain))
+        return
+    for line in lines_of(found):
+        click.echo(line)

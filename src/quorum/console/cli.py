@@ -50,7 +50,10 @@ _COMMANDS = {
     "objects": ("objects:objects", "Show the replicated objects of a cluster, and raise their versions."),
     "verify-data": ("verify_data:verify_data", "Check the data folder of a node that does not run."),
     "check": ("check:check", "Say whether every two quorums meet, or show two that do not."),
-    "analyse": ("analyse:analyse", "Say how much of the time a committee has no quorum, exactly."),
+    "analyse": (
+        "analyse:analyse",
+        "Say what a quorum system can do, or how often a committee is without a quorum.",
+    ),
     "fuse": ("fuse:fuse", "Make one value out of many, of which some may be wrong, or refuse to."),
     "vote": ("vote:vote", "Tally votes on options: won, lost, or pending while votes to come decide."),
     "simulate": ("simulate:simulate", "Run seeded fault campaigns on a simulated cluster."),

@@ -19,6 +19,7 @@ from quorum.errors import (
     ApplicationError,
     ConfigurationError,
     LocalProtocolError,
+    NoStrategy,
     NotLeader,
     OutcomeUnknown,
     QuorumError,
@@ -135,7 +136,9 @@ class Command(click.Command):
         except AnswerNo:
             ctx.exit(NO)
         except QuorumError as error:
-            more = {"reason": error.kind} if isinstance(error, ApplicationError) else {}
+            more: dict[str, object] = {"reason": error.kind} if isinstance(error, ApplicationError) else {}
+            if isinstance(error, NoStrategy):
+                more["binding"] = list(error.binding)
             _fail(ctx, type(error).__name__, explain(error), exit_code(error), more)
         except OSError as error:
             if error.errno == errno.EPIPE:  # whoever read our output has seen enough
@@ -147,7 +150,7 @@ class Command(click.Command):
 
 
 def _fail(
-    ctx: click.Context, kind: str, text: str, code: int, more: Mapping[str, str] = MappingProxyType({})
+    ctx: click.Context, kind: str, text: str, code: int, more: Mapping[str, object] = MappingProxyType({})
 ) -> NoReturn:
     click.echo(f"Error: {text}", err=True)
     if ctx.params.get("as_json"):
