@@ -14,8 +14,9 @@ from quorum.systems import opaque
 from quorum.systems.algebra import Expression
 from quorum.systems.classic import read_write_grid, threshold, weighted
 from quorum.systems.expression import parse
+from quorum.systems.resilience import fewest_to_stop
 from quorum.systems.system import QuorumSystem
-from quorum.systems.verdict import MODELS, MaxFaults, Model, fewest_to_stop, judge_system, refutes
+from quorum.systems.verdict import MODELS, MaxFaults, Model, judge_system, refutes
 from systems.strategies import expressions, subsets, trees
 
 NAMES = ("a", "b", "c", "d", "e")

@@ -8,16 +8,16 @@ Source: Malkhi and Reiter, "Byzantine Quorum Systems" (1998), sections 4 to 6.
 
 from __future__ import annotations
 
-from itertools import accumulate
 from typing import Final, Literal
 
 import msgspec
 
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId
-from quorum.systems.algebra import Expression, Gate
-from quorum.systems.byzantine import blocking_set, sharing_at_most
+from quorum.systems.algebra import Expression
+from quorum.systems.byzantine import sharing_at_most
 from quorum.systems.opaque import equal_votes, least_margin, margin_of
+from quorum.systems.resilience import fewest_to_stop
 from quorum.systems.structure import Witness
 from quorum.systems.system import QuorumSystem
 
@@ -90,22 +90,6 @@ def judge_system(system: QuorumSystem, model: Model = "crash", faults: int = 0, 
         ),
         weakest is not None or not shared,
     )
-
-
-def fewest_to_stop(expression: Expression) -> int:
-    """How many nodes the smallest set has without which there is no quorum. Exact; raises ConfigurationError where
-    a solver gives up."""
-    votes = expression.as_threshold()
-    if votes is None and isinstance(expression, Gate) and expression.read_once:
-        each = sorted(map(fewest_to_stop, expression.children))
-        return sum(each[: len(each) - expression.k + 1])
-    count = 1
-    if votes is not None:
-        lost = list(accumulate(sorted((weight for _, weight in votes.weights), reverse=True)))
-        return next(count for count, weight in enumerate(lost, 1) if lost[-1] - weight < votes.k)
-    while blocking_set(expression, count) is None:
-        count += 1
-    return count
 
 
 def smallest_intersection(one: Expression, other: Expression) -> int:
