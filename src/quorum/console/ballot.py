@@ -126,7 +126,8 @@ def vote(name: str, opinion: str, voter: str | None, config: Path | None, timeou
     """Vote in the ballot NAME. OPINION: an option, a number, or numbers with commas between them.
 
     In a secret ballot only a commitment is sent. A voter with a key can reveal it from that alone; another one
-    needs the nonce that is printed. Write -- before an opinion that begins with -."""
+    needs the nonce that is printed. Write -- before an opinion that begins with -.
+    """
 
     async def act(client: Client) -> Receipt:
         view = await client.ballot.look(name)

@@ -103,7 +103,8 @@ class BallotClient:
     """The ballots of a cluster.
 
     Every call raises ApplicationError where the ballot refuses (its `kind` is one word for programs, such as
-    "voted", "standby" or "ended"), LocalProtocolError for what could never be asked, and what Client says."""
+    "voted", "standby" or "ended"), LocalProtocolError for what could never be asked, and what Client says.
+    """
 
     def __init__(self, client: Asker) -> None:
         self._client = client
