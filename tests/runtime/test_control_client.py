@@ -10,9 +10,9 @@ import pytest
 from quorum.apps.control import DECISIONS_KEPT, Declared, Due, encode_batch
 from quorum.errors import ApplicationError, LocalProtocolError, WrongType
 from quorum.runtime.clock import SystemClock
-from quorum.runtime.connect import SyncClient
 from quorum.runtime.control_agent import ControlAgent
 from quorum.runtime.control_client import ControlClient
+from quorum.runtime.sync_client import SyncClient
 from quorum.voting.control.channels import Channel, Reading
 from runtime.lock_node import LockNode
 
