@@ -84,8 +84,8 @@ class Lie(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The end: how it stood, at which entry of the log and which log time. Which committee decided it is told by
-    the last round."""
+    """The end: how it stood, at which entry of the log and which log time. Who decided it is told by the last
+    round."""
 
     standing: Standing
     index: int

@@ -1,4 +1,4 @@
-"""What people write of ballots: electorates, rules, opinions."""
+"""What people write of ballots: voters, electorates, opinions."""
 
 from __future__ import annotations
 
