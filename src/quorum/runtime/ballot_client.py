@@ -50,16 +50,16 @@ from quorum.errors import (
     RequestRefused,
     WrongType,
 )
+from quorum.runtime.ballot_arguments import checked_opinion, microseconds, names_in, no_list, rule_in, text_in
 from quorum.runtime.kept import RETRY_S
 from quorum.runtime.keyring import CLIENT_PREFIX, Signer
 from quorum.runtime.subscription import TopicWatch
-from quorum.voting.ballot.standing import Opinion, Standing, canonical, opinion_problem
-from quorum.voting.ballot.terms import DURATION_US_MAX, MEASURED, Kind, Terms, Voter, check_terms
+from quorum.voting.ballot.standing import Opinion, Standing
+from quorum.voting.ballot.terms import Kind, Terms, Voter, check_terms
 from quorum.voting.tally import Rule
 
 LOOK_S = 0.25
 """So often a ballot is looked at where no member tells of a change."""
-TIME_S_MAX = DURATION_US_MAX / 1e6
 NONCE_DOMAIN = b"quorum ballot nonce 1\x00"
 R = TypeVar("R")
 Electorate = Iterable[str | Voter] | Mapping[str, int]
@@ -147,18 +147,18 @@ class BallotClient:
             question=question,
             electorate=self._voters(electorate),
             kind=kind,
-            options=_names(options, "options"),
+            options=names_in(options, "options"),
             axes=axes,
-            rule=rule if isinstance(rule, Rule) else _rule(rule, faults),
+            rule=rule if isinstance(rule, Rule) else rule_in(rule, faults),
             faults=faults,
             participants=participants,
-            deadline_us=_us(deadline),
-            round_us=_us(round_time),
-            reveal_us=_us(reveal_time),
+            deadline_us=microseconds(deadline),
+            round_us=microseconds(round_time),
+            reveal_us=microseconds(reveal_time),
             changeable=changeable,
             secret=secret,
             transferable=transferable,
-            operators=_names(operators, "operators"),
+            operators=names_in(operators, "operators"),
         )
         return await self.open_terms(terms)
 
@@ -178,12 +178,12 @@ class BallotClient:
 
     async def look(self, name: str) -> BallotView:
         """The ballot as it is, read linearizably."""
-        return await self._client.ask("ballot read", LookBallot(_text(name)), BallotView)
+        return await self._client.ask("ballot read", LookBallot(text_in(name)), BallotView)
 
     async def list(self, start: str = "", voter: str = "") -> AsyncIterator[BallotLine]:
         """Every ballot from the name `start` on; with `voter` those alone whose votes it has still to give."""
         while True:
-            found = await self._client.ask("ballot read", ListBallots(_text(start), 0, _text(voter)), Ballots)
+            found = await self._client.ask("ballot read", ListBallots(text_in(start), 0, text_in(voter)), Ballots)
             for line in found.ballots:
                 yield line
             if not found.more:
@@ -207,7 +207,7 @@ class BallotClient:
         terms, ballot = view.opening.terms, ballot_id(view.opening)
         self._check_cluster(view)
         me = self._me(terms, voter)
-        said = _checked_opinion(terms, opinion)
+        said = checked_opinion(terms, opinion)
         mine = {vote.voter: vote for vote in view.votes}.get(me.name)
         if mine is not None and mine.opinion == said:
             turn = mine.turn
@@ -251,7 +251,7 @@ class BallotClient:
                 f"the vote of {me.name!r} in {name!r} was to be revealed, but its opinion or its nonce is not "
                 "known here. Give both, as the receipt of the vote has them."
             )
-        said = _checked_opinion(terms, opinion)
+        said = checked_opinion(terms, opinion)
         return (await self._do(Reveal(name, ballot, me.name, said, nonce), Counted)).standing
 
     async def adapt(
@@ -261,8 +261,8 @@ class BallotClient:
         the round that is meant to end; not given, the present one."""
         view = await self.look(name)
         number = len(view.rounds) if number is None else number
-        command = Adapt(name, ballot_id(view.opening), number, _names(evict, "evict"), _names(enlist, "enlist"))
-        return await self._do(command, Adapted)
+        names = names_in(evict, "evict"), names_in(enlist, "enlist")
+        return await self._do(Adapt(name, ballot_id(view.opening), number, *names), Adapted)
 
     async def accuse(self, name: str, first: CastVote, second: CastVote) -> Adapted:
         """Show two different votes that one voter signed in one turn: it loses its vote and its place."""
@@ -277,7 +277,7 @@ class BallotClient:
 
     async def forget(self, name: str) -> bool:
         """Let a ballot that has ended be gone. Whether there was one."""
-        return (await self._do(Forget(_text(name)), Forgotten)).existed
+        return (await self._do(Forget(text_in(name)), Forgotten)).existed
 
     async def certificate(self, name: str) -> BallotCertificate:
         """What proves how a ballot ended. Raises LocalProtocolError while it has not."""
@@ -294,7 +294,7 @@ class BallotClient:
         """The ballot now, and again after each change, until it has ended. Changes that come close together may be
         shown as one."""
         shown: BallotView | None = None
-        async for _ in self.stirrings(_text(name).encode()):
+        async for _ in self.stirrings(text_in(name).encode()):
             view = await self._looked(name)
             if view is None:
                 continue
@@ -350,7 +350,7 @@ class BallotClient:
 
     def _voters(self, electorate: Electorate) -> tuple[Voter, ...]:
         if isinstance(electorate, str | bytes) or not isinstance(electorate, Iterable):
-            raise _no_list(electorate, "the electorate")
+            raise no_list(electorate, "the electorate")
         weights = electorate if isinstance(electorate, Mapping) else dict.fromkeys(electorate, 1)
         voters = []
         for given, weight in weights.items():
@@ -436,76 +436,5 @@ def _nonce_by(signer: Signer, ballot: bytes) -> bytes:
     return blake2b(signer.sign(NONCE_DOMAIN + ballot), digest_size=NONCE_BYTES).digest()
 
 
-def _checked_opinion(terms: Terms, opinion: object) -> Opinion:
-    said = _plain_numbers(opinion)
-    problem = opinion_problem(terms, said)
-    if problem is not None:
-        raise LocalProtocolError(
-            f"{opinion!r:.60} was to be voted in {terms.name!r}, but {problem}. "
-            + ("Give numbers." if terms.kind in MEASURED else "Give one of the options.")
-        )
-    return canonical(said)  # type: ignore[arg-type]
-
-
-def _plain_numbers(opinion: object) -> object:
-    """Numbers of other libraries as floats, and rows of them as tuples."""
-    if isinstance(opinion, str | bytes | bool | int | float):
-        return opinion
-    try:
-        if hasattr(opinion, "tolist"):  # an array of numpy, or one number of it
-            opinion = opinion.tolist()
-        if isinstance(opinion, list | tuple):
-            return tuple(map(_plain_numbers, opinion))
-        return float(opinion) if hasattr(opinion, "__float__") else opinion
-    except (TypeError, ValueError, OverflowError):
-        return opinion
-
-
 def _news(view: BallotView) -> tuple[object, ...]:
     return view.phase, view.rounds, view.votes, view.lies
-
-
-def _rule(text: object, faults: int) -> Rule:
-    kind, _, more = text.partition(":") if isinstance(text, str) else ("", "", "")
-    numerator, slash, denominator = more.partition("/")
-    try:
-        if kind == "share" and slash:
-            return Rule("share", int(numerator), int(denominator))
-        if kind == "plurality" and more:
-            return Rule("plurality", least=int(more))
-        if kind != "share" and not more:
-            return msgspec.convert({"kind": kind, "faults": faults if kind == "byzantine" else 0}, Rule)
-    except (ValueError, msgspec.ValidationError):
-        pass
-    raise LocalProtocolError(
-        f"a ballot was to be decided by {text!r:.40}, but there is no such rule. Give majority, share:2/3, "
-        "unanimous, byzantine, plurality or plurality:3, or a voting.tally.Rule."
-    )
-
-
-def _names(given: object, what: str) -> tuple[str, ...]:
-    """Names in a list. A text alone would be taken for its letters."""
-    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise _no_list(given, what)
-    names = tuple(given)
-    if not all(isinstance(name, str) for name in names):
-        raise _no_list(given, what)
-    return names
-
-
-def _no_list(given: object, what: str) -> WrongType:
-    return WrongType(f"{given!r:.60} was given as {what}, but that is a list of names. Write it like ['a', 'b'].")
-
-
-def _us(seconds: object) -> int:
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= TIME_S_MAX:
-        return round(seconds * 1e6)
-    raise LocalProtocolError(
-        f"{seconds!r:.40} was given as a time, but a time is a number of seconds from 0 to a year. Correct it."
-    )
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str) and value.encode(errors="ignore").decode() == value:
-        return value
-    raise WrongType(f"{value!r:.60} was given, but names are text of Unicode. Give it as str.")
