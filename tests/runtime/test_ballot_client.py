@@ -141,6 +141,16 @@ def test_a_vote_that_is_changed_after_a_lost_one_signs_another_turn():
     assert 1_000_000 < first < second
 
 
+def test_a_nonce_by_which_nothing_could_be_revealed_is_refused():
+    async def main() -> None:
+        client = BallotClient(Straight())
+        await client.open("b", "?", ["ann"], secret=True, reveal_time=60)
+        await client.vote("b", "approve", voter="ann", nonce=b"short")
+
+    with pytest.raises(LocalProtocolError, match="nonce of 5 bytes"):
+        asyncio.run(main())
+
+
 def test_nobody_signs_in_a_ballot_of_another_cluster():
     straight = Straight()
     straight.log.do(OpenBallot(Terms(name="b", question="?", electorate=unkeyed("ann")), "another"))
@@ -158,3 +168,4 @@ def test_an_auditor_demands_the_voters_whom_it_knows():
     for others in (keyed("ann"), keyed("ann", "bob", "cat"), (*keyed("ann"), Voter("bob", key=b"k" * 32))):
         audit = judge_ballot(certificate, others)
         assert not audit.valid and not audit.signed and "otherwise" in audit.reasons[0]
+        assert len(set(audit.reasons)) == len(audit.reasons)

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from hashlib import blake2b
 from typing import Any, Protocol, TypeVar, get_args
 
@@ -201,8 +202,14 @@ class BallotClient:
         """Vote, or change the vote where that is allowed. `voter`: as whom; not given, as whoever in the
         electorate has this client's identity or key. `signer`: not given, the client's own key.
 
-        In a secret ballot a commitment is sent. Its nonce is `nonce`, else made from the voter's key, else random.
+        In a secret ballot a commitment is sent. Its nonce is `nonce`, NONCE_BYTES that nobody can guess, else made
+        from the voter's key, else random.
         """
+        if nonce and len(nonce) != NONCE_BYTES:
+            raise LocalProtocolError(
+                f"a vote in {name!r} was to be given with a nonce of {len(nonce)} bytes, but one has {NONCE_BYTES}: "
+                "it could not be revealed. Leave the nonce out, or give secrets.token_bytes(32)."
+            )
         view = await self.look(name)
         terms, ballot = view.opening.terms, ballot_id(view.opening)
         self._check_cluster(view)
@@ -290,25 +297,26 @@ class BallotClient:
             self._client.cluster, view.opening, view.rounds, view.votes, view.lies, view.outcome
         )
 
-    async def watch(self, name: str) -> AsyncIterator[BallotView]:
+    async def watch(self, name: str) -> AsyncGenerator[BallotView, None]:
         """The ballot now, and again after each change, until it has ended. Changes that come close together may be
         shown as one."""
         shown: BallotView | None = None
-        async for _ in self.stirrings(text_in(name).encode()):
-            view = await self._looked(name)
-            if view is None:
-                continue
-            if shown is None or _news(view) != _news(shown):
-                yield view
-                shown = view
-            if view.phase == ENDED:
-                return
+        async with aclosing(self.stirrings(text_in(name).encode())) as stirrings:
+            async for _ in stirrings:
+                view = await self._looked(name)
+                if view is None:
+                    continue
+                if shown is None or _news(view) != _news(shown):
+                    yield view
+                    shown = view
+                if view.phase == ENDED:
+                    return
 
     async def outcome(self, name: str, timeout: float | None = None) -> Outcome:
         """Wait until it has ended. Raises TimeoutError where it has not within `timeout` seconds (None: no
         bound)."""
-        async with asyncio.timeout(timeout):
-            async for view in self.watch(name):
+        async with asyncio.timeout(timeout), aclosing(self.watch(name)) as views:
+            async for view in views:
                 if view.outcome is not None:
                     return view.outcome
         raise AssertionError("a watch goes on until the end")
