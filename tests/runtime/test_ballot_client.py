@@ -11,6 +11,8 @@ import pytest
 from ballot_log import BallotLog, keyed, unkeyed
 from quorum.apps.ballot import BallotView, OpenBallot
 from quorum.certificate.audit import judge_ballot
+from quorum.certificate.ballot import BallotCertificate
+from quorum.certificate.ballot_audit import verify_ballot
 from quorum.errors import LocalProtocolError, WrongType
 from quorum.runtime.ballot_client import BallotClient
 from quorum.voting.ballot.terms import Terms, Voter
@@ -156,6 +158,18 @@ def test_nobody_signs_in_a_ballot_of_another_cluster():
     straight.log.do(OpenBallot(Terms(name="b", question="?", electorate=unkeyed("ann")), "another"))
     with pytest.raises(LocalProtocolError, match="'another'"):
         asyncio.run(BallotClient(straight).vote("b", "approve", voter="ann"))
+
+
+def test_the_certificate_of_a_ballot_that_was_opened_for_no_cluster_by_name_holds():
+    straight = Straight()
+    straight.log.do(OpenBallot(Terms(name="b", question="?", electorate=unkeyed("ann"))))
+
+    async def main() -> BallotCertificate:
+        client = BallotClient(straight)
+        await client.vote("b", "approve", voter="ann")
+        return await client.certificate("b")
+
+    assert verify_ballot(asyncio.run(main())).reasons == ()
 
 
 def test_an_auditor_demands_the_voters_whom_it_knows():

@@ -207,8 +207,8 @@ class BallotClient:
         """
         if nonce and len(nonce) != NONCE_BYTES:
             raise LocalProtocolError(
-                f"a vote in {name!r} was to be given with a nonce of {len(nonce)} bytes, but one has {NONCE_BYTES}: "
-                "it could not be revealed. Leave the nonce out, or give secrets.token_bytes(32)."
+                f"a vote in {name!r} was to be given with a nonce of {len(nonce)} bytes, but with another length "
+                f"than {NONCE_BYTES} it could not be revealed. Leave it out, or give {NONCE_BYTES} random bytes."
             )
         view = await self.look(name)
         terms, ballot = view.opening.terms, ballot_id(view.opening)
@@ -293,9 +293,8 @@ class BallotClient:
             raise LocalProtocolError(
                 f"the certificate of {name!r} was asked for, but it has not ended. Wait for that, or close it."
             )
-        return BallotCertificate(
-            self._client.cluster, view.opening, view.rounds, view.votes, view.lies, view.outcome
-        )
+        opening = view.opening
+        return BallotCertificate(opening.cluster, opening, view.rounds, view.votes, view.lies, view.outcome)
 
     async def watch(self, name: str) -> AsyncGenerator[BallotView, None]:
         """The ballot now, and again after each change, until it has ended. Changes that come close together may be
