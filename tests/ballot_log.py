@@ -28,7 +28,8 @@ from quorum.apps.ballot import (
     encode_query,
 )
 from quorum.apps.ballot_box import BallotBox
-from quorum.apps.host import SESSIONS, Host, decode_session, opening
+from quorum.apps.host import SESSIONS, Host, decode_session
+from quorum.apps.host import opening as session_of
 from quorum.apps.log_clock import LogClock
 from quorum.certificate.ballot import BallotCertificate, CastVote, ballot_id, commitment_to, vote_statement
 from quorum.entry import COMMAND
@@ -54,6 +55,10 @@ def keyed(*names: str) -> tuple[Voter, ...]:
 
 def unkeyed(*names: str) -> tuple[Voter, ...]:
     return tuple(map(Voter, names))
+
+
+def opening(terms: Terms) -> OpenBallot:
+    return OpenBallot(terms, "c")
 
 
 def signed_vote(ballot: bytes, vote: CastVote) -> CastVote:
@@ -106,7 +111,7 @@ class Asked:
     def certificate(self) -> BallotCertificate:
         view = self.view
         assert view.outcome is not None
-        return BallotCertificate("", view.opening, view.rounds, view.votes, view.lies, view.outcome)
+        return BallotCertificate(view.opening, view.rounds, view.votes, view.lies, view.outcome)
 
 
 class BallotLog(TimedLog):
@@ -138,7 +143,7 @@ class BallotLog(TimedLog):
     def batch(self, *commands: Command, by: str = "") -> list[Result]:
         """One entry with these commands; their results."""
         if by and by not in self.sessions:
-            self.sessions[by] = decode_session(self.put(opening(by), app=SESSIONS).body)
+            self.sessions[by] = decode_session(self.put(session_of(by), app=SESSIONS).body)
         applied = self.put(encode_batch(commands), client=self.sessions.get(by, 0))
         assert applied.status == OK, applied
         return decode_results(applied.body)
@@ -154,6 +159,6 @@ class BallotLog(TimedLog):
         return result
 
     def open(self, terms: Terms, by: str = "") -> Asked:
-        opened = self.do(OpenBallot(terms), by)
+        opened = self.do(opening(terms), by)
         assert isinstance(opened, Opened), opened
         return Asked(self, terms, ballot_id(opened.opening), by)

@@ -7,7 +7,7 @@ import re
 import msgspec
 import pytest
 
-from ballot_log import NONCE, Asked, BallotLog, keyed, signed_vote, unkeyed
+from ballot_log import NONCE, Asked, BallotLog, keyed, opening, signed_vote, unkeyed
 from quorum.apps.ballot import (
     ALL,
     Accuse,
@@ -19,7 +19,6 @@ from quorum.apps.ballot import (
     Forgotten,
     ListBallots,
     LookBallot,
-    OpenBallot,
     Opened,
 )
 from quorum.apps.batch import Refused
@@ -399,18 +398,18 @@ def test_a_list_gives_names_in_order_and_those_alone_in_which_a_voter_is_missing
 
 def test_opening_the_same_again_changes_nothing_and_another_one_of_that_name_is_refused():
     log = BallotLog()
-    first = log.do(OpenBallot(terms()), "op")
-    assert isinstance(first, Opened) and log.do(OpenBallot(terms()), "op") == first
-    assert reason(log.do(OpenBallot(terms(question="Another?")), "op")) == "exists"
-    assert reason(log.do(OpenBallot(terms()), "somebody else")) == "exists"
+    first = log.do(opening(terms()), "op")
+    assert isinstance(first, Opened) and log.do(opening(terms()), "op") == first
+    assert reason(log.do(opening(terms(question="Another?")), "op")) == "exists"
+    assert reason(log.do(opening(terms()), "somebody else")) == "exists"
 
 
 def test_no_more_ballots_and_voters_are_kept_than_fit():
     log = BallotLog(ballots_max=2, electors_max=11)
     log.open(terms(name="a"))
     log.open(terms(name="b"))
-    assert reason(log.do(OpenBallot(terms(name="c")))) == "room"
-    assert reason(BallotLog(electors_max=4).do(OpenBallot(terms()))) == "room"
+    assert reason(log.do(opening(terms(name="c")))) == "room"
+    assert reason(BallotLog(electors_max=4).do(opening(terms()))) == "room"
 
 
 def test_a_batch_that_makes_too_much_work_is_done_in_part():
@@ -457,7 +456,7 @@ def test_a_batch_that_makes_too_much_work_is_done_in_part():
 def test_terms_by_which_nobody_could_decide_safely_are_refused(fields, word):
     with pytest.raises(ConfigurationError, match=re.escape(word)):
         check_terms(terms(**fields))
-    assert reason(BallotLog().do(OpenBallot(terms(**fields)))) == "terms"
+    assert reason(BallotLog().do(opening(terms(**fields)))) == "terms"
 
 
 # The state.

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ballot_log import Asked, BallotLog, keyed, signed_vote, unkeyed
-from quorum.apps.ballot import Accuse, Adapt, Adapted, Cast, CloseBallot, Counted, Forget, OpenBallot, Opened
+from ballot_log import Asked, BallotLog, keyed, opening, signed_vote, unkeyed
+from quorum.apps.ballot import Accuse, Adapt, Adapted, Cast, CloseBallot, Counted, Forget, Opened
 from quorum.apps.ballot_box import STALE_MIN, BallotBox
 from quorum.apps.ballot_rows import write_head, write_vote
 from quorum.apps.batch import Refused
@@ -176,7 +176,7 @@ def test_what_was_forgotten_leaves_no_deadline_behind_for_long():
     log = BallotLog()
     for _ in range(STALE_MIN + 100):
         opened = log.do(
-            OpenBallot(Terms(name="b", question="?", electorate=unkeyed("ann"), deadline_us=DURATION_US_MAX))
+            opening(Terms(name="b", question="?", electorate=unkeyed("ann"), deadline_us=DURATION_US_MAX))
         )
         assert isinstance(opened, Opened)
         log.batch(CloseBallot("b", ballot_id(opened.opening)), Forget("b"))

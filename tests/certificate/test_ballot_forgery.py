@@ -50,9 +50,7 @@ def forged(terms: Terms, said: dict[str, str], told: Told) -> BallotCertificate:
     opinions = {name: vote.opinion for name, vote in votes.items()}
     decided = standing(terms, rounds[-1].participants, opinions, True, locked)
     shown = tuple(votes[name] for name in sorted(votes))
-    return BallotCertificate(
-        "c", Opening(terms, "c", "", 1, 1, 1), tuple(rounds), shown, (), Outcome(decided, 9, 9)
-    )
+    return BallotCertificate(Opening(terms, "c", "", 1, 1, 1), tuple(rounds), shown, (), Outcome(decided, 9, 9))
 
 
 def proves(certificate: BallotCertificate) -> str | None:

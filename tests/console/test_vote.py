@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quorum.console.rules import rule_in, rule_text
+from quorum.console.rules import rule_in
 from quorum.console.vote_follow import follow
 from quorum.console.vote_input import Ask, Ballots, read_csv
 from quorum.console.vote_shown import tallied
 from quorum.errors import ConfigurationError
+from quorum.voting.rule_text import rule_text
 from quorum.voting.tally import Rule, tally
 
 SITES = "voter,option\noslo,release\nporto,release\nquito,hold\nriga,release\nsofia,\n"

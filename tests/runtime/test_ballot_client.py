@@ -10,9 +10,8 @@ import pytest
 
 from ballot_log import BallotLog, keyed, unkeyed
 from quorum.apps.ballot import BallotView, OpenBallot
+from quorum.apps.batch import Refused
 from quorum.certificate.audit import judge_ballot
-from quorum.certificate.ballot import BallotCertificate
-from quorum.certificate.ballot_audit import verify_ballot
 from quorum.errors import LocalProtocolError, WrongType
 from quorum.runtime.ballot_client import BallotClient
 from quorum.voting.ballot.terms import Terms, Voter
@@ -160,16 +159,10 @@ def test_nobody_signs_in_a_ballot_of_another_cluster():
         asyncio.run(BallotClient(straight).vote("b", "approve", voter="ann"))
 
 
-def test_the_certificate_of_a_ballot_that_was_opened_for_no_cluster_by_name_holds():
-    straight = Straight()
-    straight.log.do(OpenBallot(Terms(name="b", question="?", electorate=unkeyed("ann"))))
-
-    async def main() -> BallotCertificate:
-        client = BallotClient(straight)
-        await client.vote("b", "approve", voter="ann")
-        return await client.certificate("b")
-
-    assert verify_ballot(asyncio.run(main())).reasons == ()
+@pytest.mark.parametrize("cluster", ["", "a\nb", "x" * 256])
+def test_a_ballot_is_opened_for_a_cluster_that_has_a_name(cluster):
+    refused = BallotLog().do(OpenBallot(Terms(name="b", question="?", electorate=unkeyed("ann")), cluster))
+    assert isinstance(refused, Refused) and refused.reason == "terms"
 
 
 def test_an_auditor_demands_the_voters_whom_it_knows():

@@ -16,20 +16,19 @@ Signed = Mapping[str, Sequence[CastVote]]
 
 
 def forged(
-    cluster: str, opening: Opening, rounds: Sequence[Round], signed: Signed, view: BallotView | None
+    opening: Opening, rounds: Sequence[Round], signed: Signed, view: BallotView | None
 ) -> Iterator[tuple[BallotCertificate, bool]]:
     """For every round that was in force, and for rounds that never were, the certificates that would show that
     each option won, and whether its rounds were in force."""
     for option in opening.terms.choices:
         for count in range(1, len(rounds) + 1):
-            for certificate in _of_round(cluster, opening, rounds[:count], signed, view, option):
+            for certificate in _of_round(opening, rounds[:count], signed, view, option):
                 yield certificate, True
-        for certificate in _of_own_rounds(cluster, opening, signed, option):
+        for certificate in _of_own_rounds(opening, signed, option):
             yield certificate, False
 
 
 def _of_round(
-    cluster: str,
     opening: Opening,
     rounds: Sequence[Round],
     signed: Signed,
@@ -51,10 +50,10 @@ def _of_round(
             late += at == late
     kept = tuple(lie for lie in lies if lie.at <= rounds[-1].at)
     for chosen in (votes, [vote for vote in votes if vote.opinion == option]):
-        yield _certificate(cluster, opening, tuple(rounds), chosen, kept)
+        yield _certificate(opening, tuple(rounds), chosen, kept)
 
 
-def _of_own_rounds(cluster: str, opening: Opening, signed: Signed, option: str) -> Iterator[BallotCertificate]:
+def _of_own_rounds(opening: Opening, signed: Signed, option: str) -> Iterator[BallotCertificate]:
     """As if all who did not sign for the option had been silent, and were replaced by those who did."""
     terms = opening.terms
     supporters = [
@@ -73,11 +72,10 @@ def _of_own_rounds(cluster: str, opening: Opening, signed: Signed, option: str) 
     for place, name in enumerate(supporters):
         vote = next(vote for vote in signed[name] if vote.opinion == option)
         votes.append(replace(vote, at=at.get(name, second.at + 1 + place)))
-    yield _certificate(cluster, opening, (first, second), sorted(votes, key=lambda vote: vote.voter), ())
+    yield _certificate(opening, (first, second), sorted(votes, key=lambda vote: vote.voter), ())
 
 
 def _certificate(
-    cluster: str,
     opening: Opening,
     rounds: tuple[Round, ...],
     votes: Sequence[CastVote],
@@ -86,4 +84,4 @@ def _certificate(
     opinions = {vote.voter: vote.opinion for vote in votes if vote.opinion is not None}
     last = rounds[-1]
     told = standing(opening.terms, last.participants, opinions, True, last.locked)
-    return BallotCertificate(cluster, opening, rounds, tuple(votes), lies, Outcome(told, opening.index + 1, 0))
+    return BallotCertificate(opening, rounds, tuple(votes), lies, Outcome(told, opening.index + 1, 0))

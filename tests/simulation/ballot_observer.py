@@ -91,10 +91,9 @@ class Affair:
 class Observer:
     """The one who hears everything. Raises Violation as soon as something is wrong."""
 
-    def __init__(self, sometimes: Sometimes, cluster: str = "simulated") -> None:
+    def __init__(self, sometimes: Sometimes) -> None:
         self.affairs: dict[bytes, Affair] = {}
         self.sometimes = sometimes
-        self.cluster = cluster
         self.answers = 0
 
     # What voters do.
@@ -226,7 +225,7 @@ class Observer:
         problem = hull_problem(affair.terms, view, affair.liars)
         if problem:
             raise Violation(HULL, f"{affair}: {problem}")
-        certificate = certificate_of(self.cluster, view)
+        certificate = certificate_of(view)
         for shown in (certificate, decode_ballot(encode_ballot(certificate))):
             verdict = verify_ballot(shown, check_signature)
             if shown != certificate or not verdict.valid:
@@ -260,9 +259,7 @@ class Observer:
         shown: list[Proof] = []
         if affair.view is not None and affair.end is not None and affair.end.state == "won":
             shown.append(Proof(affair.end.opinion, len(affair.view.rounds), False))
-        for certificate, is_in_force in forged(
-            self.cluster, affair.opening, affair.rounds, affair.signed, affair.view
-        ):
+        for certificate, is_in_force in forged(affair.opening, affair.rounds, affair.signed, affair.view):
             self.sometimes.reached(FORGED)
             verdict, told = verify_ballot(certificate, check_signature), certificate.outcome.standing
             if verdict.signed or (verdict.valid and is_in_force and told.state == "won"):
@@ -289,7 +286,7 @@ def contradict(one: Proof, other: Proof, affair: Affair) -> bool:
     return one.opinion != other.opinion and (is_firm or all(len(each) == 1 for each in affair.signed.values()))
 
 
-def certificate_of(cluster: str, view: BallotView) -> BallotCertificate:
+def certificate_of(view: BallotView) -> BallotCertificate:
     """What a client makes of the view of a ballot that has ended."""
     assert view.outcome is not None, "it has ended"
-    return BallotCertificate(cluster, view.opening, view.rounds, view.votes, view.lies, view.outcome)
+    return BallotCertificate(view.opening, view.rounds, view.votes, view.lies, view.outcome)

@@ -46,7 +46,7 @@ class OpenBallot(_Command, frozen=True, gc=False, array_like=True, tag=1, forbid
     Result: Opened."""
 
     terms: Terms
-    cluster: str = ""
+    cluster: str
 
 
 class Cast(_Command, frozen=True, gc=False, array_like=True, tag=2, forbid_unknown_fields=True):

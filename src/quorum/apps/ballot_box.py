@@ -44,6 +44,7 @@ from quorum.apps.log_clock import LogClock
 from quorum.apps.state_machine import Notice, Outputs
 from quorum.certificate.ballot import Opening, Round
 from quorum.certificate.keys import check_public_key
+from quorum.certificate.vote import CLUSTER_BYTES_MAX
 from quorum.entry import Buffer
 from quorum.errors import ConfigurationError
 from quorum.header import Header
@@ -206,6 +207,10 @@ class BallotBox:
             return Refused(
                 "exists", f"ballot {terms.name[:80]!r} is there already, with other terms. Choose another name."
             )
+        if not _is_cluster(command.cluster):
+            return Refused(
+                "terms", f"ballot {terms.name[:80]!r} was to be opened, but for no cluster. Name its id."
+            )
         try:
             check_terms(terms)
             for voter in keys:
@@ -326,6 +331,10 @@ class BallotBox:
             self._read_left -= ITEM_BYTES + len(terms.question) + ITEM_BYTES * len(ballot.sealed.weights)
             lines.append(BallotLine(terms.name, terms.question, head.phase, len(head.rounds), ballot.sealed))
         return Ballots(lines, False)
+
+
+def _is_cluster(name: str) -> bool:
+    return 0 < len(name.encode()) <= CLUSTER_BYTES_MAX and name.isprintable()
 
 
 def _not_theirs(ballot: BallotState, caller: str) -> Refused | None:

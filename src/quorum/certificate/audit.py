@@ -54,7 +54,7 @@ class Audit(msgspec.Struct, frozen=True, omit_defaults=True):
     `kind`: block, decision, ballot or evidence. `signed`: every signature given was checked and is right; of a
     ballot, that they alone prove it to whoever knows the keys. `signers` are those that the document names, of a
     ballot its voters. Of a decision `index` and `term` say where, of a block `sequence` and `view`. Of a ballot
-    `epoch` is its last round, `topic` its name, and `outcome` and `opinion` say how it ended.
+    `round` is its last one, `topic` its name, there is no epoch, and `outcome` and `opinion` say how it ended.
     """
 
     kind: str
@@ -74,6 +74,7 @@ class Audit(msgspec.Struct, frozen=True, omit_defaults=True):
     outcome: str | None = None
     opinion: str | float | tuple[float, ...] | None = None
     question: str | None = None
+    round: int | None = None
 
 
 class _Format(msgspec.Struct):
@@ -206,11 +207,12 @@ def judge_ballot(certificate: BallotCertificate, electorate: Sequence[Voter] | N
         verdict.signed and not reasons,
         tuple(reasons),
         certificate.cluster,
-        len(certificate.rounds),
+        0,
         tuple(vote.voter for vote in certificate.votes if vote.opinion is not None),
         index=outcome.index,
         topic=certificate.opening.terms.name,
         outcome=outcome.standing.state,
         opinion=outcome.standing.opinion,
         question=certificate.opening.terms.question,
+        round=len(certificate.rounds),
     )

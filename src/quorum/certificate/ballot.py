@@ -93,14 +93,18 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 class BallotCertificate(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A ballot of `cluster` that has ended. Votes are sorted by voter."""
+    """A ballot that has ended. Votes are sorted by voter."""
 
-    cluster: str
     opening: Opening
     rounds: tuple[Round, ...]
     votes: tuple[CastVote, ...]
     lies: tuple[Lie, ...]
     outcome: Outcome
+
+    @property
+    def cluster(self) -> str:
+        """The cluster that its opener meant, which every signed vote names."""
+        return self.opening.cluster
 
 
 _ENCODE = msgspec.msgpack.Encoder().encode

@@ -53,8 +53,6 @@ def verify_ballot(certificate: BallotCertificate, check_signature: CheckSignatur
 
 
 def _flaws_of_size(certificate: BallotCertificate) -> Iterator[str]:
-    if certificate.cluster != certificate.opening.cluster:
-        yield "it names another cluster than the one in which it was opened."
     voters = len(certificate.opening.terms.electorate)
     if len(certificate.rounds) > ROUNDS_MAX:
         yield f"it has {len(certificate.rounds)} rounds, more than {ROUNDS_MAX}."

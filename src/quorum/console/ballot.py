@@ -13,10 +13,11 @@ from quorum.console.ballot_read import electorate_in, voter_of
 from quorum.console.ballot_shown import line_text, standing_text, view_fields, view_lines
 from quorum.console.command import AnswerNo, Group, command, print_json, with_cluster
 from quorum.console.inquiry import run_client
-from quorum.console.rules import RULES, rule_in
+from quorum.console.rules import rule_in
 from quorum.errors import ConfigurationError
 from quorum.runtime.ballot_arguments import opinion_in
 from quorum.voting.ballot.terms import Kind
+from quorum.voting.rule_text import RULES
 
 if TYPE_CHECKING:
     from quorum.apps.ballot import BallotLine, BallotView

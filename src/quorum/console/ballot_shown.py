@@ -9,8 +9,8 @@ from quorum.apps.ballot_state import ENDED, VOTING
 from quorum.certificate.ballot import BallotCertificate, ballot_id
 from quorum.certificate.ballot_forms import shown_ballot
 from quorum.console.command import plain
-from quorum.console.rules import rule_text
 from quorum.voting.ballot.standing import Opinion, Standing
+from quorum.voting.rule_text import rule_text
 
 NAMES_SHOWN = 20
 BAR_CELLS = 24

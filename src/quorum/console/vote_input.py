@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 from quorum.console.columns import are_values, not_of_voters, separator_of
 from quorum.console.command import plain
 from quorum.console.documents import read_bounded
-from quorum.console.rules import is_whole
 from quorum.errors import ConfigurationError
+from quorum.voting.rule_text import is_whole
 from quorum.voting.tally import OPTIONS_MAX, WEIGHT_MAX, Rule
 
 INPUT_BYTES_MAX: Final = 64 * 2**20

@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from quorum.console.command import plain
-from quorum.console.rules import rule_text
 from quorum.console.vote_input import Ask, Ballots, electorate_of, options_of
+from quorum.voting.rule_text import rule_text
 from quorum.voting.tally import State, Tally, tally
 
 NAMES_MAX: Final = 12

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import msgspec
-
 from quorum.errors import ConfigurationError, LocalProtocolError, WrongType
 from quorum.voting.ballot.standing import Opinion, canonical, opinion_problem
 from quorum.voting.ballot.terms import DURATION_US_MAX, MEASURED, Kind, Terms
+from quorum.voting.rule_text import RULES, rule_in
 from quorum.voting.tally import Rule
 
 TIME_S_MAX = DURATION_US_MAX / 1e6
@@ -55,23 +54,15 @@ def _plain_numbers(opinion: object) -> object:
         return opinion
 
 
-def rule_in(text: object, faults: int) -> Rule:
+def rule_of(text: object, faults: int) -> Rule:
     """A rule by its text; `faults` is T, by which byzantine goes. Raises LocalProtocolError for what is none."""
-    kind, _, more = text.partition(":") if isinstance(text, str) else ("", "", "")
-    numerator, slash, denominator = more.partition("/")
-    try:
-        if kind == "share" and slash:
-            return Rule("share", int(numerator), int(denominator))
-        if kind == "plurality" and more:
-            return Rule("plurality", least=int(more))
-        if kind != "share" and not more:
-            return msgspec.convert({"kind": kind, "faults": faults if kind == "byzantine" else 0}, Rule)
-    except (ValueError, msgspec.ValidationError):
-        pass
-    raise LocalProtocolError(
-        f"a ballot was to be decided by {text!r:.40}, but there is no such rule. Give majority, share:2/3, "
-        "unanimous, byzantine, plurality or plurality:3, or a voting.tally.Rule."
-    )
+    rule = rule_in(text, faults) if isinstance(text, str) else None
+    if rule is None:
+        raise LocalProtocolError(
+            f"a ballot was to be decided by {text!r:.40}, but there is no such rule. Give a voting.tally.Rule, or "
+            f"{RULES}."
+        )
+    return rule
 
 
 def names_in(given: object, what: str) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ from quorum.errors import (
     RequestRefused,
     WrongType,
 )
-from quorum.runtime.ballot_arguments import checked_opinion, microseconds, names_in, no_list, rule_in, text_in
+from quorum.runtime.ballot_arguments import checked_opinion, microseconds, names_in, no_list, rule_of, text_in
 from quorum.runtime.kept import RETRY_S
 from quorum.runtime.keyring import CLIENT_PREFIX, Signer
 from quorum.runtime.subscription import TopicWatch
@@ -150,7 +150,7 @@ class BallotClient:
             kind=kind,
             options=names_in(options, "options"),
             axes=axes,
-            rule=rule if isinstance(rule, Rule) else rule_in(rule, faults),
+            rule=rule if isinstance(rule, Rule) else rule_of(rule, faults),
             faults=faults,
             participants=participants,
             deadline_us=microseconds(deadline),
@@ -294,7 +294,7 @@ class BallotClient:
                 f"the certificate of {name!r} was asked for, but it has not ended. Wait for that, or close it."
             )
         opening = view.opening
-        return BallotCertificate(opening.cluster, opening, view.rounds, view.votes, view.lies, view.outcome)
+        return BallotCertificate(opening, view.rounds, view.votes, view.lies, view.outcome)
 
     async def watch(self, name: str) -> AsyncGenerator[BallotView, None]:
         """The ballot now, and again after each change, until it has ended. Changes that come close together may be
@@ -402,7 +402,7 @@ class BallotClient:
     def _check_cluster(self, view: BallotView) -> None:
         """Nobody should sign a vote that somebody could take for one of another cluster."""
         meant = view.opening.cluster
-        if meant not in ("", self._client.cluster):
+        if meant != self._client.cluster:
             raise LocalProtocolError(
                 f"a vote in {view.opening.terms.name!r} was to be given, but it was opened for cluster "
                 f"{meant[:60]!r}, and this is {self._client.cluster!r}. Ask its opener to open another."

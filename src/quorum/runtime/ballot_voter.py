@@ -149,7 +149,7 @@ def said_by(webhook: Webhook) -> Decide:
         if answer is None:
             return None
         if not isinstance(answer, dict) or "opinion" not in answer:
-            raise ConfigurationError(
+            raise QuorumError(
                 f'{webhook.url} was asked for an opinion, but its answer has none. Answer {{"opinion": ...}}.'
             )
         said = answer["opinion"]

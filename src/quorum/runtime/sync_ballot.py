@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from quorum.apps.ballot import BallotLine, BallotView
+from quorum.errors import LocalProtocolError
 from quorum.runtime.ballot_client import BallotClient
 from quorum.runtime.sync_lease import Caller
 
@@ -64,5 +66,12 @@ class SyncBallotClient:
         async def following(_: Any) -> BallotView | None:
             return await anext(views, None)
 
-        while (view := self.owner.call(following)) is not None:
-            yield view
+        async def end(_: Any) -> None:
+            await views.aclose()
+
+        try:
+            while (view := self.owner.call(following)) is not None:
+                yield view
+        finally:
+            with suppress(LocalProtocolError):  # a client that was closed has ended its watches
+                self.owner.call(end)
