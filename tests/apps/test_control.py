@@ -15,10 +15,12 @@ from quorum.apps.batch import Refused
 from quorum.apps.catalogue import CONTROL_APP, new_host
 from quorum.apps.control import (
     AHEAD_TICKS,
+    CHANNEL_WORK,
     CHANNELS_MAX,
     ITEMS_MAX,
     NAME_BYTES_MAX,
     NUMBER_MAX,
+    READ_BYTES_MAX,
     TICK_MAX,
     WORK_MAX,
     Decided,
@@ -315,6 +317,14 @@ def many(count: int) -> list[Channel]:
     return [Channel(name=f"c{at}", half_width=HALF) for at in range(count)]
 
 
+WIDE_CLASSES = [
+    Channel(
+        name=f"c{at}", kind="classes", classes={f"{at:02}".ljust(128, "x"): (0.0, 1.0) for at in range(ITEMS_MAX)}
+    )
+    for at in range(5)
+]
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -328,6 +338,7 @@ def many(count: int) -> list[Channel]:
         spec(channels=[Channel(name="c1", half_width=2 * NUMBER_MAX)], faults=0, degradation="1oo1"),
         spec(channels=[Channel(name="c1", high=float("inf"))], faults=0, degradation="1oo1"),
         spec(channels=[Channel(name="c1", kind="vector")], faults=0, degradation="1oo1"),
+        spec(channels=WIDE_CLASSES, degradation="3oo5"),
         spec(degradation="6oo5"),
         spec(degradation="3oo" + "5" * 200),
         spec(faults=5),
@@ -401,8 +412,8 @@ def test_ticks_far_ahead_of_a_channel_take_little_room_and_keep_nobody_out():
         log.report(4, tick, 20.0)
         log.due(4, tick)
     assert sum(map(len, log.machine.snapshot())) <= size
-    assert log.report(4, 0, 20.0) == Reported(0, -1, None), "it is behind what waits already"
-    for at in range(4):
+    assert log.report(4, 0, 20.0) == Reported(1, -1, None), "nor itself, once its clock is right again"
+    for at in range(3):
         log.report(at, 0, 20.0)
     assert [each.tick for _, each in log.decided] == [0]
 
@@ -431,11 +442,87 @@ def test_only_the_newest_decisions_are_kept():
 
 def test_one_batch_decides_a_bounded_number_of_ticks():
     log = declared(spec(1, 0, "1oo1"))
-    reports = [Report(LOOP, tick, [Measured("c1", 0, 1.0)]) for tick in range(WORK_MAX + 2)]
+    fit = -(-WORK_MAX // (2 + CHANNEL_WORK))
+    reports = [Report(LOOP, tick, [Measured("c1", 0, 1.0)]) for tick in range(fit + 2)]
     results = log.batch(owner_of(0), *reports, reports[0])
-    assert all(isinstance(each, Reported) and each.decided for each in results[:WORK_MAX])
-    assert all(refused(each, "batch") for each in results[WORK_MAX:-1])
-    assert isinstance(results[-1], Reported)
+    assert all(isinstance(each, Reported) and each.decided for each in results[:fit])
+    assert all(refused(each, "batch") for each in results[fit:])
+    assert log.report(0, fit, 1.0) == Reported(1, fit, log.decided[-1][1]), "another batch does the rest"
+
+
+def test_one_batch_declares_and_compares_a_bounded_number_of_channels():
+    log = ControlLog()
+    wide = spec(CHANNELS_MAX, degradation=f"17oo{CHANNELS_MAX}")
+    fit = -(-WORK_MAX // (1 + CHANNEL_WORK * CHANNELS_MAX))
+    results = log.batch("client.admin", *[DeclareLoop(LOOP, wide)] * (fit + 1))
+    assert results[:fit] == [Declared(False), *[Declared(True)] * (fit - 1)] and refused(results[fit], "batch")
+    no_loop = spec(CHANNELS_MAX, degradation="1oo99")
+    results = log.batch("client.admin", *[DeclareLoop("other", no_loop)] * (fit + 1))
+    assert all(refused(each, "loop") for each in results[:fit]) and refused(results[fit], "batch")
+
+
+def test_a_batch_of_small_commands_gets_no_large_reply():
+    """A late command of 12 bytes is answered by the decision, which may have a thousand times as many."""
+    log = ControlLog()
+    channels = [Channel(name=f"{at:03}".ljust(NAME_BYTES_MAX, "x")) for at in range(CHANNELS_MAX)]
+    names = {each.name: owner_of(0) for each in channels}
+    log.declare(spec(channels=channels, owners=names, faults=0, degradation=f"1oo{CHANNELS_MAX}"))
+    log.due(0, 1)
+    entry = header(9, app=CONTROL), encode_batch([Due(LOOP, 1)] * 10_000), owner_of(0)
+    reply = log.machine.apply_from(*entry).reply
+    assert len(reply) < 2 * READ_BYTES_MAX
+    first, *_, last = decode_results(reply)
+    assert first == Reported(0, 1, log.decided[0][1]) and last == Reported(0, 1, None)
+    assert log.due(0, 1) == first, "another batch begins anew"
+
+
+def test_a_batch_of_lists_gets_no_large_reply():
+    log = ControlLog()
+    for at in range(100):
+        log.declare(spec(1, 0, "1oo1"), loop=f"{at:03}")
+    results = decode_results(log.machine.query(encode_query([ListLoops()] * 4_000)))
+    assert isinstance(results[0], Loops) and len(results[0].names) == 100
+    assert refused(results[-1], "read")
+
+
+def test_readings_that_name_what_their_channel_has_not_take_no_room_while_they_wait():
+    log = declared(spec(channels=KINDS))
+    size = sum(map(len, log.machine.snapshot()))
+    junk = {f"{at:02}".ljust(NAME_BYTES_MAX, "j"): 1.0 for at in range(ITEMS_MAX)}
+    for at in (0, 1, 3):
+        for tick in range(AHEAD_TICKS):
+            assert log.report(at, tick, junk) == Reported(1, -1, None)
+    assert sum(map(len, log.machine.snapshot())) < size + 3 * AHEAD_TICKS * 30
+    last = log.report(2, 0, junk)
+    assert isinstance(last, Reported) and last.decided is not None
+    assert last.decided.left_out == {
+        "c1": "it is no finite number",
+        "c2": "it is no list of numbers",
+        "c3": "it is no list of numbers",
+        "c4": "it names no classes of the channel",
+        "c5": "it did not answer",
+    }
+
+
+def test_an_owner_with_two_channels_is_as_many_wrong_ones():
+    """Or one liar would push the interval from the truth, although T=1 is declared."""
+    owners = {f"c{at + 1}": owner_of(max(0, at - 1)) for at in range(5)}
+    log = ControlLog()
+    result = log.declare(spec(liars=1, owners=owners))
+    assert refused(result, "loop") and "own more than T=1 channels" in result.message
+    wide = spec(7, 2, "5oo7 4oo6 3oo5", liars=1, owners=owners | {"c6": owner_of(5), "c7": owner_of(6)})
+    assert log.declare(wide) == Declared(False)
+
+
+@pytest.mark.parametrize(
+    ("count", "faults", "degradation"), [(5, 1, "3oo5 4oo4"), (3, 1, "2oo3 2oo2"), (5, 2, "3oo5 3oo4 2oo3")]
+)
+def test_stages_that_outvote_no_liar_are_refused_where_owners_may_lie(count, faults, degradation):
+    """A tick is decided by N-T channels, and all T that are wrong may be among them."""
+    log = ControlLog()
+    result = log.declare(spec(count, faults, degradation, liars=faults))
+    assert refused(result, "loop") and "outvotes" in result.message
+    assert log.declare(spec(count, faults, degradation)) == Declared(False), "silence alone is tolerated"
 
 
 def test_what_is_no_command_spoils_only_itself():

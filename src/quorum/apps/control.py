@@ -46,8 +46,12 @@ AHEAD_TICKS = 8
 """So many ticks of one channel wait to be decided; one more takes the place of the earliest."""
 DECISIONS_KEPT = 128
 """Of each loop, the newest."""
-WORK_MAX = 1_024
-"""So many loops are declared and ticks are decided in one batch."""
+WORK_MAX = 16_384
+"""What one batch may cost: 1 for each command and each reading, and CHANNEL_WORK for each channel of a loop that
+is declared or decided."""
+CHANNEL_WORK = 4
+CLASS_BYTES_MAX = 16_384
+"""Of the names of all classes of one loop, in UTF-8: they come with readings, and readings wait in the state."""
 LIST_MAX = 1_000
 READ_BYTES_MAX = 4 * 1024 * 1024
 """All reads in one batch or query together give at most so many bytes, about."""
@@ -200,7 +204,7 @@ class Removed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3):
 class Reported(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=4):
     """How many readings were taken, and the newest tick that is decided (-1: none). Readings of a tick that is
     decided, and of a channel that reported it before, are not taken. `decided`: the decision of that tick, if it
-    has been made and is still kept."""
+    has been made and is still kept, and all that one batch repeats has READ_BYTES_MAX at most."""
 
     taken: int
     newest: int

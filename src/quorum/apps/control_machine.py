@@ -11,6 +11,8 @@ import msgspec
 
 from quorum.apps.batch import BatchDecoder, Refused
 from quorum.apps.control import (
+    CHANNEL_WORK,
+    CHANNELS_MAX,
     DECISIONS_KEPT,
     LIST_MAX,
     LOOPS_MAX,
@@ -107,7 +109,7 @@ class ControlLoops:
     def apply_from(self, header: Header, body: Buffer, caller: str) -> Outputs:
         """Apply a batch of commands. Raises msgspec.DecodeError, state unchanged, if it is no msgpack array."""
         commands = _COMMANDS.decode(body)
-        self._notices, self._work_left = [], WORK_MAX
+        self._notices, self._work_left, self._read_left = [], WORK_MAX, READ_BYTES_MAX
         try:
             results = [
                 command if isinstance(command, Refused) else self._execute(header, command, caller)
@@ -153,12 +155,16 @@ class ControlLoops:
     # Commands.
 
     def _execute(self, header: Header, command: Command, caller: str) -> Result:
+        if self._work_left <= 0:
+            return _TOO_MUCH_WORK
+        self._work_left -= 1
         match command:
             case Report(loop, tick, readings):
                 live = self._loops.get(loop)
                 if live is None:
                     return _unknown(loop)
-                refused = live.ticks.refusal_of(tick, readings, caller) or self._too_much(live, tick)
+                self._work_left -= min(len(readings), CHANNELS_MAX)
+                refused = live.ticks.refusal_of(tick, readings, caller)
                 if refused is not None:
                     return refused
                 return self._reported(header, loop, live, tick, live.ticks.report(tick, readings))
@@ -166,8 +172,7 @@ class ControlLoops:
                 live = self._loops.get(loop)
                 if live is None:
                     return _unknown(loop)
-                refused = self._too_much(live, tick) or live.ticks.due(tick, caller)
-                return refused or self._reported(header, loop, live, tick, 0)
+                return live.ticks.due(tick, caller) or self._reported(header, loop, live, tick, 0)
             case DeclareLoop(loop, spec):
                 return self._declare(header, loop, spec, caller)
             case RemoveLoop(loop):
@@ -178,7 +183,7 @@ class ControlLoops:
         decided = live.ticks.decide(tick, header)
         if decided is None:
             return Reported(taken, live.ticks.newest, self._decided(loop, tick))
-        self._work_left -= 1
+        self._work_left -= CHANNEL_WORK * len(live.ticks.spec.channels)
         body = encode_decided(decided)
         self._rows.put(_decided_key(loop, tick), body, header.index)
         live.kept.append(tick)
@@ -187,13 +192,8 @@ class ControlLoops:
         self._notices.append(Notice(loop.encode(), body))
         return Reported(taken, tick, decided)
 
-    def _too_much(self, live: _Live, tick: int) -> Refused | None:
-        """Why no more is done for this batch; what decides nothing is always done."""
-        if self._work_left > 0 or tick <= live.ticks.newest:
-            return None
-        return Refused("batch", f"one batch decides at most {WORK_MAX} ticks. Send the rest in another batch.")
-
     def _declare(self, header: Header, loop: str, spec: LoopSpec, caller: str) -> Declared | Refused:
+        self._work_left -= CHANNEL_WORK * min(len(spec.channels), CHANNELS_MAX)
         size = len(loop.encode())
         if not 0 < size <= NAME_BYTES_MAX or "\0" in loop:
             text = f"a loop was named by {size} bytes, but names have 1 to {NAME_BYTES_MAX} bytes of UTF-8 and no "
@@ -206,12 +206,9 @@ class ControlLoops:
             return Refused("declared", text + "Choose another name, or have it removed by whoever declared it.")
         if len(self._loops) >= self._loops_max:
             return Refused("loops", f"there are {self._loops_max} loops, which is the most. Remove some first.")
-        if self._work_left <= 0:
-            return Refused("batch", f"one batch declares at most {WORK_MAX} loops. Declare the rest in another.")
         refused = check_spec(spec)
         if refused is not None:
             return refused
-        self._work_left -= 1
         try:
             ticks = Ticks(spec)
         except ConfigurationError as error:
@@ -246,7 +243,7 @@ class ControlLoops:
                 return self._decisions(query)
             case ListLoops(start):
                 names = sorted(name for name in self._loops if name >= start)
-                self._read_left -= sum(map(len, names[:LIST_MAX]))
+                self._read_left -= sum(ITEM_BYTES + len(name) for name in names[:LIST_MAX])
                 return Loops(names[:LIST_MAX], len(names) > LIST_MAX)
 
     def _view(self, loop: str) -> LoopView | Refused:
@@ -277,9 +274,17 @@ class ControlLoops:
         return Decisions(found, live.ticks.newest, False)
 
     def _decided(self, loop: str, tick: int) -> Decided | None:
+        """For who comes late, or again; what one batch repeats is bounded, since a command is far smaller."""
         row = self._rows.get(_decided_key(loop, tick))
-        return None if row is None else _DECODE_DECIDED.decode(row.value)
+        if row is None or self._read_left <= 0:
+            return None
+        self._read_left -= ITEM_BYTES + len(row.value)
+        return _DECODE_DECIDED.decode(row.value)
 
+
+_TOO_MUCH_WORK = Refused(
+    "batch", f"one batch was to do more than {WORK_MAX} units of work. Send the rest in another batch."
+)
 
 _TOO_MUCH_READ = Refused(
     "read", f"more than {READ_BYTES_MAX} bytes were read in one batch. Read the rest in another batch."
