@@ -79,7 +79,7 @@ def test_a_tick_is_decided_where_enough_channels_have_reported_and_nobody_waits_
     assert log.decided == [(LOOP, last.decided)]
     late = log.report(4, 0, 20.4)
     assert late == Reported(0, 0, last.decided), "who comes too late hears what was decided"
-    assert log.ask(LookLoop(LOOP)) == LoopView(LOOP, spec(), "client.admin", 0, 1, 0, 1, ())
+    assert log.ask(LookLoop(LOOP)) == LoopView(LOOP, spec(), "client.admin", 0, 1, 0, 1, (), 1)
 
 
 @given(values=st.lists(st.lists(st.floats(-50, 50), min_size=4, max_size=4), min_size=1, max_size=8))
@@ -148,7 +148,7 @@ def test_a_later_tick_passes_over_those_before_it():
             log.report(at, tick, 20.0)
     assert [each.tick for _, each in log.decided] == [2, 5]
     assert log.report(1, 4, 20.0) == Reported(0, 5, None)
-    assert log.ask(LookLoop(LOOP)) == LoopView(LOOP, spec(), "client.admin", 5, 2, 2, 1, ())
+    assert log.ask(LookLoop(LOOP)) == LoopView(LOOP, spec(), "client.admin", 5, 2, 2, 1, (), 1)
 
 
 def test_each_channel_counts_once_in_a_tick_by_what_was_committed_first():
@@ -667,8 +667,8 @@ def test_damaged_chunks_are_refused_and_the_state_stays():
         b"\xc1",
         changed(leaf, spec_key, None),
         changed(leaf, ticks_key, None),
-        changed(leaf, spec_key, encode(["client.admin", msgspec.to_builtins(spec(4))])),
-        changed(leaf, spec_key, encode(["client.admin", msgspec.to_builtins(spec(faults=5))])),
+        changed(leaf, spec_key, encode(["client.admin", 1, msgspec.to_builtins(spec(4))])),
+        changed(leaf, spec_key, encode(["client.admin", 1, msgspec.to_builtins(spec(faults=5))])),
         changed(leaf, ticks_key, encode([2, *state[1:]])),
         changed(leaf, ticks_key, encode([5, *state[1:]])),
         changed(leaf, ticks_key, encode([*state[:5], [[[3, 0, 1.0]], *state[5][1:]], state[6]])),
@@ -737,6 +737,23 @@ def test_a_batch_that_declares_reports_and_removes_leaves_what_it_says():
     log.batch(owner_of(0), DeclareLoop(LOOP, lone), report, RemoveLoop(LOOP), DeclareLoop(LOOP, lone))
     assert log.ask(LookLoop(LOOP)).newest == -1
     assert log.restored().digest() == log.replayed().digest() == log.machine.digest()
+
+
+def test_what_was_sent_to_an_earlier_loop_of_the_name_does_not_count_for_a_later_one():
+    log = declared(spec(3, 0, "2oo3"))
+    log.report(0, 0, 20.0)
+    before = log.ask(LookLoop(LOOP)).since
+    assert log.do(RemoveLoop(LOOP), "client.admin") == Removed(True)
+    assert log.declare(spec(3, 0, "2oo3", period_us=2 * PERIOD_US)) == Declared(False)
+    since = log.ask(LookLoop(LOOP)).since
+    assert since > before > 0
+    report = Report(LOOP, 0, [Measured("c1", 0, 85.0)], before)
+    assert refused(log.do(report, owner_of(0)), "changed")
+    assert refused(log.do(Due(LOOP, 0, before), owner_of(0)), "changed")
+    assert log.do(msgspec.structs.replace(report, since=since), owner_of(0)) == Reported(1, -1, None)
+    log.report(1, 0, 20.0)
+    assert log.decided == [], "nor does what waited before it was removed"
+    assert decode_results(log.restored().query(encode_query([LookLoop(LOOP)]))) == [log.ask(LookLoop(LOOP))]
 
 
 @given(seed=st.integers(0, 2**32), skew_us=st.integers(-(10**15), 10**15))

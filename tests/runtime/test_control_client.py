@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing, suppress
 
+import msgspec
 import pytest
 
-from quorum.apps.control import DECISIONS_KEPT, Declared, Due, encode_batch
+from quorum.apps.control import DECISIONS_KEPT, Command, Declared, Due, Report
 from quorum.errors import ApplicationError, LocalProtocolError, WrongType
 from quorum.runtime.clock import SystemClock
 from quorum.runtime.connect import SyncClient
@@ -234,7 +235,8 @@ def test_an_agent_without_channels_hears_and_says_nothing():
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         assert commands
-        assert not any(encode_batch([Due(LOOP, each.tick)]) in commands for each in acted)
+        sent = [each for body in commands for each in msgspec.msgpack.decode(body, type=list[Command])]
+        assert any(isinstance(each, Report) for each in sent) and not any(isinstance(each, Due) for each in sent)
 
     run(act)
 
@@ -288,6 +290,88 @@ def test_a_refused_report_ends_the_agent():
         stranger = agent(one, "z")
         with pytest.raises(ApplicationError, match="has none of that name"):
             await stranger.run(ticks=3)
+
+    run(act)
+
+
+def test_a_reading_that_is_no_number_is_silence_and_other_channels_count():
+    async def act(node, one, other):
+        await declare(one.control, deadline=PERIOD_S)
+        acted = []
+
+        def read(tick):
+            return [Reading("a", 0, float("nan")), Reading("b", 0, 20.0), Reading("c", 0, 20.2)]
+
+        broken = ControlAgent(one.control, LOOP, read, acted.append)
+        await broken.run(ticks=3)
+        assert acted and all(each.used == ("b", "c") for each in acted)
+        assert broken.left_out == 3
+
+    run(act)
+
+
+def test_a_read_that_never_answers_keeps_no_agent_and_heaps_nothing_up(monkeypatch):
+    async def act(node, one, other):
+        await declare(one.control, deadline=PERIOD_S)
+        monkeypatch.setattr("quorum.runtime.control_agent.PATIENCE_S_MIN", 0.05)
+        cancelled = []
+
+        async def read(tick):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(tick)
+                raise
+
+        stuck = ControlAgent(one.control, LOOP, read, lambda each: None)
+        await stuck.run(ticks=3)
+        await asyncio.sleep(0)
+        assert stuck.unread == 3 == len(cancelled)
+        assert stuck.punctuality().missed >= 3
+
+    run(act)
+
+
+def test_a_clock_that_is_set_leads_to_the_present_tick():
+    """Ahead by an hour at first: nothing is decided then, and soon after it is right."""
+
+    async def act(node, one, other):
+        await declare(one.control, faults=1, deadline=PERIOD_S)
+        ahead_us = [3_600_000_000]
+        acted = []
+        asked = []
+
+        def read(tick):
+            asked.append(tick)
+            return [Reading("a", 0, 20.0)]
+
+        wrong = ControlAgent(one.control, LOOP, read, acted.append, clock=lambda: now_us() + ahead_us[0])
+        running = [asyncio.create_task(each.run()) for each in (wrong, agent(other, "b"))]
+        while len(asked) < 3:
+            await asyncio.sleep(0.01)
+        assert not acted, "one clock that is wrong ends no tick"
+        ahead_us[0] = 0
+        while len(acted) < 3:
+            await asyncio.sleep(0.01)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        assert asked[-1] < asked[0] and acted[0].tick < asked[0]
+
+    run(act)
+
+
+def test_an_agent_of_an_earlier_loop_has_no_part_in_a_later_one_of_the_name():
+    async def act(node, one, other):
+        await declare(one.control)
+        left = agent(one, "a", "b")
+        running = asyncio.create_task(left.run())
+        while left.punctuality().ticks < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.gather(other.control.remove(LOOP), declare(other.control, period=5 * PERIOD_S))
+        with pytest.raises(ApplicationError, match="begin anew"):
+            await running
+        assert (await other.control.look(LOOP)).newest == -1
 
     run(act)
 

@@ -121,18 +121,22 @@ class RemoveLoop(_Command, frozen=True, gc=False, array_like=True, tag=2, forbid
 
 
 class Report(_Command, frozen=True, gc=False, array_like=True, tag=3, forbid_unknown_fields=True):
-    """Readings of the sender's own channels for a tick. Result: Reported."""
+    """Readings of the sender's own channels for a tick. `since`: which loop of that name is meant, by
+    LoopView.since; another one refuses them (0: whichever there is). Result: Reported."""
 
     loop: str
     tick: int
     readings: list[Measured]
+    since: int = 0
 
 
 class Due(_Command, frozen=True, gc=False, array_like=True, tag=4, forbid_unknown_fields=True):
-    """The deadline of the tick has passed, by the clock of the sender, who owns a channel. Result: Reported."""
+    """The deadline of the tick has passed, by the clock of the sender, who owns a channel. `since`: as in Report.
+    Result: Reported."""
 
     loop: str
     tick: int
+    since: int = 0
 
 
 class LookLoop(_Command, frozen=True, gc=False, array_like=True, tag=5, forbid_unknown_fields=True):
@@ -214,7 +218,8 @@ class Reported(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=4):
 class LoopView(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=5):
     """A loop as it stands. Of the ticks from the first decided one to the newest (-1: none) `decided` were, and
     `passed` were not. `late`: readings that came after their tick was decided. `evicted`: channels that decide
-    nothing now. `declarer`: who declared it."""
+    nothing now. `declarer`: who declared it; `since`: at which log entry, which tells it from an earlier or later
+    loop of the same name."""
 
     loop: str
     spec: LoopSpec
@@ -224,6 +229,7 @@ class LoopView(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=5):
     passed: int
     late: int
     evicted: tuple[str, ...]
+    since: int = 0
 
 
 class Decisions(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=6):

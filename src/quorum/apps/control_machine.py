@@ -57,9 +57,10 @@ _SPEC, _TICKS, _DECIDED = b"\0s", b"\0t", b"\0d"
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):
-    """Who declared a loop, and what it is."""
+    """Who declared a loop, at which log entry, and what it is."""
 
     declarer: str
+    since: int
     spec: LoopSpec
 
 
@@ -71,10 +72,10 @@ _DECODE_DECIDED = msgspec.msgpack.Decoder(Decided)
 class _Live:
     """What follows from the rows of one loop. `kept`: the ticks whose decisions are kept, ascending."""
 
-    __slots__ = ("declarer", "kept", "ticks")
+    __slots__ = ("declarer", "kept", "since", "ticks")
 
-    def __init__(self, declarer: str, ticks: Ticks, kept: Iterable[int] = ()) -> None:
-        self.declarer = declarer
+    def __init__(self, declarer: str, since: int, ticks: Ticks, kept: Iterable[int] = ()) -> None:
+        self.declarer, self.since = declarer, since
         self.ticks = ticks
         self.kept = deque(kept)
 
@@ -159,24 +160,36 @@ class ControlLoops:
             return _TOO_MUCH_WORK
         self._work_left -= 1
         match command:
-            case Report(loop, tick, readings):
-                live = self._loops.get(loop)
-                if live is None:
-                    return _unknown(loop)
+            case Report(loop, tick, readings, since):
+                live = self._meant(loop, since)
+                if isinstance(live, Refused):
+                    return live
                 self._work_left -= min(len(readings), CHANNELS_MAX)
                 refused = live.ticks.refusal_of(tick, readings, caller)
                 if refused is not None:
                     return refused
                 return self._reported(header, loop, live, tick, live.ticks.report(tick, readings))
-            case Due(loop, tick):
-                live = self._loops.get(loop)
-                if live is None:
-                    return _unknown(loop)
+            case Due(loop, tick, since):
+                live = self._meant(loop, since)
+                if isinstance(live, Refused):
+                    return live
                 return live.ticks.due(tick, caller) or self._reported(header, loop, live, tick, 0)
             case DeclareLoop(loop, spec):
                 return self._declare(header, loop, spec, caller)
             case RemoveLoop(loop):
                 return self._remove(loop, caller)
+
+    def _meant(self, loop: str, since: int) -> _Live | Refused:
+        """The loop of this name, unless another one was meant that had it."""
+        live = self._loops.get(loop)
+        if live is None:
+            return _unknown(loop)
+        if since and since != live.since:
+            text = (
+                f"loop {loop[:80]!r} as it was declared at log entry {since} was meant, but the one that has the "
+            )
+            return Refused("changed", text + f"name now is of entry {live.since}. Look at it, and begin anew.")
+        return live
 
     def _reported(self, header: Header, loop: str, live: _Live, tick: int, taken: int) -> Reported:
         self._moved[loop] = live
@@ -213,8 +226,8 @@ class ControlLoops:
             ticks = Ticks(spec)
         except ConfigurationError as error:
             return Refused("loop", str(error))
-        self._loops[loop] = _Live(caller, ticks)
-        self._rows.put(loop.encode() + _SPEC, _ENCODE(_Row(caller, spec)), header.index)
+        self._loops[loop] = _Live(caller, header.index, ticks)
+        self._rows.put(loop.encode() + _SPEC, _ENCODE(_Row(caller, header.index, spec)), header.index)
         self._moved[loop] = self._loops[loop]
         return Declared(False)
 
@@ -253,7 +266,7 @@ class ControlLoops:
         self._read_left -= len(row.value)
         ticks = live.ticks
         counts = ticks.newest, ticks.decided, ticks.passed, ticks.late
-        return LoopView(loop, ticks.spec, live.declarer, *counts, ticks.evicted)
+        return LoopView(loop, ticks.spec, live.declarer, *counts, ticks.evicted, live.since)
 
     def _decisions(self, query: LookDecisions) -> Decisions | Refused:
         live = self._loops.get(query.loop)
@@ -323,7 +336,7 @@ def _read_loops(rows: Leaves) -> dict[str, _Live]:
         for loop, spec in specs.items():
             _require(check_spec(spec.spec) is None, "a loop cannot be")
             state = states[loop]
-            loops[loop] = _Live(spec.declarer, Ticks(spec.spec, state), kept.get(loop, ()))
+            loops[loop] = _Live(spec.declarer, spec.since, Ticks(spec.spec, state), kept.get(loop, ()))
             _require(_ENCODE(loops[loop].ticks.state) == _ENCODE(state), "what waits is not in canonical form")
             _require(max(kept.get(loop, ()), default=-1) <= state.newest, "a decision is newer than the newest")
     except (msgspec.DecodeError, UnicodeDecodeError, struct.error, ConfigurationError) as error:

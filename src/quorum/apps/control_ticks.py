@@ -96,7 +96,7 @@ class Ticks:
             if self._owners[place] not in ("", caller):
                 text = f"channel {each.channel[:40]!r} was reported by {caller[:80] or 'nobody known'}, but "
                 return Refused("owner", text + f"{self._owners[place][:80]} owns it. Report your own.")
-            if not -TICK_MAX <= each.at_us <= TICK_MAX or not _is_bounded(each.value):
+            if not -TICK_MAX <= each.at_us <= TICK_MAX or not is_bounded(each.value):
                 text = f"channel {each.channel[:40]!r} was reported with a number that is not finite, or beyond "
                 text += f"{NUMBER_MAX:g}, or with more than {ITEMS_MAX} of them. "
                 return Refused("value", text + "Leave a channel out that has nothing to say.")
@@ -272,7 +272,7 @@ def _check_outvoting(spec: LoopSpec, degradation: Degradation) -> None:
     if wrong and isinstance(stage, Stage) and stage.outvoted < wrong:
         raise ConfigurationError(
             f"a control loop was declared in which {wrong} channels may lie, but N-T={channels} of them decide a "
-            f"tick, and the stage {stage} outvotes {max(0, stage.outvoted)} of these. Declare at least 3T+1 channels "
+            f"tick, and the stage {stage} outvotes {max(0, stage.outvoted)} of these. Declare 3T+1 channels or more "
             "and stages whose N-K is T, or a lower T, or liars=0 where no owner lies."
         )
 
@@ -288,7 +288,7 @@ def _is_sound(state: TicksState) -> bool:
         and (state.decided > 0) == (state.newest >= 0)
         and all(len(ticks) <= AHEAD_TICKS for ticks in waiting)
         and all(state.newest < tick <= TICK_MAX for ticks in waiting for tick in ticks)
-        and all(abs(at_us) <= TICK_MAX and _is_bounded(value) for at_us, value in values)
+        and all(abs(at_us) <= TICK_MAX and is_bounded(value) for at_us, value in values)
     )
 
 
@@ -306,7 +306,8 @@ def _is_number(number: float) -> bool:
     return isfinite(number) and abs(number) <= NUMBER_MAX
 
 
-def _is_bounded(value: Value) -> bool:
+def is_bounded(value: Value) -> bool:
+    """Whether a reading has finite numbers alone, none too large, and not too many."""
     if isinstance(value, dict):
         return len(value) <= ITEMS_MAX and all(
             _is_number(each) and len(name.encode()) <= NAME_BYTES_MAX for name, each in value.items()

@@ -142,18 +142,21 @@ class ControlClient:
 
     # Ticks.
 
-    async def report(self, loop: str, tick: int, readings: Iterable[Reading]) -> Reported:
-        """Send readings of one's own channels for a tick. Who comes after the tick was decided hears how."""
-        return await self.report_soon(loop, tick, readings)
+    async def report(self, loop: str, tick: int, readings: Iterable[Reading], since: int = 0) -> Reported:
+        """Send readings of one's own channels for a tick. Who comes after the tick was decided hears how. With
+        `since`, of `look`, none of it counts for another loop that has the name by now (ApplicationError)."""
+        return await self.report_soon(loop, tick, readings, since)
 
-    def report_soon(self, loop: str, tick: int, readings: Iterable[Reading]) -> asyncio.Future[Reported]:
+    def report_soon(
+        self, loop: str, tick: int, readings: Iterable[Reading], since: int = 0
+    ) -> asyncio.Future[Reported]:
         """As `report`, without a coroutine for each."""
-        command = Report(loop, tick, [measured(each) for each in readings])
+        command = Report(loop, tick, [measured(each) for each in readings], since)
         return self._client.ask("control", _checked(command), Reported)
 
-    async def due(self, loop: str, tick: int) -> Reported:
-        """Say that the deadline of a tick has passed here; only who owns a channel may."""
-        return await self._client.ask("control", _checked(Due(loop, tick)), Reported)
+    async def due(self, loop: str, tick: int, since: int = 0) -> Reported:
+        """Say that the deadline of a tick has passed here; only who owns a channel may. `since`: as in `report`."""
+        return await self._client.ask("control", _checked(Due(loop, tick, since)), Reported)
 
     async def decision(self, loop: str, tick: int) -> Decided | None:
         """The decision of a tick; None where there is none (as yet), or it is not kept any more."""
