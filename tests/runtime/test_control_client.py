@@ -376,6 +376,23 @@ def test_an_agent_of_an_earlier_loop_has_no_part_in_a_later_one_of_the_name():
     run(act)
 
 
+def test_decisions_of_a_later_loop_of_the_name_are_not_passed_off_as_those_of_the_earlier():
+    """They would be left out as old ones, without a word."""
+
+    async def act(node, one, other):
+        await declare(one.control)
+        async with aclosing(one.control.decisions(LOOP, 7)) as told:
+            await report(other.control, 7, "a", "b")
+            assert (await anext(told)).tick == 7
+            await other.control.remove(LOOP)
+            await declare(other.control)
+            await report(other.control, 0, "a", "b")
+            with pytest.raises(ApplicationError, match="begin anew"):
+                await anext(told)
+
+    run(act)
+
+
 def test_code_without_an_event_loop_has_the_same():
     class Place:
         def client(self, timeout):

@@ -272,8 +272,8 @@ def _check_outvoting(spec: LoopSpec, degradation: Degradation) -> None:
     if wrong and isinstance(stage, Stage) and stage.outvoted < wrong:
         raise ConfigurationError(
             f"a control loop was declared in which {wrong} channels may lie, but N-T={channels} of them decide a "
-            f"tick, and the stage {stage} outvotes {max(0, stage.outvoted)} of these. Declare 3T+1 channels or more "
-            "and stages whose N-K is T, or a lower T, or liars=0 where no owner lies."
+            f"tick, and the stage {stage} outvotes {max(0, stage.outvoted)} of these. Declare 3T+1 channels or "
+            "more and stages whose N-K is T, or a lower T, or liars=0 where no owner lies."
         )
 
 

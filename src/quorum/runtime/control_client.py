@@ -155,7 +155,7 @@ class ControlClient:
         return self._client.ask("control", _checked(command), Reported)
 
     async def due(self, loop: str, tick: int, since: int = 0) -> Reported:
-        """Say that the deadline of a tick has passed here; only who owns a channel may. `since`: as in `report`."""
+        """Say that the deadline of a tick has passed here; only who owns a channel may; `since` as in `report`."""
         return await self._client.ask("control", _checked(Due(loop, tick, since)), Reported)
 
     async def decision(self, loop: str, tick: int) -> Decided | None:
@@ -170,31 +170,35 @@ class ControlClient:
     async def decisions(self, loop: str, first: int | None = None) -> AsyncGenerator[Decided, None]:
         """Each decision from tick `first` on (None: those that come from now on), ascending, as soon as it is
         known here. One that was not taken up before DECISIONS_KEPT others is left out. Once it has begun it goes
-        on however long no node answers.
+        on however long no node answers. Raises ApplicationError where the loop is removed, or another one has the
+        name and begins with earlier ticks.
 
         A member tells of each decision when it has applied it. Where members may lie, no member alone is believed:
         decisions are looked for then, twice in each period.
         """
         behind = (await self.look(loop)).newest + 1 if first is None else first
+        known: Decided | None = None
         if self.signs:
             pause = max(LOOK_S_MIN, (await self.look(loop)).spec.period_us / 2e6)
             while True:
-                for decided in await self._missed(loop, behind):
-                    behind = decided.tick + 1
+                for decided in await self._missed(loop, behind, known):
+                    behind, known = decided.tick + 1, decided
                     yield decided
                 await asyncio.sleep(pause)
         async with self._client.watch_topic(CONTROL_APP, loop.encode()) as watch:
             async for noticed in watch:
                 told = _decided(noticed)
                 if told is not None and told.tick < behind:
+                    if known is not None and told.index > known.index:
+                        raise _replaced(loop)
                     continue
                 is_next = told is not None and told.tick == behind
-                for decided in [told] if told is not None and is_next else await self._missed(loop, behind):
-                    behind = decided.tick + 1
+                for decided in [told] if told is not None and is_next else await self._missed(loop, behind, known):
+                    behind, known = decided.tick + 1, decided
                     yield decided
 
-    async def _missed(self, loop: str, first: int) -> list[Decided]:
-        """What was decided from tick `first` on, once a leader answers."""
+    async def _missed(self, loop: str, first: int, known: Decided | None) -> list[Decided]:
+        """What was decided from tick `first` on, once a leader answers. `known`: the newest one that was told."""
         found: list[Decided] = []
         while True:
             try:
@@ -207,9 +211,16 @@ class ControlClient:
                 if error.kind == "unknown" and self._is_at_node:
                     return found  # the node has not applied as yet that it was declared
                 raise
+            if known is not None and page.newest < known.tick and not self._is_at_node:
+                raise _replaced(loop)
             found += page.decisions
             if not page.more:
                 return found
+
+
+def _replaced(loop: str) -> ApplicationError:
+    text = f"decisions of loop {loop[:80]!r} were to be told, but it was removed, and declared again since. "
+    return ApplicationError("changed", text + "Look at it, and begin anew.")
 
 
 def _decided(noticed: Noticed) -> Decided | None:
