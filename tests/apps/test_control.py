@@ -340,6 +340,7 @@ WIDE_CLASSES = [
         spec(channels=[Channel(name="c1", kind="vector")], faults=0, degradation="1oo1"),
         spec(channels=WIDE_CLASSES, degradation="3oo5"),
         spec(degradation="6oo5"),
+        spec(degradation="3oo5"),
         spec(degradation="3oo" + "5" * 200),
         spec(faults=5),
         spec(faults=-1),
@@ -452,7 +453,7 @@ def test_one_batch_decides_a_bounded_number_of_ticks():
 
 def test_one_batch_declares_and_compares_a_bounded_number_of_channels():
     log = ControlLog()
-    wide = spec(CHANNELS_MAX, degradation=f"17oo{CHANNELS_MAX}")
+    wide = spec(CHANNELS_MAX, 0, f"17oo{CHANNELS_MAX}")
     fit = -(-WORK_MAX // (1 + CHANNEL_WORK * CHANNELS_MAX))
     results = log.batch("client.admin", *[DeclareLoop(LOOP, wide)] * (fit + 1))
     assert results[:fit] == [Declared(False), *[Declared(True)] * (fit - 1)] and refused(results[fit], "batch")
@@ -681,7 +682,7 @@ def test_damaged_chunks_are_refused_and_the_state_stays():
         changed(leaf, decided_key, encode(decided), b"other\0d" + (3).to_bytes(8, "big")),
         changed(leaf, decided_key, encode(decided), b"\xff\0d" + (3).to_bytes(8, "big")),
     ]
-    target = declared(spec(3, degradation="2oo3"))
+    target = declared(spec(3, 0, "2oo3"))
     before = target.machine.digest()
     for chunk in damaged:
         with pytest.raises(ValueError, match="Fetch another snapshot"):

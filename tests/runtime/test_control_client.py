@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from quorum.apps.control import DECISIONS_KEPT, Command, Declared, Due, Report
-from quorum.errors import ApplicationError, LocalProtocolError, WrongType
+from quorum.errors import ApplicationError, ConfigurationError, LocalProtocolError, WrongType
 from quorum.runtime.clock import SystemClock
 from quorum.runtime.connect import SyncClient
 from quorum.runtime.control_agent import ControlAgent
@@ -54,7 +54,7 @@ def test_a_loop_is_declared_looked_at_listed_and_removed():
         assert await declare(other.control) == Declared(True)
         view = await other.control.look(LOOP)
         assert (view.newest, view.spec.faults, view.spec.liars, view.spec.period_us) == (-1, 1, 0, 20_000)
-        await one.control.declare("other", CHANNELS, "2oo3", faults=1, period=1, deadline=1)
+        await one.control.declare("other", CHANNELS, "2oo3 2oo2", faults=1, period=1, deadline=1)
         assert await one.control.loops() == [LOOP, "other"]
         assert await one.control.remove(LOOP) and not await one.control.remove(LOOP)
         assert await one.control.loops() == ["other"]
@@ -93,7 +93,7 @@ def test_what_the_cluster_refuses_is_raised():
             await one.control.look(LOOP)
         with pytest.raises(ApplicationError, match="T is below N"):
             await declare(one.control, faults=3)
-        await one.control.declare(LOOP, CHANNELS, "2oo3", faults=1, period=1, deadline=1, owners={"a": "client.x"})
+        await one.control.declare(LOOP, CHANNELS, "2oo3", faults=0, period=1, deadline=1, owners={"a": "client.x"})
         with pytest.raises(ApplicationError, match=r"client\.x owns it"):
             await report(one.control, 0, "a")
         with pytest.raises(ApplicationError, match="not finite"):
@@ -108,6 +108,10 @@ def test_what_the_cluster_refuses_is_raised():
         lambda control: control.report(LOOP, "1", []),
         lambda control: control.report(LOOP, 1 << 70, []),
         lambda control: control.report(LOOP, 1, [Reading("a", 0, "hot")]),
+        lambda control: control.report(LOOP, 1, [("a", 0, 20.0)]),
+        lambda control: control.report(LOOP, 1, Reading("a", 0, 20.0)),
+        lambda control: anext(control.decisions("\ud800", 0)),
+        lambda control: control.declare(LOOP, ["a", "b"], "2oo2", faults=0, period=1, deadline=1),
         lambda control: control.report(LOOP, 1, [Reading("a", 0.5, 1.0)]),
         lambda control: control.look(5),
         lambda control: control.due(None, 1),
@@ -128,6 +132,8 @@ def test_arguments_of_a_wrong_type_are_told_where_they_are_given(ask):
 
 def test_a_time_that_is_none_is_refused():
     async def act(node, one, other):
+        with pytest.raises(ConfigurationError, match="anybody could report"):
+            await declare(one.control, owners={"aa": "client.n1"})
         with pytest.raises(LocalProtocolError, match="no time"):
             await declare(one.control, period=float("inf"))
         with pytest.raises(ApplicationError, match="a deadline lies within its period"):

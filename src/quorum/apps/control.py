@@ -27,6 +27,7 @@ import msgspec
 
 from quorum.apps.batch import Refused
 from quorum.entry import Buffer
+from quorum.errors import ConfigurationError
 from quorum.voting.control.channels import Channel, Interval, Kind, Reading
 from quorum.voting.control.loop import Decision
 from quorum.voting.control.trust import Hysteresis
@@ -267,8 +268,15 @@ def spec_of(
     precision: bool = False,
     hysteresis: Hysteresis | None = None,
 ) -> LoopSpec:
-    """The loop of these channels; `owners` says by channel who alone may report it ("": anybody)."""
-    owners, trust = owners or {}, hysteresis or Hysteresis()
+    """The loop of these channels; `owners` says by channel who alone may report it ("": anybody). Raises
+    ConfigurationError for an owner of a channel that the loop does not have: the one meant would be anybody's."""
+    channels, owners, trust = list(channels), owners or {}, hysteresis or Hysteresis()
+    stray = sorted(owners.keys() - {each.name for each in channels})
+    if stray:
+        raise ConfigurationError(
+            f"a control loop was to be declared with an owner of channel {stray[0][:40]!r}, but it has none of that "
+            "name, so that anybody could report the one that is meant. Name owners by the names of channels."
+        )
     specs = [
         ChannelSpec(
             each.name,

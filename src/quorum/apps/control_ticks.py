@@ -238,13 +238,16 @@ def _wrong_terms(spec: LoopSpec) -> str:
     if not all(map(_is_number, numbers)) or any(abs(number) > TICK_MAX for number in whole):
         return f"numbers are finite, and {NUMBER_MAX:g} at most"
     if not 0 <= spec.liars <= spec.faults < len(spec.channels):
-        return "T is below N, and of T faulty ones at most T are liars"
+        return (
+            f"T={spec.faults} of N={len(spec.channels)} channels may be wrong and {spec.liars} owners may lie, but T "
+            "is below N, and liars are T at most"
+        )
     if not 0 < spec.deadline_us <= spec.period_us <= TICK_MAX:
         return f"a deadline lies within its period, and is not {spec.deadline_us} us of {spec.period_us} us"
     if spec.liars and not _can_outvote(spec):
         return (
-            f"{spec.liars} owners may lie, so that each channel needs an owner, {2 * spec.liars + 1} different "
-            f"ones in all, and those who lie must not own more than T={spec.faults} channels, nor N-T"
+            f"with liars={spec.liars} each channel needs an owner, {2 * spec.liars + 1} different ones in all, and "
+            f"{spec.liars} of them must not own more than T={spec.faults} channels, nor N-T"
         )
     return ""
 
@@ -265,11 +268,16 @@ def _wrong_at_most(spec: LoopSpec) -> int:
 
 
 def _check_outvoting(spec: LoopSpec, degradation: Degradation) -> None:
-    """Raise ConfigurationError for stages that never outvote those who may lie: a tick is decided by N-T channels,
-    and the liars may all be among them."""
+    """Raise ConfigurationError for stages of which none is for N-T channels, since a tick is decided by so many, or
+    that outvote fewer than may lie, who may all be among these."""
     wrong, channels = _wrong_at_most(spec), len(spec.channels) - spec.faults
     stage = degradation.stage_of(channels)
-    if wrong and isinstance(stage, Stage) and stage.outvoted < wrong:
+    if not isinstance(stage, Stage):
+        raise ConfigurationError(
+            f"a control loop was declared in which N-T={channels} channels decide a tick, but its last stage is "
+            f"{degradation.stages[-1]}, so that most ticks would be refused. Add a stage for {channels}, or lower T."
+        )
+    if stage.outvoted < wrong and wrong:
         raise ConfigurationError(
             f"a control loop was declared in which {wrong} channels may lie, but N-T={channels} of them decide a "
             f"tick, and the stage {stage} outvotes {max(0, stage.outvoted)} of these. Declare 3T+1 channels or "

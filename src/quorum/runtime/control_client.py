@@ -106,10 +106,10 @@ class ControlClient:
         by channel who alone may report it: the name in the client's certificate, as client.NAME; where members may
         lie its public key in hexadecimal digits. `liars`: so many owners may lie; one more must say that a tick is
         due (not given: `faults` where members may lie, else none). Raises ApplicationError for a loop that cannot
-        be, and where another one has the name.
+        be, and where another one has the name; ConfigurationError for an owner of a channel that there is not.
         """
         spec = spec_of(
-            channels,
+            _all_of(Channel, channels, "channels"),
             degradation,
             faults=faults,
             period_us=_us(period, "a period"),
@@ -151,7 +151,7 @@ class ControlClient:
         self, loop: str, tick: int, readings: Iterable[Reading], since: int = 0
     ) -> asyncio.Future[Reported]:
         """As `report`, without a coroutine for each."""
-        command = Report(loop, tick, [measured(each) for each in readings], since)
+        command = Report(loop, tick, [measured(each) for each in _all_of(Reading, readings, "readings")], since)
         return self._client.ask("control", _checked(command), Reported)
 
     async def due(self, loop: str, tick: int, since: int = 0) -> Reported:
@@ -176,6 +176,7 @@ class ControlClient:
         A member tells of each decision when it has applied it. Where members may lie, no member alone is believed:
         decisions are looked for then, twice in each period.
         """
+        _checked(LookDecisions(loop, first or 0))
         behind = (await self.look(loop)).newest + 1 if first is None else first
         known: Decided | None = None
         if self.signs:
@@ -226,6 +227,17 @@ def _replaced(loop: str) -> ApplicationError:
 def _decided(noticed: Noticed) -> Decided | None:
     """The decision in a notice; None where notices may have been missed."""
     return None if noticed.body is None else decode_decided(noticed.body)
+
+
+def _all_of(kind: type[R], given: Iterable[R], what: str) -> list[R]:
+    """The same as a list. Raises WrongType if something else is among them."""
+    found = list(given) if isinstance(given, Iterable) else [given]
+    wrong = next((each for each in found if not isinstance(each, kind)), None)
+    if wrong is not None or not isinstance(given, Iterable):
+        raise WrongType(
+            f"{what} were to be sent, but {wrong or given!r:.80} was given. Give a list of {kind.__name__}."
+        )
+    return found
 
 
 def _us(seconds: object, what: str) -> int:
