@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from apps_log import header
+from quorum.apps.batch import Refused
 from quorum.apps.control import (
     Command,
     Decided,
+    Declared,
     DeclareLoop,
     Due,
     LoopSpec,
@@ -45,6 +47,14 @@ def spec(count: int = 5, faults: int = 1, degradation: str = "3oo5 3oo4 2oo3", *
 
 
 QUICK = Hysteresis(out=2, back=3)
+KINDS = [
+    Channel(name="c1", half_width=HALF, rate=100.0, stuck_ticks=3, low=-100.0, high=100.0),
+    Channel(name="c2", kind="interval", age_us=5_000),
+    Channel(name="c3", kind="vector", projection=(1.0, 0.5), half_width=HALF),
+    Channel(name="c4", kind="classes", classes={"cold": (-100.0, 15.0), "warm": (15.0, 30.0)}),
+    Channel(name="c5", half_width=1.0),
+]
+"""One channel of each kind, and one more."""
 
 
 class ControlLog:
@@ -96,3 +106,15 @@ class ControlLog:
         machine = ControlLoops(**self.bounds)
         machine.restore(list(self.machine.snapshot()))
         return machine
+
+
+def declared(wanted: LoopSpec | None = None, **bounds: int) -> ControlLog:
+    """The log of a machine with this loop."""
+    log = ControlLog(**bounds)
+    assert log.declare(wanted) == Declared(False)
+    return log
+
+
+def refused(result: object, reason: str) -> bool:
+    """Whether a command was, for this reason."""
+    return isinstance(result, Refused) and result.reason == reason

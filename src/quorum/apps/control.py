@@ -274,8 +274,8 @@ def spec_of(
     stray = sorted(owners.keys() - {each.name for each in channels})
     if stray:
         raise ConfigurationError(
-            f"a control loop was to be declared with an owner of channel {stray[0][:40]!r}, but it has none of that "
-            "name, so that anybody could report the one that is meant. Name owners by the names of channels."
+            f"a control loop was to be declared with an owner of channel {stray[0][:40]!r}, but it has none of "
+            "that name, so that anybody could report the one that is meant. Name owners by the names of channels."
         )
     specs = [
         ChannelSpec(

@@ -239,15 +239,15 @@ def _wrong_terms(spec: LoopSpec) -> str:
         return f"numbers are finite, and {NUMBER_MAX:g} at most"
     if not 0 <= spec.liars <= spec.faults < len(spec.channels):
         return (
-            f"T={spec.faults} of N={len(spec.channels)} channels may be wrong and {spec.liars} owners may lie, but T "
-            "is below N, and liars are T at most"
+            f"T={spec.faults} of N={len(spec.channels)} channels may be wrong and {spec.liars} owners may lie, "
+            "but T is below N, and liars are T at most"
         )
     if not 0 < spec.deadline_us <= spec.period_us <= TICK_MAX:
         return f"a deadline lies within its period, and is not {spec.deadline_us} us of {spec.period_us} us"
     if spec.liars and not _can_outvote(spec):
         return (
-            f"with liars={spec.liars} each channel needs an owner, {2 * spec.liars + 1} different ones in all, and "
-            f"{spec.liars} of them must not own more than T={spec.faults} channels, nor N-T"
+            f"with liars={spec.liars} each channel needs an owner, {2 * spec.liars + 1} different ones in all, "
+            f"and {spec.liars} of them must not own more than T={spec.faults} channels, nor N-T"
         )
     return ""
 
@@ -268,14 +268,14 @@ def _wrong_at_most(spec: LoopSpec) -> int:
 
 
 def _check_outvoting(spec: LoopSpec, degradation: Degradation) -> None:
-    """Raise ConfigurationError for stages of which none is for N-T channels, since a tick is decided by so many, or
-    that outvote fewer than may lie, who may all be among these."""
+    """Raise ConfigurationError for stages of which none is for N-T channels, since a tick is decided by so many,
+    or that outvote fewer than may lie, who may all be among these."""
     wrong, channels = _wrong_at_most(spec), len(spec.channels) - spec.faults
     stage = degradation.stage_of(channels)
     if not isinstance(stage, Stage):
         raise ConfigurationError(
-            f"a control loop was declared in which N-T={channels} channels decide a tick, but its last stage is "
-            f"{degradation.stages[-1]}, so that most ticks would be refused. Add a stage for {channels}, or lower T."
+            f"a control loop was declared in which N-T={channels} channels decide a tick, but the last stage is "
+            f"{degradation.stages[-1]}, so that such ticks are refused. Add a stage for {channels}, or lower T."
         )
     if stage.outvoted < wrong and wrong:
         raise ConfigurationError(
