@@ -13,6 +13,7 @@ from quorum.apps.control import (
     ITEMS_MAX,
     NAME_BYTES_MAX,
     READ_BYTES_MAX,
+    TICK_MAX,
     WORK_MAX,
     Declared,
     DeclareLoop,
@@ -48,7 +49,7 @@ def test_one_batch_declares_and_compares_a_bounded_number_of_channels():
 def test_a_batch_of_small_commands_gets_no_large_reply():
     """A late command of 12 bytes is answered by the decision, which may have a thousand times as many."""
     log = ControlLog()
-    channels = [Channel(name=f"{at:03}".ljust(NAME_BYTES_MAX, "x")) for at in range(CHANNELS_MAX)]
+    channels = [Channel(name=f"{at:03}".ljust(NAME_BYTES_MAX, "x"), half_width=1.0) for at in range(CHANNELS_MAX)]
     names = {each.name: owner_of(0) for each in channels}
     log.declare(spec(channels=channels, owners=names, faults=0, degradation=f"1oo{CHANNELS_MAX}"))
     log.due(0, 1)
@@ -86,6 +87,32 @@ def test_readings_that_name_what_their_channel_has_not_take_no_room_while_they_w
         "c4": "it names no classes of the channel",
         "c5": "it did not answer",
     }
+
+
+def test_ticks_that_wait_give_way_in_the_order_they_came_also_after_a_restore():
+    log = declared()
+    for tick in [9, 8, 7, *range(100, 100 + AHEAD_TICKS - 3)]:
+        log.report(4, tick, 20.0)
+    replayed, restored = log.replayed(), log.restored()
+    begins = len(log.entries)
+    for at, tick in [(4, 1), (4, 2), (0, 9), (1, 9), (2, 9), (0, 7), (1, 7), (2, 7)]:
+        log.report(at, tick, 20.0)
+    assert [each.tick for _, each in log.decided] == [7], "9 gave way, and 7 waits still"
+    for entry in log.entries[begins:]:
+        replayed.apply_from(*entry)
+        restored.apply_from(*entry)
+    assert replayed.digest() == restored.digest() == log.machine.digest()
+
+
+def test_so_many_liars_as_are_declared_end_no_tick_and_one_more_ends_any():
+    """Ticks far ahead, too, after which those of the others come too late."""
+    for liars in (2, 3):
+        log = declared(spec(7, 2, "5oo7 4oo6 3oo5", liars=2))
+        for tick in (0, 5, TICK_MAX):
+            for at in range(liars):
+                log.report(at, tick, 85.0, at_us=0)
+                log.due(at, tick)
+        assert [each.tick for _, each in log.decided] == ([] if liars == 2 else [0, 5, TICK_MAX])
 
 
 def test_an_owner_with_two_channels_is_as_many_wrong_ones():
