@@ -18,7 +18,8 @@ from quorum.apps import kv
 from quorum.apps.catalogue import KV_APP
 from quorum.errors import QuorumError
 from quorum.runtime.client import Client
-from quorum.runtime.connect import Place, at_config
+from quorum.runtime.connect import at_config
+from quorum.runtime.place import Place
 from quorum.runtime.setup import init_cluster
 
 READY_S = 30.0

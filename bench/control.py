@@ -28,9 +28,10 @@ from peers.processes import Processes
 from quorum.apps.control import Decided
 from quorum.errors import QuorumError
 from quorum.runtime.client import Client
-from quorum.runtime.connect import Place, at_config
+from quorum.runtime.connect import at_config
 from quorum.runtime.control_client import ControlClient
 from quorum.runtime.keyring import issue
+from quorum.runtime.place import Place
 from quorum.runtime.setup import init_cluster
 from quorum.voting.control.channels import Channel, Reading
 

@@ -31,6 +31,14 @@ LOOP = "boiler"
 HALF = 0.5
 PERIOD_US = 10_000
 CONTROL = 6
+KINDS = [
+    Channel(name="c1", half_width=HALF, rate=100.0, stuck_ticks=3, low=-100.0, high=100.0),
+    Channel(name="c2", kind="interval", age_us=5_000),
+    Channel(name="c3", kind="vector", projection=(1.0, 0.5), half_width=HALF),
+    Channel(name="c4", kind="classes", classes={"cold": (-100.0, 15.0), "warm": (15.0, 30.0)}),
+    Channel(name="c5", half_width=1.0),
+]
+"""Channels of each kind."""
 
 
 def owner_of(at: int) -> str:
@@ -109,12 +117,12 @@ class ControlLog:
 
 
 def declared(wanted: LoopSpec | None = None, **bounds: int) -> ControlLog:
-    """The log of a machine with this loop."""
+    """A log in which the loop is declared."""
     log = ControlLog(**bounds)
     assert log.declare(wanted) == Declared(False)
     return log
 
 
 def refused(result: object, reason: str) -> bool:
-    """Whether a command was, for this reason."""
+    """Whether a command was refused for this reason."""
     return isinstance(result, Refused) and result.reason == reason

@@ -25,7 +25,7 @@ from quorum.console.approval_checks import (
 from quorum.console.inquiry import Answers, Silence
 from quorum.console.present import Present
 from quorum.errors import ConfigurationError
-from quorum.runtime.connect import Place
+from quorum.runtime.place import Place
 
 FOUR = ("n1", "n2", "n3", "n4")
 FIVE = (*FOUR, "n5")

@@ -24,7 +24,7 @@ from quorum.console.status import overview_of
 from quorum.errors import NoQuorum, NotLeader, Overloaded, RequestRefused
 from quorum.model import Configuration
 from quorum.runtime import keyring
-from quorum.runtime.connect import Place
+from quorum.runtime.place import Place
 from quorum.runtime.setup import init_cluster
 from quorum.runtime.status import NodeStatus
 from quorum.systems.build import build

@@ -11,6 +11,8 @@ import pytest
 from ballot_log import BallotLog, keyed, unkeyed
 from quorum.apps.ballot import BallotView, OpenBallot
 from quorum.certificate.audit import judge_ballot
+from quorum.certificate.ballot import BallotCertificate
+from quorum.certificate.ballot_audit import verify_ballot
 from quorum.errors import LocalProtocolError, WrongType
 from quorum.runtime.ballot_client import BallotClient
 from quorum.voting.ballot.terms import Terms, Voter
@@ -141,11 +143,33 @@ def test_a_vote_that_is_changed_after_a_lost_one_signs_another_turn():
     assert 1_000_000 < first < second
 
 
+def test_a_nonce_by_which_nothing_could_be_revealed_is_refused():
+    async def main() -> None:
+        client = BallotClient(Straight())
+        await client.open("b", "?", ["ann"], secret=True, reveal_time=60)
+        await client.vote("b", "approve", voter="ann", nonce=b"short")
+
+    with pytest.raises(LocalProtocolError, match="nonce of 5 bytes"):
+        asyncio.run(main())
+
+
 def test_nobody_signs_in_a_ballot_of_another_cluster():
     straight = Straight()
     straight.log.do(OpenBallot(Terms(name="b", question="?", electorate=unkeyed("ann")), "another"))
     with pytest.raises(LocalProtocolError, match="'another'"):
         asyncio.run(BallotClient(straight).vote("b", "approve", voter="ann"))
+
+
+def test_the_certificate_of_a_ballot_that_was_opened_for_no_cluster_by_name_holds():
+    straight = Straight()
+    straight.log.do(OpenBallot(Terms(name="b", question="?", electorate=unkeyed("ann"))))
+
+    async def main() -> BallotCertificate:
+        client = BallotClient(straight)
+        await client.vote("b", "approve", voter="ann")
+        return await client.certificate("b")
+
+    assert verify_ballot(asyncio.run(main())).reasons == ()
 
 
 def test_an_auditor_demands_the_voters_whom_it_knows():
@@ -158,3 +182,4 @@ def test_an_auditor_demands_the_voters_whom_it_knows():
     for others in (keyed("ann"), keyed("ann", "bob", "cat"), (*keyed("ann"), Voter("bob", key=b"k" * 32))):
         audit = judge_ballot(certificate, others)
         assert not audit.valid and not audit.signed and "otherwise" in audit.reasons[0]
+        assert len(set(audit.reasons)) == len(audit.reasons)

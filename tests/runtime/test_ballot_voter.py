@@ -10,7 +10,8 @@ from ballot_log import BallotLog, unkeyed
 from quorum.apps.ballot import BallotLine, LookBallot
 from quorum.errors import ApplicationError, ConfigurationError, QuorumError, WrongType
 from quorum.runtime import ballot_voter
-from quorum.runtime.ballot_client import BallotClient, _checked_opinion
+from quorum.runtime.ballot_arguments import checked_opinion
+from quorum.runtime.ballot_client import BallotClient
 from quorum.runtime.ballot_voter import Voted, callable_named, said_by, vote_always
 from quorum.runtime.webhook import ANSWER_BYTES_MAX, Webhook
 from quorum.voting.ballot.terms import Terms
@@ -42,7 +43,7 @@ class OneBallot:
         return self.log.ask(LookBallot(name))
 
     async def vote(self, name: str, opinion: object, voter: str) -> None:
-        _checked_opinion(TERMS, opinion)
+        checked_opinion(TERMS, opinion)
 
 
 def test_a_ballot_that_is_forgotten_before_it_is_looked_at_ends_no_voter():

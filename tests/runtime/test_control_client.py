@@ -11,9 +11,9 @@ import pytest
 from quorum.apps.control import DECISIONS_KEPT, Command, Declared, Due, Report
 from quorum.errors import ApplicationError, ConfigurationError, LocalProtocolError, WrongType
 from quorum.runtime.clock import SystemClock
-from quorum.runtime.connect import SyncClient
 from quorum.runtime.control_agent import ControlAgent
 from quorum.runtime.control_client import ControlClient
+from quorum.runtime.sync_client import SyncClient
 from quorum.voting.control.channels import Channel, Reading
 from runtime.lock_node import LockNode
 
@@ -210,17 +210,14 @@ def test_agents_act_on_the_same_decisions_in_order():
 
 def test_an_agent_says_that_a_tick_is_due_where_others_are_silent():
     async def act(node, one, other):
-        await declare(one.control, faults=1)
         acted = []
-        alone = agent(one, "a", acted=acted)
         await one.control.declare(
             "solo", CHANNELS[:2], "1oo2 1oo1", faults=0, period=PERIOD_S, deadline=PERIOD_S / 4
         )
         solo = ControlAgent(one.control, "solo", lambda tick: [Reading("a", 0, 20.0)], acted.append)
         await solo.run(ticks=2)
         assert acted and all(each.is_due for each in acted)
-        assert solo.punctuality().missed == 2
-        assert alone.punctuality().ticks == 0
+        assert solo.punctuality().missed >= 2, "more where this process stood still"
 
     run(act)
 

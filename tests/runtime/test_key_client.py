@@ -11,9 +11,9 @@ from quorum.apps.catalogue import KV_APP
 from quorum.apps.kv import Compact, Put, PutWithTtl, encode_batch
 from quorum.entry import COMMAND
 from quorum.errors import Compacted, LocalProtocolError, NotLeader
-from quorum.runtime.connect import SyncClient
 from quorum.runtime.key_subscription import EVENTS_MAX
 from quorum.runtime.messages import Submit
+from quorum.runtime.sync_client import SyncClient
 from runtime.lock_node import LockNode
 from runtime.test_sync_lock import Place
 

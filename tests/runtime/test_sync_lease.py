@@ -9,7 +9,7 @@ import pytest
 from quorum.errors import LeaseLost
 from quorum.runtime import kept
 from quorum.runtime.clock import steady_us
-from quorum.runtime.connect import SyncClient
+from quorum.runtime.sync_client import SyncClient
 from runtime.lock_node import LockNode
 
 

@@ -11,7 +11,7 @@ from quorum.apps.catalogue import LOCK_APP
 from quorum.errors import LocalProtocolError, LockBusy, LockLost, OutcomeUnknown
 from quorum.runtime import kept
 from quorum.runtime.clock import steady_us
-from quorum.runtime.connect import SyncClient
+from quorum.runtime.sync_client import SyncClient
 from runtime.lock_node import LockNode
 
 

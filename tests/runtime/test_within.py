@@ -25,8 +25,9 @@ from quorum.errors import (
 )
 from quorum.runtime import unsent
 from quorum.runtime.client import Client
-from quorum.runtime.connect import Connection, SyncClient
+from quorum.runtime.connect import Connection
 from quorum.runtime.key_client import KeyValueClient
+from quorum.runtime.sync_client import SyncClient
 from quorum.runtime.sync_kv import SyncKeyValueClient
 from quorum.runtime.watch import hub_of
 from runtime.lock_node import Line, LockNode

@@ -78,6 +78,7 @@ def test_every_optimum_is_that_of_the_program_over_all_sets(architecture: Archit
     check_figures(architecture, found, failures)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(architecture=architectures(), aim=aims, failures=st.sampled_from((0, 0, 1)))
 def test_of_equally_good_strategies_the_one_that_is_best_by_the_second_measure_is_taken(
@@ -93,6 +94,7 @@ def test_of_equally_good_strategies_the_one_that_is_best_by_the_second_measure_i
     assert figure(optimise(architecture, aim, failures), second) == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     architecture=architectures(),

@@ -275,6 +275,8 @@ class BallotBox:
         return taken
 
     def _refusal_of_work(self, work: int) -> Refused | None:
+        """Why a command is not done in this batch; None if it is, and then it is counted. One that is too much for
+        any batch is done as the first of its own."""
         if work > self._work_left < WORK_MAX:
             return Refused("batch", "the batch makes more work than one may. Send this command in another one.")
         self._work_left -= work

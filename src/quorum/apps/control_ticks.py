@@ -156,8 +156,9 @@ class Ticks:
         at_us = self.spec.start_us + tick * self.spec.period_us
         found = self._loop.step(readings, at_us, names)  # silence may be the network's: it is not held against any
         self.passed += tick - self.newest - 1 if self.decided else 0
-        self.newest, self.decided = tick, self.decided + 1
+        newest_before, self.newest, self.decided = self.newest, tick, self.decided + 1
         self._forget()
+        self._check_invariants(newest_before)
         return Decided(
             tick,
             header.index,
@@ -202,6 +203,12 @@ class Ticks:
         for ticks in self._dues.values():
             for tick in [each for each in ticks if each <= self.newest]:
                 del ticks[tick]
+
+    def _check_invariants(self, newest_before: int) -> None:
+        assert self.newest > newest_before, "I1: a tick was decided out of order"
+        for ticks in (*self._waiting, *self._dues.values()):
+            assert len(ticks) <= AHEAD_TICKS, "I2: too many ticks wait"
+            assert min(ticks, default=TICK_MAX + 1) > self.newest, "I2: a tick waits that was passed"
 
     def _resume(self, state: TicksState) -> None:
         self._loop.resume(state.loop)

@@ -35,6 +35,8 @@ DOCUMENT_BYTES_MAX: Final = max(
     evidence_forms.EVIDENCE_BYTES_MAX,
     ledger_forms.LEDGER_PROOF_BYTES_MAX,
 )
+STRANGE_SHOWN: Final = 10
+"""So many voters are named whom an auditor knows otherwise."""
 
 Document = (
     BallotCertificate
@@ -196,9 +198,8 @@ def judge_ballot(certificate: BallotCertificate, electorate: Sequence[Voter] | N
     if electorate is not None:
         known = {(voter.name, voter.weight, voter.key) for voter in electorate}
         told = {(voter.name, voter.weight, voter.key) for voter in certificate.opening.terms.electorate}
-        reasons += [f"{name[:60]!r} votes in it otherwise than you know." for name, _, _ in sorted(told ^ known)][
-            :10
-        ]
+        strange = sorted({name for name, _, _ in told ^ known})[:STRANGE_SHOWN]
+        reasons += [f"{name[:60]!r} votes in it otherwise than you know." for name in strange]
     return Audit(
         "ballot",
         not reasons,

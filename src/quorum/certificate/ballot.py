@@ -6,7 +6,8 @@ opened. A certificate shows the rounds and all votes that count, so that whoever
 Where the terms say `transferable`, the signatures alone prove a decision, also to those who trust no node:
 whatever the rounds were, two certificates of one ballot that say different things show more than T voters who
 signed two votes (voting.ballot.terms, `proof_weight`). Elsewhere nodes may have left out votes, and the
-certificate convinces whoever trusts the node that gave it, or as many nodes as cannot all lie."""
+certificate convinces whoever trusts the node that gave it, or as many nodes as cannot all lie.
+"""
 
 from __future__ import annotations
 
@@ -83,8 +84,8 @@ class Lie(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=Tr
 
 
 class Outcome(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """The end: how it stood, at which entry of the log and which log time. Which committee decided it is told by
-    the last round."""
+    """The end: how it stood, at which entry of the log and which log time. Who decided it is told by the last
+    round."""
 
     standing: Standing
     index: int

@@ -10,8 +10,8 @@ from quorum.certificate.genesis import encode_genesis
 from quorum.console.inquiry import Answers, ask_all
 from quorum.console.present import Present
 from quorum.errors import OutcomeUnknown, QuorumError
-from quorum.runtime.connect import Place
 from quorum.runtime.connection import system_reason
+from quorum.runtime.place import Place
 from quorum.runtime.status import NodeStatus
 
 POLL_S = 0.2

@@ -11,7 +11,7 @@ from quorum.console.inquiry import Answers, Silence, ask_all
 from quorum.console.present import Present
 from quorum.errors import ConfigurationError
 from quorum.model import NodeId, quorum_size
-from quorum.runtime.connect import Place
+from quorum.runtime.place import Place
 from quorum.runtime.status import NodeStatus
 from quorum.systems.byzantine import byzantine
 from quorum.systems.expression import parse

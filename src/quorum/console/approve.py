@@ -26,9 +26,10 @@ from quorum.console.inquiry import Answers, ask_all, refuse_discretion
 from quorum.console.present import Present, present_of
 from quorum.errors import ConfigurationError
 from quorum.runtime.config import ClusterConfig, find_config, load_cluster
-from quorum.runtime.connect import Place, at_config
+from quorum.runtime.connect import at_config
 from quorum.runtime.keyring import load_public_keys
 from quorum.runtime.newest_committee import newest_committee
+from quorum.runtime.place import Place
 from quorum.runtime.setup import KEYS_FOLDER
 from quorum.runtime.status import NodeStatus
 

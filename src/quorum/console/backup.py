@@ -17,7 +17,8 @@ from quorum.console.setup import split
 from quorum.console.verify_data import progress_bar
 from quorum.errors import ConfigurationError, QuorumError, StorageCorrupt
 from quorum.runtime.config import find_config
-from quorum.runtime.connect import Place, at_config
+from quorum.runtime.connect import at_config
+from quorum.runtime.place import Place
 
 if TYPE_CHECKING:
     from quorum.runtime.backup import BackupReport, Progress

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from quorum.certificate.ballot_forms import shown_ballot
 from quorum.console.ballot_identity import identity_of
-from quorum.console.ballot_read import electorate_in, opinion_of, voter_of
+from quorum.console.ballot_read import electorate_in, voter_of
 from quorum.console.ballot_shown import line_text, standing_text, view_fields, view_lines
 from quorum.console.command import AnswerNo, Group, command, print_json, with_cluster
 from quorum.console.inquiry import run_client
 from quorum.console.rules import RULES, rule_in
 from quorum.errors import ConfigurationError
+from quorum.runtime.ballot_arguments import opinion_in
+from quorum.voting.ballot.terms import Kind
 
 if TYPE_CHECKING:
     from quorum.apps.ballot import BallotLine, BallotView
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from quorum.runtime.client import Client
     from quorum.voting.ballot.standing import Standing
 
-KINDS = click.Choice(["approval", "choice", "value", "interval", "vector"])
+KINDS = click.Choice(get_args(Kind))
 VOTER = click.option("--as", "voter", help="As whom; its keys are used, if here.  [default: who this client is]")
 
 
@@ -126,11 +128,12 @@ def vote(name: str, opinion: str, voter: str | None, config: Path | None, timeou
     """Vote in the ballot NAME. OPINION: an option, a number, or numbers with commas between them.
 
     In a secret ballot only a commitment is sent. A voter with a key can reveal it from that alone; another one
-    needs the nonce that is printed. Write -- before an opinion that begins with -."""
+    needs the nonce that is printed. Write -- before an opinion that begins with -.
+    """
 
     async def act(client: Client) -> Receipt:
         view = await client.ballot.look(name)
-        return await client.ballot.vote(name, opinion_of(view.opening.terms.kind, opinion), voter)
+        return await client.ballot.vote(name, opinion_in(view.opening.terms.kind, opinion), voter)
 
     receipt: Receipt = run_client(config, timeout, act, identity_of(voter, config))
     if as_json:
@@ -167,7 +170,7 @@ def reveal(
         said = None
         if opinion is not None:
             view = await client.ballot.look(name)
-            said = opinion_of(view.opening.terms.kind, opinion)
+            said = opinion_in(view.opening.terms.kind, opinion)
         return await client.ballot.reveal(name, said, voter, known)
 
     standing: Standing = run_client(config, timeout, act, identity_of(voter, config))

@@ -48,7 +48,8 @@ def adapt(
     """Begin another round of the ballot NAME, without some who are silent, with some who stand by.
 
     The votes of those who stay count on. An option that alone can have won the round before is locked: nothing
-    else can win any more."""
+    else can win any more.
+    """
     adapted: Adapted = run_client(config, timeout, lambda client: client.ballot.adapt(name, evict, enlist))
     if as_json:
         print_json(shown_ballot(adapted))

@@ -1,17 +1,15 @@
-"""What people write of ballots: electorates, rules, opinions."""
+"""What people write of ballots: voters and electorates."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from quorum.certificate.ballot_forms import BALLOT_BYTES_MAX
 from quorum.console.documents import read_bounded
 from quorum.errors import ConfigurationError
-from quorum.voting.ballot.standing import Opinion
-from quorum.voting.ballot.terms import MEASURED, Kind, Voter
+from quorum.voting.ballot.terms import Voter
 
 
 class _Listed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,18 +50,3 @@ def electorate_in(file: Path) -> list[Voter]:
             f"{file} was to be an electorate, but it is none: {error}. Write a JSON list such as "
             '[{"name": "ann", "weight": 2, "key": "3f..."}].'
         ) from None
-
-
-def opinion_of(kind: Kind, text: str) -> Opinion:
-    """What somebody says, by the kind of the ballot. Raises ConfigurationError for what is no number where numbers
-    are asked for."""
-    if kind not in MEASURED:
-        return text
-    try:
-        numbers: Any = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigurationError(
-            f"{text[:60]!r} was to be voted, but this ballot asks for numbers. Write one, or several with commas "
-            "between them."
-        ) from None
-    return numbers[0] if kind == "value" and len(numbers) == 1 else tuple(numbers)

@@ -15,8 +15,9 @@ from quorum.console.inquiry import NOTICE_S, ask_all, leader_of, no_quorum, refu
 from quorum.errors import AlreadySo, NotLeader, OutcomeUnknown, Overloaded
 from quorum.membership.reconfiguration import Change
 from quorum.model import Configuration
-from quorum.runtime.connect import Place, at_config
+from quorum.runtime.connect import at_config
 from quorum.runtime.node_connection import NodeConnection
+from quorum.runtime.place import Place
 from quorum.runtime.status import NodeStatus
 from quorum.systems.build import build
 

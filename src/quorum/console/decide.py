@@ -17,8 +17,9 @@ from quorum.console.inquiry import ask_all, leader_of, no_quorum, refuse_discret
 from quorum.errors import ConfigurationError, QuorumError
 from quorum.runtime.client import Client
 from quorum.runtime.config import find_config
-from quorum.runtime.connect import Place, at_config
+from quorum.runtime.connect import at_config
 from quorum.runtime.newest_certificate import Newest, newest_certificate
+from quorum.runtime.place import Place
 from quorum.systems.build import build
 
 CERTIFICATE_PAUSE_S = 0.1

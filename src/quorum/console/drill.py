@@ -25,8 +25,9 @@ from quorum.console.watch import Event, Watch
 from quorum.errors import ConfigurationError, QuorumError
 from quorum.membership.observation import Limits
 from quorum.model import nodes_needed
-from quorum.runtime.connect import Place, at_config
+from quorum.runtime.connect import at_config
 from quorum.runtime.local import NOBODY, LocalCluster
+from quorum.runtime.place import Place
 from quorum.runtime.setup import init_cluster
 from quorum.sim.adversary import BEHAVIOURS
 

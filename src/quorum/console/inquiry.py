@@ -18,8 +18,9 @@ from quorum.console.voters import quorum_runs
 from quorum.errors import NoQuorum, NoSpace, NotLeader, Overloaded, QuorumError, RequestRefused
 from quorum.runtime.client import Client
 from quorum.runtime.config import find_config
-from quorum.runtime.connect import Place, at_config
+from quorum.runtime.connect import at_config
 from quorum.runtime.connection import system_reason
+from quorum.runtime.place import Place
 from quorum.runtime.status import NodeStatus
 
 STATUS_TIMEOUT_S = 2.0

@@ -10,8 +10,8 @@ from typing import Any
 from quorum.checkers.history import FAIL, INFO, INVOKE, OK, History
 from quorum.errors import ApplicationError, NotLeader, Overloaded, QuorumError
 from quorum.runtime.client import Client
-from quorum.runtime.connect import Place
 from quorum.runtime.node_connection import NodeConnection
+from quorum.runtime.place import Place
 
 KEYS = tuple(f"k{number}" for number in range(6))
 LEDGER = "ledger/"

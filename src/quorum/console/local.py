@@ -27,8 +27,9 @@ from quorum.console.need import needed_text, orderer
 from quorum.console.tolerance import NODES, check_tolerates, tolerance_of
 from quorum.console.waiting import waiting as telling
 from quorum.errors import ConfigurationError, NoQuorum
-from quorum.runtime.connect import SCHEME, Place, at_config
+from quorum.runtime.connect import SCHEME, at_config
 from quorum.runtime.local import GRACE_S, LocalCluster, stop_by_files
+from quorum.runtime.place import Place
 from quorum.runtime.setup import CLUSTER_FILE, init_cluster
 from quorum.runtime.toml import shown_path
 from quorum.systems.build import build

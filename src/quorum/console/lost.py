@@ -12,7 +12,7 @@ from quorum.runtime.survey import data_folders
 
 if TYPE_CHECKING:
     from quorum.console.inquiry import Answers
-    from quorum.runtime.connect import Place
+    from quorum.runtime.place import Place
 
 
 def lost_text(answers: Answers, place: Place | None) -> str:

@@ -45,9 +45,10 @@ from quorum.membership.reconfiguration import (
 )
 from quorum.runtime.byzantine_config import voters_of
 from quorum.runtime.config import ClusterConfig, find_config, load_cluster
-from quorum.runtime.connect import Place, at_config
+from quorum.runtime.connect import at_config
 from quorum.runtime.enrol import add_member
 from quorum.runtime.local import LocalCluster
+from quorum.runtime.place import Place
 from quorum.runtime.setup import NODE_FILE
 from quorum.runtime.status import NodeStatus
 from quorum.systems.expression import parse

@@ -14,7 +14,7 @@ from quorum.systems.system import QuorumSystem
 
 if TYPE_CHECKING:
     from quorum.console.inquiry import Answers
-    from quorum.runtime.connect import Place
+    from quorum.runtime.place import Place
 
 EXPRESSION_SHOWN_MAX = 120
 

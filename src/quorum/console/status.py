@@ -25,7 +25,8 @@ from quorum.console.told import most
 from quorum.console.voters import quorum_runs
 from quorum.model import Recovery, nodes_needed
 from quorum.runtime.config import find_config, load_cluster
-from quorum.runtime.connect import Place, at_config
+from quorum.runtime.connect import at_config
+from quorum.runtime.place import Place
 from quorum.runtime.setup import GENESIS_FILE
 from quorum.runtime.status import NodeStatus
 

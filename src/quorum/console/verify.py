@@ -68,7 +68,8 @@ def verify(
     ledger's proof of a transaction or a value; the certificate of a crash-mode decision, or of a ballot, whose
     electorate and keys you should know: give them with --electorate; or evidence. Of a value the key is proven,
     not which question it answers: demand the key with --key. Exit 0 if it holds; 1 if not, with every reason; 2 if
-    it could not be judged."""
+    it could not be judged.
+    """
     audit = audit_of(file, genesis, request, config, value, root, key, electorate)
     if as_json:
         print_json(audit)

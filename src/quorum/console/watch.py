@@ -13,7 +13,7 @@ from quorum.console.need import may_lie
 from quorum.console.told import status_told
 from quorum.console.votes_told import Votes, moved, votes_of
 from quorum.errors import QuorumError, RequestRefused
-from quorum.runtime.connect import Place
+from quorum.runtime.place import Place
 from quorum.runtime.status import NodeStatus
 
 PERIOD_S = 0.15

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from hashlib import blake2b
 from typing import Any, Protocol, TypeVar, get_args
 
@@ -50,16 +51,16 @@ from quorum.errors import (
     RequestRefused,
     WrongType,
 )
+from quorum.runtime.ballot_arguments import checked_opinion, microseconds, names_in, no_list, rule_in, text_in
 from quorum.runtime.kept import RETRY_S
 from quorum.runtime.keyring import CLIENT_PREFIX, Signer
 from quorum.runtime.subscription import TopicWatch
-from quorum.voting.ballot.standing import Opinion, Standing, canonical, opinion_problem
-from quorum.voting.ballot.terms import DURATION_US_MAX, MEASURED, Kind, Terms, Voter, check_terms
+from quorum.voting.ballot.standing import Opinion, Standing
+from quorum.voting.ballot.terms import Kind, Terms, Voter, check_terms
 from quorum.voting.tally import Rule
 
 LOOK_S = 0.25
 """So often a ballot is looked at where no member tells of a change."""
-TIME_S_MAX = DURATION_US_MAX / 1e6
 NONCE_DOMAIN = b"quorum ballot nonce 1\x00"
 R = TypeVar("R")
 Electorate = Iterable[str | Voter] | Mapping[str, int]
@@ -103,7 +104,8 @@ class BallotClient:
     """The ballots of a cluster.
 
     Every call raises ApplicationError where the ballot refuses (its `kind` is one word for programs, such as
-    "voted", "standby" or "ended"), LocalProtocolError for what could never be asked, and what Client says."""
+    "voted", "standby" or "ended"), LocalProtocolError for what could never be asked, and what Client says.
+    """
 
     def __init__(self, client: Asker) -> None:
         self._client = client
@@ -146,18 +148,18 @@ class BallotClient:
             question=question,
             electorate=self._voters(electorate),
             kind=kind,
-            options=_names(options, "options"),
+            options=names_in(options, "options"),
             axes=axes,
-            rule=rule if isinstance(rule, Rule) else _rule(rule, faults),
+            rule=rule if isinstance(rule, Rule) else rule_in(rule, faults),
             faults=faults,
             participants=participants,
-            deadline_us=_us(deadline),
-            round_us=_us(round_time),
-            reveal_us=_us(reveal_time),
+            deadline_us=microseconds(deadline),
+            round_us=microseconds(round_time),
+            reveal_us=microseconds(reveal_time),
             changeable=changeable,
             secret=secret,
             transferable=transferable,
-            operators=_names(operators, "operators"),
+            operators=names_in(operators, "operators"),
         )
         return await self.open_terms(terms)
 
@@ -177,12 +179,12 @@ class BallotClient:
 
     async def look(self, name: str) -> BallotView:
         """The ballot as it is, read linearizably."""
-        return await self._client.ask("ballot read", LookBallot(_text(name)), BallotView)
+        return await self._client.ask("ballot read", LookBallot(text_in(name)), BallotView)
 
     async def list(self, start: str = "", voter: str = "") -> AsyncIterator[BallotLine]:
         """Every ballot from the name `start` on; with `voter` those alone whose votes it has still to give."""
         while True:
-            found = await self._client.ask("ballot read", ListBallots(_text(start), 0, _text(voter)), Ballots)
+            found = await self._client.ask("ballot read", ListBallots(text_in(start), 0, text_in(voter)), Ballots)
             for line in found.ballots:
                 yield line
             if not found.more:
@@ -200,13 +202,19 @@ class BallotClient:
         """Vote, or change the vote where that is allowed. `voter`: as whom; not given, as whoever in the
         electorate has this client's identity or key. `signer`: not given, the client's own key.
 
-        In a secret ballot a commitment is sent. Its nonce is `nonce`, else made from the voter's key, else random.
+        In a secret ballot a commitment is sent. Its nonce is `nonce`, NONCE_BYTES that nobody can guess, else made
+        from the voter's key, else random.
         """
+        if nonce and len(nonce) != NONCE_BYTES:
+            raise LocalProtocolError(
+                f"a vote in {name!r} was to be given with a nonce of {len(nonce)} bytes, but with another length "
+                f"than {NONCE_BYTES} it could not be revealed. Leave it out, or give {NONCE_BYTES} random bytes."
+            )
         view = await self.look(name)
         terms, ballot = view.opening.terms, ballot_id(view.opening)
         self._check_cluster(view)
         me = self._me(terms, voter)
-        said = _checked_opinion(terms, opinion)
+        said = checked_opinion(terms, opinion)
         mine = {vote.voter: vote for vote in view.votes}.get(me.name)
         if mine is not None and mine.opinion == said:
             turn = mine.turn
@@ -250,7 +258,7 @@ class BallotClient:
                 f"the vote of {me.name!r} in {name!r} was to be revealed, but its opinion or its nonce is not "
                 "known here. Give both, as the receipt of the vote has them."
             )
-        said = _checked_opinion(terms, opinion)
+        said = checked_opinion(terms, opinion)
         return (await self._do(Reveal(name, ballot, me.name, said, nonce), Counted)).standing
 
     async def adapt(
@@ -260,8 +268,8 @@ class BallotClient:
         the round that is meant to end; not given, the present one."""
         view = await self.look(name)
         number = len(view.rounds) if number is None else number
-        command = Adapt(name, ballot_id(view.opening), number, _names(evict, "evict"), _names(enlist, "enlist"))
-        return await self._do(command, Adapted)
+        names = names_in(evict, "evict"), names_in(enlist, "enlist")
+        return await self._do(Adapt(name, ballot_id(view.opening), number, *names), Adapted)
 
     async def accuse(self, name: str, first: CastVote, second: CastVote) -> Adapted:
         """Show two different votes that one voter signed in one turn: it loses its vote and its place."""
@@ -276,7 +284,7 @@ class BallotClient:
 
     async def forget(self, name: str) -> bool:
         """Let a ballot that has ended be gone. Whether there was one."""
-        return (await self._do(Forget(_text(name)), Forgotten)).existed
+        return (await self._do(Forget(text_in(name)), Forgotten)).existed
 
     async def certificate(self, name: str) -> BallotCertificate:
         """What proves how a ballot ended. Raises LocalProtocolError while it has not."""
@@ -285,29 +293,29 @@ class BallotClient:
             raise LocalProtocolError(
                 f"the certificate of {name!r} was asked for, but it has not ended. Wait for that, or close it."
             )
-        return BallotCertificate(
-            self._client.cluster, view.opening, view.rounds, view.votes, view.lies, view.outcome
-        )
+        opening = view.opening
+        return BallotCertificate(opening.cluster, opening, view.rounds, view.votes, view.lies, view.outcome)
 
-    async def watch(self, name: str) -> AsyncIterator[BallotView]:
+    async def watch(self, name: str) -> AsyncGenerator[BallotView, None]:
         """The ballot now, and again after each change, until it has ended. Changes that come close together may be
         shown as one."""
         shown: BallotView | None = None
-        async for _ in self.stirrings(_text(name).encode()):
-            view = await self._looked(name)
-            if view is None:
-                continue
-            if shown is None or _news(view) != _news(shown):
-                yield view
-                shown = view
-            if view.phase == ENDED:
-                return
+        async with aclosing(self.stirrings(text_in(name).encode())) as stirrings:
+            async for _ in stirrings:
+                view = await self._looked(name)
+                if view is None:
+                    continue
+                if shown is None or _news(view) != _news(shown):
+                    yield view
+                    shown = view
+                if view.phase == ENDED:
+                    return
 
     async def outcome(self, name: str, timeout: float | None = None) -> Outcome:
         """Wait until it has ended. Raises TimeoutError where it has not within `timeout` seconds (None: no
         bound)."""
-        async with asyncio.timeout(timeout):
-            async for view in self.watch(name):
+        async with asyncio.timeout(timeout), aclosing(self.watch(name)) as views:
+            async for view in views:
                 if view.outcome is not None:
                     return view.outcome
         raise AssertionError("a watch goes on until the end")
@@ -349,7 +357,7 @@ class BallotClient:
 
     def _voters(self, electorate: Electorate) -> tuple[Voter, ...]:
         if isinstance(electorate, str | bytes) or not isinstance(electorate, Iterable):
-            raise _no_list(electorate, "the electorate")
+            raise no_list(electorate, "the electorate")
         weights = electorate if isinstance(electorate, Mapping) else dict.fromkeys(electorate, 1)
         voters = []
         for given, weight in weights.items():
@@ -435,76 +443,5 @@ def _nonce_by(signer: Signer, ballot: bytes) -> bytes:
     return blake2b(signer.sign(NONCE_DOMAIN + ballot), digest_size=NONCE_BYTES).digest()
 
 
-def _checked_opinion(terms: Terms, opinion: object) -> Opinion:
-    said = _plain_numbers(opinion)
-    problem = opinion_problem(terms, said)
-    if problem is not None:
-        raise LocalProtocolError(
-            f"{opinion!r:.60} was to be voted in {terms.name!r}, but {problem}. "
-            + ("Give numbers." if terms.kind in MEASURED else "Give one of the options.")
-        )
-    return canonical(said)  # type: ignore[arg-type]
-
-
-def _plain_numbers(opinion: object) -> object:
-    """Numbers of other libraries as floats, and rows of them as tuples."""
-    if isinstance(opinion, str | bytes | bool | int | float):
-        return opinion
-    try:
-        if hasattr(opinion, "tolist"):  # an array of numpy, or one number of it
-            opinion = opinion.tolist()
-        if isinstance(opinion, list | tuple):
-            return tuple(map(_plain_numbers, opinion))
-        return float(opinion) if hasattr(opinion, "__float__") else opinion
-    except (TypeError, ValueError, OverflowError):
-        return opinion
-
-
 def _news(view: BallotView) -> tuple[object, ...]:
     return view.phase, view.rounds, view.votes, view.lies
-
-
-def _rule(text: object, faults: int) -> Rule:
-    kind, _, more = text.partition(":") if isinstance(text, str) else ("", "", "")
-    numerator, slash, denominator = more.partition("/")
-    try:
-        if kind == "share" and slash:
-            return Rule("share", int(numerator), int(denominator))
-        if kind == "plurality" and more:
-            return Rule("plurality", least=int(more))
-        if kind != "share" and not more:
-            return msgspec.convert({"kind": kind, "faults": faults if kind == "byzantine" else 0}, Rule)
-    except (ValueError, msgspec.ValidationError):
-        pass
-    raise LocalProtocolError(
-        f"a ballot was to be decided by {text!r:.40}, but there is no such rule. Give majority, share:2/3, "
-        "unanimous, byzantine, plurality or plurality:3, or a voting.tally.Rule."
-    )
-
-
-def _names(given: object, what: str) -> tuple[str, ...]:
-    """Names in a list. A text alone would be taken for its letters."""
-    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
-        raise _no_list(given, what)
-    names = tuple(given)
-    if not all(isinstance(name, str) for name in names):
-        raise _no_list(given, what)
-    return names
-
-
-def _no_list(given: object, what: str) -> WrongType:
-    return WrongType(f"{given!r:.60} was given as {what}, but that is a list of names. Write it like ['a', 'b'].")
-
-
-def _us(seconds: object) -> int:
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds <= TIME_S_MAX:
-        return round(seconds * 1e6)
-    raise LocalProtocolError(
-        f"{seconds!r:.40} was given as a time, but a time is a number of seconds from 0 to a year. Correct it."
-    )
-
-
-def _text(value: object) -> str:
-    if isinstance(value, str) and value.encode(errors="ignore").decode() == value:
-        return value
-    raise WrongType(f"{value!r:.60} was given, but names are text of Unicode. Give it as str.")

@@ -16,10 +16,10 @@ from quorum.apps.ballot_state import VOTING
 from quorum.certificate.ballot import ballot_id
 from quorum.certificate.ballot_forms import shown_ballot
 from quorum.errors import ApplicationError, ConfigurationError, LocalProtocolError, QuorumError
+from quorum.runtime.ballot_arguments import opinion_in
 from quorum.runtime.ballot_client import BallotClient
 from quorum.runtime.webhook import Webhook
 from quorum.voting.ballot.standing import Opinion
-from quorum.voting.ballot.terms import MEASURED
 
 Decide: TypeAlias = Callable[[BallotView], "Awaitable[Opinion | None] | Opinion | None"]
 """What a voter says to a ballot. None: nothing, and it is not asked again in this round."""
@@ -162,10 +162,7 @@ def always_say(text: str) -> Decide:
     """A voter of one opinion, read by the kind of each ballot."""
 
     def decide(view: BallotView) -> Opinion | None:
-        if view.opening.terms.kind not in MEASURED:
-            return text
-        numbers = tuple(float(part) for part in text.split(","))
-        return numbers[0] if view.opening.terms.kind == "value" and len(numbers) == 1 else numbers
+        return opinion_in(view.opening.terms.kind, text)
 
     return decide
 

@@ -134,7 +134,8 @@ class Batches:
     def ask(self, queue: str, item: Any, expected: type[R]) -> asyncio.Future[R]:
         """Queue one command or read; it leaves at the end of this loop turn, with all others of its kind.
 
-        Raises Overloaded, at once, where too much waits for answers already."""
+        Raises Overloaded, at once, where too much waits for answers already.
+        """
         if self.waiting >= self._room:
             self._refuse()
         self.waiting += 1

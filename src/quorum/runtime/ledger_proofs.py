@@ -23,7 +23,7 @@ Given = tuple[NodeId, bytes | QuorumError]
 
 
 class ProofSource(Protocol):
-    """Where single nodes can be asked (runtime.connect.Place)."""
+    """Where single nodes can be asked (runtime.place.Place)."""
 
     def committee(self) -> Committee | None:
         """The members whose signatures count; None where nobody signs. Raises ConfigurationError."""

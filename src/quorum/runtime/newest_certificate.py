@@ -12,7 +12,7 @@ from quorum.certificate.chain_forms import ChainedCertificate
 from quorum.certificate.committee import Committee
 from quorum.errors import ConfigurationError, NotLeader, QuorumError
 from quorum.model import NodeId
-from quorum.runtime.connect import Place
+from quorum.runtime.place import Place
 
 ANSWER_S = 5.0
 """How long one node is waited for."""

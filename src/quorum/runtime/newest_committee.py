@@ -7,7 +7,7 @@ import asyncio
 from quorum.certificate.committee import Committee
 from quorum.certificate.epochs import verify_epochs
 from quorum.errors import ConfigurationError, QuorumError
-from quorum.runtime.connect import Place
+from quorum.runtime.place import Place
 
 TIMEOUT_S = 2.0
 """How long each node may take."""

@@ -9,8 +9,8 @@ import msgspec
 from quorum.apps.objects import Description
 from quorum.errors import ApplicationError, LocalProtocolError, QuorumError
 from quorum.runtime.client import Client
-from quorum.runtime.connect import Place
 from quorum.runtime.object_client import describe, found, raise_version
+from quorum.runtime.place import Place
 
 ASK_TIMEOUT_S = 5.0
 WITNESS_ANSWER = "Witness"

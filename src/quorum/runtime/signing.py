@@ -11,7 +11,7 @@ EACH: Final = "each"
 
 
 class Signing(Protocol):
-    """Whoever may sign requests (runtime.client.Client, runtime.connect.Place)."""
+    """Whoever may sign requests (runtime.client.Client, runtime.place.Place)."""
 
     @property
     def signs(self) -> bool: ...

@@ -15,12 +15,13 @@ from typing import Any, Generic, TypeVar, overload
 from quorum.apps.replicated_schema import name_of, schema_of
 from quorum.errors import ConfigurationError, LocalProtocolError, QuorumError
 from quorum.runtime.config import ClusterConfig, NodeConfig, find_config, load_cluster, load_node, node_beside
-from quorum.runtime.connect import TIMEOUT_S, Connection, Place, place_of
+from quorum.runtime.connect import Connection, place_of
 from quorum.runtime.first_runs import FirstRuns
 from quorum.runtime.node import Node
 from quorum.runtime.object_classes import load_classes
 from quorum.runtime.object_client import describe
 from quorum.runtime.object_versions import raise_where_known
+from quorum.runtime.place import TIMEOUT_S, Place
 from quorum.runtime.setup import NODE_FILE
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 class Caller(Protocol):
-    """Runs a coroutine on the client's thread (runtime.connect.SyncClient)."""
+    """Runs a coroutine on the client's thread (runtime.sync_client.SyncClient)."""
 
     def call(self, request: Callable[[Any], Coroutine[Any, Any, R]]) -> R: ...
 

@@ -10,7 +10,8 @@ carry on the right one: opinions are free, so this is a fast round, whose quorum
 A lock says what follows in the log, and proves nothing by itself: votes name no round, so whoever holds signed
 votes can tell of other rounds than there were, each in order. Where the signatures alone are to prove the
 decision, quorums are therefore those of the whole electorate in every round (`Terms.proof_weight`), and nothing is
-locked."""
+locked.
+"""
 
 from __future__ import annotations
 

@@ -76,7 +76,8 @@ def standing(
 
     While an option is `locked` from an earlier round it alone can win. T bound, of options: see voting.tally, and
     `Terms.proof_weight`. Of numbers: at least n-T of n participants were heard, n >= 3T+1, so that with T liars
-    among them the decision lies between numbers that honest participants gave (on each axis)."""
+    among them the decision lies between numbers that honest participants gave (on each axis).
+    """
     if terms.kind in MEASURED:
         return _of_numbers(terms, participants, opinions, closed)
     weights = {voter.name: voter.weight for voter in terms.electorate}

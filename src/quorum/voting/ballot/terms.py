@@ -55,7 +55,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_u
     `round_us`: so long after a round began, those who are silent are replaced. `changeable`: until the end.
     `secret`: a vote is a commitment, and opinions are shown in `reveal_us` after the deadline. `transferable`: the
     signatures alone prove the decision, to whoever trusts no node. `operators`: who may adapt and close beside its
-    opener."""
+    opener.
+    """
 
     name: str
     question: str
