@@ -5,6 +5,7 @@ Everything here is a function of the committed reports and dues, in their order.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import isfinite
 
 import msgspec
@@ -206,7 +207,8 @@ class Ticks:
 
     def _check_invariants(self, newest_before: int) -> None:
         assert self.newest > newest_before, "I1: a tick was decided out of order"
-        for ticks in (*self._waiting, *self._dues.values()):
+        kept: list[Collection[int]] = [*self._waiting, *self._dues.values()]
+        for ticks in kept:
             assert len(ticks) <= AHEAD_TICKS, "I2: too many ticks wait"
             assert min(ticks, default=TICK_MAX + 1) > self.newest, "I2: a tick waits that was passed"
 
