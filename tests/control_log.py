@@ -55,6 +55,14 @@ def spec(count: int = 5, faults: int = 1, degradation: str = "3oo5 3oo4 2oo3", *
 
 
 QUICK = Hysteresis(out=2, back=3)
+KINDS = [
+    Channel(name="c1", half_width=HALF, rate=100.0, stuck_ticks=3, low=-100.0, high=100.0),
+    Channel(name="c2", kind="interval", age_us=5_000),
+    Channel(name="c3", kind="vector", projection=(1.0, 0.5), half_width=HALF),
+    Channel(name="c4", kind="classes", classes={"cold": (-100.0, 15.0), "warm": (15.0, 30.0)}),
+    Channel(name="c5", half_width=1.0),
+]
+"""One channel of each kind, and one more."""
 
 
 class ControlLog:

@@ -12,6 +12,7 @@ from quorum.apps import control
 from quorum.apps.catalogue import CONTROL_APP, new_host
 from quorum.apps.control import (
     AHEAD_TICKS,
+    CHANNEL_WORK,
     CHANNELS_MAX,
     ITEMS_MAX,
     NAME_BYTES_MAX,
@@ -61,7 +62,7 @@ def test_a_tick_is_decided_where_enough_channels_have_reported_and_nobody_waits_
     assert log.decided == [(LOOP, last.decided)]
     late = log.report(4, 0, 20.4)
     assert late == Reported(0, 0, last.decided), "who comes too late hears what was decided"
-    assert log.ask(LookLoop(LOOP)) == LoopView(LOOP, spec(), "client.admin", 0, 1, 0, 1, ())
+    assert log.ask(LookLoop(LOOP)) == LoopView(LOOP, spec(), "client.admin", 0, 1, 0, 1, (), 1)
 
 
 @given(values=st.lists(st.lists(st.floats(-50, 50), min_size=4, max_size=4), min_size=1, max_size=8))
@@ -130,7 +131,7 @@ def test_a_later_tick_passes_over_those_before_it():
             log.report(at, tick, 20.0)
     assert [each.tick for _, each in log.decided] == [2, 5]
     assert log.report(1, 4, 20.0) == Reported(0, 5, None)
-    assert log.ask(LookLoop(LOOP)) == LoopView(LOOP, spec(), "client.admin", 5, 2, 2, 1, ())
+    assert log.ask(LookLoop(LOOP)) == LoopView(LOOP, spec(), "client.admin", 5, 2, 2, 1, (), 1)
 
 
 def test_each_channel_counts_once_in_a_tick_by_what_was_committed_first():
@@ -299,6 +300,14 @@ def many(count: int) -> list[Channel]:
     return [Channel(name=f"c{at}", half_width=HALF) for at in range(count)]
 
 
+WIDE_CLASSES = [
+    Channel(
+        name=f"c{at}", kind="classes", classes={f"{at:02}".ljust(128, "x"): (0.0, 1.0) for at in range(ITEMS_MAX)}
+    )
+    for at in range(5)
+]
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -312,7 +321,9 @@ def many(count: int) -> list[Channel]:
         spec(channels=[Channel(name="c1", half_width=2 * NUMBER_MAX)], faults=0, degradation="1oo1"),
         spec(channels=[Channel(name="c1", high=float("inf"))], faults=0, degradation="1oo1"),
         spec(channels=[Channel(name="c1", kind="vector")], faults=0, degradation="1oo1"),
+        spec(channels=WIDE_CLASSES, degradation="3oo5"),
         spec(degradation="6oo5"),
+        spec(degradation="3oo5"),
         spec(degradation="3oo" + "5" * 200),
         spec(faults=5),
         spec(faults=-1),
@@ -385,8 +396,8 @@ def test_ticks_far_ahead_of_a_channel_take_little_room_and_keep_nobody_out():
         log.report(4, tick, 20.0)
         log.due(4, tick)
     assert sum(map(len, log.machine.snapshot())) <= size
-    assert log.report(4, 0, 20.0) == Reported(0, -1, None), "it is behind what waits already"
-    for at in range(4):
+    assert log.report(4, 0, 20.0) == Reported(1, -1, None), "nor itself, once its clock is right again"
+    for at in range(3):
         log.report(at, 0, 20.0)
     assert [each.tick for _, each in log.decided] == [0]
 
@@ -415,11 +426,12 @@ def test_only_the_newest_decisions_are_kept():
 
 def test_one_batch_decides_a_bounded_number_of_ticks():
     log = declared(spec(1, 0, "1oo1"))
-    reports = [Report(LOOP, tick, [Measured("c1", 0, 1.0)]) for tick in range(WORK_MAX + 2)]
+    fit = -(-WORK_MAX // (2 + CHANNEL_WORK))
+    reports = [Report(LOOP, tick, [Measured("c1", 0, 1.0)]) for tick in range(fit + 2)]
     results = log.batch(owner_of(0), *reports, reports[0])
-    assert all(isinstance(each, Reported) and each.decided for each in results[:WORK_MAX])
-    assert all(refused(each, "batch") for each in results[WORK_MAX:-1])
-    assert isinstance(results[-1], Reported)
+    assert all(isinstance(each, Reported) and each.decided for each in results[:fit])
+    assert all(refused(each, "batch") for each in results[fit:])
+    assert log.report(0, fit, 1.0) == Reported(1, fit, log.decided[-1][1]), "another batch does the rest"
 
 
 def test_what_is_no_command_spoils_only_itself():

@@ -126,8 +126,8 @@ def test_damaged_chunks_are_refused_and_the_state_stays():
         b"\xc1",
         changed(leaf, spec_key, None),
         changed(leaf, ticks_key, None),
-        changed(leaf, spec_key, encode(["client.admin", msgspec.to_builtins(spec(4))])),
-        changed(leaf, spec_key, encode(["client.admin", msgspec.to_builtins(spec(faults=5))])),
+        changed(leaf, spec_key, encode(["client.admin", 1, msgspec.to_builtins(spec(4))])),
+        changed(leaf, spec_key, encode(["client.admin", 1, msgspec.to_builtins(spec(faults=5))])),
         changed(leaf, ticks_key, encode([2, *state[1:]])),
         changed(leaf, ticks_key, encode([5, *state[1:]])),
         changed(leaf, ticks_key, encode([*state[:5], [[[3, 0, 1.0]], *state[5][1:]], state[6]])),
@@ -140,7 +140,7 @@ def test_damaged_chunks_are_refused_and_the_state_stays():
         changed(leaf, decided_key, encode(decided), b"other\0d" + (3).to_bytes(8, "big")),
         changed(leaf, decided_key, encode(decided), b"\xff\0d" + (3).to_bytes(8, "big")),
     ]
-    target = declared(spec(3, degradation="2oo3"))
+    target = declared(spec(3, 0, "2oo3"))
     before = target.machine.digest()
     for chunk in damaged:
         with pytest.raises(ValueError, match="Fetch another snapshot"):

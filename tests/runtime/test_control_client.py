@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing, suppress
 
+import msgspec
 import pytest
 
-from quorum.apps.control import DECISIONS_KEPT, Declared, Due, encode_batch
-from quorum.errors import ApplicationError, LocalProtocolError, WrongType
+from quorum.apps.control import DECISIONS_KEPT, Command, Declared, Due, Report
+from quorum.errors import ApplicationError, ConfigurationError, LocalProtocolError, WrongType
 from quorum.runtime.clock import SystemClock
 from quorum.runtime.control_agent import ControlAgent
 from quorum.runtime.control_client import ControlClient
@@ -53,7 +54,7 @@ def test_a_loop_is_declared_looked_at_listed_and_removed():
         assert await declare(other.control) == Declared(True)
         view = await other.control.look(LOOP)
         assert (view.newest, view.spec.faults, view.spec.liars, view.spec.period_us) == (-1, 1, 0, 20_000)
-        await one.control.declare("other", CHANNELS, "2oo3", faults=1, period=1, deadline=1)
+        await one.control.declare("other", CHANNELS, "2oo3 2oo2", faults=1, period=1, deadline=1)
         assert await one.control.loops() == [LOOP, "other"]
         assert await one.control.remove(LOOP) and not await one.control.remove(LOOP)
         assert await one.control.loops() == ["other"]
@@ -92,7 +93,7 @@ def test_what_the_cluster_refuses_is_raised():
             await one.control.look(LOOP)
         with pytest.raises(ApplicationError, match="T is below N"):
             await declare(one.control, faults=3)
-        await one.control.declare(LOOP, CHANNELS, "2oo3", faults=1, period=1, deadline=1, owners={"a": "client.x"})
+        await one.control.declare(LOOP, CHANNELS, "2oo3", faults=0, period=1, deadline=1, owners={"a": "client.x"})
         with pytest.raises(ApplicationError, match=r"client\.x owns it"):
             await report(one.control, 0, "a")
         with pytest.raises(ApplicationError, match="not finite"):
@@ -107,6 +108,10 @@ def test_what_the_cluster_refuses_is_raised():
         lambda control: control.report(LOOP, "1", []),
         lambda control: control.report(LOOP, 1 << 70, []),
         lambda control: control.report(LOOP, 1, [Reading("a", 0, "hot")]),
+        lambda control: control.report(LOOP, 1, [("a", 0, 20.0)]),
+        lambda control: control.report(LOOP, 1, Reading("a", 0, 20.0)),
+        lambda control: anext(control.decisions("\ud800", 0)),
+        lambda control: control.declare(LOOP, ["a", "b"], "2oo2", faults=0, period=1, deadline=1),
         lambda control: control.report(LOOP, 1, [Reading("a", 0.5, 1.0)]),
         lambda control: control.look(5),
         lambda control: control.due(None, 1),
@@ -127,6 +132,8 @@ def test_arguments_of_a_wrong_type_are_told_where_they_are_given(ask):
 
 def test_a_time_that_is_none_is_refused():
     async def act(node, one, other):
+        with pytest.raises(ConfigurationError, match="anybody could report"):
+            await declare(one.control, owners={"aa": "client.n1"})
         with pytest.raises(LocalProtocolError, match="no time"):
             await declare(one.control, period=float("inf"))
         with pytest.raises(ApplicationError, match="a deadline lies within its period"):
@@ -231,7 +238,8 @@ def test_an_agent_without_channels_hears_and_says_nothing():
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         assert commands
-        assert not any(encode_batch([Due(LOOP, each.tick)]) in commands for each in acted)
+        sent = [each for body in commands for each in msgspec.msgpack.decode(body, type=list[Command])]
+        assert any(isinstance(each, Report) for each in sent) and not any(isinstance(each, Due) for each in sent)
 
     run(act)
 
@@ -285,6 +293,105 @@ def test_a_refused_report_ends_the_agent():
         stranger = agent(one, "z")
         with pytest.raises(ApplicationError, match="has none of that name"):
             await stranger.run(ticks=3)
+
+    run(act)
+
+
+def test_a_reading_that_is_no_number_is_silence_and_other_channels_count():
+    async def act(node, one, other):
+        await declare(one.control, deadline=PERIOD_S)
+        acted = []
+
+        def read(tick):
+            return [Reading("a", 0, float("nan")), Reading("b", 0, 20.0), Reading("c", 0, 20.2)]
+
+        broken = ControlAgent(one.control, LOOP, read, acted.append)
+        await broken.run(ticks=3)
+        assert acted and all(each.used == ("b", "c") for each in acted)
+        assert broken.left_out == 3
+
+    run(act)
+
+
+def test_a_read_that_never_answers_keeps_no_agent_and_heaps_nothing_up(monkeypatch):
+    async def act(node, one, other):
+        await declare(one.control, deadline=PERIOD_S)
+        monkeypatch.setattr("quorum.runtime.control_agent.PATIENCE_S_MIN", 0.05)
+        cancelled = []
+
+        async def read(tick):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(tick)
+                raise
+
+        stuck = ControlAgent(one.control, LOOP, read, lambda each: None)
+        await stuck.run(ticks=3)
+        await asyncio.sleep(0)
+        assert stuck.unread == 3 == len(cancelled)
+        assert stuck.punctuality().missed >= 3
+
+    run(act)
+
+
+def test_a_clock_that_is_set_leads_to_the_present_tick():
+    """Ahead by an hour at first: nothing is decided then, and soon after it is right."""
+
+    async def act(node, one, other):
+        await declare(one.control, faults=1, deadline=PERIOD_S)
+        ahead_us = [3_600_000_000]
+        acted = []
+        asked = []
+
+        def read(tick):
+            asked.append(tick)
+            return [Reading("a", 0, 20.0)]
+
+        wrong = ControlAgent(one.control, LOOP, read, acted.append, clock=lambda: now_us() + ahead_us[0])
+        running = [asyncio.create_task(each.run()) for each in (wrong, agent(other, "b"))]
+        while len(asked) < 3:
+            await asyncio.sleep(0.01)
+        assert not acted, "one clock that is wrong ends no tick"
+        ahead_us[0] = 0
+        while len(acted) < 3:
+            await asyncio.sleep(0.01)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        assert asked[-1] < asked[0] and acted[0].tick < asked[0]
+
+    run(act)
+
+
+def test_an_agent_of_an_earlier_loop_has_no_part_in_a_later_one_of_the_name():
+    async def act(node, one, other):
+        await declare(one.control)
+        left = agent(one, "a", "b")
+        running = asyncio.create_task(left.run())
+        while left.punctuality().ticks < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.gather(other.control.remove(LOOP), declare(other.control, period=5 * PERIOD_S))
+        with pytest.raises(ApplicationError, match="begin anew"):
+            await running
+        assert (await other.control.look(LOOP)).newest == -1
+
+    run(act)
+
+
+def test_decisions_of_a_later_loop_of_the_name_are_not_passed_off_as_those_of_the_earlier():
+    """They would be left out as old ones, without a word."""
+
+    async def act(node, one, other):
+        await declare(one.control)
+        async with aclosing(one.control.decisions(LOOP, 7)) as told:
+            await report(other.control, 7, "a", "b")
+            assert (await anext(told)).tick == 7
+            await other.control.remove(LOOP)
+            await declare(other.control)
+            await report(other.control, 0, "a", "b")
+            with pytest.raises(ApplicationError, match="begin anew"):
+                await anext(told)
 
     run(act)
 

@@ -27,6 +27,7 @@ import msgspec
 
 from quorum.apps.batch import Refused
 from quorum.entry import Buffer
+from quorum.errors import ConfigurationError
 from quorum.voting.control.channels import Channel, Interval, Kind, Reading
 from quorum.voting.control.loop import Decision
 from quorum.voting.control.trust import Hysteresis
@@ -46,8 +47,12 @@ AHEAD_TICKS = 8
 """So many ticks of one channel wait to be decided; one more takes the place of the earliest."""
 DECISIONS_KEPT = 128
 """Of each loop, the newest."""
-WORK_MAX = 1_024
-"""So many loops are declared and ticks are decided in one batch."""
+WORK_MAX = 16_384
+"""What one batch may cost: 1 for each command and each reading, and CHANNEL_WORK for each channel of a loop that
+is declared or decided."""
+CHANNEL_WORK = 4
+CLASS_BYTES_MAX = 16_384
+"""Of the names of all classes of one loop, in UTF-8: they come with readings, and readings wait in the state."""
 LIST_MAX = 1_000
 READ_BYTES_MAX = 4 * 1024 * 1024
 """All reads in one batch or query together give at most so many bytes, about."""
@@ -117,18 +122,22 @@ class RemoveLoop(_Command, frozen=True, gc=False, array_like=True, tag=2, forbid
 
 
 class Report(_Command, frozen=True, gc=False, array_like=True, tag=3, forbid_unknown_fields=True):
-    """Readings of the sender's own channels for a tick. Result: Reported."""
+    """Readings of the sender's own channels for a tick. `since`: which loop of that name is meant, by
+    LoopView.since; another one refuses them (0: whichever there is). Result: Reported."""
 
     loop: str
     tick: int
     readings: list[Measured]
+    since: int = 0
 
 
 class Due(_Command, frozen=True, gc=False, array_like=True, tag=4, forbid_unknown_fields=True):
-    """The deadline of the tick has passed, by the clock of the sender, who owns a channel. Result: Reported."""
+    """The deadline of the tick has passed, by the clock of the sender, who owns a channel. `since`: as in Report.
+    Result: Reported."""
 
     loop: str
     tick: int
+    since: int = 0
 
 
 class LookLoop(_Command, frozen=True, gc=False, array_like=True, tag=5, forbid_unknown_fields=True):
@@ -200,7 +209,7 @@ class Removed(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=3):
 class Reported(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=4):
     """How many readings were taken, and the newest tick that is decided (-1: none). Readings of a tick that is
     decided, and of a channel that reported it before, are not taken. `decided`: the decision of that tick, if it
-    has been made and is still kept."""
+    has been made and is still kept, and all that one batch repeats has READ_BYTES_MAX at most."""
 
     taken: int
     newest: int
@@ -210,7 +219,8 @@ class Reported(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=4):
 class LoopView(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=5):
     """A loop as it stands. Of the ticks from the first decided one to the newest (-1: none) `decided` were, and
     `passed` were not. `late`: readings that came after their tick was decided. `evicted`: channels that decide
-    nothing now. `declarer`: who declared it."""
+    nothing now. `declarer`: who declared it; `since`: at which log entry, which tells it from an earlier or later
+    loop of the same name."""
 
     loop: str
     spec: LoopSpec
@@ -220,6 +230,7 @@ class LoopView(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=5):
     passed: int
     late: int
     evicted: tuple[str, ...]
+    since: int = 0
 
 
 class Decisions(msgspec.Struct, frozen=True, gc=False, array_like=True, tag=6):
@@ -257,8 +268,15 @@ def spec_of(
     precision: bool = False,
     hysteresis: Hysteresis | None = None,
 ) -> LoopSpec:
-    """The loop of these channels; `owners` says by channel who alone may report it ("": anybody)."""
-    owners, trust = owners or {}, hysteresis or Hysteresis()
+    """The loop of these channels; `owners` says by channel who alone may report it ("": anybody). Raises
+    ConfigurationError for an owner of a channel that the loop does not have: the one meant would be anybody's."""
+    channels, owners, trust = list(channels), owners or {}, hysteresis or Hysteresis()
+    stray = sorted(owners.keys() - {each.name for each in channels})
+    if stray:
+        raise ConfigurationError(
+            f"a control loop was to be declared with an owner of channel {stray[0][:40]!r}, but it has none of "
+            "that name, so that anybody could report the one that is meant. Name owners by the names of channels."
+        )
     specs = [
         ChannelSpec(
             each.name,

@@ -11,6 +11,8 @@ import msgspec
 
 from quorum.apps.batch import BatchDecoder, Refused
 from quorum.apps.control import (
+    CHANNEL_WORK,
+    CHANNELS_MAX,
     DECISIONS_KEPT,
     LIST_MAX,
     LOOPS_MAX,
@@ -55,9 +57,10 @@ _SPEC, _TICKS, _DECIDED = b"\0s", b"\0t", b"\0d"
 
 
 class _Row(msgspec.Struct, frozen=True, array_like=True):
-    """Who declared a loop, and what it is."""
+    """Who declared a loop, at which log entry, and what it is."""
 
     declarer: str
+    since: int
     spec: LoopSpec
 
 
@@ -69,10 +72,10 @@ _DECODE_DECIDED = msgspec.msgpack.Decoder(Decided)
 class _Live:
     """What follows from the rows of one loop. `kept`: the ticks whose decisions are kept, ascending."""
 
-    __slots__ = ("declarer", "kept", "ticks")
+    __slots__ = ("declarer", "kept", "since", "ticks")
 
-    def __init__(self, declarer: str, ticks: Ticks, kept: Iterable[int] = ()) -> None:
-        self.declarer = declarer
+    def __init__(self, declarer: str, since: int, ticks: Ticks, kept: Iterable[int] = ()) -> None:
+        self.declarer, self.since = declarer, since
         self.ticks = ticks
         self.kept = deque(kept)
 
@@ -107,7 +110,7 @@ class ControlLoops:
     def apply_from(self, header: Header, body: Buffer, caller: str) -> Outputs:
         """Apply a batch of commands. Raises msgspec.DecodeError, state unchanged, if it is no msgpack array."""
         commands = _COMMANDS.decode(body)
-        self._notices, self._work_left = [], WORK_MAX
+        self._notices, self._work_left, self._read_left = [], WORK_MAX, READ_BYTES_MAX
         try:
             results = [
                 command if isinstance(command, Refused) else self._execute(header, command, caller)
@@ -153,32 +156,47 @@ class ControlLoops:
     # Commands.
 
     def _execute(self, header: Header, command: Command, caller: str) -> Result:
+        if self._work_left <= 0:
+            return _TOO_MUCH_WORK
+        self._work_left -= 1
         match command:
-            case Report(loop, tick, readings):
-                live = self._loops.get(loop)
-                if live is None:
-                    return _unknown(loop)
-                refused = live.ticks.refusal_of(tick, readings, caller) or self._too_much(live, tick)
+            case Report(loop, tick, readings, since):
+                live = self._meant(loop, since)
+                if isinstance(live, Refused):
+                    return live
+                self._work_left -= min(len(readings), CHANNELS_MAX)
+                refused = live.ticks.refusal_of(tick, readings, caller)
                 if refused is not None:
                     return refused
                 return self._reported(header, loop, live, tick, live.ticks.report(tick, readings))
-            case Due(loop, tick):
-                live = self._loops.get(loop)
-                if live is None:
-                    return _unknown(loop)
-                refused = self._too_much(live, tick) or live.ticks.due(tick, caller)
-                return refused or self._reported(header, loop, live, tick, 0)
+            case Due(loop, tick, since):
+                live = self._meant(loop, since)
+                if isinstance(live, Refused):
+                    return live
+                return live.ticks.due(tick, caller) or self._reported(header, loop, live, tick, 0)
             case DeclareLoop(loop, spec):
                 return self._declare(header, loop, spec, caller)
             case RemoveLoop(loop):
                 return self._remove(loop, caller)
+
+    def _meant(self, loop: str, since: int) -> _Live | Refused:
+        """The loop of this name, unless another one was meant that had it."""
+        live = self._loops.get(loop)
+        if live is None:
+            return _unknown(loop)
+        if since and since != live.since:
+            text = (
+                f"loop {loop[:80]!r} as it was declared at log entry {since} was meant, but the one that has the "
+            )
+            return Refused("changed", text + f"name now is of entry {live.since}. Look at it, and begin anew.")
+        return live
 
     def _reported(self, header: Header, loop: str, live: _Live, tick: int, taken: int) -> Reported:
         self._moved[loop] = live
         decided = live.ticks.decide(tick, header)
         if decided is None:
             return Reported(taken, live.ticks.newest, self._decided(loop, tick))
-        self._work_left -= 1
+        self._work_left -= CHANNEL_WORK * len(live.ticks.spec.channels)
         body = encode_decided(decided)
         self._rows.put(_decided_key(loop, tick), body, header.index)
         live.kept.append(tick)
@@ -187,13 +205,8 @@ class ControlLoops:
         self._notices.append(Notice(loop.encode(), body))
         return Reported(taken, tick, decided)
 
-    def _too_much(self, live: _Live, tick: int) -> Refused | None:
-        """Why no more is done for this batch; what decides nothing is always done."""
-        if self._work_left > 0 or tick <= live.ticks.newest:
-            return None
-        return Refused("batch", f"one batch decides at most {WORK_MAX} ticks. Send the rest in another batch.")
-
     def _declare(self, header: Header, loop: str, spec: LoopSpec, caller: str) -> Declared | Refused:
+        self._work_left -= CHANNEL_WORK * min(len(spec.channels), CHANNELS_MAX)
         size = len(loop.encode())
         if not 0 < size <= NAME_BYTES_MAX or "\0" in loop:
             text = f"a loop was named by {size} bytes, but names have 1 to {NAME_BYTES_MAX} bytes of UTF-8 and no "
@@ -206,18 +219,15 @@ class ControlLoops:
             return Refused("declared", text + "Choose another name, or have it removed by whoever declared it.")
         if len(self._loops) >= self._loops_max:
             return Refused("loops", f"there are {self._loops_max} loops, which is the most. Remove some first.")
-        if self._work_left <= 0:
-            return Refused("batch", f"one batch declares at most {WORK_MAX} loops. Declare the rest in another.")
         refused = check_spec(spec)
         if refused is not None:
             return refused
-        self._work_left -= 1
         try:
             ticks = Ticks(spec)
         except ConfigurationError as error:
             return Refused("loop", str(error))
-        self._loops[loop] = _Live(caller, ticks)
-        self._rows.put(loop.encode() + _SPEC, _ENCODE(_Row(caller, spec)), header.index)
+        self._loops[loop] = _Live(caller, header.index, ticks)
+        self._rows.put(loop.encode() + _SPEC, _ENCODE(_Row(caller, header.index, spec)), header.index)
         self._moved[loop] = self._loops[loop]
         return Declared(False)
 
@@ -246,7 +256,7 @@ class ControlLoops:
                 return self._decisions(query)
             case ListLoops(start):
                 names = sorted(name for name in self._loops if name >= start)
-                self._read_left -= sum(map(len, names[:LIST_MAX]))
+                self._read_left -= sum(ITEM_BYTES + len(name) for name in names[:LIST_MAX])
                 return Loops(names[:LIST_MAX], len(names) > LIST_MAX)
 
     def _view(self, loop: str) -> LoopView | Refused:
@@ -256,7 +266,7 @@ class ControlLoops:
         self._read_left -= len(row.value)
         ticks = live.ticks
         counts = ticks.newest, ticks.decided, ticks.passed, ticks.late
-        return LoopView(loop, ticks.spec, live.declarer, *counts, ticks.evicted)
+        return LoopView(loop, ticks.spec, live.declarer, *counts, ticks.evicted, live.since)
 
     def _decisions(self, query: LookDecisions) -> Decisions | Refused:
         live = self._loops.get(query.loop)
@@ -277,9 +287,17 @@ class ControlLoops:
         return Decisions(found, live.ticks.newest, False)
 
     def _decided(self, loop: str, tick: int) -> Decided | None:
+        """For who comes late, or again; what one batch repeats is bounded, since a command is far smaller."""
         row = self._rows.get(_decided_key(loop, tick))
-        return None if row is None else _DECODE_DECIDED.decode(row.value)
+        if row is None or self._read_left <= 0:
+            return None
+        self._read_left -= ITEM_BYTES + len(row.value)
+        return _DECODE_DECIDED.decode(row.value)
 
+
+_TOO_MUCH_WORK = Refused(
+    "batch", f"one batch was to do more than {WORK_MAX} units of work. Send the rest in another batch."
+)
 
 _TOO_MUCH_READ = Refused(
     "read", f"more than {READ_BYTES_MAX} bytes were read in one batch. Read the rest in another batch."
@@ -318,7 +336,7 @@ def _read_loops(rows: Leaves) -> dict[str, _Live]:
         for loop, spec in specs.items():
             _require(check_spec(spec.spec) is None, "a loop cannot be")
             state = states[loop]
-            loops[loop] = _Live(spec.declarer, Ticks(spec.spec, state), kept.get(loop, ()))
+            loops[loop] = _Live(spec.declarer, spec.since, Ticks(spec.spec, state), kept.get(loop, ()))
             _require(_ENCODE(loops[loop].ticks.state) == _ENCODE(state), "what waits is not in canonical form")
             _require(max(kept.get(loop, ()), default=-1) <= state.newest, "a decision is newer than the newest")
     except (msgspec.DecodeError, UnicodeDecodeError, struct.error, ConfigurationError) as error:

@@ -7,13 +7,16 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from inspect import isawaitable
 
-from quorum.apps.control import AHEAD_TICKS, Decided, LoopSpec
+from quorum.apps.control import AHEAD_TICKS, Decided, LoopSpec, measured
+from quorum.apps.control_ticks import is_bounded
 from quorum.errors import NotLeader, OutcomeUnknown, Overloaded, SessionExpired
 from quorum.runtime.clock import SystemClock
 from quorum.runtime.control_client import LOOK_S_MIN, ControlClient
 from quorum.voting.control.channels import Reading
 from quorum.voting.control.collector import KEPT, Punctuality
 
+CLOCK_LOOK_S = 0.5
+"""So often an agent that waits for its next tick looks whether its clock was set."""
 PATIENCE_S_MIN = 0.5
 """A request is given up after AHEAD_TICKS periods, and not before so many seconds."""
 Read = Callable[[int], Iterable[Reading] | Awaitable[Iterable[Reading]]]
@@ -33,7 +36,9 @@ class ControlAgent:
     members may lie and it has none, it looks for each decision until T+1 members have said the same.
 
     Cluster and nodes that cannot be reached do not end an agent: it goes on with the present tick, and counts what
-    it missed. An exception of `read` or `act` ends it.
+    it missed. Nor does a reading that is no number to send, such as NaN, or `read` where it answers too late: the
+    channel is silent in that tick. A clock that is set leads to the tick that is the present one by then. An
+    exception of `read` or `act` ends the agent, and so does a loop of other terms that takes the name.
     """
 
     def __init__(
@@ -59,6 +64,10 @@ class ControlAgent:
         self._ticks = self._missed = self._late = 0
         self.unreached = 0
         """Requests that the cluster did not answer in time."""
+        self.unread = 0
+        """Ticks that `read` had no answer for until long after their deadline; it is cancelled then."""
+        self.left_out = 0
+        """Own readings that were no numbers to send: not finite, or too large."""
 
     def punctuality(self) -> Punctuality:
         """Of the ticks that it took part in. `missed`: no decision was known here by the deadline.
@@ -77,6 +86,7 @@ class ControlAgent:
         self._newest = max(self._newest, view.newest)
         self._patience_s = max(PATIENCE_S_MIN, AHEAD_TICKS * view.spec.period_us / 1e6)
         self._asked = self._control.within(self._patience_s)
+        self._since = view.since
         try:
             async with asyncio.TaskGroup() as group:
                 await self._begin_each(view.spec, ticks, group, group.create_task(self._follow()))
@@ -91,7 +101,11 @@ class ControlAgent:
         tick = max(0, self._present(spec) + 1)
         end = None if ticks is None else tick + ticks
         while end is None or tick < end:
-            await asyncio.sleep(max(0, spec.start_us + tick * spec.period_us - self._now_us()) / 1e6)
+            while (missing_us := spec.start_us + tick * spec.period_us - self._now_us()) > 0:
+                await asyncio.sleep(min(missing_us / 1e6, CLOCK_LOOK_S))
+                back = tick - max(0, self._present(spec) + 1)
+                if back > 1:  # the clock was set back
+                    tick, end = tick - back, None if end is None else end - back
             task = group.create_task(self._take_part(spec, tick))
             taking.add(task)
             task.add_done_callback(taking.discard)
@@ -126,7 +140,11 @@ class ControlAgent:
                     await self._say_due(tick)
                 await _wait(known, self._patience_s, speaking)
                 self._settle(tick, False)
-            await speaking
+            await asyncio.wait((speaking,), timeout=self._patience_s)
+            if speaking.done():
+                speaking.result()
+            else:
+                self.unread += 1
         finally:
             self._waiting.pop(tick, None)
             speaking.cancel()
@@ -134,10 +152,12 @@ class ControlAgent:
     async def _speak(self, tick: int, known: asyncio.Future[bool]) -> None:
         """Send the readings. Where nobody tells of decisions, look for this one until it is known."""
         found = self._read(tick)
-        readings = list(await found if isawaitable(found) else found)
+        given = list(await found if isawaitable(found) else found)
+        readings = [each for each in given if _is_sent(each)]
+        self.left_out += len(given) - len(readings)
         if readings:
             try:
-                reported = await self._asked.report(self._name, tick, readings)
+                reported = await self._asked.report(self._name, tick, readings, self._since)
             except _UNREACHED:
                 self.unreached += 1
             else:
@@ -156,7 +176,7 @@ class ControlAgent:
 
     async def _say_due(self, tick: int) -> None:
         try:
-            reported = await self._asked.due(self._name, tick)
+            reported = await self._asked.due(self._name, tick, self._since)
         except _UNREACHED:
             self.unreached += 1
         else:
@@ -185,6 +205,14 @@ class ControlAgent:
         known.set_result(is_decided)
         if is_decided:
             self._took.append(self._now_us() - began_us)
+
+
+def _is_sent(reading: Reading) -> bool:
+    """Whether the cluster would take its numbers. What is none at all is a mistake, and is told as one."""
+    try:
+        return is_bounded(measured(reading).value)
+    except (TypeError, AttributeError, OverflowError):
+        return True
 
 
 async def _wait(known: asyncio.Future[bool], seconds: float, speaking: asyncio.Task[None]) -> None:

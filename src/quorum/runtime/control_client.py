@@ -106,10 +106,10 @@ class ControlClient:
         by channel who alone may report it: the name in the client's certificate, as client.NAME; where members may
         lie its public key in hexadecimal digits. `liars`: so many owners may lie; one more must say that a tick is
         due (not given: `faults` where members may lie, else none). Raises ApplicationError for a loop that cannot
-        be, and where another one has the name.
+        be, and where another one has the name; ConfigurationError for an owner of a channel that there is not.
         """
         spec = spec_of(
-            channels,
+            _all_of(Channel, channels, "channels"),
             degradation,
             faults=faults,
             period_us=_us(period, "a period"),
@@ -142,18 +142,21 @@ class ControlClient:
 
     # Ticks.
 
-    async def report(self, loop: str, tick: int, readings: Iterable[Reading]) -> Reported:
-        """Send readings of one's own channels for a tick. Who comes after the tick was decided hears how."""
-        return await self.report_soon(loop, tick, readings)
+    async def report(self, loop: str, tick: int, readings: Iterable[Reading], since: int = 0) -> Reported:
+        """Send readings of one's own channels for a tick. Who comes after the tick was decided hears how. With
+        `since`, of `look`, none of it counts for another loop that has the name by now (ApplicationError)."""
+        return await self.report_soon(loop, tick, readings, since)
 
-    def report_soon(self, loop: str, tick: int, readings: Iterable[Reading]) -> asyncio.Future[Reported]:
+    def report_soon(
+        self, loop: str, tick: int, readings: Iterable[Reading], since: int = 0
+    ) -> asyncio.Future[Reported]:
         """As `report`, without a coroutine for each."""
-        command = Report(loop, tick, [measured(each) for each in readings])
+        command = Report(loop, tick, [measured(each) for each in _all_of(Reading, readings, "readings")], since)
         return self._client.ask("control", _checked(command), Reported)
 
-    async def due(self, loop: str, tick: int) -> Reported:
-        """Say that the deadline of a tick has passed here; only who owns a channel may."""
-        return await self._client.ask("control", _checked(Due(loop, tick)), Reported)
+    async def due(self, loop: str, tick: int, since: int = 0) -> Reported:
+        """Say that the deadline of a tick has passed here; only who owns a channel may; `since` as in `report`."""
+        return await self._client.ask("control", _checked(Due(loop, tick, since)), Reported)
 
     async def decision(self, loop: str, tick: int) -> Decided | None:
         """The decision of a tick; None where there is none (as yet), or it is not kept any more."""
@@ -167,31 +170,36 @@ class ControlClient:
     async def decisions(self, loop: str, first: int | None = None) -> AsyncGenerator[Decided, None]:
         """Each decision from tick `first` on (None: those that come from now on), ascending, as soon as it is
         known here. One that was not taken up before DECISIONS_KEPT others is left out. Once it has begun it goes
-        on however long no node answers.
+        on however long no node answers. Raises ApplicationError where the loop is removed, or another one has the
+        name and begins with earlier ticks.
 
         A member tells of each decision when it has applied it. Where members may lie, no member alone is believed:
         decisions are looked for then, twice in each period.
         """
+        _checked(LookDecisions(loop, first or 0))
         behind = (await self.look(loop)).newest + 1 if first is None else first
+        known: Decided | None = None
         if self.signs:
             pause = max(LOOK_S_MIN, (await self.look(loop)).spec.period_us / 2e6)
             while True:
-                for decided in await self._missed(loop, behind):
-                    behind = decided.tick + 1
+                for decided in await self._missed(loop, behind, known):
+                    behind, known = decided.tick + 1, decided
                     yield decided
                 await asyncio.sleep(pause)
         async with self._client.watch_topic(CONTROL_APP, loop.encode()) as watch:
             async for noticed in watch:
                 told = _decided(noticed)
                 if told is not None and told.tick < behind:
+                    if known is not None and told.index > known.index:
+                        raise _replaced(loop)
                     continue
                 is_next = told is not None and told.tick == behind
-                for decided in [told] if told is not None and is_next else await self._missed(loop, behind):
-                    behind = decided.tick + 1
+                for decided in [told] if told is not None and is_next else await self._missed(loop, behind, known):
+                    behind, known = decided.tick + 1, decided
                     yield decided
 
-    async def _missed(self, loop: str, first: int) -> list[Decided]:
-        """What was decided from tick `first` on, once a leader answers."""
+    async def _missed(self, loop: str, first: int, known: Decided | None) -> list[Decided]:
+        """What was decided from tick `first` on, once a leader answers. `known`: the newest one that was told."""
         found: list[Decided] = []
         while True:
             try:
@@ -204,14 +212,32 @@ class ControlClient:
                 if error.kind == "unknown" and self._is_at_node:
                     return found  # the node has not applied as yet that it was declared
                 raise
+            if known is not None and page.newest < known.tick and not self._is_at_node:
+                raise _replaced(loop)
             found += page.decisions
             if not page.more:
                 return found
 
 
+def _replaced(loop: str) -> ApplicationError:
+    text = f"decisions of loop {loop[:80]!r} were to be told, but it was removed, and declared again since. "
+    return ApplicationError("changed", text + "Look at it, and begin anew.")
+
+
 def _decided(noticed: Noticed) -> Decided | None:
     """The decision in a notice; None where notices may have been missed."""
     return None if noticed.body is None else decode_decided(noticed.body)
+
+
+def _all_of(kind: type[R], given: Iterable[R], what: str) -> list[R]:
+    """The same as a list. Raises WrongType if something else is among them."""
+    found = list(given) if isinstance(given, Iterable) else [given]
+    wrong = next((each for each in found if not isinstance(each, kind)), None)
+    if wrong is not None or not isinstance(given, Iterable):
+        raise WrongType(
+            f"{what} were to be sent, but {wrong or given!r:.80} was given. Give a list of {kind.__name__}."
+        )
+    return found
 
 
 def _us(seconds: object, what: str) -> int:
