@@ -181,3 +181,19 @@ def test_what_was_forgotten_leaves_no_deadline_behind_for_long():
         assert isinstance(opened, Opened)
         log.batch(CloseBallot("b", ballot_id(opened.opening)), Forget("b"))
     assert len(log.box._due) <= STALE_MIN + 2
+
+
+def test_a_snapshot_of_more_ballots_than_fit_or_of_rows_in_another_spelling_is_refused():
+    log = BallotLog()
+    log.open(Terms(name="a", question="?", electorate=unkeyed("ann", "bob")))
+    chunks = list(log.box.snapshot())
+    for bounds in ({"ballots_max": 1, "electors_max": 1}, {"ballots_max": 0, "electors_max": 9}):
+        with pytest.raises(ValueError, match="more than fit"):
+            BallotLog(**bounds).box.restore(chunks)
+    rows = log.box._rows
+    rows.put(b"a\0h", rows.get(b"a\0h").value + b"", 0)
+    opening = rows.get(b"a\0a").value
+    assert opening[:1] == b"\x96"
+    rows.put(b"a\0a", b"\xdc\x00\x06" + opening[1:], 0)
+    with pytest.raises(ValueError, match="another way"):
+        BallotLog().box.restore(log.box.snapshot())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from quorum.console.rules import rule_in
 from quorum.console.vote_follow import follow
-from quorum.console.vote_input import Ask, Ballots, read_csv
+from quorum.console.vote_input import Ask, Votes, read_csv
 from quorum.console.vote_shown import tallied
 from quorum.errors import ConfigurationError
 from quorum.voting.rule_text import rule_text
@@ -190,7 +190,7 @@ def test_the_tallies_are_written_with_a_row_for_each_round(days, run, run_json):
 def test_each_round_of_a_table_is_what_the_tally_of_its_votes_alone_is(rows, rule, closed):
     voters = ("a", "b", "c", "d")
     said = [{voter: option for voter, option in zip(voters, row, strict=True) if option} for row in rows]
-    ballots = Ballots(tuple((str(number), each) for number, each in enumerate(said)), dict.fromkeys(voters, 1))
+    ballots = Votes(tuple((str(number), each) for number, each in enumerate(said)), dict.fromkeys(voters, 1))
     found = tallied(ballots, Ask(rule, closed=closed))
     options = sorted({option for row in rows for option in row if option})
     for number, (each, votes) in enumerate(zip(found, said, strict=True)):

@@ -94,7 +94,8 @@ async def answered(parts: list[bytes], timeout: float = 5.0, pause: float = 0.0)
     """What a voter hears from a server that sends these parts, with pauses, and then nothing."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        await reader.readexactly(int(head.partition(b"content-length:")[2].split()[0]))  # or the end is a reset
         try:
             for part in parts:
                 writer.write(part)

@@ -154,9 +154,12 @@ class BallotBox:
         restored = self._rows.empty()
         restored.load(chunks)
         ballots = {ballot.opening.terms.name: ballot for ballot in rows_of.read_ballots(restored)}
+        electors = sum(len(ballot.voters) for ballot in ballots.values())
+        if len(ballots) > self._ballots_max or electors > self._electors_max:
+            raise rows_of.damaged(f"{len(ballots)} ballots with {electors} voters are more than fit")
         self._rows, self._ballots = restored, ballots
         self._names = sorted(name.encode() for name in ballots)
-        self._electors = sum(len(ballot.voters) for ballot in ballots.values())
+        self._electors = electors
         self._due = self._all_due()
 
     # Commands.

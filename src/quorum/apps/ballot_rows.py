@@ -4,6 +4,7 @@ together: its opening, its head, its votes by voter."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 import msgspec
 
@@ -11,10 +12,11 @@ from quorum.apps.ballot_state import ENDED, REVEALING, VOTING, BallotState, Head
 from quorum.apps.leaves import Leaves
 from quorum.certificate.ballot import CastVote, Opening
 from quorum.errors import ConfigurationError
-from quorum.voting.ballot.standing import opinion_problem
+from quorum.voting.ballot.standing import canonical, opinion_problem
 from quorum.voting.ballot.terms import check_terms
 
 _OPENING, _HEAD, _VOTE = b"\0a", b"\0h", b"\0v"
+T = TypeVar("T")
 _ENCODE = msgspec.msgpack.Encoder().encode
 _DECODE_OPENING = msgspec.msgpack.Decoder(Opening)
 _DECODE_HEAD = msgspec.msgpack.Decoder(Head)
@@ -68,13 +70,13 @@ def _read(rows: Leaves) -> Iterator[BallotState]:
         if kind[:1] == _OPENING[1:]:
             if opening is not None:
                 yield _joined(opening, head, votes)
-            opening, head, votes = _DECODE_OPENING.decode(row.value), None, {}
+            opening, head, votes = _exact(_DECODE_OPENING, row.value), None, {}
         if opening is None or opening.terms.name.encode() != name:
             raise damaged("a row belongs to no ballot")
         if kind[:1] == _HEAD[1:]:
-            head = _DECODE_HEAD.decode(row.value)
+            head = _exact(_DECODE_HEAD, row.value)
         elif kind[:1] == _VOTE[1:]:
-            vote = _DECODE_VOTE.decode(row.value)
+            vote = _exact(_DECODE_VOTE, row.value)
             if vote.voter.encode() != kind[1:]:
                 raise damaged("a vote stands under another name")
             votes[vote.voter] = vote
@@ -82,6 +84,14 @@ def _read(rows: Leaves) -> Iterator[BallotState]:
             raise damaged("a row is of no kind")
     if opening is not None:
         yield _joined(opening, head, votes)
+
+
+def _exact(decoder: msgspec.msgpack.Decoder[T], data: bytes) -> T:
+    """What a row holds, if it is spelled as this program would: others would digest to another state."""
+    found = decoder.decode(data)
+    if _ENCODE(found) != data:
+        raise damaged("a row is spelled in another way")
+    return found
 
 
 def _joined(opening: Opening, head: Head | None, votes: dict[str, CastVote]) -> BallotState:
@@ -101,6 +111,9 @@ def _joined(opening: Opening, head: Head | None, votes: dict[str, CastVote]) -> 
         if each.locked is not None and each.locked not in opening.terms.choices:
             raise damaged("a round carries on what is no option")
     for vote in votes.values():
-        if vote.opinion is not None and opinion_problem(opening.terms, vote.opinion) is not None:
+        if vote.opinion is not None and (
+            opinion_problem(opening.terms, vote.opinion) is not None
+            or repr(canonical(vote.opinion)) != repr(vote.opinion)
+        ):
             raise damaged("a vote is no opinion")
     return BallotState(opening, head, votes)

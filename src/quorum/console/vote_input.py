@@ -30,7 +30,7 @@ class Ask(NamedTuple):
     closed: bool = False
 
 
-class Ballots(NamedTuple):
+class Votes(NamedTuple):
     """`rounds`: what each is called, and what its voters said; an absent voter did not vote. `voters` are all that
     the input names, with their weights, if it `has_weights`. `is_table`: a row was a round."""
 
@@ -77,7 +77,7 @@ class Pairs(list[tuple[str, Any]]):
     """A JSON object before anything that is said twice has got lost."""
 
 
-def read_json(data: bytes, ask: Ask) -> tuple[Ballots, Ask]:
+def read_json(data: bytes, ask: Ask) -> tuple[Votes, Ask]:
     """One JSON object: `votes`, and as far as the command line does not say it `electorate`, `options`, `closed`.
     Raises ConfigurationError for what is none."""
     try:
@@ -95,7 +95,7 @@ def read_json(data: bytes, ask: Ask) -> tuple[Ballots, Ask]:
             else "'votes' is missing, or a key is there twice"
         )
         raise _no_votes(why)
-    cast = Cast()
+    cast = VoteReader()
     _note_json(cast, given["votes"])
     electorate, options = _electorate(given.get("electorate")), _options(given.get("options"))
     closed = given.get("closed", False)
@@ -115,7 +115,7 @@ def read_json(data: bytes, ask: Ask) -> tuple[Ballots, Ask]:
     return cast.ballots(), asked
 
 
-def _note_json(cast: Cast, votes: Any) -> None:
+def _note_json(cast: VoteReader, votes: Any) -> None:
     if isinstance(votes, Pairs):
         for number, (voter, option) in enumerate(votes, 1):
             cast.note(voter, _text_or_none(option), None, f"vote {number}")
@@ -177,7 +177,7 @@ def _no_votes(why: str) -> ConfigurationError:
 # --- CSV --------------------------------------------------------------------------------------------------
 
 
-def read_csv(path: Path, channels: str | None, time: str | None) -> Ballots:
+def read_csv(path: Path, channels: str | None, time: str | None) -> Votes:
     """The votes of a file with the columns voter, option and perhaps weight (in letters of any case), or with a
     row for each round and a column for each voter. Raises ConfigurationError for what is neither, and where a
     column can hardly be a voter's, unless `channels` names it."""
@@ -236,7 +236,7 @@ def _is_list(path: Path, columns: Sequence[str], time: str | None) -> bool:
     return time is None
 
 
-def _list_of_votes(path: Path, columns: Sequence[str], lines: Sequence[tuple[int, list[str]]]) -> Ballots:
+def _list_of_votes(path: Path, columns: Sequence[str], lines: Sequence[tuple[int, list[str]]]) -> Votes:
     unknown = [name for name in columns if name not in (VOTER, OPTION, WEIGHT)]
     if unknown:
         raise _wrong(
@@ -244,7 +244,7 @@ def _list_of_votes(path: Path, columns: Sequence[str], lines: Sequence[tuple[int
             f"it has the columns voter and option, and {plain(unknown[0], SHOWN)!r}, which counts for nothing",
             "Take it out, or name the columns of voters with --channels",
         )
-    cast = Cast()
+    cast = VoteReader()
     for line, row in lines:
         given = dict(zip(columns, row, strict=True))
         weight = given.get(WEIGHT, "").strip()
@@ -261,7 +261,7 @@ def _table_of_rounds(
     lines: Sequence[tuple[int, list[str]]],
     channels: str | None,
     time: str | None,
-) -> Ballots:
+) -> Votes:
     voters = (
         tuple(name for name in columns if name != time) if channels is None else names_in(channels, "--channels")
     )
@@ -282,7 +282,7 @@ def _table_of_rounds(
     for number, (_, row) in enumerate(lines):
         said = {name: row[place].strip() for name, place in zip(voters, places, strict=True) if row[place].strip()}
         rounds.append((str(number) if at is None else row[at], said))
-    return Ballots(tuple(rounds), dict.fromkeys(voters, 1), is_table=True, heading=time or "round")
+    return Votes(tuple(rounds), dict.fromkeys(voters, 1), is_table=True, heading=time or "round")
 
 
 def _check_voters(path: Path, columns: Mapping[str, Sequence[str]]) -> None:
@@ -306,7 +306,7 @@ def _wrong(path: Path, why: str, remedy: str) -> ConfigurationError:
 # --- each voter once --------------------------------------------------------------------------------------
 
 
-class Cast:
+class VoteReader:
     """Votes as they come, one of each voter. Who says the same again counts once."""
 
     def __init__(self) -> None:
@@ -330,12 +330,12 @@ class Cast:
         if choice:
             self._said.setdefault(name, (choice, where))
 
-    def ballots(self) -> Ballots:
+    def ballots(self) -> Votes:
         """All that was noted, as one round."""
         said = {name: choice for name, (choice, _) in self._said.items()}
         has_weights = any(weight is not None for weight, _ in self._weights.values())
         voters = {name: weight or 1 for name, (weight, _) in self._weights.items()}
-        return Ballots((("0", said),), voters, has_weights)
+        return Votes((("0", said),), voters, has_weights)
 
 
 def _shown(text: str) -> str:
@@ -348,7 +348,7 @@ def _contradiction(voter: str, what: str) -> ConfigurationError:
     )
 
 
-def electorate_of(ballots: Ballots, ask: Ask) -> Mapping[str, int]:
+def electorate_of(ballots: Votes, ask: Ask) -> Mapping[str, int]:
     """Who may vote, with weights: who was named as that, else all that the votes name. Raises ConfigurationError
     where weights are in both."""
     if ask.electorate is None:
@@ -361,7 +361,7 @@ def electorate_of(ballots: Ballots, ask: Ask) -> Mapping[str, int]:
     return ask.electorate
 
 
-def options_of(ballots: Ballots, electorate: Mapping[str, int], ask: Ask) -> tuple[str, ...]:
+def options_of(ballots: Votes, electorate: Mapping[str, int], ask: Ask) -> tuple[str, ...]:
     """The options: those that were named, else those that voters chose, by name. Raises ConfigurationError where
     there are none."""
     if ask.options is not None:

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from quorum.console.command import plain
-from quorum.console.vote_input import Ask, Ballots, electorate_of, options_of
+from quorum.console.vote_input import Ask, Votes, electorate_of, options_of
 from quorum.voting.rule_text import rule_text
 from quorum.voting.tally import State, Tally, tally
 
@@ -18,7 +18,7 @@ NAMES_MAX: Final = 12
 NAME_CHARACTERS_MAX: Final = 60
 
 
-class Round(msgspec.Struct, frozen=True):
+class RoundTally(msgspec.Struct, frozen=True):
     """The tally of one round, and what it leaves out: voters who did not vote yet, votes of those who are not in
     the electorate, and votes for what is no option (voter and option)."""
 
@@ -44,16 +44,16 @@ class Report(msgspec.Struct, frozen=True):
     won: int
     lost: int
     pending: int
-    tallies: tuple[Round, ...] = ()
+    tallies: tuple[RoundTally, ...] = ()
     output: str = ""
 
 
-def tallied(ballots: Ballots, ask: Ask) -> tuple[Round, ...]:
+def tallied(ballots: Votes, ask: Ask) -> tuple[RoundTally, ...]:
     """Each round, tallied. Raises ConfigurationError as `quorum.voting.tally.tally`, and where no option is
     known."""
     electorate = electorate_of(ballots, ask)
     options = options_of(ballots, electorate, ask)
-    known: dict[tuple[tuple[str, str], ...], Round] = {}
+    known: dict[tuple[tuple[str, str], ...], RoundTally] = {}
     found = []
     for name, said in ballots.rounds:
         key = tuple(said.items())
@@ -65,11 +65,11 @@ def tallied(ballots: Ballots, ask: Ask) -> tuple[Round, ...]:
 
 def round_of(
     name: str, said: Mapping[str, str], electorate: Mapping[str, int], options: Sequence[str], ask: Ask
-) -> Round:
+) -> RoundTally:
     """One round, tallied."""
     result = tally(said, electorate, options, ask.rule, ask.closed)
     is_option = set(options)
-    return Round(
+    return RoundTally(
         name,
         result.state,
         result.option,
@@ -84,14 +84,14 @@ def round_of(
     )
 
 
-def report_of(rounds: Sequence[Round], voters: Iterable[str], ask: Ask, output: str = "") -> Report:
+def report_of(rounds: Sequence[RoundTally], voters: Iterable[str], ask: Ask, output: str = "") -> Report:
     """How many rounds ended how; with the rounds themselves, unless a file has them."""
     states = [each.state for each in rounds]
     counts = (len(states), states.count("won"), states.count("lost"), states.count("pending"))
     return Report(rule_text(ask.rule), tuple(voters), *counts, () if output else tuple(rounds), output)
 
 
-def lines_of_round(found: Round, said: Mapping[str, str], ask: Ask) -> list[str]:
+def lines_of_round(found: RoundTally, said: Mapping[str, str], ask: Ask) -> list[str]:
     """One round for people: the outcome, each option with its weight and voters, and what is missing."""
     lines = [f"{verdict(found)} ({rule_text(ask.rule)})"]
     ordered = sorted(found.weights, key=lambda option: (-found.weights[option], option))
@@ -109,7 +109,7 @@ def lines_of_round(found: Round, said: Mapping[str, str], ask: Ask) -> list[str]
     return lines
 
 
-def verdict(found: Round | Tally) -> str:
+def verdict(found: RoundTally | Tally) -> str:
     """The outcome in a few words."""
     match found.state:
         case "won":
@@ -119,7 +119,7 @@ def verdict(found: Round | Tally) -> str:
     return "pending: votes to come decide"
 
 
-def standing(found: Round | Tally) -> str:
+def standing(found: RoundTally | Tally) -> str:
     """How much was cast, what is needed, and how sure a winner is."""
     needed = "more than any other needed" if found.needed is None else f"{found.needed} needed"
     text = f"{found.cast} of {found.total} cast, {needed}"
@@ -136,7 +136,7 @@ def names_of(names: Sequence[str]) -> str:
     return shown + (f" and {len(names) - NAMES_MAX} more" if len(names) > NAMES_MAX else "")
 
 
-def lines_of_rounds(rounds: Sequence[Round], heading: str) -> list[str]:
+def lines_of_rounds(rounds: Sequence[RoundTally], heading: str) -> list[str]:
     """A row for each round."""
     rows = [(heading, "state", "option", "cast", "weights")]
     for each in rounds:
@@ -156,7 +156,7 @@ def summary_of(report: Report) -> list[str]:
     return lines + ([f"written: {plain(report.output, 200)}"] if report.output else [])
 
 
-def csv_of_rounds(rounds: Sequence[Round], heading: str) -> bytes:
+def csv_of_rounds(rounds: Sequence[RoundTally], heading: str) -> bytes:
     """A row for each round, with a column for the weight of each option."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

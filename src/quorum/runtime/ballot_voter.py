@@ -44,7 +44,7 @@ async def vote_always(
 ) -> None:
     """Vote as `voter` in every ballot that asks for it, until it is cancelled. Ballots are asked one after the
     other. Where `decide` raises, that is told, and it is asked again after a while."""
-    attendant = _Attendant(ballots, voter, decide, told or _nobody)
+    attendant = _Attendance(ballots, voter, decide, told or _nobody)
     async with aclosing(ballots.stirrings(ALL)) as stirrings:
         stirred = asyncio.ensure_future(anext(stirrings, False))
         try:
@@ -60,7 +60,7 @@ async def vote_always(
             await asyncio.gather(stirred, return_exceptions=True)
 
 
-class _Attendant:
+class _Attendance:
     """What one voter was asked. `_asked`: the round of each ballot in which it has said all that it will;
     `_again`: when a ballot is asked again whose answer failed, and after what pause."""
 
