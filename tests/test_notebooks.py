@@ -13,7 +13,7 @@ import pytest
 
 from documented import ROOT
 
-NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "examples").rglob("*.ipynb"))
 NOTEBOOK_BYTES_MAX = 300_000
 RUN_SECONDS_MAX = 300
 PICTURE = re.compile(r'savefig\("([a-z0-9-]+\.png)"')
@@ -93,4 +93,4 @@ def test_a_notebook_asserts_what_it_says_and_is_named_on_a_page(path: Path) -> N
     asserting = [cell for cell in cells if re.search(r"^\s*assert ", cell.source, re.MULTILINE)]
     sections = [cell for cell in cells if re.search(r"^## ", cell.source, re.MULTILINE)]
     assert len(asserting) + 2 >= len(sections), "the last two sections conclude, and name sources"
-    assert any(f"examples/notebooks/{path.name}" in page.read_text() for page in (ROOT / "docs").glob("*.md"))
+    assert any(str(path.relative_to(ROOT)) in page.read_text() for page in (ROOT / "docs").glob("*.md"))
