@@ -200,7 +200,7 @@ def _row(
     )
 
 
-HEAD = f"{'case':54}{'nodes':>6}{'quorum':>10}{'quoracle':>10}{'ratio':>9}{'figure':>22}{'difference':>12}"
+HEAD = f"{'case':54}{'nodes':>6}{'quorum':>10}{'quoracle':>10}{'ratio':>11}{'figure':>22}{'difference':>12}"
 
 
 def line_of(row: Row) -> str:
@@ -208,11 +208,11 @@ def line_of(row: Row) -> str:
     sign = ">" if row.is_over else ""
     mine = "-" if row.quorum_cpu_s is None else f"{row.quorum_cpu_s:.4f}"
     theirs = "-" if row.quoracle_cpu_s is None else f"{sign}{row.quoracle_cpu_s:.3f}"
-    ratio = "-" if row.ratio is None else f"{sign}{row.ratio:.3g}x"
+    ratio = "-" if row.ratio is None else f"{sign}{row.ratio:,.{0 if row.ratio >= 10 else 1}f}x"
     value = "-" if row.value is None else f"{row.figure} {row.value:.6g}"
     apart = "-" if row.difference is None else f"{row.difference:.0e}"
     return (
-        f"{row.case:54}{row.nodes:>6}{mine:>10}{theirs:>10}{ratio:>9}{value:>22}{apart:>12}  {row.note}".rstrip()
+        f"{row.case:54}{row.nodes:>6}{mine:>10}{theirs:>10}{ratio:>11}{value:>22}{apart:>12}  {row.note}".rstrip()
     )
 
 
