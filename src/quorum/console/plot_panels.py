@@ -114,7 +114,8 @@ def use_title(uses: list[Use], capacity: float) -> str:
     """Who limits the system."""
     full = [use for use in uses if use.whole > 1 / SAME]
     if len(full) == len(uses):
-        return f"All {len(uses):,} nodes are full at {_count(capacity)} operations per second"
+        which = f"All {len(uses):,} nodes are" if len(uses) > 1 else "The only node is"
+        return f"{which} full at {_count(capacity)} operations per second"
     who = ", ".join(text_of(use.node) for use in full[:4]) if len(full) <= 4 else f"{len(full):,} nodes"
     least = uses[-1]
     limit = "limits" if len(full) == 1 else "limit"
@@ -234,7 +235,8 @@ def zones_title(zones: list[Zone]) -> str:
     named = [zone for zone in zones if zone.name is not None]
     needed = [zone for zone in named if _lost(zone)]
     if not needed:
-        return f"Any one of {len(named)} zones may be lost (darker: busier)"
+        which = f"Any one of {len(named)} zones" if len(named) > 1 else text_of(named[0].name or "")
+        return f"{which} may be lost (darker: busier)"
     who = ", ".join(text_of(zone.name or "") for zone in needed[:3]) + (" and others" if len(needed) > 3 else "")
     which = who if len(needed) == 1 else f"one of {who}"
     return f"Losing {which} stops {' and '.join(_lost(*needed))} (darker: busier)"
