@@ -203,17 +203,20 @@ def _dots(axes: Any, zone: Zone, used: dict[str, float], left: float, top: float
     across = DOTS_IN_A_ROW if count <= NAMED_MAX else math.ceil(math.sqrt(count))
     across = min(across, count)
     down = math.ceil(count / across)
-    for place, node in enumerate(zone.nodes):
+    size = 900 / max(across, down, 2) ** 1.4 if count <= NAMED_MAX else 2000 / across**2
+    spots = []
+    for place in range(count):
         in_row = min(across, count - place // across * across)
         x = left + 0.5 + (place % across - (in_row - 1) / 2) * 0.84 / across
-        y = top - 0.17 - (place // across + 0.42) * 0.62 / down
-        size = 900 / max(across, down, 2) ** 1.4 if count <= NAMED_MAX else 2000 / across**2
-        axes.scatter(
-            [x], [y], s=size, c=[used[node]], cmap="Blues", vmin=0, vmax=1.3, edgecolors=INK, linewidths=0.7
-        )
-        if count <= NAMED_MAX:
+        spots.append((x, top - 0.17 - (place // across + 0.42) * 0.62 / down))
+    shades = [used[node] for node in zone.nodes]
+    axes.scatter(
+        *zip(*spots, strict=True), s=size, c=shades, cmap="Blues", vmin=0, vmax=1.3, edgecolors=INK, linewidths=0.7
+    )
+    if count <= NAMED_MAX:
+        for node, spot in zip(zone.nodes, spots, strict=True):
             axes.annotate(
-                text_of(node), (x, y), (0, -math.sqrt(size) / 2 - 3),
+                text_of(node), spot, (0, -math.sqrt(size) / 2 - 3),
                 textcoords="offset points", ha="center", va="top", fontsize=7,
             )  # fmt: skip
 

@@ -23,6 +23,8 @@ FRACTIONS: Final = tuple(step / 20 for step in range(21))
 NODES_DRAWN: Final = 15
 """The curves of nines go at least so far."""
 SIZES_MAX: Final = 30
+LARGEST: Final = 1_001
+"""And so far at most: a tail of more nodes takes longer than a person waits."""
 Curve = tuple[tuple[int, float], ...]
 """Nodes, and nines; infinite where nothing fails."""
 
@@ -140,7 +142,7 @@ def nines_of(architecture: Architecture) -> Nines:
     system = architecture.system
     each = [architecture.traits(node).failure_probability or Fraction(0) for node in system.nodes]
     failed = sum(each, Fraction(0)) / len(each)
-    largest = max(NODES_DRAWN, len(system.nodes))
+    largest = min(max(NODES_DRAWN, len(system.nodes)), LARGEST)
     odd, liars = _some(range(1, largest + 1, 2)), _some(range(4, largest + 1, 3))
     zones = [zone for zone in _zones_of(architecture) if architecture.zones.get(zone)]
     own = nines(availability_of(architecture).both)
