@@ -75,6 +75,6 @@ def save(figure: Any, to: Path) -> None:
     from matplotlib import pyplot
 
     figure.tight_layout()
-    metadata = {"Date": None} if to.suffix.lower() == ".svg" else None
-    figure.savefig(to, metadata=metadata, dpi=120)
+    dated = {".svg": "Date", ".pdf": "CreationDate"}.get(to.suffix.lower())
+    figure.savefig(to, metadata=None if dated is None else {dated: None}, dpi=120)
     pyplot.close(figure)
