@@ -55,7 +55,7 @@ _COMMANDS = {
         "Say what a quorum system can do, or how often a committee is without a quorum.",
     ),
     "plan": ("plan:plan", "Choose how many nodes, and say why fewer do not do."),
-    "plot": ("plot:plot", "Draw what a quorum system can do: capacity, use of nodes, nines, zones."),
+    "plot": ("plot:plot", "Draw what a quorum system can do."),
     "fuse": ("fuse:fuse", "Make one value out of many, of which some may be wrong, or refuse to."),
     "vote": ("vote:vote", "Tally votes on options: won, lost, or pending while votes to come decide."),
     "simulate": ("simulate:simulate", "Run seeded fault campaigns on a simulated cluster."),
