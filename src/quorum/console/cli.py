@@ -54,6 +54,7 @@ _COMMANDS = {
         "analyse:analyse",
         "Say what a quorum system can do, or how often a committee is without a quorum.",
     ),
+    "search": ("search:search", "Find the best quorum system over given nodes, within limits."),
     "fuse": ("fuse:fuse", "Make one value out of many, of which some may be wrong, or refuse to."),
     "vote": ("vote:vote", "Tally votes on options: won, lost, or pending while votes to come decide."),
     "simulate": ("simulate:simulate", "Run seeded fault campaigns on a simulated cluster."),

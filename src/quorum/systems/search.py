@@ -1,11 +1,10 @@
 """The best quorum system over given nodes, by load, network load or latency, within limits.
 
-Looked at are all trees of gates in which no node repeats, each once (`search_trees`), as reads, with their dual as writes:
-then no two quorums miss each other, and neither side could ask for less. Named constructions come first, so that good
-systems are known early. A tree is left out where the prices of an earlier one prove that it is no better
-(`search_bounds`); only what is left costs a linear program.
-Source of such a search, with other rules: Whittaker, Charapko, Hellerstein, Howard and Stoica, "Read-Write Quorum Systems
-Made Practical" (2021), section 5.
+Looked at are all trees of gates in which no node repeats, each once (`search_trees`), as reads, with their dual as
+writes: then no two quorums miss each other, and neither side could ask for less. Named constructions come first,
+so that good systems are known early. A tree is left out where the prices of an earlier one prove that it is no
+better (`search_bounds`); only what is left costs a linear program. Source of such a search, with other rules:
+Whittaker, Charapko, Hellerstein, Howard and Stoica, "Read-Write Quorum Systems Made Practical" (2021), section 5.
 """
 
 from __future__ import annotations
@@ -34,6 +33,8 @@ BETTER = 1e-9
 EXHAUSTIBLE_NODES_MAX = 6
 """With more nodes what is best is looked for among the neighbours of good systems, before all are."""
 TICKS = 64
+REFUSAL_SECONDS_MIN = 1.0
+"""Time to find out which limit binds, for each."""
 
 Clock = Callable[[], float]
 """Seconds, from any beginning."""
@@ -44,17 +45,22 @@ Progress = Callable[[int, float | None], None]
 class Found(NamedTuple):
     """The best system, and what it can do.
 
-    `proved`: no tree without repeated nodes has less of the aim, and none at all where `bound` is the value. `bound` is
-    in units of the aim: no quorum system has less of it. `seen` counts the systems met, `pruned` those of them that needed
-    no linear program.
+    `proved`: no tree without repeated nodes has less of the aim, and none at all where `bound` is the value.
+    `bound` is in units of the aim: no quorum system has less of it. `seen` counts the systems met, `pruned` those
+    of them that needed no linear program.
     """
 
-    system: QuorumSystem
+    architecture: Architecture
     optimum: Optimum
     proved: bool
     bound: float
     seen: int
     pruned: int
+
+    @property
+    def system(self) -> QuorumSystem:
+        """The best one."""
+        return self.architecture.system
 
     @property
     def gap(self) -> float:
@@ -74,9 +80,9 @@ def search(
 ) -> Found:
     """The best quorum system over the nodes of an architecture, whose own system is one of those looked at.
 
-    It stands `resilience` losses, and every set that is asked stands `failures`. Nodes may be left out. The search ends
-    when all trees were met, or after `seconds_max` by the clock. Raises NoStrategy where no system keeps to the limits, or
-    none was found in time; ConfigurationError for a question that makes no sense.
+    It stands `resilience` losses, and every set that is asked stands `failures`. Nodes may be left out. The search
+    ends when all trees were met, or after `seconds_max` by the clock. Raises NoStrategy where no system keeps to
+    the limits, or none was found in time; ConfigurationError for a question that makes no sense.
     """
     limits = limits or Limits()
     _check(architecture, aim, resilience, failures, limits, seconds_max)
@@ -85,10 +91,11 @@ def search(
     is_complete = run.complete()
     if run.best is None:
         raise run.refusal(is_complete)
-    optimum = optimise(run.planned(run.best), aim, failures, limits)
+    planned = run.planned(run.best)
+    optimum = optimise(planned, aim, failures, limits)
     bound = min(run.floor(aim), optimum.value)
     proved = is_complete or optimum.value <= bound * (1 + BETTER)
-    return Found(run.best, optimum, proved, bound, run.seen, run.pruned)
+    return Found(planned, optimum, proved, bound, run.seen, run.pruned)
 
 
 class _OutOfTime(Exception):
@@ -115,6 +122,7 @@ class _Search:
         self.traits: Mapping[NodeId, NodeTraits] = {node: architecture.traits(node) for node in self.nodes}
         is_timed = aim == "latency" or limits.latency is not None
         self.kinds: Kinds = kinds_of(self.traits, is_timed)
+        self._floor = self.floor(aim)
         self.best: QuorumSystem | None = None
         self.best_shape: Shape | None = None
         self.value = float("inf")
@@ -138,8 +146,8 @@ class _Search:
         for name, limit in zip(AIMS, self.limits, strict=True):
             if limit is not None and limit < (least := self.floor(name)) * (1 - BETTER):
                 raise NoStrategy(
-                    f"a {name} of at most {limit:g} was asked for, but no quorum system over these nodes has less than "
-                    f"{least:.6g}. Raise the {name} limit, or add nodes.",
+                    f"a {name} of at most {limit:g} was asked for, but no quorum system over these nodes has "
+                    f"less than {least:.6g}. Raise the {name} limit, or add nodes.",
                     (name,),
                 )
 
@@ -159,14 +167,7 @@ class _Search:
         return True
 
     def _is_unbeatable(self) -> bool:
-        return self.best is not None and self.value <= self.floor_of_aim * (1 + BETTER)
-
-    @property
-    def floor_of_aim(self) -> float:
-        """The floor of the aim, found once."""
-        if not hasattr(self, "_floor"):
-            self._floor = self.floor(self.aim)
-        return self._floor
+        return self.best is not None and self.value <= self._floor * (1 + BETTER)
 
     def _try_named(self) -> None:
         """Constructions of the literature, and the system that the nodes have."""
@@ -284,29 +285,41 @@ class _Search:
         asked = " and ".join(f"a {name} of at most {limit:g}" for name, limit in named) or "a system"
         if not is_complete:
             return NoStrategy(
-                f"{asked}: asked for within {self._seconds_max:g} s, but until then no system was found that keeps to it "
-                f"({self.seen:,} were met). There may be one: give more time, or raise a limit.",
+                f"{asked}: asked for within {self._seconds_max:g} s, but until then no system was found that "
+                f"keeps to it ({self.seen:,} were met). There may be one: give more time, or raise a limit.",
                 tuple(name for name, _ in named),
             )
         least = []
         for name, limit in named:
-            alone = _Search(
-                self.architecture, self._clock, name, self.resilience, self.failures, Limits(), self._seconds_max,
-                self._progress,
-            )  # fmt: skip
-            done = alone.complete()
-            if done and alone.value > limit * (1 + BETTER):
+            value, is_proved = self._alone(name)
+            if is_proved and value > limit * (1 + BETTER):
                 return NoStrategy(
-                    f"a {name} of at most {limit:g} was asked for, but no system without repeated nodes has less than "
-                    f"{alone.value:.10g}. Raise the {name} limit, or add nodes.",
+                    f"a {name} of at most {limit:g} was asked for, but no system without repeated nodes has less "
+                    f"than {value:.10g}. Raise the {name} limit, or add nodes.",
                     (name,),
                 )
-            least.append(f"{name} {alone.value:.6g}")
+            least.append(f"{name} {value:.6g}")
         return NoStrategy(
-            f"{asked} were asked for at once, but no system without repeated nodes has all (each alone could come down "
-            f"to: {', '.join(least)}). Raise one of these limits, or add nodes.",
+            f"{asked} were asked for at once, but no system without repeated nodes has all (each alone could "
+            f"come down to: {', '.join(least)}). Raise one of these limits, or add nodes.",
             tuple(name for name, _ in named),
         )
+
+    def _alone(self, name: Aim) -> tuple[float, bool]:
+        """The least of an aim without any limits, and whether that is proved, in the time that is left."""
+        left = max(REFUSAL_SECONDS_MIN, self._end - self._clock())
+        other = _Search(
+            self.architecture,
+            self._clock,
+            name,
+            self.resilience,
+            self.failures,
+            Limits(),
+            left,
+            self._progress,
+        )
+        is_proved = other.complete()
+        return other.value, is_proved
 
 
 def _check(
@@ -315,14 +328,14 @@ def _check(
     """Raise ConfigurationError for what makes no sense, NoStrategy for more losses than nodes stand."""
     if aim not in AIMS:
         raise ConfigurationError(
-            f"the system with the best {shown(aim)} was asked for, but systems are judged by load, network or latency. "
-            "Name one."
+            f"the system with the best {shown(aim)} was asked for, but systems are judged by load, network or "
+            "latency. Name one."
         )
     count = len({*architecture.nodes, *architecture.system.nodes})
     if count > NODES_MAX:
         raise ConfigurationError(
-            f"the best system over {count:,} nodes was asked for, but {NODES_MAX} is the limit. Search with one node for "
-            "each group that is alike."
+            f"the best system over {count:,} nodes was asked for, but {NODES_MAX} is the limit. Search with one "
+            "node for each group that is alike."
         )
     for what, value in (("system", resilience), ("strategy", failures)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
@@ -332,9 +345,9 @@ def _check(
             )
         if 2 * value + 1 > count:
             raise NoStrategy(
-                f"a {what} over {count} nodes that survives the loss of any {value} was asked for, but without two halves "
-                f"in turn, quorums that miss each other would be left: it takes {2 * value + 1:,}. Ask for fewer losses, "
-                "or add nodes.",
+                f"a {what} over {count} nodes that survives the loss of any {value} was asked for, but without "
+                f"two halves in turn, quorums that miss each other would be left: it takes {2 * value + 1:,}. "
+                "Ask for fewer losses, or add nodes.",
                 ("f",),
             )
     for name, limit in zip(AIMS, limits, strict=True):
@@ -344,6 +357,6 @@ def _check(
             )
     if not 0 < seconds_max <= SECONDS_MAX:
         raise ConfigurationError(
-            f"a search of {shown(seconds_max)} s was asked for, but it lasts above 0 and at most {SECONDS_MAX:,.0f} s. "
-            "Change the time."
+            f"a search of {shown(seconds_max)} s was asked for, but it lasts above 0 and at most "
+            f"{SECONDS_MAX:,.0f} s. Change the time."
         )

@@ -16,8 +16,8 @@ HALVINGS = 60
 def floor_of(
     aim: Aim, nodes: Sequence[NodeTraits], mixes: Sequence[Mix], resilience: int = 0, failures: int = 0
 ) -> float:
-    """What no quorum system over these nodes has less of, tree or not: load (seconds), network load (nodes) or latency
-    (seconds). The system stands `resilience` losses, and every set that is asked stands `failures`.
+    """What no quorum system over these nodes has less of, tree or not: load (seconds), network load (nodes) or
+    latency (seconds). The system stands `resilience` losses, and every set that is asked stands `failures`.
 
     What is left of a set after the failures stands the losses of the system, so it has so many nodes and one more.
     """
@@ -33,12 +33,12 @@ def floor_of(
 def _least_load(nodes: Sequence[NodeTraits], fraction: float, shared: int, asked: int) -> float:
     """The least load at one read fraction.
 
-    A read set and a write set, drawn apart from each other, share the sum over nodes of r times w on average, r and w
-    being how often the node is asked. That comes to `shared` at least: otherwise two sets share no node once those that
-    one of them loses, and those that the other loses, are gone. A node with a load L takes r and w with
-    fraction * r / read_capacity + (1 - fraction) * w / write_capacity <= L. With equal capacities and as many reads as
-    writes L is 1 / sqrt(n). Source of that bound: Naor and Wool, "The Load, Capacity, and Availability of Quorum
-    Systems" (1998), section 4; sizes (`asked`, their c / n) are used in the same way.
+    A read set and a write set, drawn apart from each other, share the sum over nodes of r times w on average, r
+    and w being how often the node is asked. That comes to `shared` at least: otherwise two sets share no node once
+    those that one of them loses, and those that the other loses, are gone. A node with a load L takes r and w with
+    fraction * r / read_capacity + (1 - fraction) * w / write_capacity <= L. With equal capacities and as many
+    reads as writes L is 1 / sqrt(n). Source of that bound: Naor and Wool, "The Load, Capacity, and Availability of
+    Quorum Systems" (1998), section 4; sizes (`asked`, their c / n) are used in the same way.
     """
     costs = [(fraction / each.read_capacity, (1 - fraction) / each.write_capacity) for each in nodes]
     low, high = 0.0, max(map(sum, costs))
@@ -68,11 +68,13 @@ def _product_max(read: float, write: float, load: float) -> float:
 
 
 class Cut(NamedTuple):
-    """Prices at which one tree was best, or could not keep the limits. They say of every tree what it costs at least.
+    """Prices at which one tree was best, or could not keep the limits. They say of every tree what it costs at
+    least.
 
-    `reads` and `writes` are what asking a node of each kind costs, `read_wait` and `write_wait` what a second costs;
-    `allowed` is the part of it that the limits give back. Source: weak duality of linear programs; the prices may be any
-    that are not negative, so rounding in them does no harm.
+    `reads` and `writes` are what asking a node of each kind costs, `read_wait` and `write_wait` what a second
+    costs; `allowed` is the part of it that the limits give back.
+    Source: weak duality of linear programs; the prices may be any that are not negative, so rounding in them does
+    no harm.
     """
 
     reads: Sequence[float]
@@ -83,8 +85,8 @@ class Cut(NamedTuple):
 
 
 class Pricer:
-    """What trees cost at least at the prices of one cut; `latencies` are those of the kinds. `is_valued` says whether
-    that is in units of the aim; else a tree that costs anything cannot keep the limits."""
+    """What trees cost at least at the prices of one cut; `latencies` are those of the kinds. `is_valued` says
+    whether that is in units of the aim; else a tree that costs anything cannot keep the limits."""
 
     def __init__(self, cut: Cut, latencies: Sequence[float], failures: int, is_valued: bool = True) -> None:
         self.is_valued = is_valued
@@ -105,8 +107,8 @@ class Pricer:
         return min(wait * most + max(asked, self._gate(shape, is_writes, 1, most)) for most in self._waits)
 
     def _cost(self, shape: Shape, is_writes: bool, level: int, most: float) -> float:
-        """The least price of a set that holds a quorum, after `level` - 1 losses still, of nodes that answer within
-        `most` seconds; or less, where a gate would need parts that stand different losses."""
+        """The least price of a set that holds a quorum, after `level` - 1 losses still, of nodes that answer
+        within `most` seconds; or less, where a gate would need parts that stand different losses."""
         if not shape.parts:
             if level > 1 or self._latencies[shape.kind] > most:
                 return math.inf
@@ -132,7 +134,7 @@ class Pricer:
 
 
 def _divided(level: int, parts_max: int) -> Iterator[tuple[int, int]]:
-    """Into how many parts a level may be divided, and how low the least of them may be: losses that k of m parts stand
-    are dealt out to the m - k + 1 weakest of them, see `mass_tree.surviving`."""
+    """Into how many parts a level may be divided, and how low the least of them may be: losses that k of m parts
+    stand are dealt out to the m - k + 1 weakest of them, see `mass_tree.surviving`."""
     for count in range(1, min(level, parts_max) + 1):
         yield count, level if count == 1 else 1

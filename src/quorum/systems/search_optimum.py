@@ -280,9 +280,9 @@ def _mean_latency(architecture: Architecture, expression: Expression, mixture: M
 
 
 class Least(NamedTuple):
-    """The least value of an aim, or None where the limits cannot be kept; and the prices that show it, in units of the
-    aim or, where limits are not kept, of what is missing to them. `nodes` has the price of a second of load of a node
-    at each mix, `limits` that of one unit of each limit."""
+    """The least value of an aim, or None where the limits cannot be kept; and the prices that show it, in units of
+    the aim or, where limits are not kept, of what is missing to them. `nodes` has the price of a second of load of
+    a node at each mix, `limits` that of one unit of each limit."""
 
     value: float | None
     nodes: dict[tuple[NodeId, int], float]
@@ -290,8 +290,8 @@ class Least(NamedTuple):
 
 
 def least(architecture: Architecture, aim: Aim, failures: int, limits: Limits, budget: Budget) -> Least:
-    """The value of the aim alone, without a strategy: what a search among many systems asks of each. It is not scaled
-    again, so it has some digits less than `solve`."""
+    """The value of the aim alone, without a strategy: what a search among many systems asks of each. It is not
+    scaled again, so it has some digits less than `solve`."""
     must_time = aim == "latency" or limits.latency is not None
     model = StrategyModel(architecture, failures, limits, budget, must_time, unit_of(architecture))
     scale = {"load": 1 / model.unit, "network": 1.0, "latency": model.wait_unit}[aim]

@@ -1,4 +1,5 @@
-"""Where a search begins, and where it goes on: named constructions over given nodes, and the neighbours of a tree."""
+"""Where a search begins, and where it goes on: named constructions over given nodes, and the neighbours of a
+tree."""
 
 from __future__ import annotations
 
@@ -58,7 +59,9 @@ def named_shapes(kinds: Kinds, traits: Mapping[NodeId, NodeTraits]) -> Iterator[
     (1992); Kumar, "Hierarchical Quorum Consensus" (1991).
     """
     places = {node: place for place, nodes in enumerate(kinds.members) for node in nodes}
-    by_capacity = sorted(traits, key=lambda node: (-traits[node].read_capacity - traits[node].write_capacity, node))
+    by_capacity = sorted(
+        traits, key=lambda node: (-traits[node].read_capacity - traits[node].write_capacity, node)
+    )
     by_latency = sorted(traits, key=lambda node: (traits[node].latency, node))
     for order in (by_capacity, by_latency):
         leaves = [Shape(places[node]) for node in order]
@@ -76,8 +79,10 @@ def named_shapes(kinds: Kinds, traits: Mapping[NodeId, NodeTraits]) -> Iterator[
 
 
 def named_systems(traits: Mapping[NodeId, NodeTraits]) -> Iterator[QuorumSystem]:
-    """Constructions that are no trees without repeated nodes: votes by capacity, and a whole row with one node of each
-    row. Sources: Gifford (1979); Maekawa, "A sqrt(N) Algorithm for Mutual Exclusion in Decentralized Systems" (1985)."""
+    """Constructions that are no trees without repeated nodes: votes by capacity, and a whole row with one node of
+    each row.
+    Sources: Gifford (1979); Maekawa, "A sqrt(N) Algorithm for Mutual Exclusion in Decentralized Systems"
+    (1985)."""
     capacity = {node: each.read_capacity + each.write_capacity for node, each in traits.items()}
     most = max(capacity.values())
     votes = {node: max(1, round(VOTES * each / most)) for node, each in capacity.items()}
@@ -89,8 +94,8 @@ def named_systems(traits: Mapping[NodeId, NodeTraits]) -> Iterator[QuorumSystem]
 
 
 def neighbours(shape: Shape, counts: Counts) -> Iterator[Shape]:
-    """Trees that differ in one place: another k, a leaf that is gone, moved, or added from the nodes that are left, or two
-    leaves of different kinds exchanged."""
+    """Trees that differ in one place: another k, a leaf that is gone, moved, or added from the nodes that are
+    left, or two leaves of different kinds exchanged."""
     used = list(shape.kinds())
     for kind in range(len(counts)):
         if used.count(kind) < counts[kind]:
@@ -135,7 +140,8 @@ def _added(shape: Shape, kind: int) -> Iterator[Shape]:
 
 
 def _without(shape: Shape, place: int) -> Shape | None:
-    """The tree without one leaf; None for a leaf alone. A gate that needs all its parts, needs all that are left."""
+    """The tree without one leaf; None for a leaf alone. A gate that needs all its parts, needs all that are
+    left."""
     if not shape.parts:
         return None
     parts: list[Shape] = []

@@ -1,7 +1,7 @@
 """Trees of gates in which no node repeats: each of them once, where nodes of one kind are interchangeable.
 
-A tree is canonical: either in either and both in both are flat, and the parts of a gate are in order. Over nodes that are
-all of one kind there are few; over nodes that are all different, all that say different things are there.
+A tree is canonical: either in either and both in both are flat, and the parts of a gate are in order. Over nodes
+that are all of one kind there are few; over nodes that are all different, all that say different things are there.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Counts = tuple[int, ...]
 class Shape:
     """A tree over kinds of nodes: a leaf has the number of its kind, a gate needs `k` of its parts.
 
-    `reads_stop` and `writes_stop` count the nodes of the smallest set without which there is no quorum of the tree, and
-    of its dual.
+    `reads_stop` and `writes_stop` count the nodes of the smallest set without which there is no quorum of the
+    tree, and of its dual.
     """
 
     __slots__ = ("k", "kind", "parts", "reads_stop", "writes_stop")
@@ -65,8 +65,8 @@ class Shapes:
         self._kept_count, self._tick = 0, tick
 
     def within(self, counts: Counts, least: int = 1) -> Iterator[Shape]:
-        """Every tree over at least `least` of these nodes, fewest nodes first; none of them takes all nodes before all
-        trees over fewer are there."""
+        """Every tree over at least `least` of these nodes, fewest nodes first; none of them takes all nodes before
+        all trees over fewer are there."""
         for size in range(max(1, least), sum(counts) + 1):
             for some in _choices(counts, size):
                 yield from self.over(some)
