@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import quorum.systems.search as search_module
 from quorum.errors import ConfigurationError, NoStrategy
 from quorum.systems.algebra import Expression, Node, both, choose
 from quorum.systems.architecture import Architecture, NodeTraits
@@ -184,6 +185,47 @@ def test_nothing_better_is_missed_among_all_systems_of_three_nodes(traits, fract
     assert found.proved
     assert found.optimum.value <= of_trees * (1 + 1e-8)
     assert found.bound * (1 - 1e-8) <= least <= found.optimum.value * (1 + 1e-8)
+
+
+limit = st.none() | st.floats(0.2, 5.0)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.fixed_dictionaries(dict.fromkeys("abcd", trait)),
+    st.sampled_from([0.0, 0.3, 1.0, {0.2: 1.0, 0.8: 3.0}]),
+    st.sampled_from([(0, 0), (1, 0), (1, 1)]),
+    st.sampled_from(["load", "network", "latency"]),
+    st.builds(Limits, limit, limit, limit),
+)
+def test_prices_of_other_trees_never_rule_out_the_best_one(traits, mixes, losses, aim: Aim, limits):
+    def answer() -> float | None:
+        try:
+            return search(over(traits, mixes), still, aim, *losses, limits).optimum.value
+        except NoStrategy:
+            return None
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(search_module, "CUTS_MAX", 0)
+        without = answer()
+    assert answer() == (None if without is None else pytest.approx(without, rel=1e-7))
+
+
+def test_prices_rule_out_most_trees():
+    found = search(over(FIVE, MIXES), still, resilience=1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(search_module, "CUTS_MAX", 0)
+        without = search(over(FIVE, MIXES), still, resilience=1)
+    assert found.seen == without.seen
+    assert found.pruned > without.pruned + 50
+
+
+def test_a_hundred_nodes_that_differ_have_a_good_system_in_little_time():
+    traits = {f"n{place}": NodeTraits(1000.0 + place % 2, 500.0) for place in range(100)}
+    ticks = count()
+    found = search(over(traits), lambda: next(ticks) / 200, resilience=3, seconds_max=1.0)
+    assert found.gap < 0.2
+    assert resilience_of(found.system).both >= 3
 
 
 def test_nothing_better_is_missed_among_all_systems_of_four_nodes():

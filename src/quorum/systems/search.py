@@ -9,7 +9,7 @@ Whittaker, Charapko, Hellerstein, Howard and Stoica, "Read-Write Quorum Systems 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from quorum.errors import ConfigurationError, NoStrategy
@@ -33,6 +33,8 @@ BETTER = 1e-9
 EXHAUSTIBLE_NODES_MAX = 6
 """With more nodes what is best is looked for among the neighbours of good systems, before all are."""
 TICKS = 64
+GRACE_SECONDS = 1.0
+"""What a program that has begun may take beyond the time of the search."""
 REFUSAL_SECONDS_MIN = 1.0
 """Time to find out which limit binds, for each."""
 
@@ -170,21 +172,38 @@ class _Search:
         return self.best is not None and self.value <= self._floor * (1 + BETTER)
 
     def _try_named(self) -> None:
-        """Constructions of the literature, and the system that the nodes have."""
-        for shape in named_shapes(self.kinds, self.traits):
+        """Constructions of the literature, and the system that the nodes have; the most promising first."""
+        capacity = {
+            (node, place): each.read_capacity + each.write_capacity
+            for node, each in self.traits.items()
+            for place in range(len(self.architecture.mixes))
+        }
+        self._cuts.append(self._pricer(True, capacity, {}))
+        for shape in self._promising(named_shapes(self.kinds, self.traits)):
             self._try(shape)
         for system in (self.architecture.system, *named_systems(self.traits)):
-            self._tick(0)
+            self._check_time()
             if disjoint_quorums(system.reads, system.writes) is None:
                 self._try_system(system)
 
+    def _promising(self, shapes: Iterable[Shape]) -> list[Shape]:
+        """The trees by what they cost at least at the prices that cut last, cheapest first."""
+        pricer = self._cuts[0]
+        costs: list[tuple[float, Shape]] = []
+        for shape in shapes:
+            self._tick(0)
+            costs.append((pricer.least(shape), shape))
+        return [shape for _, shape in sorted(costs, key=lambda each: each[0])]
+
     def _climb(self) -> None:
-        """From the best system to its best neighbour, as long as there is a better one."""
+        """From the best tree to a better neighbour, as long as there is one."""
         before = None
         while self.best_shape is not None and before is not self.best_shape:
             before = self.best_shape
-            for shape in neighbours(before, self.kinds.counts):
+            for shape in self._promising(neighbours(before, self.kinds.counts)):
                 self._try(shape)
+                if self.best_shape is not before:
+                    break
 
     def _tick(self, kept: int) -> None:
         self._ticks += 1
@@ -212,11 +231,11 @@ class _Search:
     def _try_system(self, system: QuorumSystem) -> None:
         """The same for a system that may be no tree; one that takes too long is left out."""
         self.seen += 1
-        if resilience_of(system).both < self.resilience:
-            self.pruned += 1
-            return
         try:
-            self._judge(system)
+            if resilience_of(system).both >= self.resilience:
+                self._judge(system)
+            else:
+                self.pruned += 1
         except ConfigurationError:
             self.pruned += 1
 
@@ -236,7 +255,7 @@ class _Search:
         from quorum.systems.search_optimum import least
 
         self._check_time()
-        budget = Budget(max(0.01, self._end - self._clock()))
+        budget = Budget(max(0.0, self._end - self._clock()) + GRACE_SECONDS)
         try:
             found = least(self.planned(system), self.aim, self.failures, self.limits, budget)
         except NoStrategy:  # what is asked would not survive the failures

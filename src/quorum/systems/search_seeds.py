@@ -14,6 +14,8 @@ from quorum.systems.system import QuorumSystem
 
 GRID_NODES_MAX = 16
 """Quorums of larger grids are too many where nodes repeat."""
+SPREAD = 16
+"""So many sizes are tried of each construction, where there are more."""
 VOTES = 7
 """Votes of the node with the most capacity, about, where votes follow capacity."""
 
@@ -65,17 +67,24 @@ def named_shapes(kinds: Kinds, traits: Mapping[NodeId, NodeTraits]) -> Iterator[
     by_latency = sorted(traits, key=lambda node: (traits[node].latency, node))
     for order in (by_capacity, by_latency):
         leaves = [Shape(places[node]) for node in order]
-        for size in range(len(leaves), 0, -1):
-            for k in range(size // 2 + 1, size + 1):
+        for size in some(1, len(leaves)):
+            for k in some(size // 2 + 1, size):
                 yield gate(k, leaves[:size])
                 if size - k + 1 != k:
                     yield gate(size - k + 1, leaves[:size])
-        for count in range(2, len(leaves) // 2 + 1):
+        for count in some(2, len(leaves) // 2):
             groups = [leaves[first::count] for first in range(count)]
-            for k in range(1, count + 1):
+            for k in some(1, count):
                 for part in sorted({1, 2, len(groups[-1]) // 2 + 1, len(groups[-1])}):
                     if part <= len(groups[-1]):
                         yield gate(k, [gate(min(part, len(each)), each) for each in groups])
+
+
+def some(first: int, last: int) -> list[int]:
+    """The whole numbers from first to last; where they are many, some of them, spread evenly."""
+    if last - first < SPREAD:
+        return list(range(first, last + 1))
+    return [first + (last - first) * step // (SPREAD - 1) for step in range(SPREAD)]
 
 
 def named_systems(traits: Mapping[NodeId, NodeTraits]) -> Iterator[QuorumSystem]:
