@@ -144,7 +144,7 @@ def test_trees_over_kinds_differ_by_more_than_names_within_a_kind(counts):
 
 
 def brute(
-    traits: dict[str, NodeTraits], fraction: float, resilience: int, failures: int, aim: Aim
+    traits: dict[str, NodeTraits], fraction: float | dict[float, float], resilience: int, failures: int, aim: Aim
 ) -> tuple[float, float]:
     """The least over all monotone systems with their duals, and over those of them that are trees."""
     nodes = "".join(sorted(traits))
@@ -175,7 +175,7 @@ trait = st.builds(
 @settings(max_examples=12, deadline=None)
 @given(
     st.fixed_dictionaries(dict.fromkeys("abc", trait)),
-    st.sampled_from([0.0, 0.3, 0.5, 1.0]),
+    st.sampled_from([0.0, 0.3, 0.5, 1.0, {0.2: 1.0, 0.8: 3.0}]),
     st.sampled_from([(0, 0), (1, 0), (1, 1)]),
     st.sampled_from(["load", "network", "latency"]),
 )
@@ -282,7 +282,7 @@ def test_when_time_is_up_the_best_as_yet_is_told_with_its_gap():
 
 def test_time_that_is_up_before_anything_was_found_is_said():
     ticks = count()
-    with pytest.raises(NoStrategy, match="until then no system was found"):
+    with pytest.raises(NoStrategy, match="until then no system was met"):
         search(over(FIVE), lambda: float(next(ticks)), seconds_max=0.5)
 
 

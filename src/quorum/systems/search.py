@@ -304,8 +304,8 @@ class _Search:
         asked = " and ".join(f"a {name} of at most {limit:g}" for name, limit in named) or "a system"
         if not is_complete:
             return NoStrategy(
-                f"{asked}: asked for within {self._seconds_max:g} s, but until then no system was found that "
-                f"keeps to it ({self.seen:,} were met). There may be one: give more time, or raise a limit.",
+                f"{asked} was to be found within {self._seconds_max:g} s, but until then no system was met that "
+                f"fits ({self.seen:,} were met). There may be one: give more time, or ask for less.",
                 tuple(name for name, _ in named),
             )
         least = []
@@ -364,9 +364,9 @@ def _check(
             )
         if 2 * value + 1 > count:
             raise NoStrategy(
-                f"a {what} over {count} nodes that survives the loss of any {value} was asked for, but without "
-                f"two halves in turn, quorums that miss each other would be left: it takes {2 * value + 1:,}. "
-                "Ask for fewer losses, or add nodes.",
+                f"a {what} over {count} nodes that survives the loss of any {value} was asked for, but quorums "
+                f"would be left that miss each other, once with these {value} lost and once with others: it takes "
+                f"{2 * value + 1:,} nodes. Ask for fewer losses, or add nodes.",
                 ("f",),
             )
     for name, limit in zip(AIMS, limits, strict=True):

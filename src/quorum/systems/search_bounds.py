@@ -27,7 +27,10 @@ def floor_of(
     if aim == "latency":
         return sorted(each.latency for each in nodes)[min(least, len(nodes)) - 1]
     shared, asked = 2 * failures + 1, least + failures
-    return sum(mix.weight * _least_load(nodes, mix.fraction, shared, asked) for mix in mixes)
+    apart = sum(mix.weight * _least_load(nodes, mix.fraction, shared, asked) for mix in mixes)
+    # One strategy serves all read fractions, so no node has more on average than the mean of the loads.
+    mean = min(1.0, sum(mix.weight * mix.fraction for mix in mixes))
+    return max(apart, _least_load(nodes, mean, shared, asked))
 
 
 def _least_load(nodes: Sequence[NodeTraits], fraction: float, shared: int, asked: int) -> float:
