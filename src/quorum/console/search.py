@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--optimise", type=click.Choice(AIMS), default="load", help="What is to be as small as possible.")
 @click.option("--resilience", type=click.IntRange(0), default=0, help="A quorum is left after any so many losses.")
 @click.option(
-    "--f", "losses", type=click.IntRange(0), default=0, help="So do the sets that are asked, each alone."
+    "--f", "losses", type=click.IntRange(0), default=0, help="Sets that are asked survive the loss of any so many."
 )
 @click.option("--load-limit", type=float, help="At most this load: 1/load operations per second are served.")
 @click.option("--network-limit", type=float, help="At most so many nodes are asked for an operation, on average.")
