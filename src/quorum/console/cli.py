@@ -56,6 +56,7 @@ _COMMANDS = {
     ),
     "plan": ("plan:plan", "Choose how many nodes, and say why fewer do not do."),
     "plot": ("plot:plot", "Draw what a quorum system can do."),
+    "search": ("search:search", "Find the best quorum system over given nodes, within limits."),
     "fuse": ("fuse:fuse", "Make one value out of many, of which some may be wrong, or refuse to."),
     "vote": ("vote:vote", "Tally votes on options: won, lost, or pending while votes to come decide."),
     "simulate": ("simulate:simulate", "Run seeded fault campaigns on a simulated cluster."),

@@ -277,3 +277,44 @@ def _mean_latency(architecture: Architecture, expression: Expression, mixture: M
         each.probability * latency_of(expression, each.quorum, lambda node: architecture.traits(node).latency)
         for each in sets
     )
+
+
+class Least(NamedTuple):
+    """The least value of an aim, or None where the limits cannot be kept; and the prices that show it, in units of
+    the aim or, where limits are not kept, of what is missing to them. `nodes` has the price of a second of load of
+    a node at each mix, `limits` that of one unit of each limit."""
+
+    value: float | None
+    nodes: dict[tuple[NodeId, int], float]
+    limits: dict[Aim, float]
+
+
+def least(architecture: Architecture, aim: Aim, failures: int, limits: Limits, budget: Budget) -> Least:
+    """The value of the aim alone, without a strategy: what a search among many systems asks of each. It is not
+    scaled again, so it has some digits less than `solve`."""
+    must_time = aim == "latency" or limits.latency is not None
+    model = StrategyModel(architecture, failures, limits, budget, must_time, unit_of(architecture))
+    scale = {"load": 1 / model.unit, "network": 1.0, "latency": model.wait_unit}[aim]
+    if model.excess:
+        _generate(model, "excess")
+        found = Face(model.program.arrays(), budget).minimise(model.aim("excess"))
+        assert found is not None, "limits may be exceeded, so something fits"
+        if found.value > KEPT_MAX:
+            return Least(None, *_priced(model, found, 1.0))
+        model.forbid_excess()
+    _generate(model, aim)
+    found = Face(model.program.arrays(), budget).minimise(model.aim(aim))
+    assert found is not None, "limits that cannot be kept were found before"
+    return Least(found.value * scale, *_priced(model, found, scale))
+
+
+def _priced(
+    model: StrategyModel, found: Solution, scale: float
+) -> tuple[dict[tuple[NodeId, int], float], dict[Aim, float]]:
+    nodes = {key: max(0.0, -float(found.prices[row])) for key, row in model.load_rows.items()}
+    limits: dict[Aim, float] = {}
+    for (name, row), limit in zip(
+        model.limit_rows.items(), (each for each in model.limits if each is not None), strict=True
+    ):
+        limits[name] = max(0.0, -float(found.prices[row])) * scale / limit
+    return nodes, limits
