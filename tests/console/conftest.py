@@ -46,6 +46,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def written(here: Path) -> Callable[..., Path]:
+    """Writes a system as JSON; returns its file."""
+
+    def write(**system: object) -> Path:
+        file = here / "system.json"
+        file.write_text(json.dumps(system))
+        return file
+
+    return write
+
+
 @pytest.fixture(scope="module")
 def folder(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of a running cluster of three nodes, for one file of tests."""

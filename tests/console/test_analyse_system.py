@@ -33,18 +33,6 @@ CAPACITIES = {
 }
 
 
-@pytest.fixture
-def written(here: Path):
-    """Writes a system as JSON; returns its file."""
-
-    def write(**system: object) -> Path:
-        file = here / "system.json"
-        file.write_text(json.dumps(system))
-        return file
-
-    return write
-
-
 def test_every_key_is_there_in_its_order(run_json, written):
     file = written(reads="a*b + c*d", nodes=CAPACITIES, read_fraction=1)
     code, found = run_json("analyse", file)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -14,18 +13,6 @@ NODES = {
     "c": {"read_capacity": 100, "write_capacity": 50, "latency": 1},
     "d": {"read_capacity": 100, "write_capacity": 50, "latency": 1},
 }
-
-
-@pytest.fixture
-def written(here: Path):
-    """Writes a system as JSON; returns its file."""
-
-    def write(**system: object) -> Path:
-        file = here / "system.json"
-        file.write_text(json.dumps(system))
-        return file
-
-    return write
 
 
 def test_the_best_system_and_its_figures_are_told(run_json, written):

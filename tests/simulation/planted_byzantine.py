@@ -6,10 +6,8 @@ tests.simulation.planted, `python -m tests.simulation.planted_byzantine` looks f
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -32,6 +30,8 @@ from quorum.sim.byzantine_campaign import ByzantinePlan, run_byzantine_seed
 from quorum.sim.campaign import Outcome
 from quorum.systems.expression import parse
 from quorum.systems.system import QuorumSystem
+
+from .planted_hunt import hunt
 
 AGREEMENT = "state machine safety"
 LINEARIZABLE = "the history is linearizable"
@@ -186,34 +186,8 @@ BUGS = (
 )
 
 
-def search(bug: Bug, seeds: Sequence[int], enough: int = 1) -> list[tuple[int, Outcome]]:
-    """The first `enough` of `seeds` whose run breaks a claim with the bug."""
-    hits: list[tuple[int, Outcome]] = []
-    for seed in seeds:
-        outcome = run_with(bug, seed)
-        if outcome.failure:
-            hits.append((seed, outcome))
-            if len(hits) >= enough:
-                break
-    return hits
-
-
-def main(arguments: list[str] | None = None, say: Callable[[str], None] = print) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation.planted_byzantine", description=__doc__)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--seeds", type=int, default=100, help="how many seeds to try at most (100)")
-    parser.add_argument("--hits", type=int, default=3, help="stop after so many (3)")
-    parser.add_argument("names", nargs="*", help="bugs, by a part of their names; all without")
-    given = parser.parse_args(arguments)
-    for bug in BUGS:
-        if given.names and not any(name in bug.name for name in given.names):
-            continue
-        began = time.process_time()
-        hits = search(bug, range(given.first, given.first + given.seeds), given.hits)
-        say(f"{bug.name}: {time.process_time() - began:.1f} s CPU, {'seeds' if hits else 'not found'}")
-        for seed, outcome in hits:
-            healthy = run_without(bug, seed).failure or "passes"
-            say(f"  {seed}: {outcome.failure[:150]} | without it: {healthy[:100]}")
+def main(arguments: list[str] | None = None) -> None:
+    hunt("planted_byzantine", __doc__, BUGS, run_with, run_without, arguments)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from simulation.ballot_observer import Observer
 from simulation.ballot_plans import EXPECTED, NODES, plan_of, run_planned, shortcoming
 from simulation.ballot_scene import BallotPlan, run_ballots
 from simulation.campaign import run_campaign
-from simulation.planted_ballots import BUGS, Bug, planted, run_without, search
+from simulation.planted_ballots import BUGS, Bug, planted, run_with, run_without
+from simulation.planted_hunt import search
 
 SAMPLE = range(40)
 ON_EACH_COMMIT = (0, 2, 4)
@@ -70,7 +71,7 @@ def test_the_campaign_of_ballots_varies_all_that_a_plan_can_say():
     ids=lambda bug: bug.name,
 )
 def test_the_campaign_of_ballots_catches(bug: Bug):
-    hits = search(bug, range(bug.seed, bug.seed + bug.tries))
+    hits = search(run_with, bug, range(bug.seed, bug.seed + bug.tries))
     assert hits, f"not caught; look for another seed: python -m tests.simulation.planted_ballots '{bug.name}'"
     seed, outcome = hits[0]
     assert outcome.failure.startswith(bug.claims), outcome.failure

@@ -29,15 +29,15 @@ from simulation.planted_byzantine import (
     primary_is_believed,
     run_with,
     run_without,
-    search,
     signers_are_counted,
 )
+from simulation.planted_hunt import search
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
 def test_the_simulator_with_liars_catches(bug: Bug):
-    hits = search(bug, range(bug.plan.seed, bug.plan.seed + bug.tries))
+    hits = search(run_with, bug, range(bug.plan.seed, bug.plan.seed + bug.tries))
     assert hits, f"not caught; look for another: python -m tests.simulation.planted_byzantine '{bug.name}'"
     seed, outcome = hits[0]
     assert outcome.failure.startswith(bug.claims), outcome.failure
